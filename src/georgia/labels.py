@@ -1,0 +1,115 @@
+"""Where numbers meet class names, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.errors import InputError, describe_fault, suggest
+
+UNKNOWN = "unknown"
+Activation = Literal["sigmoid", "softmax"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One picture's answer: the label and *its* probability, with those of all classes in order."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class names in the order of the net's outputs.
+
+    >>> labels = Labels(("CEX", "PG"))
+    >>> labels.index("PG"), labels.name(0)
+    (1, 'CEX')
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        problems = []
+        if len(self.names) < 2:
+            problems.append("two classes or more are needed")
+        if len(set(self.names)) != len(self.names):
+            problems.append("each name may stand once")
+        if any(not name or name == UNKNOWN for name in self.names):
+            problems.append(f"a name may be neither empty nor {UNKNOWN!r}")
+        if problems:
+            raise InputError(describe_fault("Cannot use the class names", ", ".join(problems), list(self.names)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Return the output position of a class name.
+
+        Raises:
+            InputError: no class has that name.
+        """
+        if name not in self.names:
+            rule = "it must be one of " + ", ".join(self.names)
+            raise InputError(describe_fault("Unknown class", rule, repr(name), suggest(name, self.names).strip()))
+        return self.names.index(name)
+
+    def name(self, index: int) -> str:
+        """Return the class name at an output position."""
+        return self.names[index]
+
+    def indices(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return output positions (N,) of class names."""
+        return np.array([self.index(name) for name in names], dtype=np.int64)
+
+    def decode(self, probabilities: npt.NDArray[np.floating]) -> list[Decision]:
+        """Turn probabilities (N, C), each row summing to 1, into decisions; ties go to the first class.
+
+        Raises:
+            InputError: the number of columns is not the number of classes.
+        """
+        if probabilities.ndim != 2 or probabilities.shape[1] != len(self.names):
+            rule = f"one probability for each of {', '.join(self.names)} is needed"
+            raise InputError(describe_fault("Cannot name the answers", rule, f"shape {probabilities.shape}"))
+        decisions = []
+        for row in probabilities:
+            best = int(np.argmax(row))
+            by_name = {name: float(p) for name, p in zip(self.names, row, strict=True)}
+            decisions.append(Decision(self.names[best], float(row[best]), by_name))
+        return decisions
+
+
+def outputs_to_probabilities(outputs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Give every class a column: a lone sigmoid column (N, 1) = P(second class) becomes (N, 2).
+
+    Outputs with two columns or more are returned as float32, unchanged.
+    """
+    array = np.asarray(outputs, dtype=np.float32)
+    if array.ndim == 2 and array.shape[1] == 1:
+        return np.concatenate([1.0 - array, array], axis=1)
+    return array
+
+
+def parse_class_names(text: str) -> dict[str, str]:
+    """Read ``0=CEX,1=PG`` (folder → class name).
+
+    >>> parse_class_names("0=CEX,1=PG")
+    {'0': 'CEX', '1': 'PG'}
+
+    Raises:
+        InputError: a part has no ``=``, or a folder stands twice.
+    """
+    mapping: dict[str, str] = {}
+    for part in text.split(","):
+        folder, separator, name = (piece.strip() for piece in part.partition("="))
+        if not separator or not folder or not name or folder in mapping:
+            rule = "folder=name pairs with commas between them are needed, each folder once"
+            raise InputError(describe_fault("Cannot use --class-names", rule, repr(text), "Example: 0=CEX,1=PG."))
+        mapping[folder] = name
+    return mapping

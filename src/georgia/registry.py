@@ -1,0 +1,36 @@
+"""Look a named thing up in a tuple of them, and refuse two of one name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from georgia.errors import InputError, describe_fault, suggest
+
+
+class Named(Protocol):
+    """Anything with a ``name``."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+def find_by_name(kind: str, name: str, entries: Sequence[T]) -> T:
+    """Return the entry called ``name``.
+
+    Raises:
+        InputError: no entry has that name; the message lists them and the nearest.
+        TypeError: two entries share a name (a fault of the program, not of the user).
+    """
+    names = [entry.name for entry in entries]
+    if len(set(names)) != len(names):
+        raise TypeError(f"Two entries of the {kind} registry share a name: {sorted(names)}")
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    rule = "it must be one of " + ", ".join(names)
+    hint = suggest(name, names).strip()
+    raise InputError(describe_fault(f"Unknown {kind}", rule, repr(name), hint))
