@@ -1,0 +1,86 @@
+"""One crop of one crystal, drawn with known truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from georgia.errors import InputError, describe_fault, suggest
+from georgia.synthetic import needles
+from georgia.synthetic.arrangements import Area, draw_cex, draw_pg
+from georgia.synthetic.optics import Look, develop, draw_target, light_unevenly
+from georgia.synthetic.scene import CLASS_NAMES, Mask, Scene, draw_noise, soften
+
+Rng = np.random.Generator
+Seed = int | np.random.SeedSequence | np.random.Generator
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One drawn crop: ``image`` (H, W, 3), uint8, grey as RGB, and where each class stands in front."""
+
+    image: npt.NDArray[np.uint8]
+    class_name: str
+    mask_cex: Mask
+    mask_pg: Mask
+
+
+def draw_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = None) -> Crop:
+    """Return one crop of a class; the same seed gives the same bytes.
+
+    ``size_px`` is (height, width); without it the size is drawn, from one distribution for both
+    classes. A generator given as ``seed`` is used up further by each call.
+
+    >>> crop = draw_crop("PG", seed=7)
+    >>> crop.image.shape == (*crop.mask_pg.shape, 3), bool(crop.mask_pg.mean() > 0.2)
+    (True, True)
+
+    Raises:
+        InputError: the class is not one that can be drawn.
+    """
+    if class_name not in CLASS_NAMES:
+        rule = "drawn classes are " + ", ".join(CLASS_NAMES)
+        fault = describe_fault(
+            "Cannot draw a crop", rule, repr(class_name), suggest(class_name, CLASS_NAMES).strip()
+        )
+        raise InputError(fault)
+    rng = make_generator(seed)
+    target = draw_target(rng, size_px)
+    scene = Scene.blank(target.size_px, target.px)
+    draw_background(scene, rng, target.look)
+    (draw_cex if class_name == "CEX" else draw_pg)(scene, rng, Area.whole(scene), target.look)
+    light = light_unevenly(rng, scene.light, rng.uniform(0, 0.6))
+    light = soften(light, rng.choice([0.4, 0.7, 1.1], p=[0.5, 0.3, 0.2]))
+    image = develop(rng, light, target)
+    mask_cex, mask_pg = enlarge_front(scene, target.size_px)
+    return Crop(image, class_name, mask_cex, mask_pg)
+
+
+def make_generator(seed: Seed) -> Rng:
+    """Return the generator of a seed; a generator is returned as it is."""
+    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+
+
+def enlarge_front(scene: Scene, size_px: tuple[int, int]) -> tuple[Mask, Mask]:
+    """Return the masks (H, W) of CEX and PG at the picture's size; no pixel is in both."""
+    front = cv2.resize(scene.front, (size_px[1], size_px[0]), interpolation=cv2.INTER_NEAREST)
+    return front == 1, front == 2
+
+
+def draw_background(scene: Scene, rng: Rng, look: Look) -> None:
+    """Lay the ground: grey, mottled, with needles far out of focus; the same for both classes."""
+    if look == "flat":
+        scene.light[:] = 0.5
+        scene.light += np.float32(rng.uniform(0.002, 0.02)) * draw_noise(
+            rng, scene.shape, rng.uniform(10, 40)
+        )
+        return
+    scene.light[:] = rng.uniform(0.05, 0.25)
+    scene.light += np.float32(rng.uniform(0.005, 0.03)) * draw_noise(rng, scene.shape, rng.uniform(6, 30))
+    dimmer = 0.3 if look == "split" else 1.0
+    for _ in range(int(rng.integers(0, 4))):
+        strength = dimmer * rng.uniform(0.05, 0.35)
+        needles.draw_haze(scene, rng, int(rng.integers(2, 20)), rng.uniform(0.6, 3.5), strength)

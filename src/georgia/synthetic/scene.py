@@ -1,0 +1,90 @@
+"""The canvas that crystals are drawn on: light, and what stands in front at each pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Light = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+CLASS_NAMES = ("CEX", "PG")
+
+
+@dataclass
+class Scene:
+    """One canvas: ``light`` (h, w), float32, about 0–1, and the crystal in front at each pixel.
+
+    ``front`` (h, w), uint8, is 0 for background, 1 for CEX and 2 for PG. ``px`` is the number of canvas
+    pixels per picture pixel: drawing small and enlarging later gives the probe's soft look.
+    """
+
+    light: Light
+    front: npt.NDArray[np.uint8]
+    px: float
+
+    @classmethod
+    def blank(cls, size_px: tuple[int, int], px: float) -> Scene:
+        """Return a dark canvas for a picture of ``size_px`` (height, width)."""
+        height, width = max(8, round(size_px[0] * px)), max(8, round(size_px[1] * px))
+        return cls(np.zeros((height, width), np.float32), np.zeros((height, width), np.uint8), px)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the canvas size (h, w) in canvas pixels."""
+        return self.light.shape[0], self.light.shape[1]
+
+    def window(self, top: int, left: int, height: int, width: int) -> Scene:
+        """Return a part of the canvas; drawing on it draws on the whole."""
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return Scene(self.light[rows, columns], self.front[rows, columns], self.px)
+
+    def cover(self, value: Light, alpha: Light, class_name: str | None) -> None:
+        """Lay something partly opaque over the scene: ``light += alpha · (value − light)``."""
+        self.light += alpha * (value - self.light)
+        if class_name is not None:
+            self.front[alpha > 0.35] = CLASS_NAMES.index(class_name) + 1
+
+    def glow(self, value: Light) -> None:
+        """Add light without hiding what is behind."""
+        self.light += value
+
+
+@lru_cache(maxsize=64)
+def coordinate_grid(height: int, width: int) -> tuple[Light, Light]:
+    """Return pixel centres (x, y), each (height, width), float32, read-only."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x.setflags(write=False)
+    y.setflags(write=False)
+    return x, y
+
+
+def draw_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: float) -> Light:
+    """Return smooth noise (h, w), float32, mean 0 and variance about 1, with grains of ``grain_px``."""
+    height, width = shape
+    if grain_px <= 1.2:
+        return rng.standard_normal(shape, np.float32)
+    # Noise on a coarse lattice, enlarged smoothly: as good as a blur and far cheaper for big grains.
+    step = max(1.0, grain_px / 1.6)
+    rows, columns = int(np.ceil(height / step)) + 3, int(np.ceil(width / step)) + 3
+    lattice = rng.standard_normal((rows, columns), np.float32)
+    offset = rng.random(2) * 1.5
+    matrix = np.array(
+        [[step, 0, -step * (0.75 + offset[0])], [0, step, -step * (0.75 + offset[1])]], np.float32
+    )
+    flags = cv2.INTER_CUBIC
+    noise = cv2.warpAffine(lattice, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return noise * np.float32(1.35)
+
+
+def soften(image: Light, sigma_px: float) -> Light:
+    """Return the picture blurred by a Gaussian; below 0.2 pixels it is left as it is."""
+    if sigma_px < 0.2:
+        return image
+    # A window of 2.5 sigma holds 98.8 % of the Gaussian.
+    size = 2 * max(1, round(2.5 * sigma_px)) + 1
+    return cv2.GaussianBlur(image, (size, size), sigma_px, borderType=cv2.BORDER_REFLECT_101)  # type: ignore[return-value]
