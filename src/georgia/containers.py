@@ -1,0 +1,212 @@
+"""What stands in a PNG, JPEG, BMP or WebP file around its pixels, read without decoding any.
+
+Sizes are known before memory is given to a decoder, and only the parts that make pixels are handed
+on (``Header.clean``), so broken metadata can neither stop a good picture nor print warnings.
+TIFF has a file of its own, ``tiff.py``.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from georgia.errors import UnreadableImageError
+
+TRUNCATED = "the file is truncated"
+DAMAGED = "the file is damaged"
+NOT_AN_IMAGE = "not a PNG, JPEG, TIFF, BMP or WebP picture"
+
+
+@dataclass(frozen=True)
+class Header:
+    """One picture's size in pixels as stored, kind of samples, and the bytes that make its pixels.
+
+    ``mode`` is "grey", "grey+alpha", "RGB", "RGBA", "palette", "CMYK" or "other"; ``bit_depth`` is per
+    sample; ``orientation`` is Exif's 1–8; ``n_pages`` counts pages or frames.
+    """
+
+    format: str
+    width_px: int
+    height_px: int
+    mode: str
+    bit_depth: int
+    clean: bytes
+    orientation: int = 1
+    n_pages: int = 1
+
+
+def find_format(start: bytes) -> str | None:
+    """Return the format that the first 12 bytes of a file tell, or None; its suffix is not asked.
+
+    >>> find_format(b"BM" + bytes(10))
+    'BMP'
+    """
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for magic, name in _MAGICS if start.startswith(magic)), None)
+
+
+# Source: the formats' specifications; TIFF in both byte orders, classic (42) and BigTIFF (43).
+_MAGICS = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"BM", "BMP"),
+)
+
+
+def read_orientation(exif: bytes) -> int:
+    """Return Exif's orientation 1–8 from a block of Exif bytes, 1 where it is absent or damaged."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None or len(exif) < 8:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", exif, 4)
+        (n_entries,) = struct.unpack_from(order + "H", exif, offset)
+        for index in range(n_entries):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, offset + 2 + 12 * index)
+            if tag == 0x0112:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+_PNG_MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey+alpha", 6: "RGBA"}
+_PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+
+def read_png(data: bytes) -> Header:
+    """Return a PNG's header, its checksums verified.
+
+    sBIT is not asked: by the specification the samples fill the whole range whatever it says.
+
+    Raises:
+        UnreadableImageError: the file is cut off, or a checksum does not fit.
+    """
+    position, kept, orientation, n_frames, ended = 8, [data[:8]], 1, 1, False
+    while position + 12 <= len(data) and not ended:
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            break
+        body = data[position + 8 : end - 4]
+        if name in _PNG_PIXEL_CHUNKS:
+            if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+                raise UnreadableImageError(f"{DAMAGED} (a checksum does not fit)")
+            kept.append(data[position:end])
+        elif name == b"eXIf":
+            orientation = read_orientation(body)
+        elif name == b"acTL" and length >= 4:
+            n_frames = max(1, int.from_bytes(body[:4], "big"))
+        ended = name == b"IEND"
+        position = end
+    if not ended:
+        raise UnreadableImageError(TRUNCATED)
+    if len(kept) < 2 or kept[1][4:8] != b"IHDR" or len(kept[1]) != 25:
+        raise UnreadableImageError(f"{DAMAGED} (no header)")
+    width, height, bits, color = struct.unpack_from(">IIBB", kept[1], 8)
+    mode = _PNG_MODES.get(color, "other")
+    return Header("PNG", width, height, mode, bits, b"".join(kept), orientation, n_frames)
+
+
+_JPEG_MODES = {1: "grey", 3: "RGB", 4: "CMYK"}
+# Start-of-frame markers; C4, C8 and CC are tables.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# APP1–APP13, APP15 and comments hold metadata only; APP0 (JFIF) and APP14 (Adobe) tell the colours.
+_JPEG_DROPPED = (frozenset(range(0xE1, 0xF0)) - {0xEE}) | {0xFE}
+
+
+def read_jpeg(data: bytes) -> Header:
+    """Return a JPEG's header; of a multi-picture file the first picture counts.
+
+    Raises:
+        UnreadableImageError: the file is cut off or holds no frame.
+    """
+    position, kept, orientation, frame = 2, [data[:2]], 1, (0, 0, 0, 0)
+    while True:
+        while data[position : position + 2] == b"\xff\xff":
+            position += 1
+        if position + 4 > len(data):
+            raise UnreadableImageError(TRUNCATED)
+        if data[position] != 0xFF:
+            raise UnreadableImageError(DAMAGED)
+        marker = data[position + 1]
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xDA:
+            break
+        segment = data[position:end]
+        if marker in _JPEG_FRAMES and len(segment) >= 10:
+            frame = struct.unpack_from(">BHHB", segment, 4)
+        if marker == 0xE1 and segment[4:10] == b"Exif\0\0":
+            orientation = read_orientation(segment[4:])
+        if marker not in _JPEG_DROPPED:
+            kept.append(segment)
+        position = end
+    bits, height, width, n_components = frame
+    mode = _JPEG_MODES.get(n_components, "other")
+    return Header("JPEG", width, height, mode, bits, b"".join(kept) + data[position:], orientation)
+
+
+_BMP_MODES = {24: "RGB", 16: "RGB", 32: "RGB"}
+
+
+def read_bmp(data: bytes) -> Header:
+    """Return a BMP's header.
+
+    Raises:
+        UnreadableImageError: the file ends within its header.
+    """
+    if len(data) < 26:
+        raise UnreadableImageError(TRUNCATED)
+    if data[14:18] == b"\x0c\0\0\0":
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+    elif len(data) >= 30:
+        width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
+    else:
+        raise UnreadableImageError(TRUNCATED)
+    return Header("BMP", abs(width), abs(height), _BMP_MODES.get(bits, "palette"), 8, data)
+
+
+def read_webp(data: bytes) -> Header:
+    """Return a WebP's header.
+
+    Raises:
+        UnreadableImageError: the file is shorter than it says, or holds no picture.
+    """
+    if int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise UnreadableImageError(TRUNCATED)
+    position, size, has_alpha, orientation, n_frames = 12, (0, 0), False, 1, 0
+    while position + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, position)
+        body = data[position + 8 : position + 8 + length]
+        if name == b"VP8X" and length >= 10:
+            size = (1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little"))
+            has_alpha = bool(body[0] & 0x10)
+        elif name == b"VP8 " and not size[0] and len(body) >= 10:
+            width, height = struct.unpack_from("<HH", body, 6)
+            size = (width & 0x3FFF, height & 0x3FFF)
+        elif name == b"VP8L" and not size[0] and len(body) >= 5:
+            bits = int.from_bytes(body[1:5], "little")
+            size = (1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+            has_alpha = bool(bits >> 28 & 1)
+        elif name == b"EXIF":
+            orientation = read_orientation(body)
+        n_frames += name == b"ANMF"
+        position += 8 + length + (length & 1)
+    mode = "RGBA" if has_alpha else "RGB"
+    return Header("WebP", *size, mode, 8, data, orientation, max(1, n_frames))
+
+
+READERS: dict[str, Callable[[bytes], Header]] = {
+    "PNG": read_png,
+    "JPEG": read_jpeg,
+    "BMP": read_bmp,
+    "WebP": read_webp,
+}
