@@ -18,7 +18,7 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -273,19 +273,23 @@ def _turn(pixels: Image, orientation: int) -> Image:
 
 
 def iter_images(
-    paths: Iterable[str | Path], workers: int | None = None, max_pixels: int = MAX_PIXELS
-) -> Iterator[tuple[int, Image | Failure]]:
+    paths: Iterable[str | Path],
+    workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    transform: Callable[[Image], npt.NDArray[Any]] | None = None,
+) -> Iterator[tuple[int, npt.NDArray[Any] | Failure]]:
     """Yield (position, pixels or failure) in the order of ``paths``, read by threads ahead of use.
 
-    At most two pictures per thread are held at a time, so a million files need no more memory than ten.
+    ``transform`` runs on the pixels in the reading thread, and its answer is what comes out. At most
+    two pictures per thread are held at a time, so a million files need no more memory than ten.
     """
     n_threads = workers or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="georgia-images")
-    waiting: deque[Future[Image | Failure]] = deque()
+    waiting: deque[Future[npt.NDArray[Any] | Failure]] = deque()
     position = 0
     try:
         for path in paths:
-            waiting.append(pool.submit(_read_or_fail, Path(path), max_pixels))
+            waiting.append(pool.submit(_read_or_fail, Path(path), max_pixels, transform))
             if len(waiting) >= 2 * n_threads:
                 yield position, waiting.popleft().result()
                 position += 1
@@ -296,11 +300,14 @@ def iter_images(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read_or_fail(path: Path, max_pixels: int) -> Image | Failure:
+def _read_or_fail(
+    path: Path, max_pixels: int, transform: Callable[[Image], npt.NDArray[Any]] | None
+) -> npt.NDArray[Any] | Failure:
     try:
-        return read_image(path, max_pixels)
+        image = read_image(path, max_pixels)
     except UnreadableImageError as error:
         return Failure(path, str(error))
+    return image if transform is None else transform(image)
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:

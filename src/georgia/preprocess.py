@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from georgia.errors import InputError, describe_fault
 
+# The graph tensor where preprocessing ends and the net begins, in every model that Georgia exports.
+NETWORK_INPUT = "network_input"
 FloatArray = npt.NDArray[np.float32]
 
 

@@ -1,0 +1,59 @@
+"""Write ``PreprocessSpec`` into a graph: any picture in, network input out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from georgia.graph.builder import GraphBuilder
+from georgia.preprocess import NETWORK_INPUT, PreprocessSpec
+
+
+
+
+
+def add_preprocessing(graph: GraphBuilder, image: str, spec: PreprocessSpec) -> str:
+    """Append resize, colour order and normalisation; return the network input (N, 3, size, size).
+
+    ``image`` names a uint8 tensor (N, H, W, 3), RGB. The resize is ``preprocess.resize_weights``,
+    computed in the graph from H and W, in float32.
+    """
+    pixels = graph.add("Cast", [image], "preprocess/float", to=1)
+    planes = graph.add("Transpose", [pixels], "preprocess/planes", perm=[0, 3, 1, 2])
+    shape = graph.add("Shape", [image], "preprocess/shape")
+    rows = _resize_matrix(graph, shape, 1, spec.size_px, "rows")
+    columns = _resize_matrix(graph, shape, 2, spec.size_px, "columns")
+    tall = graph.add("MatMul", [rows, planes], "preprocess/resized_rows")
+    turned = graph.add("Transpose", [columns], "preprocess/columns_turned", perm=[1, 0])
+    resized = graph.add("MatMul", [tall, turned], "preprocess/resized")
+    if spec.color_order == "BGR":
+        order = graph.constant([2, 1, 0], "preprocess/bgr", np.int64)
+        resized = graph.add("Gather", [resized, order], "preprocess/swapped", axis=1)
+    mean = graph.constant(np.reshape(spec.mean, (1, 3, 1, 1)), "preprocess/mean")
+    scale = graph.constant(np.reshape(spec.scale, (1, 3, 1, 1)), "preprocess/scale")
+    centred = graph.add("Sub", [resized, mean], "preprocess/centred")
+    normal = graph.add("Div", [centred, scale], "preprocess/normal")
+    return graph.rename(normal, NETWORK_INPUT)
+
+
+def _resize_matrix(graph: GraphBuilder, shape: str, axis: int, size: int, word: str) -> str:
+    prefix = f"preprocess/{word}"
+    zero = graph.constant(0, f"{prefix}_zero", np.int64)
+    one = graph.constant(1, f"{prefix}_one", np.int64)
+    where = graph.constant(axis, f"{prefix}_axis", np.int64)
+    count = graph.add("Gather", [shape, where], f"{prefix}_count")
+    steps = graph.add("Range", [zero, count, one], f"{prefix}_range")
+    inner = graph.add("Cast", [steps], f"{prefix}_index", to=1)
+    half = graph.constant(0.5, f"{prefix}_half")
+    inner = graph.add("Add", [inner, half], f"{prefix}_centre_in")
+    number = graph.add("Cast", [count], f"{prefix}_number", to=1)
+    ratio = graph.add("Div", [number, graph.constant(size, f"{prefix}_size")], f"{prefix}_ratio")
+    outer = graph.constant((np.arange(size) + 0.5).reshape(size, 1), f"{prefix}_centre_out")
+    outer = graph.add("Mul", [outer, ratio], f"{prefix}_centre_scaled")
+    distance = graph.add("Abs", [graph.add("Sub", [inner, outer], f"{prefix}_offset")], f"{prefix}_distance")
+    unit = graph.constant(1.0, f"{prefix}_unit")
+    width = graph.add("Max", [ratio, unit], f"{prefix}_width")
+    fraction = graph.add("Div", [distance, width], f"{prefix}_fraction")
+    weights = graph.add("Relu", [graph.add("Sub", [unit, fraction], f"{prefix}_height")], f"{prefix}_weights")
+    axes = graph.constant([1], f"{prefix}_axes", np.int64)
+    total = graph.add("ReduceSum", [weights, axes], f"{prefix}_total", keepdims=1)
+    return graph.add("Div", [weights, total], f"{prefix}_matrix")

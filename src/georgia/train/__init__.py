@@ -1,0 +1,7 @@
+"""Training: recipes, the loop, and the run folder with all its deliverables."""
+
+from __future__ import annotations
+
+from georgia.train.recipes import RECIPES, Recipe, TrainConfig, recipe_config
+
+__all__ = ["RECIPES", "Recipe", "TrainConfig", "recipe_config"]

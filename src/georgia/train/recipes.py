@@ -1,0 +1,145 @@
+"""Recipes: named sets of training settings, each setting changeable by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from georgia.augment import AugmentName
+from georgia.config import build_config
+from georgia.errors import InputError, describe_fault
+from georgia.registry import find_by_name
+
+# Source: the Georgia Project's split, and "rehearsal" mode.
+FRACTIONS = (0.70, 0.25, 0.05)
+REHEARSE_EPOCHS = 3
+REHEARSE_SHARE = 0.10
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training run depends on, beside the pictures.
+
+    ``dropout`` and ``head_units`` go together, one dropout a hidden layer; empty means none.
+    ``trainable_share`` of the backbone's layers, counted from its end, learn; 0 freezes it whole.
+    ``output`` "auto" is one sigmoid for two classes in the study's recipe and softmax otherwise.
+    ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
+    """
+
+    recipe: str = "fast"
+    backbone: str = "efficientnet-lite0"
+    weights: str = "imagenet"
+    head_units: tuple[int, ...] = ()
+    dropout: tuple[float, ...] = (0.2,)
+    trainable_share: float = 0.5
+    output: Literal["auto", "sigmoid", "softmax"] = "softmax"
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    batch_size: int = 64
+    epochs: int = 100
+    augmentation: AugmentName = "crystal"
+    f1_threshold: float = 0.997
+    patience: int = 50
+    min_delta: float = 0.001
+    seed: int = 42
+    size_px: int = 224
+    fractions: tuple[float, ...] = FRACTIONS
+    order: Literal["grouped", "name"] = "grouped"
+    prefix: str = "GA"
+    study_name: str = "Georgia"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    rehearse: bool = False
+
+    def __post_init__(self) -> None:
+        faults = [f"{name} must be {rule}; got {value!r}" for name, rule, value, ok in self._rules() if not ok]
+        if faults:
+            raise InputError(" · ".join(faults))
+
+    def _rules(self) -> list[tuple[str, str, Any, bool]]:
+        hidden = max(1, len(self.head_units))
+        return [
+            ("batch_size", "1 or more", self.batch_size, self.batch_size >= 1),
+            ("epochs", "1 or more", self.epochs, self.epochs >= 1),
+            ("learning_rate", "above 0", self.learning_rate, self.learning_rate > 0),
+            ("momentum", "from 0 to below 1", self.momentum, 0 <= self.momentum < 1),
+            ("trainable_share", "from 0 to 1", self.trainable_share, 0 <= self.trainable_share <= 1),
+            ("dropout", "fractions from 0 to below 1", self.dropout, all(0 <= rate < 1 for rate in self.dropout)),
+            ("dropout", f"empty or {hidden} values", self.dropout, len(self.dropout) in (0, hidden)),
+            ("head_units", "counts of 1 or more", self.head_units, all(n >= 1 for n in self.head_units)),
+            ("f1_threshold", "from 0 to 1", self.f1_threshold, 0 <= self.f1_threshold <= 1),
+            ("label_smoothing", "from 0 to below 1", self.label_smoothing, 0 <= self.label_smoothing < 1),
+            ("patience", "0 or more", self.patience, self.patience >= 0),
+            ("size_px", "32 or more", self.size_px, self.size_px >= 32),
+            ("seed", "0 or more", self.seed, self.seed >= 0),
+            ("prefix", "letters that a file name may hold", self.prefix, not set(self.prefix) & set('/\\:*?"<>|')),
+        ]
+
+    def effective_epochs(self) -> int:
+        """Return how many epochs may run: three in a rehearsal, unless fewer are asked for."""
+        return min(self.epochs, REHEARSE_EPOCHS) if self.rehearse else self.epochs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain JSON values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of settings, with one line on what it is for."""
+
+    name: str
+    about: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Source: DOMAIN facts of the Georgia Project (Keras 2.10 code of 2025) and of Salami et al. 2021,
+# doi 10.1021/acs.oprd.1c00136; what neither states is Keras' default.
+_STUDY: dict[str, Any] = {
+    "backbone": "resnet101",
+    "head_units": (512, 256),
+    "dropout": (0.4, 0.3),
+    "trainable_share": 0.1,
+    "output": "auto",
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "schedule": "constant",
+    "batch_size": 64,
+    "epochs": 100,
+    "augmentation": "study",
+    "f1_threshold": 0.997,
+    "patience": 50,
+    "min_delta": 0.001,
+    "seed": 42,
+}
+_SALAMI: dict[str, Any] = {
+    **_STUDY,
+    "head_units": (),
+    "dropout": (),
+    "trainable_share": 1.0,
+    "output": "softmax",
+    "learning_rate": 1e-4,
+    "batch_size": 32,
+}
+RECIPES: tuple[Recipe, ...] = (
+    Recipe("fast", "EfficientNet-Lite0, offline: the default, minutes on two cores"),
+    Recipe("georgia", "the Georgia Project: ResNet-101, last tenth trainable, SGD 0.1", _STUDY),
+    Recipe("salami-18", "Salami et al. 2021: ResNet-18, SGDM 1e-4", {**_SALAMI, "backbone": "resnet18"}),
+    Recipe("salami-50", "Salami et al. 2021: ResNet-50, SGDM 1e-4", {**_SALAMI, "backbone": "resnet50"}),
+)
+
+
+def recipe_config(name: str, *changes: Mapping[str, Any]) -> TrainConfig:
+    """Return a recipe's settings with changes on top, the last layer winning.
+
+    Raises:
+        InputError: no recipe has that name, or a setting is unknown or wrong.
+    """
+    recipe = find_by_name("recipe", name, RECIPES)
+    return build_config(TrainConfig, recipe.settings, *changes, {"recipe": recipe.name}, where="the training settings")

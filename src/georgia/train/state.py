@@ -1,0 +1,74 @@
+"""The resume point of a run: everything that the next epoch depends on, in one npz file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.atomic import atomic_path
+from georgia.errors import InputError, describe_fault
+
+STATE_FILE = "resume.npz"
+Arrays = list[npt.NDArray[Any]]
+
+
+@dataclass
+class TrainState:
+    """Where a run stands after ``epoch`` epochs.
+
+    ``weights`` and ``optimizer`` are all variables in Keras' order, dropout's random state
+    included; ``best_weights`` those of the lowest validation loss; ``rows`` the history.
+    """
+
+    key: str
+    epoch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    waited: int = 0
+    stopped: str = ""
+    weights: Arrays = field(default_factory=list)
+    optimizer: Arrays = field(default_factory=list)
+    best_weights: Arrays = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        """Write the state whole or not at all."""
+        about = {name: getattr(self, name) for name in _SCALARS}
+        arrays = {
+            f"{kind}_{number:04d}": array
+            for kind in _LISTS
+            for number, array in enumerate(getattr(self, kind))
+        }
+        with atomic_path(folder / STATE_FILE) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, about=np.array(json.dumps(about)), **arrays)
+
+
+def load_state(folder: Path) -> TrainState | None:
+    """Return the last saved state, or None where there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            state = TrainState(**json.loads(str(stored["about"])))
+            for kind in _LISTS:
+                names = sorted(name for name in stored.files if name.startswith(f"{kind}_"))
+                setattr(state, kind, [stored[name] for name in names])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        do = "Delete it to start over."
+        raise InputError(describe_fault(f"Cannot resume from {str(path)!r}", "it must be whole", error, do)) from error
+    return state
+
+
+_SCALARS = ("key", "epoch", "rows", "best_loss", "best_epoch", "waited", "stopped")
+_LISTS = ("weights", "optimizer", "best_weights")
