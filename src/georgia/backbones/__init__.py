@@ -9,13 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from georgia.backbones.efficientnet_lite import LITE0, LITE1, LITE2
+from georgia.backbones.freeze import set_trainable_share
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest, require_keras
+from georgia.backbones.resnet import RESNET18, RESNET34, RESNET50, RESNET101
 from georgia.errors import InputError, describe_fault
 from georgia.registry import find_by_name
 
-__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_backbone", "find_backbone"]
+__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_backbone", "find_backbone", "set_trainable_share"]
 
-BACKBONES: tuple[BackboneInfo, ...] = (LITE0, LITE1, LITE2)
+BACKBONES: tuple[BackboneInfo, ...] = (LITE0, LITE1, LITE2, RESNET18, RESNET34, RESNET50, RESNET101)
 
 # Every backbone here halves the picture five times.
 MIN_SIZE_PX = 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def assign_tensors(
     _check_finite(checkpoint, values)
     for key, variable, kind in wanted:
         variable.assign(_to_keras(values[key], kind) if checkpoint.layout == "torch" else values[key])
-    check_statistics(model, checkpoint)
+    check_statistics(model, checkpoint.path)
 
 
 def _list_wanted(
@@ -112,7 +113,7 @@ def _check_finite(checkpoint: Checkpoint, values: Mapping[str, FloatArray]) -> N
         raise unreadable(checkpoint.path, "finite numbers are needed", listed)
 
 
-def check_statistics(model: keras.Model, checkpoint: Checkpoint) -> None:
+def check_statistics(model: keras.Model, path: Path) -> None:
     """Refuse weights whose batch normalisations never saw a picture.
 
     A net straight from its initialiser has running means of 0 and variances of 1; files of such
@@ -126,15 +127,14 @@ def check_statistics(model: keras.Model, checkpoint: Checkpoint) -> None:
     variances = [np.asarray(layer.moving_variance) for layer in norms]
     if any((variance < 0).any() for variance in variances):
         rule = "running variances cannot be negative"
-        raise unreadable(
-            checkpoint.path, rule, "such a layer", "The file holds no trained net; bring another."
-        )
-    if norms and all((mean == 0).all() for mean in means) or norms and all((v == 1).all() for v in variances):
+        raise unreadable(path, rule, "such a layer", "The file holds no trained net; bring another.")
+    is_untouched = all((mean == 0).all() for mean in means) or all((v == 1).all() for v in variances)
+    if norms and is_untouched:
         rule = "weights of a trained net are needed"
         got = (
             "running means of 0 and variances of 1 in every batch normalisation, that is random start weights"
         )
-        raise unreadable(checkpoint.path, rule, got, "Bring another file, or ask for --weights none.")
+        raise unreadable(path, rule, got, "Bring another file, or ask for --weights none.")
 
 
 def fill_random(model: keras.Model, seed: int) -> None:

@@ -76,12 +76,12 @@ def unreadable(path: Path, rule: str, got: object, do: str = "") -> InputError:
 
 
 def check_named_hash(path: Path, sha256: str) -> None:
-    """Compare the hash in a name such as ``resnet18-f37072fd.pth`` with the file's own.
+    r"""Compare the hash in a name such as ``resnet18-f37072fd.pth`` with the file's own.
 
     Raises:
         InputError: the name promises another file. Names without a hash pass.
 
-    Source: torch.hub's rule, ``-([a-f0-9]{8,})\\.`` holds the first digits of the SHA-256.
+    Source: torch.hub's rule, ``-([a-f0-9]{8,})\.`` holds the first digits of the SHA-256.
     """
     named = re.search(r"-([a-f0-9]{8,64})\.(?:pth?|bin|safetensors)$", path.name)
     if named and not sha256.startswith(named[1]):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from georgia.errors import MissingDependencyError
+from georgia.errors import MissingDependencyError, describe_fault
 from georgia.preprocess import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -75,5 +75,6 @@ def require_keras() -> None:
     try:
         import keras  # noqa: F401
     except ImportError as error:
-        line = "Building a net needs Keras: it comes with the extra 'train'; got none. Run pip install 'georgia[train]'."
+        do = "Run pip install 'georgia[train]'."
+        line = describe_fault("Cannot build a net", "Keras with TensorFlow is needed", error, do)
         raise MissingDependencyError(line) from error

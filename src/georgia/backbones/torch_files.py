@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -198,7 +198,8 @@ def _take_pickle(stream: BinaryIO) -> bytes:
     """
     start = stream.tell()
     highest = 0
-    for opcode, argument, _position in pickletools.genops(_Bounded(stream, MAX_PICKLE_BYTES)):
+    bounded = cast(BinaryIO, _Bounded(stream, MAX_PICKLE_BYTES))
+    for opcode, argument, _position in pickletools.genops(bounded):
         if opcode.name.endswith("PUT") and isinstance(argument, int):
             highest = max(highest, argument)
         if opcode.name.startswith("EXT") or opcode.name in ("INST", "OBJ"):
