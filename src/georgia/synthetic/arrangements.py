@@ -18,7 +18,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Area:
-    """The part of a canvas that an arrangement fills, in canvas pixels: a whole crop, or one spot of a frame."""
+    """The part of a canvas that an arrangement fills, in canvas pixels: a whole crop or one spot."""
 
     x: float
     y: float
@@ -44,11 +44,15 @@ class Area:
 
 
 def draw_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
+    """Draw the needles of one CEX crop."""
     if look == "flat":
         if rng.random() < 0.75:
             needles.draw_traces(scene, rng, int(rng.integers(2, 14)), rng.uniform(0.1, 0.4))
         else:
             _draw_network(scene, rng, area, rng.uniform(0.5, 0.62), opacity=0.35)
+        return
+    if look == "split":
+        _draw_slabs(scene, rng, area, rng.uniform(0.7, 1.1))
         return
     styles: tuple[Callable[..., None], ...] = (
         _draw_network,
@@ -57,7 +61,7 @@ def draw_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
         _draw_stars,
         _draw_lone,
     )
-    shares = [0.28, 0.26, 0.18, 0.22, 0.06] if look == "rich" else [0.08, 0.4, 0.2, 0.27, 0.05]
+    shares = [0.28, 0.26, 0.18, 0.22, 0.06]
     styles[int(rng.choice(len(styles), p=shares))](scene, rng, area, rng.uniform(0.5, 1.0))
 
 
@@ -167,6 +171,37 @@ def _draw_stars(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
         needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
 
 
+def _draw_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+    """Bundles so bright that they are nearly saturated, on a dark ground: elongated, with fibrous edges."""
+    size = area.size
+    angle = rng.uniform(0, np.pi)
+    hub = area.random_place(rng, 0.3)
+    for _ in range(int(rng.integers(1, 5))):
+        x, y = (hub[0] + rng.normal(0, 0.1) * size, hub[1] + rng.normal(0, 0.1) * size)
+        width = size * rng.uniform(0.05, 0.24)
+        slab = Bundle(
+            x,
+            y,
+            angle + rng.normal(0, float(rng.choice([0.1, 0.8]))),
+            size * rng.uniform(0.35, 0.9),
+            width,
+            n_fibres=int(np.clip(2 * width / (scene.px * rng.uniform(3, 10)), 2, 40)),
+            spread=float(rng.choice([0.0, rng.uniform(0, 0.8)])),
+            bend=rng.normal(0, 0.05) * size,
+            brightness=brightness,
+            opacity=rng.uniform(0.85, 1.0),
+            beads=rng.uniform(0.0, 0.4),
+            raggedness=rng.uniform(0.1, 1.0),
+            fullness=rng.uniform(0.6, 1.0),
+        )
+        needles.draw_bundle(scene, rng, slab)
+    if rng.random() < 0.5:
+        needles.draw_hub(scene, rng, *hub, size * rng.uniform(0.08, 0.2), brightness * rng.uniform(0.5, 1.5))
+    for _ in range(int(rng.integers(0, 4))):
+        needle = random_needle(scene, rng, area, brightness, angle + rng.normal(0, 0.8))
+        needles.draw_bundle(scene, rng, needle)
+
+
 def _draw_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """One needle or bundle, or two, on an empty ground."""
     size = area.size
@@ -193,6 +228,7 @@ def _draw_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
 
 
 def draw_pg(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
+    """Draw the plates of one PG crop, with needles behind and in front."""
     behind = rng.random()
     if behind < 0.5 and look != "flat":
         _draw_needles_around(scene, rng, area, rng.uniform(0.15, 0.6), 1, 7)

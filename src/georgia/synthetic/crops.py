@@ -71,7 +71,7 @@ def enlarge_front(scene: Scene, size_px: tuple[int, int]) -> tuple[Mask, Mask]:
 
 
 def draw_background(scene: Scene, rng: Rng, look: Look) -> None:
-    """Lay the ground: grey, mottled, with needles far out of focus; the same for both classes."""
+    """Lay the ground: grey, with needles far out of focus; the same for both classes."""
     if look == "flat":
         scene.light[:] = 0.5
         scene.light += np.float32(rng.uniform(0.002, 0.02)) * draw_noise(
@@ -79,8 +79,12 @@ def draw_background(scene: Scene, rng: Rng, look: Look) -> None:
         )
         return
     scene.light[:] = rng.uniform(0.05, 0.25)
-    scene.light += np.float32(rng.uniform(0.005, 0.03)) * draw_noise(rng, scene.shape, rng.uniform(6, 30))
     dimmer = 0.3 if look == "split" else 1.0
-    for _ in range(int(rng.integers(0, 4))):
-        strength = dimmer * rng.uniform(0.05, 0.35)
-        needles.draw_haze(scene, rng, int(rng.integers(2, 20)), rng.uniform(0.6, 3.5), strength)
+    scene.light += np.float32(dimmer * rng.uniform(0.0, 0.025)) * draw_noise(
+        rng, scene.shape, rng.uniform(8, 40)
+    )
+    # More needles on a larger field: the haze is as dense in a frame as in a crop.
+    density = max(1.0, scene.front.size / 100**2) ** 0.75
+    for _ in range(int(rng.integers(1, 5))):
+        n_needles = int(rng.integers(2, 20) * density)
+        needles.draw_haze(scene, rng, n_needles, rng.uniform(0.6, 3.5), dimmer * rng.uniform(0.05, 0.35))

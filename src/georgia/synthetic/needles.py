@@ -17,7 +17,7 @@ class Bundle:
     """Parallel or fanning fibres, in canvas pixels; ``spread`` 0 = parallel, above 0 = widening.
 
     ``origin`` 0 measures the spread from the middle (a bow tie), −1 from one end (a fan).
-    ``n_fibres`` 1 draws a single needle.
+    ``n_fibres`` 1 draws a single needle. ``fullness`` 1 fills the gaps between fibres with light.
     """
 
     x: float
@@ -34,6 +34,7 @@ class Bundle:
     beads: float = 0.5
     raggedness: float = 0.3
     blur: float = 0.0
+    fullness: float = 0.0
 
 
 def draw_fibre_texture(rng: Rng, bundle: Bundle) -> tuple[Light, Light]:
@@ -46,7 +47,8 @@ def draw_fibre_texture(rng: Rng, bundle: Bundle) -> tuple[Light, Light]:
         strength = rng.random(across, np.float32) ** rng.uniform(0.6, 2.2)
         # Every second row stays darker in part: gaps between fibres.
         strength[::2] *= np.float32(rng.uniform(0.1, 0.8))
-        profile = strength.astype(np.float32)
+        # A full bundle is bright all across, its gaps mere lines.
+        profile = (strength + np.float32(bundle.fullness) * (1 - strength)).astype(np.float32)
     across = profile.size
     grain = draw_noise(rng, (across, along), 1.0)
     if rng.random() < 0.6:
@@ -117,7 +119,7 @@ def draw_bundle(scene: Scene, rng: Rng, bundle: Bundle, class_name: str | None =
         light, alpha = soften(light, bundle.blur), soften(alpha, bundle.blur)
     window = scene.window(*bounds)
     # Needles scatter light: what lies behind is dimmed where it is brighter, never blacked out.
-    window.cover(np.maximum(light, np.float32(rng.uniform(0.45, 0.95)) * window.light), alpha, class_name)
+    window.cover(np.maximum(light, np.float32(rng.uniform(0.75, 1.0)) * window.light), alpha, class_name)
 
 
 def draw_needle(scene: Scene, rng: Rng, bundle: Bundle, class_name: str | None = "CEX") -> None:
@@ -143,7 +145,7 @@ def draw_haze(scene: Scene, rng: Rng, n_needles: int, sigma_px: float, strength:
         cv2.line(layer, start, stop, float(60 + 195 * b), 1 + int(w * 0.05 * min(size, 100)), cv2.LINE_AA)
     glow = soften(layer.astype(np.float32) * np.float32(strength / 255), sigma_px)
     patches = draw_noise(rng, (height, width), 0.25 * min(size, 200))
-    scene.glow(glow * np.clip(0.7 + 0.5 * patches, 0, 2))
+    scene.glow(glow * np.clip(0.8 + 0.35 * patches, 0, 2))
 
 
 def draw_star(scene: Scene, rng: Rng, x: float, y: float, radius: float, brightness: float) -> None:
@@ -174,15 +176,35 @@ def draw_star(scene: Scene, rng: Rng, x: float, y: float, radius: float, brightn
 
 
 def draw_hub(scene: Scene, rng: Rng, x: float, y: float, radius: float, strength: float) -> None:
-    """Add the grainy glow where many needles meet: bright, without any outline."""
-    grid_x, grid_y = coordinate_grid(*scene.shape)
-    stretch, angle = rng.uniform(0.5, 1.0), rng.uniform(0, np.pi)
-    dx, dy = grid_x - np.float32(x), grid_y - np.float32(y)
-    u = (dx * np.float32(np.cos(angle)) + dy * np.float32(np.sin(angle))) * np.float32(stretch / radius)
-    v = (dy * np.float32(np.cos(angle)) - dx * np.float32(np.sin(angle))) * np.float32(1 / radius)
-    glow = np.exp(-0.5 * (u * u + v * v))
-    grain = draw_noise(rng, scene.shape, rng.uniform(1.5, 4))
-    scene.glow(glow * np.maximum(0, 1 + np.float32(rng.uniform(0, 0.8)) * grain) * np.float32(strength))
+    """Add the glow where many needles meet: bright, streaked outwards, a little grainy, without outline."""
+    reach = 3.2 * radius
+    left, top = max(0, int(x - reach)), max(0, int(y - reach))
+    right, bottom = min(scene.shape[1], int(x + reach) + 1), min(scene.shape[0], int(y + reach) + 1)
+    if right - left < 4 or bottom - top < 4:
+        return
+    window = scene.window(top, left, bottom - top, right - left)
+    grid_x, grid_y = coordinate_grid(*window.shape)
+    dx, dy = grid_x - np.float32(x - left), grid_y - np.float32(y - top)
+    stretch, turn = rng.uniform(0.45, 1.0), rng.uniform(0, np.pi)
+    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    u = (dx * cos + dy * sin) * np.float32(stretch / radius)
+    v = (dy * cos - dx * sin) * np.float32(1 / radius)
+    distance, angle = cv2.cartToPolar(u, v)
+    # Streaks: noise that varies fast over the angle and slowly outwards.
+    n_streaks = int(rng.integers(24, 90))
+    texture = soften(rng.standard_normal((n_streaks, 8), np.float32), 0.5) * np.float32(1.5)
+    texture = np.concatenate([texture, texture[:1]])
+    map_y = angle * np.float32(n_streaks / (2 * np.pi))
+    streaks = cv2.remap(
+        texture, distance * np.float32(2.3), map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    grain = draw_noise(rng, window.shape, rng.uniform(3, 8) * scene.px)
+    uneven = draw_noise(rng, window.shape, 0.8 * radius)
+    modulation = (
+        1 + rng.uniform(0.1, 0.7) * streaks + rng.uniform(0, 0.4) * grain + rng.uniform(0, 0.5) * uneven
+    )
+    glow = np.exp(-0.5 * distance ** np.float32(rng.uniform(1.2, 2.2)))
+    window.glow((glow * np.maximum(0, modulation) * strength).astype(np.float32))
 
 
 def draw_traces(scene: Scene, rng: Rng, n_traces: int, depth: float) -> None:
@@ -203,7 +225,7 @@ def draw_traces(scene: Scene, rng: Rng, n_traces: int, depth: float) -> None:
         )
         cv2.line(layer, start, stop, float(rng.uniform(120, 255)), int(rng.integers(1, 3)), cv2.LINE_AA)
     broken = draw_noise(rng, (height, width), rng.uniform(2, 6)) > rng.uniform(-0.6, 0.4)
-    specks = draw_noise(rng, (height, width), rng.uniform(1.5, 3)) - np.float32(rng.uniform(2.0, 3.0))
+    specks = draw_noise(rng, (height, width), rng.uniform(1.5, 4)) - np.float32(rng.uniform(1.6, 3.2))
     shadow = layer.astype(np.float32) * np.float32(1 / 255) * broken + np.clip(specks, 0, 0.6)
     scene.light -= soften(shadow * np.float32(depth), rng.uniform(0.3, 0.8))
     scene.front[layer > 80] = 1

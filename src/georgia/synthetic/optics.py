@@ -21,6 +21,10 @@ _PROBABILITIES = np.array([0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0])
 _NORMAL = np.array([-3.09, -2.326, -1.645, -0.674, 0.0, 0.674, 1.645, 2.326, 3.09])
 
 
+# Sharpness that grain may add, grey levels squared: beyond it the grain itself would be seen.
+_MOST_GRAIN = 12.0
+
+
 @dataclass(frozen=True)
 class Target:
     """What a finished picture should measure, drawn before its class is looked at.
@@ -150,7 +154,7 @@ def match_sharpness(rng: Rng, image: Light, sharpness: float) -> Light:
     if measure_sharpness(crisp) >= sharpness:
         return _mix_to(image, crisp, sharpness)
     grain = soften(rng.standard_normal(image.shape, np.float32), 1.1)
-    missing = sharpness - measure_sharpness(crisp)
+    missing = min(sharpness - measure_sharpness(crisp), _MOST_GRAIN)
     return crisp + grain * np.float32(np.sqrt(missing / measure_sharpness(grain)))
 
 

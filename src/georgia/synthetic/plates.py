@@ -116,7 +116,7 @@ def _one_side(rng: Rng, angle: Light, sharpness: float = 1.0) -> Light:
 def _paint_bright(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light) -> tuple[Light, Light]:
     """A nearly saturated face; its border eroded into dark specks, dark pits within."""
     value = np.float32(plate.brightness) * _slope(scene, rng, rng.uniform(0, 0.5))
-    grain = rng.uniform(1.3, 3.0)
+    grain = max(1.3, rng.uniform(3.0, 7.0) * scene.px)
     noise = draw_noise(rng, scene.shape, grain)
     noise += np.float32(0.6) * draw_noise(rng, scene.shape, 4 * grain)
     reach = np.float32(rng.uniform(0.08, 0.35)) * (0.25 + 0.75 * _one_side(rng, angle))
@@ -146,7 +146,7 @@ def _draw_pits(scene: Scene, rng: Rng, plate: Plate) -> Light:
 
 def _paint_granular(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light) -> tuple[Light, Light]:
     """A translucent disc full of bright grains, denser on one side, with part of a bright rim."""
-    grain = rng.uniform(1.2, 3.2)
+    grain = max(1.3, rng.uniform(3.0, 8.0) * scene.px)
     fine = np.maximum(draw_noise(rng, scene.shape, grain), -0.5)
     coarse = draw_noise(rng, scene.shape, 6 * grain)
     side = np.float32(1) - np.float32(rng.uniform(0.2, 0.9)) * _one_side(rng, angle) * np.minimum(rho, 1)
