@@ -1,0 +1,179 @@
+"""What the user sees: progress and notes on stderr, tables or one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from georgia.records import Failure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+DONE, DONE_IN_PART = 0, 3
+_SHOWN_FAILURES = 20
+
+
+class ConsoleProgress:
+    """Progress on stderr: a bar on a terminal; one line for each finished stage everywhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self._console = console or Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._count = 0
+        self._note = ""
+        self._started = 0.0
+
+    def __enter__(self) -> ConsoleProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finish(said=kind is None)
+
+    def start(self, stage: str, total: int | None) -> None:
+        """Begin a stage; the one before is finished."""
+        self._finish()
+        self._stage, self._count, self._note, self._started = stage, 0, "", time.perf_counter()
+        if self._console.is_terminal:
+            self._bar = _new_bar(self._console)
+            self._task = self._bar.add_task(stage, total=total, note="")
+            self._bar.start()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Move the bar; ``note`` stays beside it until the next one."""
+        self._count += count
+        self._note = note or self._note
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=count, note=self._note)
+
+    def say(self, line: str) -> None:
+        """Print one line above the bar."""
+        self._console.print(line)
+
+    def _finish(self, said: bool = True) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None
+        if self._stage and said:
+            count = f": {self._count:,}" if self._count else ""
+            note = f", {self._note}" if self._note else ""
+            self._console.print(f"{self._stage}{count} in {time.perf_counter() - self._started:.1f} s{note}")
+        self._stage = ""
+
+
+def _new_bar(console: Console) -> RichProgress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True)
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON object; numbers that JSON does not know become null."""
+    print(json.dumps(_plain(value), indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def show_line(line: str) -> None:
+    """Print one line of the answer on stdout."""
+    print(line)
+
+
+def show_note(line: str) -> None:
+    """Print one line about the answer on stderr."""
+    print(f"georgia: {line}", file=sys.stderr)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], more: str = "") -> None:
+    """Print a table: as long as the screen is high on a terminal, whole and tab-separated elsewhere.
+
+    ``more`` says where the rest is to be had; it is shown if rows are left out.
+    """
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    room = max(10, console.size.height - 8)
+    shown = rows if len(rows) <= room else rows[:room]
+    table = Table(box=None, pad_edge=False)
+    for position, name in enumerate(columns):
+        table.add_column(name, overflow="fold", justify="left" if position == 0 else "right")
+    for row in shown:
+        table.add_row(*row)
+    console.print(table)
+    if len(shown) < len(rows):
+        console.print(f"… and {len(rows) - len(shown):,} more. {more}".rstrip())
+
+
+def end_with(failures: Sequence[Failure]) -> int:
+    """Name the files that were left out, on stderr; return the exit code: 0, or 3 if there are any."""
+    for failure in failures[:_SHOWN_FAILURES]:
+        show_note(f"left out {str(failure.path)!r}: {failure.error}")
+    if len(failures) > _SHOWN_FAILURES:
+        show_note(f"… and {len(failures) - _SHOWN_FAILURES:,} more files were left out.")
+    return DONE_IN_PART if failures else DONE
+
+
+def load_keras() -> None:
+    """Import Keras without TensorFlow's start-up lines; an error still shows them.
+
+    They are written by its native part before any setting is read, so the file descriptor itself
+    is turned away while the import lasts.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with _native_stderr_held():
+        try:
+            import keras  # noqa: F401
+        except ImportError as error:
+            from georgia.errors import MissingDependencyError, describe_fault
+
+            do = "pip install 'georgia[train]'."
+            raise MissingDependencyError(describe_fault("Cannot train", "Keras is needed", error, do)) from error
+
+
+@contextmanager
+def _native_stderr_held() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

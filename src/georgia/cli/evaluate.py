@@ -1,0 +1,73 @@
+"""``georgia evaluate``: figures of an exported model on labelled pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.models import open_model
+from georgia.cli.options import ClassesOption, ClassNamesOption, ConfigOption, JsonOption, make_config
+from georgia.cli.train import show_metrics
+from georgia.errors import InputError, describe_fault, suggest
+from georgia.labels import parse_class_names
+from georgia.records import PARTS, Catalog, Record
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="A run folder, an exported .onnx, or a foreign Keras .h5.")],
+    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the report and its tables.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="train, valid, test or all.  [test of split folders, else all]")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    classes: ClassesOption = None,
+    class_names: ClassNamesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Score a model on labelled pictures, with intervals.
+
+    \b
+    Example:
+      georgia evaluate runs/first data/held-out --out reports/first
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.catalog import read_catalog
+    from georgia.evaluate import evaluate_records
+    from georgia.predict import PredictConfig
+
+    settings = make_config(PredictConfig, config, "evaluate", {"engine": engine})
+    names = parse_class_names(class_names) if class_names else None
+    with console.ConsoleProgress() as progress:
+        bundle = open_model(model, classes)
+        catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
+        records = choose_part(catalog, part)
+        evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings)
+        if out is not None:
+            evaluation.save(out)
+    if as_json:
+        console.show_json(evaluation.to_json_dict())
+    else:
+        show_metrics(evaluation.to_json_dict())
+    return console.end_with((*catalog.failures, *evaluation.failed))
+
+
+def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
+    """Return the records of one part; without a name the test part of split folders, else all.
+
+    Raises:
+        InputError: there is no such part, or the source is not split.
+    """
+    parts = [name for name in PARTS if catalog.part(name)]
+    if part is None:
+        part = "test" if "test" in parts else "all"
+    if part == "all":
+        return catalog.records
+    if part not in parts:
+        rule = f"it must be one of {', '.join([*parts, 'all'])}"
+        hint = suggest(part, PARTS).strip()
+        raise InputError(describe_fault(f"Cannot use --part of {str(catalog.root)!r}", rule, repr(part), hint))
+    return catalog.part(part)

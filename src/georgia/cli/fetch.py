@@ -1,0 +1,37 @@
+"""``georgia fetch``: the study's pictures from Kaggle, counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.options import ConfigOption, JsonOption, make_config
+
+
+def run(
+    dest: Annotated[Path, typer.Argument(help="Folder for the pictures; a second call goes on where it stopped.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Download the CEX/PG data set (over 1 GB) and check its counts.
+
+    \b
+    Needs the package kagglehub (pip install 'georgia[fetch]') and a connection.
+    Example:
+      georgia fetch data/cephalexin
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.fetch import FetchConfig, fetch_dataset
+
+    settings = make_config(FetchConfig, config, "fetch", {})
+    with console.ConsoleProgress() as progress:
+        result = fetch_dataset(dest, settings, progress)
+    if as_json:
+        console.show_json(result.to_json_dict())
+        return console.DONE
+    for name, count in result.classes.items():
+        console.show_line(f"{name}: {count:,} pictures")
+    console.show_line(str(result.path))
+    return console.DONE

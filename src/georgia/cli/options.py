@@ -1,0 +1,58 @@
+"""Options that several commands share, and how a settings file meets them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from georgia.config import build_config, read_toml_section
+from georgia.errors import InputError, describe_fault
+
+T = TypeVar("T")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file; the section named after the command holds its settings.")
+]
+ClassNamesOption = Annotated[
+    str | None,
+    typer.Option("--class-names", help="Names for folders, such as 0=CEX,1=PG.", metavar="FOLDER=NAME,…"),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option("--classes", help="Class names of a foreign Keras file, in output order.", metavar="NAME,…"),
+]
+
+
+def read_settings(file: Path | None, section: str) -> dict[str, Any]:
+    """Return a command's section of a settings file; empty without a file.
+
+    Raises:
+        InputError: the file cannot be used, or has no such section.
+    """
+    if file is None:
+        return {}
+    values = read_toml_section(file, section)
+    if not values:
+        names = ", ".join(f"[{name}]" for name in tomllib.loads(file.read_text(encoding="utf-8"))) or "nothing"
+        raise InputError(describe_fault(f"Cannot use settings {str(file)!r}", f"a section [{section}] is needed", names))
+    return values
+
+
+def make_config(cls: type[T], file: Path | None, section: str, given: Mapping[str, Any], where: str = "") -> T:
+    """Fill a step's settings: its defaults, then the file's section, then what was typed (None: was not)."""
+    typed = {key: value for key, value in given.items() if value is not None}
+    return build_config(cls, read_settings(file, section), typed, where=where or f"the settings of {section!r}")
+
+
+def parse_classes(text: str | None) -> tuple[str, ...] | None:
+    """Read ``CEX,PG``; None stays None.
+
+    >>> parse_classes("CEX, PG")
+    ('CEX', 'PG')
+    """
+    return None if text is None else tuple(name.strip() for name in text.split(","))

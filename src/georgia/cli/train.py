@@ -1,0 +1,80 @@
+"""``georgia train``: labelled pictures in, a run folder with every deliverable out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, read_settings
+from georgia.config import parse_assignments
+from georgia.labels import parse_class_names
+
+if TYPE_CHECKING:
+    from georgia.train import TrainResult
+
+
+def run(
+    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
+    recipe: Annotated[str | None, typer.Option(help="fast, georgia, salami-18 or salami-50.  [fast]")] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a weight file.", metavar="NAME|PATH")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.  [auto]")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Three epochs on a tenth of the pictures.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")] = False,
+    class_names: ClassNamesOption = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Train, export, evaluate the exported file, and write the report.
+
+    \b
+    Examples:
+      georgia train data/crops --out runs/first
+      georgia train data/crops --out runs/study --recipe georgia --device gpu
+      georgia train data/crops --out runs/mine --set epochs=20 --set dropout=0.4
+    Settings for --set and their meaning: docs/train.md
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    typed: dict[str, Any] = {"weights": weights, "device": device, "rehearse": rehearse or None}
+    settings = read_settings(config, "train")
+    names = parse_class_names(class_names) if class_names else None
+    layers = [settings, parse_assignments(changes or []), {k: v for k, v in typed.items() if v is not None}]
+    console.load_keras()
+    from georgia.train import recipe_config, train_model
+
+    name = recipe or str(settings.get("recipe", "fast"))
+    with console.ConsoleProgress() as progress:
+        result = train_model(data, out, recipe_config(name, *layers), resume, names, progress)
+    if as_json:
+        console.show_json(result.to_json_dict())
+    else:
+        show_run(result)
+    return console.end_with(result.failures)
+
+
+def show_run(result: TrainResult) -> None:
+    """Print a run's figures on its test part, and where its files are."""
+    show_metrics(result.metrics.to_json_dict())
+    for kind, file in result.files.items():
+        console.show_line(f"{kind}: {file}")
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    """Print a table of per-class figures with their 95 % intervals, and the counts behind them."""
+    rows = []
+    for name, one in metrics["per_class"].items():
+        figures = [f"{one[key]:.4f}" for key in ("precision", "recall", "f1")]
+        low, high = one["f1_ci95"]
+        rows.append([name, *figures, f"{low:.4f}–{high:.4f}", f"{one['support']:,}"])
+    console.show_table(["class", "precision", "recall", "F1", "F1 95 %", "pictures"], rows)
+    n_refused = f", {metrics['n_unknown']:,} refused" if metrics["n_unknown"] else ""
+    console.show_line(
+        f"{metrics['n_right']:,} of {metrics['n']:,} right{n_refused}: accuracy {metrics['accuracy']:.4f}; "
+        f"at most {metrics['mistake_limit95']:.2%} wrong at 95 %"
+    )
