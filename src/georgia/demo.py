@@ -34,7 +34,12 @@ class DemoResult:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia demo --json`` prints."""
-        return {"run": str(self.trained.run), "f1": self.f1, "report": str(self.report), "seconds": self.seconds}
+        return {
+            "run": str(self.trained.run),
+            "f1": self.f1,
+            "report": str(self.report),
+            "seconds": self.seconds,
+        }
 
 
 def run_demo(out: Path, config: DemoConfig = DemoConfig(), progress: Progress = QUIET) -> DemoResult:

@@ -13,8 +13,28 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "georgia"
 LAYERS = {
     "base": {"georgia", "errors", "labels", "records", "config", "registry", "progress", "atomic"},
-    "images": {"images", "containers", "tiff", "preprocess", "catalog", "split", "synthetic", "fetch", "tables"},
-    "serving": {"bundle", "engines", "predict", "intervals", "metrics", "evaluate", "calibrate", "unknown", "report"},
+    "images": {
+        "images",
+        "containers",
+        "tiff",
+        "preprocess",
+        "catalog",
+        "split",
+        "synthetic",
+        "fetch",
+        "tables",
+    },
+    "serving": {
+        "bundle",
+        "engines",
+        "predict",
+        "intervals",
+        "metrics",
+        "evaluate",
+        "calibrate",
+        "unknown",
+        "report",
+    },
     "training": {"augment", "backbones", "graph", "train", "export", "demo"},
     "faces": {"cli", "__main__", "web"},
 }
@@ -62,7 +82,9 @@ def imports_of(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module)
             if node.module == "georgia":
-                found.update(f"georgia.{alias.name}" for alias in node.names if not alias.name.startswith("__"))
+                found.update(
+                    f"georgia.{alias.name}" for alias in node.names if not alias.name.startswith("__")
+                )
     return found
 
 
@@ -77,7 +99,9 @@ def test_imports_point_to_the_same_layer_or_below(path: Path) -> None:
     above = [
         name
         for name in imports_of(parse(path))
-        if name.split(".")[0] == "georgia" and ORDER.index(layer_of(name)) > own and (module, name) not in DOORS
+        if name.split(".")[0] == "georgia"
+        and ORDER.index(layer_of(name)) > own
+        and (module, name) not in DOORS
     ]
     assert not above, f"{module} is {ORDER[own]} and imports {above}"
 
@@ -118,7 +142,12 @@ def test_no_assert_print_bare_except_or_pickle(path: Path) -> None:
             faults.append(f"{where}: bare except")
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print" and "cli" not in path.parts:
             faults.append(f"{where}: print")
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("pickle.load", "pickle.loads", "eval", "exec"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "pickle.load",
+            "pickle.loads",
+            "eval",
+            "exec",
+        ):
             faults.append(f"{where}: {ast.unparse(node.func)}")
     assert not faults
 
@@ -127,13 +156,27 @@ def modules_loaded_by(statement: str) -> set[str]:
     """Return the top-level packages that a fresh interpreter holds after a statement."""
     program = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     return set(result.stdout.split())
 
 
 def test_importing_georgia_loads_nothing_heavy() -> None:
-    heavy = {"numpy", "PIL", "cv2", "onnxruntime", "openvino", "matplotlib", "sklearn", "scipy", *TRAINING_ONLY}
+    heavy = {
+        "numpy",
+        "PIL",
+        "cv2",
+        "onnxruntime",
+        "openvino",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+        *TRAINING_ONLY,
+    }
     assert not modules_loaded_by("import georgia") & heavy
 
 

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # file names need not be printable
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=None if arguments is None else list(arguments), prog_name="georgia", standalone_mode=False)
+        code = app(
+            args=None if arguments is None else list(arguments), prog_name="georgia", standalone_mode=False
+        )
         sys.stdout.flush()
     except Exception as error:
         return _report(error)

@@ -135,6 +135,11 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], more: str 
         console.print(f"… and {len(rows) - len(shown):,} more. {more}".rstrip())
 
 
+def list_failures(failures: Sequence[Failure]) -> list[dict[str, str]]:
+    """Return left-out files as they stand in JSON."""
+    return [{"file": str(failure.path), "error": failure.error} for failure in failures]
+
+
 def end_with(failures: Sequence[Failure]) -> int:
     """Name the files that were left out, on stderr; return the exit code: 0, or 3 if there are any."""
     for failure in failures[:_SHOWN_FAILURES]:
@@ -159,7 +164,9 @@ def load_keras() -> None:
             from georgia.errors import MissingDependencyError, describe_fault
 
             do = "pip install 'georgia[train]'."
-            raise MissingDependencyError(describe_fault("Cannot train", "Keras is needed", error, do)) from error
+            raise MissingDependencyError(
+                describe_fault("Cannot train", "Keras is needed", error, do)
+            ) from error
 
 
 @contextmanager

@@ -69,5 +69,7 @@ def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
     if part not in parts:
         rule = f"it must be one of {', '.join([*parts, 'all'])}"
         hint = suggest(part, PARTS).strip()
-        raise InputError(describe_fault(f"Cannot use --part of {str(catalog.root)!r}", rule, repr(part), hint))
+        raise InputError(
+            describe_fault(f"Cannot use --part of {str(catalog.root)!r}", rule, repr(part), hint)
+        )
     return catalog.part(part)

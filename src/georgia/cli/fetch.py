@@ -12,7 +12,7 @@ from georgia.cli.options import ConfigOption, JsonOption, make_config
 
 
 def run(
-    dest: Annotated[Path, typer.Argument(help="Folder for the pictures; a second call goes on where it stopped.")],
+    dest: Annotated[Path, typer.Argument(help="Folder for the pictures; call again to go on.")],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -20,6 +20,8 @@ def run(
 
     \b
     Needs the package kagglehub (pip install 'georgia[fetch]') and a connection.
+
+    \b
     Example:
       georgia fetch data/cephalexin
     """  # noqa: D301 - \b keeps the lines apart in the help

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 from georgia.cli import console
@@ -28,7 +27,9 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
     if path is None:
         if classes is not None:
             do = "Leave it out, or name a model first."
-            raise InputError(describe_fault("Cannot use --classes", "it names the classes of a model", "no model", do))
+            raise InputError(
+                describe_fault("Cannot use --classes", "it names the classes of a model", "no model", do)
+            )
         bundle = load_bundled_model()
         console.show_note(bundle.note or f"no model given: using the {bundle.name}.")
         return bundle
@@ -50,7 +51,9 @@ def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
         return None, list(words)
     if len(words) == 1 and first.exists():
         do = f"Example: georgia predict {words[0]!r} pictures/."
-        raise InputError(describe_fault("Cannot predict", "picture files or folders are needed", "only a model", do))
+        raise InputError(
+            describe_fault("Cannot predict", "picture files or folders are needed", "only a model", do)
+        )
     return first, list(words[1:])
 
 

@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file; the section named after the command holds its settings.")
+    Path | None,
+    typer.Option("--config", help="A TOML file; the section named after the command holds its settings."),
 ]
 ClassNamesOption = Annotated[
     str | None,
@@ -38,15 +39,23 @@ def read_settings(file: Path | None, section: str) -> dict[str, Any]:
         return {}
     values = read_toml_section(file, section)
     if not values:
-        names = ", ".join(f"[{name}]" for name in tomllib.loads(file.read_text(encoding="utf-8"))) or "nothing"
-        raise InputError(describe_fault(f"Cannot use settings {str(file)!r}", f"a section [{section}] is needed", names))
+        names = (
+            ", ".join(f"[{name}]" for name in tomllib.loads(file.read_text(encoding="utf-8"))) or "nothing"
+        )
+        raise InputError(
+            describe_fault(f"Cannot use settings {str(file)!r}", f"a section [{section}] is needed", names)
+        )
     return values
 
 
-def make_config(cls: type[T], file: Path | None, section: str, given: Mapping[str, Any], where: str = "") -> T:
+def make_config(
+    cls: type[T], file: Path | None, section: str, given: Mapping[str, Any], where: str = ""
+) -> T:
     """Fill a step's settings: its defaults, then the file's section, then what was typed (None: was not)."""
     typed = {key: value for key, value in given.items() if value is not None}
-    return build_config(cls, read_settings(file, section), typed, where=where or f"the settings of {section!r}")
+    return build_config(
+        cls, read_settings(file, section), typed, where=where or f"the settings of {section!r}"
+    )
 
 
 def parse_classes(text: str | None) -> tuple[str, ...] | None:

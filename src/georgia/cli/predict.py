@@ -20,11 +20,15 @@ def run(
         list[str],
         typer.Argument(
             metavar="[MODEL] PATH…",
-            help="A run folder, .onnx or Keras .h5 (left out: the bundled model), then pictures, folders, globs.",
+            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then pictures, folders, globs.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="Also write a table: .csv, .json or .parquet.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also write the pictures with their labels: .png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write a table: .csv, .json or .parquet.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write the pictures with their labels: .png.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
     classes: ClassesOption = None,
     config: ConfigOption = None,
@@ -69,7 +73,12 @@ def _write_sheet(predictions: Predictions, sheet: Path) -> None:
 def _show(predictions: Predictions) -> None:
     names = predictions.labels.names
     rows = [
-        [str(item.file), item.label, f"{item.probability:.4f}", *(f"{item.probabilities[name]:.4f}" for name in names)]
+        [
+            str(item.file),
+            item.label,
+            f"{item.probability:.4f}",
+            *(f"{item.probabilities[name]:.4f}" for name in names),
+        ]
         for item in predictions.items
     ]
     columns = ["file", "label", "probability", *(f"P({name})" for name in names)]

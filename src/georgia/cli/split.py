@@ -17,9 +17,12 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="New folder for the parts and the manifest.")],
     mode: Annotated[str, typer.Option(help="copy, link, move or manifest (writes the list only).")] = "copy",
     order: Annotated[
-        str | None, typer.Option(help="grouped: copies of a crystal stay together; name: the study's cut by name.")
+        str | None,
+        typer.Option(help="grouped: copies of a crystal stay together; name: the study's cut by name."),
     ] = None,
-    fractions: Annotated[str | None, typer.Option(help="Shares of train, valid and test.  [0.7,0.25,0.05]")] = None,
+    fractions: Annotated[
+        str | None, typer.Option(help="Shares of train, valid and test.  [0.7,0.25,0.05]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, another grouped split.  [42]")] = None,
     class_names: ClassNamesOption = None,
     config: ConfigOption = None,
@@ -44,7 +47,9 @@ def run(
         split = make_split(catalog, settings)
         place_files(split, out, mode, progress=progress)
     if as_json:
-        console.show_json({**split.to_json_dict(), "out": out, "failed": console.list_failures(catalog.failures)})
+        console.show_json(
+            {**split.to_json_dict(), "out": out, "failed": console.list_failures(catalog.failures)}
+        )
     else:
         classes = split.labels.names
         rows = [[part, *(f"{counts[name]:,}" for name in classes)] for part, counts in split.counts.items()]

@@ -21,13 +21,20 @@ def run(
     data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
     recipe: Annotated[str | None, typer.Option(help="fast, georgia, salami-18 or salami-50.  [fast]")] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a weight file.", metavar="NAME|PATH")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, none, or a weight file.", metavar="NAME|PATH")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.  [auto]")] = None,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="Three epochs on a tenth of the pictures.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Three epochs on a tenth of the pictures.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")
+    ] = False,
     class_names: ClassNamesOption = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE")
+        list[str] | None,
+        typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
