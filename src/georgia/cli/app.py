@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args=None if arguments is None else list(arguments), prog_name="georgia", standalone_mode=False
         )
         sys.stdout.flush()
+    except SystemExit:
+        # How typer ends when the reader of a pipe has gone (`| head`), and only then.
+        return BROKEN_PIPE
     except Exception as error:
         return _report(error)
     if code == INTERRUPTED:
@@ -76,7 +79,7 @@ def _report(error: Exception) -> int:
         _complain(f"{error.format_message().rstrip('.')}. See: {command} --help")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # The reader has gone (`| head`); keep Python from complaining about it on the way out.
+        # Keep Python from complaining about it on the way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     if isinstance(error, OSError) and error.errno in _REFUSALS and error.filename:

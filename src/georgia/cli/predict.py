@@ -49,8 +49,8 @@ def run(
     if out is not None:
         check_table_path(out)
     model, sources = take_model(words)
-    bundle = open_model(model, classes)
     paths = find_images(sources)
+    bundle = open_model(model, classes)
     with console.ConsoleProgress() as progress:
         predictions = predict_files(bundle, paths, settings, progress)
         if out is not None:

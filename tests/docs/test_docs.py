@@ -1,0 +1,112 @@
+"""The pages tell the truth: commands parse, links lead somewhere, lists agree with the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from georgia.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def code_blocks(page: Path, *languages: str) -> Iterator[str]:
+    """Yield the fenced blocks of a page in one of some languages ("" is none)."""
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+        if language in languages:
+            yield block
+
+
+def command_lines(page: Path) -> Iterator[str]:
+    """Yield each ``georgia …`` and ``scripts/…`` line of a page's shell blocks."""
+    for block in code_blocks(page, "", "sh", "bash", "console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
+            if words.startswith(("georgia ", "scripts/")):
+                yield words.partition(" #")[0].strip()
+
+
+SHOWN = [(page, line) for page in PAGES for line in command_lines(page)]
+IDS = [f"{page.name}: {line}" for page, line in SHOWN]
+
+
+def test_pages_show_commands_at_all() -> None:
+    assert len(SHOWN) > 20
+
+
+@pytest.mark.parametrize(("page", "line"), SHOWN, ids=IDS)
+def test_shown_command_parses(page: Path, line: str) -> None:
+    words = shlex.split(line.partition(" | ")[0].partition(" > ")[0])
+    if words[0].startswith("scripts/"):
+        assert (ROOT / words[0]).is_file()
+        return
+    if words[1:] in (["--help"], ["--version"], []):
+        return
+    command = COMMANDS[words[1]]
+    if "--help" not in words:
+        command.make_context(words[1], words[2:])
+
+
+def test_shown_settings_exist() -> None:
+    from georgia.train import recipe_config
+
+    shown = re.findall(r"--set (\w+)=(\S+)", "\n".join(line for _, line in SHOWN))
+    assert shown
+    for key, value in shown:
+        recipe_config("fast", {key: value})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_compile_and_import_what_exists(page: Path) -> None:
+    for block in code_blocks(page, "python"):
+        compile(block, str(page), "exec")
+        for line in block.splitlines():
+            if line.startswith(("from georgia", "import georgia")):
+                exec(line, {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_toml_blocks_are_settings_of_their_commands(page: Path) -> None:
+    for block in code_blocks(page, "toml"):
+        assert set(tomllib.loads(block)) <= set(COMMANDS)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *(item for extra in extras.values() for item in extra)]
+    names = {re.split(r"[\[<>=; ]", item)[0] for item in required} - {"georgia"}
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `([\w-]+)`", page, re.M))
+    assert explained == names
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert pages == set(re.findall(r"\((\w+\.md)\)", index))
+
+
+def test_every_training_setting_is_explained() -> None:
+    import dataclasses
+
+    from georgia.train import TrainConfig
+
+    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    missing = [field.name for field in dataclasses.fields(TrainConfig) if f"`{field.name}`" not in page]
+    assert not missing

@@ -1,0 +1,229 @@
+"""How commands end: one line and the right exit code, whatever went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from georgia.cli import app as cli
+from georgia.cli import console, models, options
+from georgia.errors import GateError, GeorgiaError, InputError, ParityError
+from georgia.records import Failure
+
+COMMANDS = ("demo", "fetch", "split", "train", "evaluate", "predict")
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what stands on stderr: one line; stdout must be empty."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("georgia: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("Cannot read 'a': x is needed; got y."), 2),
+        (GateError("The gate said no."), 4),
+        (ParityError("The file answers differently."), 1),
+        (GeorgiaError("Something of ours."), 1),
+        (PermissionError(13, "Permission denied", "run"), 2),
+        (NotADirectoryError(20, "Not a directory", "run/x"), 2),
+    ],
+)
+def test_known_errors_become_one_line_and_their_code(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert cli.main([]) == code
+    assert "Traceback" not in complaint(capsys)
+
+
+def test_unexpected_error_shows_its_traceback_and_is_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert cli.main([]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_message_of_several_lines_is_put_on_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: Any) -> None:
+        raise InputError("first\n  second")
+
+    monkeypatch.setattr(cli, "app", fail)
+    cli.main([])
+    assert complaint(capsys) == "georgia: first second\n"
+
+
+def test_keyboard_stops_with_one_line_and_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.png").touch()
+    monkeypatch.setattr("georgia.cli.predict.open_model", interrupt)
+    assert cli.main(["predict", str(tmp_path / "a.png")]) == 130
+    assert "stopped" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["train"], "Missing argument 'data'"),
+        (["train", "data", "--out", "run", "--recpie", "fast"], "--recipe"),
+        (["train", "data", "--out", "run", "--set", "epochs"], "key=value"),
+        (["train", "data", "--out", "run", "--class-names", "CEX"], "folder=name"),
+        (["train", "data", "--out", "run", "--config", "none.toml"], "none.toml"),
+        (["split", "data"], "--out"),
+        (["predict"], "Missing argument"),
+        (["predict", "nothing-here", "real.png"], "'nothing-here'"),
+        (["predict", "nothing.png"], "nothing.png"),
+        (["predict", "a.png", "--out", "a.txt"], ".csv"),
+        (["predict", "real.png", "--engine", "fast"], "engine"),
+        (["evaluate", "nothing", "data"], "'nothing'"),
+    ],
+)
+def test_wrong_words_are_2_and_say_what_to_do(
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("real.png")
+    assert cli.main(words) == 2
+    assert said in complaint(capsys)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_that_starts_with_the_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, "--help"]) == 0
+    assert f"\n    georgia {command} " in capsys.readouterr().out
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    assert not [name for name in COMMANDS if name not in shown]
+
+
+def test_reader_that_goes_away_leaves_no_traceback() -> None:
+    program = "import sys; from georgia.cli import main; sys.exit(main(['--help']))"
+    read, write = os.pipe()
+    os.close(read)
+    result = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, timeout=60)
+    os.close(write)
+    assert result.returncode == cli.BROKEN_PIPE
+    assert result.stderr == b""
+
+
+def test_settings_file_without_the_section_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[trian]\nepochs = 3\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"\[train\] is needed; got \[trian\]"):
+        options.read_settings(file, "train")
+
+
+def test_typed_settings_win_over_the_file(tmp_path: Path) -> None:
+    from georgia.predict import PredictConfig
+
+    file = tmp_path / "settings.toml"
+    file.write_text('[predict]\nengine = "openvino"\nbatch_size = 4\n', encoding="utf-8")
+    config = options.make_config(PredictConfig, file, "predict", {"engine": "onnxruntime", "workers": None})
+    assert (config.engine, config.batch_size, config.workers) == ("onnxruntime", 4, PredictConfig().workers)
+
+
+@pytest.mark.parametrize(
+    ("words", "model", "sources"),
+    [
+        (["model.onnx", "a.png"], "model.onnx", ["a.png"]),
+        (["GAweights.h5", "a.png", "b"], "GAweights.h5", ["a.png", "b"]),
+        (["run", "a.png"], "run", ["a.png"]),
+        (["pictures"], None, ["pictures"]),
+        (["CEX (1).png", "run"], None, ["CEX (1).png", "run"]),
+        (["probe/*.png"], None, ["probe/*.png"]),
+        (["a[1].png"], None, ["a[1].png"]),
+        (["not-there", "a.png"], "not-there", ["a.png"]),
+    ],
+)
+def test_first_word_is_the_model_if_it_can_be_one(
+    words: list[str],
+    model: str | None,
+    sources: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "bundle.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "pictures").mkdir()
+    assert models.take_model(words) == (Path(model) if model else None, sources)
+
+
+def test_model_alone_is_refused(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.touch()
+    with pytest.raises(InputError, match="got only a model"):
+        models.take_model([str(model)])
+
+
+def test_json_has_no_nan_and_no_numpy(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_json({"a": float("nan"), "b": (1, Path("x")), "c": {"ü": None}, "d": float("inf")})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1, "x"], "c": {"ü": None}, "d": None}
+
+
+def test_table_in_a_pipe_is_whole_and_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_table(["file", "p"], [[f"{number}.png", "0.5"] for number in range(3000)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "file\tp"
+    assert len(lines) == 3001
+
+
+def test_left_out_files_are_named_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    failures = [Failure(Path(f"{number}.png"), "the file is empty") for number in range(30)]
+    assert console.end_with(failures) == 3
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == "georgia: left out '0.png': the file is empty"
+    assert "10 more" in err[-1]
+    assert console.end_with([]) == 0
+
+
+def test_progress_off_a_terminal_is_one_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.ConsoleProgress() as progress:
+        progress.start("read", 3)
+        for _ in range(3):
+            progress.advance()
+        progress.say("a note [with] brackets")
+        progress.start("train", None)
+        progress.advance(2, note="loss 0.1")
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "a note [with] brackets"
+    assert lines[1].startswith("read: 3 in ")
+    assert lines[2].startswith("train: 2 in ")
+    assert lines[2].endswith("loss 0.1")
