@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ Layout = Literal["torch", "keras"]
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
+# Length at which what a library says of a file is cut off, characters.
+MAX_GOT_CHARS = 300
 FORMATS = "a torch checkpoint (.pth, .pt, .bin), .safetensors, .h5, .weights.h5 or .keras file is needed"
 
 
@@ -70,8 +73,8 @@ def hash_file(path: Path) -> str:
 
 
 def unreadable(path: Path, rule: str, got: object, do: str = "") -> InputError:
-    """Return the error for a weight file that cannot be used (on one line, whatever ``got`` says)."""
-    line = " ".join(str(got).split())
+    """Return the error for a weight file that cannot be used: one line, however long ``got`` is."""
+    line = textwrap.shorten(str(got), MAX_GOT_CHARS, placeholder=" …")
     return InputError(describe_fault(f"Cannot read weights {str(path)!r}", rule, line, do))
 
 

@@ -87,7 +87,8 @@ def fetch_keras_file(file: KerasFile) -> Path:
             )
     except Exception as error:  # Keras raises bare Exception for a failed connection
         reason = (
-            " ".join(re.sub(r"^URL fetch failure on \S+ ", "", str(error)).split()) or type(error).__name__
+            " ".join(re.sub(r"^URL fetch failure on \S+ (None -- )?", "", str(error)).split())
+            or type(error).__name__
         )
         what = f"Cannot fetch ImageNet weights for {file.backbone}"
         rule = f"{file.url} (MD5 {file.md5}) must be reachable"

@@ -67,14 +67,16 @@ class BackboneInfo:
 
 
 def require_keras() -> None:
-    """Check that Keras and its TensorFlow backend are installed.
+    """Check that Keras and its backend are installed, and have it take pictures as (N, H, W, 3).
 
     Raises:
         MissingDependencyError: they are not; the message says how to install them.
     """
     try:
-        import keras  # noqa: F401
+        import keras
     except ImportError as error:
         do = "Run pip install 'georgia[train]'."
         line = describe_fault("Cannot build a net", "Keras with TensorFlow is needed", error, do)
         raise MissingDependencyError(line) from error
+    # A user's ~/.keras/keras.json may say otherwise, and files would be read in another order.
+    keras.config.set_image_data_format("channels_last")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -78,36 +78,77 @@ def _one_line_errors(path: Path) -> Iterator[None]:
 def _list_tensors(path: Path, opening: Callable[[], Path | BinaryIO]) -> dict[str, Tensor]:
     import h5py
 
-    found: dict[str, h5py.Dataset] = {}
-    tensors: dict[str, Tensor] = {}
     with _one_line_errors(path), h5py.File(opening(), "r") as file:
-        file.visititems(lambda place, item: _collect(found, place, item))
-        for key, dataset in found.items():
-            if dataset.external or dataset.is_virtual or dataset.dtype.kind not in "fiu":
-                raise ValueError(f"{dataset.name} does not hold its own numbers")
+        check_plain_datasets(file)
+        found: list[tuple[str, h5py.Dataset]] = []
+        file.visititems(lambda place, item: found.append((place, item)))
+        datasets = [(place, item) for place, item in found if isinstance(item, h5py.Dataset)]
+        named = _name_checkpointed(datasets) or _name_legacy(datasets)
+        tensors: dict[str, Tensor] = {}
+        for key, dataset in named:
+            if key in tensors:
+                raise ValueError(f"two layers named {key.rpartition('/')[0]}")
             tensors[key] = Tensor(tuple(dataset.shape), _make_reader(path, opening, dataset.name))
         if not tensors:
             raise ValueError("no weights of any layer")
     return tensors
 
 
-def _collect(found: dict[str, h5py.Dataset], place: str, item: Any) -> None:
+def check_plain_datasets(file: h5py.File) -> None:
+    """Check that an open HDF5 file keeps all its numbers in itself.
+
+    Raises:
+        ValueError: it has links, data kept in other files, or data that claim to be larger than it.
+    """
     import h5py
 
-    parts = place.split("/")
-    if not isinstance(item, h5py.Dataset) or len(parts) < 2 or parts[0].startswith("optimizer"):
-        return
-    layer, position = parts[-2], POSITIONS.get(parts[-1].partition(":")[0])
-    if layer == "vars" and parts[-1].isdecimal():
-        if "name" not in item.parent.attrs:
+    n_bytes = 0
+    limit = MAX_UNPACKED_RATIO * file.id.get_filesize()
+
+    def look(place: str, link: Any) -> None:
+        nonlocal n_bytes
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{place} is a link to elsewhere")
+        item = file[place]
+        if isinstance(item, h5py.Dataset):
+            n_bytes += item.nbytes
+            if item.external or item.is_virtual:
+                raise ValueError(f"{place} is kept in another file")
+            if n_bytes > limit:
+                raise ValueError(f"{place} would unpack to {item.nbytes} bytes")
+
+    file.visititems_links(look)
+
+
+def _name_checkpointed(datasets: Sequence[tuple[str, h5py.Dataset]]) -> list[tuple[str, h5py.Dataset]]:
+    """Name the tensors of a ``.weights.h5``: ``…/vars/<position>``, the layer's name beside them."""
+    named = []
+    for place, dataset in datasets:
+        parts = place.split("/")
+        if len(parts) < 2 or parts[-2] != "vars" or not parts[-1].isdecimal() or parts[0] == "optimizer":
+            continue
+        if "name" not in dataset.parent.attrs:
             raise ValueError("layers without names, as early Keras 3 saved them; save the model as .h5")
-        layer, position = str(item.parent.attrs["name"]), int(parts[-1])
-    if position is None:
-        return
-    key = f"{layer}/{position}"
-    if key in found:
-        raise ValueError(f"two layers named {layer}")
-    found[key] = item
+        named.append((f"{dataset.parent.attrs['name']}/{int(parts[-1])}", dataset))
+    return named
+
+
+def _name_legacy(datasets: Sequence[tuple[str, h5py.Dataset]]) -> list[tuple[str, h5py.Dataset]]:
+    """Name the tensors of an older ``.h5``: ``[model_weights/]<group>/…/<scope>/<kind of weight>``.
+
+    A group is a layer, or a model in the model, whose scopes are then the layers.
+    """
+    by_group: dict[str, list[tuple[str, int, h5py.Dataset]]] = {}
+    for place, dataset in datasets:
+        parts = place.removeprefix("model_weights/").split("/")
+        position = POSITIONS.get(parts[-1].partition(":")[0])
+        if len(parts) > 1 and position is not None and parts[0] != "optimizer_weights":
+            by_group.setdefault(parts[0], []).append((parts[-2], position, dataset))
+    named = []
+    for group, members in by_group.items():
+        is_layer = len({scope for scope, _, _ in members}) == 1
+        named += [(f"{group if is_layer else scope}/{position}", item) for scope, position, item in members]
+    return named
 
 
 def _make_reader(path: Path, opening: Callable[[], Path | BinaryIO], place: str) -> Callable[[], FloatArray]:
