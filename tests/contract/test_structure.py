@@ -20,9 +20,10 @@ LAYERS = {
         "preprocess",
         "catalog",
         "split",
+        "grouping",
+        "placement",
         "synthetic",
         "fetch",
-        "tables",
     },
     "serving": {
         "bundle",

@@ -10,6 +10,7 @@ import typer
 from georgia.cli import console
 from georgia.cli.models import open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+from georgia.errors import InputError, describe_fault
 
 if TYPE_CHECKING:
     from georgia.predict import Predictions
@@ -43,11 +44,10 @@ def run(
       georgia predict GAweights.h5 --classes CEX,PG picture.png
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.images import find_images
-    from georgia.predict import PredictConfig, check_table_path, predict_files
+    from georgia.predict import PredictConfig, predict_files
 
     settings = make_config(PredictConfig, config, "predict", {"engine": engine})
-    if out is not None:
-        check_table_path(out)
+    _check_outputs(out, sheet)
     model, sources = take_model(words)
     paths = find_images(sources)
     bundle = open_model(model, classes)
@@ -55,8 +55,10 @@ def run(
         predictions = predict_files(bundle, paths, settings, progress)
         if out is not None:
             predictions.save(out)
-        if sheet is not None:
-            _write_sheet(predictions, sheet)
+        if sheet is not None and predictions.items:
+            from georgia.report.contact_sheet import draw_contact_sheet
+
+            draw_contact_sheet(predictions, sheet, progress=progress)
     if as_json:
         console.show_json(predictions.to_json_dict())
     else:
@@ -64,10 +66,16 @@ def run(
     return console.end_with(predictions.failed)
 
 
-def _write_sheet(predictions: Predictions, sheet: Path) -> None:
-    from georgia.report import draw_contact_sheet
+def _check_outputs(out: Path | None, sheet: Path | None) -> None:
+    """Refuse what could not be written before any work is done."""
+    from georgia.predict import check_table_path
+    from georgia.report.contact_sheet import SHEET_SUFFIXES
 
-    draw_contact_sheet(predictions, sheet)
+    if out is not None:
+        check_table_path(out)
+    if sheet is not None and sheet.suffix.lower() not in SHEET_SUFFIXES:
+        rule = "the suffix must be one of " + ", ".join(SHEET_SUFFIXES)
+        raise InputError(describe_fault(f"Cannot write {str(sheet)!r}", rule, repr(sheet.suffix)))
 
 
 def _show(predictions: Predictions) -> None:
