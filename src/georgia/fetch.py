@@ -1,0 +1,249 @@
+"""The study's pictures from Kaggle, their counts checked; or from an archive that was downloaded by hand.
+
+Everything is brought together in a hidden folder inside the destination and renamed into place at the
+end: the download goes on where it stopped, and a half-unpacked set is never taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import socket
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.images import SUFFIXES, list_files
+from georgia.progress import QUIET, Progress
+
+HANDLE = "opencrystaldata/cephalexin-reactive-crystallization"
+PAGE = f"https://www.kaggle.com/datasets/{HANDLE}"
+# Source: the Georgia Project's own count of the data set; "pg" and "cex" are its folders.
+COUNTS = {"cex": 6860, "pg": 6804}
+WORK_FOLDER = ".fetch"
+# Source: 13,664 crops of 11 kB on average (11 real ones) are 150 MB; the archive and its frames stand
+# beside the unpacked files for a while, and the page says over 1 GB.
+NEEDED_BYTES = 3_000_000_000
+_HOST = ("api.kaggle.com", 443)
+_BY_HAND = f"Or download the zip at {PAGE} and give it with --source FILE.zip."
+
+
+@dataclass(frozen=True)
+class FetchConfig:
+    """Where the pictures come from.
+
+    ``source`` is an archive or a folder that is here already, for machines without a connection;
+    ``timeout_s`` is how long Kaggle may take to answer at first.
+    """
+
+    source: Path | None = None
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Folder of the pictures, and the number of pictures of each class."""
+
+    path: Path
+    classes: dict[str, int]
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the plain form."""
+        return {"path": str(self.path), "classes": self.classes}
+
+
+def fetch_dataset(dest: str | Path, config: FetchConfig | None = None, progress: Progress = QUIET) -> Fetched:
+    """Bring the data set to ``dest`` and check its counts; a whole set that is there already is kept.
+
+    Raises:
+        MissingDependencyError: kagglehub is not installed.
+        InputError: no connection, no credentials, no space, a broken archive, or counts that differ; one
+            line that says what to do.
+    """
+    config = config or FetchConfig()
+    folder = Path(dest)
+    if config.source is not None and config.source.is_dir():
+        return _check_counts(config.source)
+    if folder.is_dir() and any(child.name != WORK_FOLDER for child in folder.iterdir()):
+        fetched = _check_counts(folder)
+        progress.say(f"All pictures are in {folder} already.")
+        return fetched
+    work = folder / WORK_FOLDER
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        if config.source is not None:
+            found = _unpack(config.source, work / "unpacked", progress)
+        else:
+            _check_space(work)
+            found = _download(work, config.timeout_s, progress)
+        _check_counts(found)
+        for child in sorted(found.iterdir()):
+            child.rename(folder / child.name)
+        shutil.rmtree(work)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        do = "Make space or name another folder, then give the same command again."
+        raise InputError(
+            describe_fault(f"Cannot fetch to '{folder}'", "it must be writable", reason, do)
+        ) from error
+    return _check_counts(folder)
+
+
+def _check_counts(folder: Path) -> Fetched:
+    """Find the folder that holds ``cex`` and ``pg`` with the study's counts, wherever below it is."""
+    counts = {place: _count_pictures(place) for place in _find_class_folders(folder)}
+    for place, classes in counts.items():
+        if classes == COUNTS:
+            return Fetched(place, classes)
+    rule = " and ".join(f"{n} {name} pictures" for name, n in COUNTS.items()) + " are expected"
+    got = "; ".join(", ".join(f"{n} {name}" for name, n in own.items()) for own in counts.values()) or "none"
+    do = f"Empty it or name another folder and fetch again; {PAGE} tells if the set has changed."
+    raise InputError(describe_fault(f"The set in '{folder}' is not the study's", rule, got, do))
+
+
+def _find_class_folders(folder: Path) -> list[Path]:
+    found = []
+    for root, folders, _ in os.walk(folder):
+        if set(COUNTS) <= {name.lower() for name in folders}:
+            found.append(Path(root))
+    return sorted(found)
+
+
+def _count_pictures(folder: Path) -> dict[str, int]:
+    children = {child.name.lower(): child for child in folder.iterdir()}
+    return {
+        name: sum(1 for path in list_files(children[name]) if path.suffix.lower() in SUFFIXES)
+        for name in COUNTS
+    }
+
+
+def _check_space(work: Path) -> None:
+    free = shutil.disk_usage(work).free
+    if free < NEEDED_BYTES:
+        rule = f"{NEEDED_BYTES / 1e9:.0f} GB must be free"
+        do = "Make space or name a folder on another disk."
+        raise InputError(describe_fault(f"Cannot fetch to '{work.parent}'", rule, f"{free / 1e9:.1f} GB", do))
+
+
+def _unpack(archive: Path, target: Path, progress: Progress) -> Path:
+    """Unpack a zip into a fresh folder; members that point outside of it are kept inside by zipfile."""
+    what = f"Cannot unpack '{archive}'"
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as source:
+            members = source.infolist()
+            progress.start("Unpacking", len(members))
+            for member in members:
+                source.extract(member, target)
+                progress.advance()
+    except FileNotFoundError as error:
+        raise InputError(describe_fault(what, "it must exist", "no such file", _BY_HAND)) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        do = "Download it again."
+        raise InputError(describe_fault(what, "a whole zip file is needed", error, do)) from error
+    return target
+
+
+def _download(work: Path, timeout_s: float, progress: Progress) -> Path:
+    """Download by kagglehub into a cache inside ``work``: its cache resumes, its output_dir does not."""
+    kagglehub = _import_kagglehub()
+    _check_connection(timeout_s)
+    progress.say(f"Downloading {HANDLE} from Kaggle; a stopped download goes on at the next call.")
+    try:
+        with _kagglehub_in(work):
+            return Path(kagglehub.dataset_download(HANDLE))
+    except Exception as error:
+        raise _explain(error) from error
+
+
+def _import_kagglehub() -> Any:
+    try:
+        with redirect_stdout(None):
+            import kagglehub
+    except ImportError as error:
+        rule = "the package kagglehub is needed"
+        do = f"Install it: pip install 'georgia[fetch]'. {_BY_HAND}"
+        raise MissingDependencyError(describe_fault("Cannot fetch", rule, "none", do)) from error
+    return kagglehub
+
+
+def _check_connection(timeout_s: float) -> None:
+    """Fail within seconds where a firewall swallows packets: kagglehub would wait for minutes."""
+    if urllib.request.getproxies() or os.environ.get("KAGGLE_API_ENDPOINT"):
+        return
+    try:
+        socket.create_connection(_HOST, timeout=timeout_s).close()
+    except OSError as error:
+        raise _offline(str(error)) from error
+
+
+def _offline(reason: str) -> InputError:
+    rule = f"a connection to {_HOST[0]} is needed"
+    return InputError(describe_fault("Cannot fetch", rule, reason, _BY_HAND))
+
+
+@contextmanager
+def _kagglehub_in(work: Path) -> Iterator[None]:
+    """Give kagglehub our folder as its cache, and keep its lines off stdout, while it works."""
+    logger = logging.getLogger("kagglehub")
+    level, before = logger.level, os.environ.get("KAGGLEHUB_CACHE")
+    logger.setLevel(logging.ERROR)
+    os.environ["KAGGLEHUB_CACHE"] = str(work / "kagglehub")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if before is None:
+            del os.environ["KAGGLEHUB_CACHE"]
+        else:
+            os.environ["KAGGLEHUB_CACHE"] = before
+
+
+def _explain(error: Exception) -> InputError:
+    """Turn whatever kagglehub, requests or the system raised into one line."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return InputError(
+            describe_fault("Cannot fetch", "space on the disk is needed", "a full disk", "Make space.")
+        )
+    if (
+        status in (401, 403)
+        or names & {"UnauthenticatedError", "CredentialError"}
+        or "credentials" in first.lower()
+    ):
+        rule = "Kaggle wants to know who you are"
+        do = (
+            "Make a token at https://www.kaggle.com/settings and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME "
+            f"and KAGGLE_KEY, or put kaggle.json into the folder .kaggle of your home. {_BY_HAND}"
+        )
+        return InputError(describe_fault("Cannot fetch", rule, f"{status or first}", do))
+    if status == 404:
+        return InputError(
+            describe_fault("Cannot fetch", f"Kaggle must hold {HANDLE}", "404, not found", _BY_HAND)
+        )
+    if status == 429 or (status or 0) >= 500:
+        do = f"Try again later. {_BY_HAND}"
+        return InputError(describe_fault("Cannot fetch", "Kaggle must answer", f"status {status}", do))
+    if names & {
+        "ConnectionError",
+        "Timeout",
+        "ConnectTimeout",
+        "ReadTimeout",
+        "gaierror",
+        "ChunkedEncodingError",
+    }:
+        return _offline(f"{first[:200]}. Give the same command again to go on")
+    if names & {"DataCorruptionError", "BadZipFile", "error"}:
+        do = f"Give the same command again. {_BY_HAND}"
+        return InputError(describe_fault("Cannot fetch", "a whole archive is needed", first[:200], do))
+    return InputError(describe_fault("Cannot fetch", "kagglehub must bring the set", first[:200], _BY_HAND))
