@@ -13,6 +13,9 @@ from georgia.cli.options import ConfigOption, JsonOption, make_config
 
 def run(
     dest: Annotated[Path, typer.Argument(help="Folder for the pictures; call again to go on.")],
+    source: Annotated[
+        Path | None, typer.Option(help="A zip or folder that is here already: no connection needed.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -22,12 +25,13 @@ def run(
     Needs the package kagglehub (pip install 'georgia[fetch]') and a connection.
 
     \b
-    Example:
+    Examples:
       georgia fetch data/cephalexin
+      georgia fetch data/cephalexin --source archive.zip
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.fetch import FetchConfig, fetch_dataset
 
-    settings = make_config(FetchConfig, config, "fetch", {})
+    settings = make_config(FetchConfig, config, "fetch", {"source": source})
     with console.ConsoleProgress() as progress:
         result = fetch_dataset(dest, settings, progress)
     if as_json:
