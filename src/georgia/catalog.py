@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from georgia.catalog_csv import read_csv
+from georgia.catalog_csv import find_root, read_csv
 from georgia.catalog_folders import Finding, read_folder
 from georgia.errors import InputError, describe_fault, suggest
 from georgia.images import iter_images, natural_key
@@ -58,7 +58,7 @@ def read_catalog(
         found = read_folder(root)
     elif root.is_file():
         found = read_csv(root)
-        root = root.parent
+        root = find_root(root)
     else:
         raise InputError(
             describe_fault(f"Cannot read data {str(root)!r}", "it must exist", "nothing", _LAYOUTS)

@@ -2,12 +2,14 @@
 
 Paths are relative to the file; the columns may stand in any order, and others are passed over. Comma,
 semicolon and tab are told apart by the first line; UTF-8 with or without mark, UTF-16 with mark and
-Windows-1252 are read.
+Windows-1252 are read. Beside a ``split.csv`` of ours lies ``split.json``, which tells the folder that its
+paths are relative to.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +33,7 @@ def read_csv(file: Path) -> Finding:
     Raises:
         InputError: the file cannot be read as text, or a column is missing.
     """
+    root = find_root(file)
     lines = _read_text(file).splitlines()
     header = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=header.count)
@@ -46,12 +49,21 @@ def read_csv(file: Path) -> Finding:
                 columns = _find_columns(file, cells)
                 continue
             values = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
-            _read_row(file, rows.line_num, values, found, seen)
+            _read_row(root, rows.line_num, values, found, seen)
     except csv.Error as error:
         found.faults.append(f"line {rows.line_num} is no CSV ({error})")
     if not columns:
         _find_columns(file, [])
     return found
+
+
+def find_root(file: Path) -> Path:
+    """Return the folder that a CSV file's paths are relative to: its own, unless a manifest tells another."""
+    try:
+        manifest = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        return Path(manifest["root"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return file.parent
 
 
 def _read_text(file: Path) -> str:
@@ -92,7 +104,7 @@ def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
 
 
 def _read_row(
-    file: Path, line: int, values: Mapping[str, str], found: Finding, seen: dict[Path, int]
+    root: Path, line: int, values: Mapping[str, str], found: Finding, seen: dict[Path, int]
 ) -> None:
     faults = []
     if not values["class"]:
@@ -102,7 +114,7 @@ def _read_row(
         part = part_of_name(part)
         if not part:
             faults.append(f"has part {values['part']!r}, which is none of {', '.join(PARTS)}")
-    path = _find_file(file.parent, values["path"])
+    path = _find_file(root, values["path"])
     if path is None:
         faults.append(f"names {values['path']!r}, which is no file" if values["path"] else "has no path")
     elif path in seen:

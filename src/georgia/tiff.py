@@ -24,6 +24,8 @@ from georgia.errors import UnreadableImageError
 # none, LZW, deflate (two numbers), PackBits.
 _DEFLATE = (8, 32946)
 _BYTE_SCHEMES = (1, 5, 32773, *_DEFLATE)
+# Colours, alpha and a few extra samples; more would let a small file claim any amount of memory.
+_N_SAMPLES_ALLOWED = 8
 _MODES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "RGB"}
 _SHORT, _LONG, _BYTES = 3, 4, 7
 # Tags that tell how stored bytes become pixels; orientation is applied by images.py.
@@ -54,10 +56,14 @@ def read_tiff(data: bytes) -> Header:
     ``clean`` stays empty: the pixels are read by ``read_tiff_samples`` or from ``rewrite_tiff``.
 
     Raises:
+        UnreadableImageError: it has more samples per pixel than any picture.
         Exception: whatever tifffile raises on a damaged file; ``images`` turns it into words.
     """
     with _open(data) as tif:
         page = tif.pages.first
+        if page.samplesperpixel > _N_SAMPLES_ALLOWED:
+            rule = f"at most {_N_SAMPLES_ALLOWED} samples per pixel are allowed"
+            raise UnreadableImageError(f"{rule}; got {page.samplesperpixel}")
         n_pages = _count_pages(tif)
         mode = _MODES.get(int(page.photometric), "other")
         if page.extrasamples and int(page.extrasamples[0]) in (1, 2):

@@ -440,6 +440,14 @@ def test_more_pages_than_one_are_counted(tmp_path, suffix):
         read_image(tmp_path / f"a{suffix}")
 
 
+def test_spectral_cubes_are_refused(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((5, 6, 20), np.uint16), photometric="rgb", planarconfig="contig"
+    )
+    with pytest.raises(UnreadableImageError, match="at most 8 samples per pixel are allowed; got 20"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_imagej_stack_is_counted(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 9, 9), np.uint8), imagej=True)
     with pytest.raises(UnreadableImageError, match="one page is needed; got 4"):

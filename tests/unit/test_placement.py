@@ -65,6 +65,14 @@ def test_reading_the_parts_gives_the_split(tmp_path, split, mode):
     assert bool(list((tmp_path / "data").rglob("*.png"))) == (mode != "move")
 
 
+@pytest.mark.parametrize("mode", ["manifest", "copy"])
+def test_the_manifest_is_a_catalog_of_its_own(tmp_path, split, mode):
+    place_files(split, tmp_path / "out", mode)
+    catalog = read_catalog(tmp_path / "out" / "split.csv")
+    assert (catalog.root, catalog.labels) == (split.root, split.labels)
+    assert make_split(catalog, SplitConfig((0.5, 0.25, 0.25), "given")).records == split.records
+
+
 def test_study_names(tmp_path, split):
     place_files(split, tmp_path / "out", "copy", study_names(split.labels))
     folders = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").glob("*/*"))
