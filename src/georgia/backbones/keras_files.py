@@ -102,11 +102,10 @@ def check_plain_datasets(file: h5py.File) -> None:
     """
     import h5py
 
+    links: list[tuple[str, Any]] = []
+    file.visititems_links(lambda place, link: links.append((place, link)))
     n_bytes = 0
-    limit = MAX_UNPACKED_RATIO * file.id.get_filesize()
-
-    def look(place: str, link: Any) -> None:
-        nonlocal n_bytes
+    for place, link in links:
         if not isinstance(link, h5py.HardLink):
             raise ValueError(f"{place} is a link to elsewhere")
         item = file[place]
@@ -114,10 +113,8 @@ def check_plain_datasets(file: h5py.File) -> None:
             n_bytes += item.nbytes
             if item.external or item.is_virtual:
                 raise ValueError(f"{place} is kept in another file")
-            if n_bytes > limit:
+            if n_bytes > MAX_UNPACKED_RATIO * file.id.get_filesize():
                 raise ValueError(f"{place} would unpack to {item.nbytes} bytes")
-
-    file.visititems_links(look)
 
 
 def _name_checkpointed(datasets: Sequence[tuple[str, h5py.Dataset]]) -> list[tuple[str, h5py.Dataset]]:

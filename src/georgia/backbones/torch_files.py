@@ -13,6 +13,7 @@ import math
 import pickle
 import pickletools
 import struct
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -199,11 +200,13 @@ def _take_pickle(stream: BinaryIO) -> bytes:
     start = stream.tell()
     highest = 0
     bounded = cast(BinaryIO, _Bounded(stream, MAX_PICKLE_BYTES))
-    for opcode, argument, _position in pickletools.genops(bounded):
-        if opcode.name.endswith("PUT") and isinstance(argument, int):
-            highest = max(highest, argument)
-        if opcode.name.startswith("EXT") or opcode.name in ("INST", "OBJ"):
-            raise _Forbidden(f"the instruction {opcode.name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's own, about escapes in damaged text
+        for opcode, argument, _position in pickletools.genops(bounded):
+            if opcode.name.endswith("PUT") and isinstance(argument, int):
+                highest = max(highest, argument)
+            if opcode.name.startswith("EXT") or opcode.name in ("INST", "OBJ", "STRING"):
+                raise _Forbidden(f"the instruction {opcode.name}")
     n_bytes = stream.tell() - start
     if highest > n_bytes:
         raise ValueError("a memo position beyond the pickle's end")
