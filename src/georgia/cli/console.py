@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from georgia.records import Failure
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+    from georgia.records import Failure
 
 DONE, DONE_IN_PART = 0, 3
 _SHOWN_FAILURES = 20

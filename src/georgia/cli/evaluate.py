@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from georgia.cli import console
 from georgia.cli.models import open_model
-from georgia.cli.options import ClassesOption, ClassNamesOption, ConfigOption, JsonOption, make_config
+from georgia.cli.options import (
+    ClassesOption,
+    ClassNamesOption,
+    ConfigOption,
+    JsonOption,
+    make_config,
+    parse_folder_names,
+)
 from georgia.cli.train import show_metrics
 from georgia.errors import InputError, describe_fault, suggest
-from georgia.labels import parse_class_names
-from georgia.records import PARTS, Catalog, Record
+
+if TYPE_CHECKING:
+    from georgia.records import Catalog, Record
 
 
 def run(
@@ -40,7 +48,7 @@ def run(
     from georgia.predict import PredictConfig
 
     settings = make_config(PredictConfig, config, "evaluate", {"engine": engine})
-    names = parse_class_names(class_names) if class_names else None
+    names = parse_folder_names(class_names)
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
@@ -61,6 +69,8 @@ def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
     Raises:
         InputError: there is no such part, or the source is not split.
     """
+    from georgia.records import PARTS
+
     parts = [name for name in PARTS if catalog.part(name)]
     if part is None:
         part = "test" if "test" in parts else "all"

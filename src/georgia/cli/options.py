@@ -58,6 +58,17 @@ def make_config(
     )
 
 
+def parse_folder_names(text: str | None) -> dict[str, str] | None:
+    """Read ``0=CEX,1=PG``; None stays None.
+
+    Raises:
+        InputError: a part has no ``=``, or a folder stands twice.
+    """
+    from georgia.labels import parse_class_names  # loads numpy: not for a mere --help
+
+    return None if text is None else parse_class_names(text)
+
+
 def parse_classes(text: str | None) -> tuple[str, ...] | None:
     """Read ``CEX,PG``; None stays None.
 

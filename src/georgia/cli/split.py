@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, make_config
+from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, make_config, parse_folder_names
 from georgia.errors import InputError, describe_fault, suggest
-from georgia.labels import parse_class_names
-from georgia.records import Failure
 
 if TYPE_CHECKING:
     from georgia.placement import Mode, Placement
+    from georgia.records import Failure
     from georgia.split import Split
 
 NAMINGS = ("plain", "study")
@@ -62,7 +61,7 @@ def run(
         )
     typed = {"fractions": fractions, "order": order, "seed": seed}
     settings = make_config(SplitConfig, config, "split", typed)
-    names = parse_class_names(class_names) if class_names else None
+    names = parse_folder_names(class_names)
     failures: Sequence[Failure] = ()
     with console.ConsoleProgress() as progress:
         if mode == "move" and find_unfinished_move(out):

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, read_settings
+from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, parse_folder_names, read_settings
 from georgia.config import parse_assignments
-from georgia.labels import parse_class_names
 
 if TYPE_CHECKING:
     from georgia.train import TrainResult
@@ -50,7 +49,7 @@ def run(
     """  # noqa: D301 - \b keeps the lines apart in the help
     typed: dict[str, Any] = {"weights": weights, "device": device, "rehearse": rehearse or None}
     settings = read_settings(config, "train")
-    names = parse_class_names(class_names) if class_names else None
+    names = parse_folder_names(class_names)
     layers = [settings, parse_assignments(changes or []), {k: v for k, v in typed.items() if v is not None}]
     console.load_keras()
     from georgia.train import recipe_config, train_model
