@@ -21,6 +21,8 @@ from georgia.cli.train import show_metrics
 from georgia.errors import InputError, describe_fault, suggest
 
 if TYPE_CHECKING:
+    from georgia.bundle import Bundle
+    from georgia.evaluate import Evaluation
     from georgia.records import Catalog, Record
 
 
@@ -49,17 +51,21 @@ def run(
 
     settings = make_config(PredictConfig, config, "evaluate", {"engine": engine})
     names = parse_folder_names(class_names)
+    files: list[Path] = []
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         records = choose_part(catalog, part)
         evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings)
         if out is not None:
-            evaluation.save(out)
+            files = _write_report(out, evaluation, bundle, data, catalog)
     if as_json:
-        console.show_json(evaluation.to_json_dict())
+        failed = console.list_failures((*catalog.failures, *evaluation.failed))
+        console.show_json({**evaluation.to_json_dict(), "files": files, "failed": failed})
     else:
         show_metrics(evaluation.to_json_dict())
+        for file in files[:1]:
+            console.show_line(f"report: {file}")
     return console.end_with((*catalog.failures, *evaluation.failed))
 
 
@@ -83,3 +89,32 @@ def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
             describe_fault(f"Cannot use --part of {str(catalog.root)!r}", rule, repr(part), hint)
         )
     return catalog.part(part)
+
+
+def _write_report(
+    out: Path, evaluation: Evaluation, bundle: Bundle, data: Path, catalog: Catalog
+) -> list[Path]:
+    """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
+    from georgia.report.figures import draw_confusion_matrix, save_figure
+    from georgia.report.inputs import ReportInputs
+    from georgia.report.page import REPORT_FILE, save_report
+    from georgia.report.tables import save_results
+
+    page, results = out / REPORT_FILE, out / "FinalTestResults.txt"
+    matrix = out / "final_confusion_matrix.png"
+    evaluation.save(out)
+    save_results(evaluation, results)
+    save_figure(draw_confusion_matrix, evaluation, matrix)
+    inputs = ReportInputs(
+        title=f"Evaluation of {bundle.name}",
+        evaluation=evaluation,
+        model=bundle.name,
+        data=str(data),
+        part="",
+        bundle=bundle.about,
+        failures=(*catalog.failures, *evaluation.failed),
+        files=(results, matrix),
+        folder=out,
+    )
+    save_report(inputs, page)
+    return [page, results, matrix]
