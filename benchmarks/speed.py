@@ -106,6 +106,7 @@ def measure(step: Callable[[Bed], int], bed: Bed) -> list[float]:
 
 
 def main() -> int:
+    """Measure what was asked for, print it and write it down."""
     names = [step.__name__ for step in MEASURED]
     parser = argparse.ArgumentParser(description="Measure pictures per second of each step.")
     parser.add_argument("--only", choices=names, nargs="+", default=names)

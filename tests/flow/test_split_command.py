@@ -1,0 +1,82 @@
+"""``georgia split`` from words to files, exit codes and JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from georgia.cli import main
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, dict[str, object]]:
+    code = main([*map(str, words), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_counts_files_and_manifest_agree(
+    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "split"
+    code, result = run_json(capsys, "split", drawn_crops, "--out", out)
+    assert code == 0
+    assert result["leaks"] == 0
+    for part, counts in result["counts"].items():  # type: ignore[attr-defined]
+        for name, count in counts.items():
+            assert len(list((out / part / name).iterdir())) == count
+    assert (out / "split.csv").is_file()
+
+
+def test_unreadable_file_is_left_out_named_and_3(
+    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "crops"
+    shutil.copytree(drawn_crops, data)
+    (data / "CEX" / "empty.png").touch()
+    code = main(["split", str(data), "--out", str(tmp_path / "split"), "--json"])
+    out, err = capsys.readouterr()
+    assert code == 3
+    assert [Path(one["file"]).name for one in json.loads(out)["failed"]] == ["empty.png"]
+    assert "empty.png" in err
+    assert "the file is empty" in err
+
+
+def test_study_names_read_back_with_their_classes(
+    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from georgia.catalog import read_catalog
+
+    out = tmp_path / "study"
+    code, result = run_json(
+        capsys, "split", drawn_crops, "--out", out, "--order", "name", "--naming", "study"
+    )
+    assert code == 0
+    assert (out / "GAtrainBinary" / "0").is_dir()
+    catalog = read_catalog(out, class_names={"0": "CEX", "1": "PG"})
+    assert catalog.count_by_class() == {"CEX": 40, "PG": 40}
+    assert len(catalog.part("train")) == sum(result["counts"]["train"].values())  # type: ignore[index]
+
+
+def test_settings_file_and_typed_words_meet(
+    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[split]\nfractions = [0.5, 0.25, 0.25]\nseed = 3\n", encoding="utf-8")
+    words = (
+        "split",
+        drawn_crops,
+        "--out",
+        tmp_path / "s",
+        "--config",
+        file,
+        "--seed",
+        "4",
+        "--mode",
+        "manifest",
+    )
+    code, result = run_json(capsys, *words)
+    assert code == 0
+    assert (result["fractions"], result["seed"]) == ([0.5, 0.25, 0.25], 4)
+    assert not (tmp_path / "s" / "train").exists()
