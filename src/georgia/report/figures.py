@@ -1,0 +1,259 @@
+"""The figures of a run; each ``draw_<name>(result, axes)`` returns the numbers that it drew.
+
+A new figure is one draw function and one line in ``FIGURES``; the page shows it by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.evaluate import Evaluation
+from georgia.labels import UNKNOWN
+from georgia.report.canvas import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    RULE,
+    VERMILION,
+    Draw,
+    Size,
+    figure_png,
+    save_png,
+    shorten,
+    stack_below,
+)
+from georgia.report.history import TrainingHistory
+from georgia.report.tables import format_percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Up to so many classes the cells of a confusion matrix have room for shares, and for counts.
+_ROOM_FOR_SHARES, _ROOM_FOR_COUNTS = 8, 24
+# The smallest probability that the answer of a net with C classes can have is 1 / C.
+_HISTOGRAM_BINS = 25
+
+
+@dataclass(frozen=True)
+class FigureInfo:
+    """One figure: what draws it, from which result, what it is called, and its size in inches.
+
+    ``grow_in`` is added to the size for every class beyond the second.
+    """
+
+    name: str
+    draw: Draw
+    needs: Literal["history", "evaluation"]
+    title: str
+    caption: str
+    size_in: Size
+    grow_in: Size = (0.0, 0.0)
+
+    def size_for(self, result: Evaluation | TrainingHistory) -> Size:
+        """Return width and height in inches for one result."""
+        extra = min(len(result.labels), 40) - 2 if isinstance(result, Evaluation) else 0
+        return self.size_in[0] + extra * self.grow_in[0], self.size_in[1] + extra * self.grow_in[1]
+
+
+def draw_metrics_plot(result: TrainingHistory, axes: Axes) -> dict[str, Any]:
+    """Draw accuracy per epoch with the losses below it, in training and validation."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = result.epochs
+    drawn: dict[str, Any] = {"epoch": epochs, "marked_epoch": result.marked_epoch}
+    lower = stack_below(axes)[1]
+    for panel, quantity in ((axes, "accuracy"), (lower, "loss")):
+        for part, name, color, marker in (
+            ("train", "training", ORANGE, "s"),
+            ("valid", "validation", BLUE, "o"),
+        ):
+            values = drawn[f"{part}_{quantity}"] = result.column(f"{part}_{quantity}")
+            size = 6 if len(epochs) < 30 else 0
+            panel.plot(epochs, values, color=color, marker=marker, markersize=size, linewidth=1.8, label=name)
+        panel.axvline(result.marked_epoch, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
+        panel.set_ylabel(quantity)
+        panel.grid(axis="y", color=RULE, linewidth=0.8)
+    axes.set_title(result.mark_text, fontsize=10, color=MUTED, loc="right", parse_math=False)
+    axes.legend(loc="best", frameon=False)
+    lower.set_xlabel("epoch")
+    lower.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return drawn
+
+
+def draw_confusion_matrix(result: Evaluation, axes: Axes) -> dict[str, Any]:
+    """Draw counts and the share of each true class, with the refused in a column of their own."""
+    metrics = result.metrics
+    counts, heads = metrics.confusion, list(metrics.classes)
+    if metrics.n_unknown:
+        counts, heads = np.column_stack([counts, metrics.refused]), [*heads, UNKNOWN]
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.15, aspect="equal")
+    _write_cells(axes, counts, shares)
+    slant: dict[str, Any] = (
+        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(heads) > 3 else {}
+    )
+    axes.set_xticks(range(len(heads)), [shorten(name) for name in heads], parse_math=False, **slant)
+    axes.set_yticks(range(len(counts)), [shorten(name) for name in metrics.classes], parse_math=False)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return {"counts": counts.tolist(), "row_shares": shares.tolist(), "columns": heads}
+
+
+def draw_f1_intervals(result: Evaluation, axes: Axes) -> dict[str, Any]:
+    """Draw F1 of each class with files, and their mean, with 95 % intervals, first class on top."""
+    from matplotlib.ticker import MaxNLocator
+
+    metrics = result.metrics
+    rows = [(name, one.f1, one.f1_ci95) for name, one in metrics.per_class.items() if one.support]
+    rows.append(("macro average", metrics.macro.f1, metrics.macro.f1_ci95))
+    for place, (name, value, (low, high)) in enumerate(reversed(rows)):
+        color = INK if name == "macro average" and place == 0 else BLUE
+        axes.plot([low, high], [place, place], color=color, linewidth=2.6, solid_capstyle="butt")
+        axes.plot([value], [place], marker="o", markersize=8, color=color)
+        side = "right" if high - value < 0.25 * (high - low) else "center"
+        axes.text(value, place + 0.22, f"{value:.4f}", ha=side, fontsize=9.5, color=color)
+    axes.set_yticks(range(len(rows)), [shorten(name) for name, _, _ in reversed(rows)], parse_math=False)
+    axes.set_ylim(-0.5, len(rows) - 0.3)
+    room = max(0.004, 0.12 * (1.0 - min(interval[0] for _, _, interval in rows)))
+    axes.set_xlim(max(-0.02, min(interval[0] for _, _, interval in rows) - room), 1.0 + room / 3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.set_xlabel("F1 with 95 % interval")
+    axes.grid(axis="x", color=RULE, linewidth=0.8)
+    return {name: {"f1": value, "ci95": interval} for name, value, interval in rows}
+
+
+def draw_reliability(result: Evaluation, axes: Axes) -> dict[str, Any]:
+    """Draw the share of right answers against the stated probability; a dot's area follows its files."""
+    lowest, bins = 1.0 / len(result.labels), result.reliability
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="as right as sure")
+    axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04))
+    axes.set_xlabel("probability of the answer (numbers: files)")
+    axes.set_ylabel("share of right answers")
+    axes.grid(color=RULE, linewidth=0.8)
+    if bins is None:
+        return {"n": [], "probability": [], "share_right": [], "ece": None}
+    filled = bins.n > 0
+    n, sure, right = bins.n[filled], bins.mean_probability[filled], bins.share_right[filled]
+    axes.plot(sure, right, color=BLUE, linewidth=1.2)
+    area = 24 + 240 * n / n.max()
+    axes.scatter(sure, right, s=area, color=BLUE, linewidth=0, clip_on=False, zorder=3)
+    for x, y, count in zip(sure, right, n, strict=True):
+        offset, side = ((-11, 0), ("right", "center")) if y > 0.9 else ((0, 9), ("center", "bottom"))
+        style: dict[str, Any] = {"ha": side[0], "va": side[1], "fontsize": 8.5, "color": MUTED}
+        axes.annotate(f"{count:,}", (x, y), offset, textcoords="offset points", **style)
+    axes.legend(loc="upper left", frameon=False)
+    axes.set_title(f"expected calibration error {bins.error:.4f}", fontsize=10, color=MUTED, loc="right")
+    return {"n": n.tolist(), "probability": sure.tolist(), "share_right": right.tolist(), "ece": bins.error}
+
+
+def draw_probability_histogram(result: Evaluation, axes: Axes) -> dict[str, Any]:
+    """Draw how many right and wrong answers were given at each probability, counts logarithmic."""
+    edges = np.linspace(1.0 / len(result.labels), 1.0, _HISTOGRAM_BINS + 1)
+    answers = zip(result.predictions.items, result.truth, strict=True)
+    answered = [(item.probability, item.label == truth) for item, truth in answers if item.label != UNKNOWN]
+    drawn: dict[str, Any] = {"edges": edges.tolist()}
+    width, offset = float(edges[1] - edges[0]) * 0.45, 0.0
+    for is_right, name, color, hatch in ((True, "right", BLUE, None), (False, "wrong", VERMILION, "////")):
+        values = [min(max(sure, edges[0]), 1.0) for sure, right in answered if right is is_right]
+        counts = np.histogram(values, bins=edges)[0]
+        style: dict[str, Any] = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
+        label = f"{name} ({len(values):,})"
+        axes.bar(edges[:-1] + offset, counts, width, align="edge", label=label, **style)
+        offset, drawn[name] = width, counts.tolist()
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_ylim(0, 3 * max(1, *drawn["right"], *drawn["wrong"]))
+    axes.set_xlim(edges[0] - 0.01, 1.01)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("probability of the answer")
+    axes.set_ylabel("test files, logarithmic")
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
+    axes.legend(loc="upper left", frameon=False)
+    return drawn
+
+
+def _write_cells(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> None:
+    n_classes = len(counts)
+    if n_classes > _ROOM_FOR_COUNTS:
+        return
+    big = 15 if n_classes <= 3 else 11 if n_classes <= _ROOM_FOR_SHARES else 8
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > 0.55 else INK
+        with_share = n_classes <= _ROOM_FOR_SHARES and counts[row].sum() > 0
+        place: dict[str, Any] = {"ha": "center", "color": color}
+        lift = -0.06 if with_share else 0.0
+        axes.text(column, row + lift, f"{count:,}", va="center", fontsize=big, **place)
+        if with_share:
+            share = format_percent(float(shares[row, column]))
+            axes.text(column, row + 0.2, share, va="center", fontsize=0.62 * big, **place)
+
+
+FIGURES = (
+    FigureInfo(
+        name="confusion_matrix",
+        draw=draw_confusion_matrix,
+        needs="evaluation",
+        title="Confusion matrix",
+        caption="Rows: truth. Columns: answer. Shares are of each row.",
+        size_in=(5.2, 4.8),
+        grow_in=(0.55, 0.5),
+    ),
+    FigureInfo(
+        name="metrics_plot",
+        draw=draw_metrics_plot,
+        needs="history",
+        title="Course of the training",
+        caption="Accuracy and loss after each epoch, on training pictures and on the whole validation part.",
+        size_in=(5.6, 4.8),
+    ),
+    FigureInfo(
+        name="f1_intervals",
+        draw=draw_f1_intervals,
+        needs="evaluation",
+        title="F1 of each class",
+        caption="Dots: measured. Bars: 95 % intervals over independent groups of pictures.",
+        size_in=(5.6, 2.9),
+        grow_in=(0.0, 0.4),
+    ),
+    FigureInfo(
+        name="reliability",
+        draw=draw_reliability,
+        needs="evaluation",
+        title="Are the probabilities right?",
+        caption="On the dashed line, answers given with 90 % are right in 90 of 100; below it, too sure.",
+        size_in=(5.6, 4.4),
+    ),
+    FigureInfo(
+        name="probability_histogram",
+        draw=draw_probability_histogram,
+        needs="evaluation",
+        title="How sure are the answers?",
+        caption="Number of right and wrong answers at each probability.",
+        size_in=(5.6, 3.8),
+    ),
+)
+
+
+def find_figure(draw: Draw) -> FigureInfo:
+    """Return what is known of a draw function, or a plain entry for one that is not in ``FIGURES``."""
+    name = getattr(draw, "__name__", "figure").removeprefix("draw_")
+    plain = FigureInfo(name, draw, "evaluation", name.replace("_", " "), "", (6.4, 4.4))
+    return next((info for info in FIGURES if info.draw is draw), plain)
+
+
+def save_figure(draw: Draw, result: Any, path: Path, title: str = "") -> None:
+    """Draw a result into a PNG at 150 dpi, written whole or not at all; ``title`` stands above it.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    save_png(path, figure_png(draw, result, find_figure(draw).size_for(result), title))

@@ -1,0 +1,157 @@
+"""Figures as plain text: ``<prefix>FinalTestResults.txt`` and the lines of one epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from georgia.atomic import write_text
+from georgia.evaluate import Evaluation
+from georgia.intervals import Interval
+from georgia.labels import UNKNOWN
+from georgia.metrics import AverageMetrics, ClassMetrics, Metrics
+
+_HEADS = ("precision", "recall", "f1-score", "support")
+
+
+def format_percent(fraction: float, digits: int = 2) -> str:
+    """Return a fraction as percent that never rounds up to 100 or down to 0 by mistake.
+
+    >>> format_percent(0.99999), format_percent(1.0), format_percent(0.5), format_percent(1e-7)
+    ('>99.99 %', '100 %', '50.00 %', '<0.01 %')
+    """
+    if fraction in (0.0, 1.0):
+        return f"{100 * fraction:.0f} %"
+    step = 10.0**-digits
+    if 100 * fraction < step:
+        return f"<{step:.{digits}f} %"
+    if 100 * fraction > 100 - step:
+        return f">{100 - step:.{digits}f} %"
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def format_fraction(fraction: float, digits: int = 4) -> str:
+    """Return a fraction in [0, 1] whose rounding never hides the last error.
+
+    >>> format_fraction(0.99996), format_fraction(1.0), format_fraction(0.99718)
+    ('0.9999', '1.0000', '0.9972')
+    """
+    text = f"{fraction:.{digits}f}"
+    if fraction < 1.0 and float(text) == 1.0:
+        return f"{1 - 10.0**-digits:.{digits}f}"
+    return text
+
+
+def format_interval(interval: Interval, digits: int = 4) -> str:
+    """Return an interval of fractions, its lower end never rounded up to 1.
+
+    >>> format_interval((0.99442, 1.0))
+    '0.9944 – 1.0000'
+    """
+    return f"{format_fraction(interval[0], digits)} – {format_fraction(interval[1], digits)}"
+
+
+def count_noun(number: int, noun: str) -> str:
+    """Return a count with its noun in the right number.
+
+    >>> count_noun(1, "mistake"), count_noun(1200, "picture"), count_noun(2, "class")
+    ('1 mistake', '1,200 pictures', '2 classes')
+    """
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s"
+    return f"{number:,} {noun}{ending}"
+
+
+def epoch_lines(metrics: Metrics, epoch: int) -> list[str]:
+    """Return the console's lines of one epoch: each class, then the macro and weighted averages."""
+    averages = {"macro avg": metrics.macro, "weighted avg": metrics.weighted}
+    figures: list[tuple[str, ClassMetrics | AverageMetrics]] = [*metrics.per_class.items(), *averages.items()]
+    width = max(len(name) for name, _ in figures)
+    lines = [f"Epoch {epoch} - Class-Wise Metrics:"]
+    for name, one in figures:
+        values = {"Precision": one.precision, "Recall": one.recall, "F1-Score": one.f1}
+        text = ", ".join(f"{head}: {format_fraction(value)}" for head, value in values.items())
+        lines.append(f"  {name.ljust(width)} - {text}")
+    return lines
+
+
+def format_results(evaluation: Evaluation, title: str = "Final test results") -> str:
+    """Return the whole text of ``<prefix>FinalTestResults.txt``: figures, intervals, every mistake."""
+    parts = [_report_table(evaluation.metrics), _interval_table(evaluation.metrics)]
+    parts += [_count_lines(evaluation), _confusion_table(evaluation.metrics), _mistake_lines(evaluation)]
+    return "\n\n".join([f"{title}\n{'=' * len(title)}", *(part for part in parts if part)]) + "\n"
+
+
+def save_results(evaluation: Evaluation, path: Path, title: str = "Final test results") -> None:
+    """Write `format_results` whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    write_text(path, format_results(evaluation, title))
+
+
+def _report_table(metrics: Metrics) -> str:
+    width = max(len(name) for name in (*metrics.classes, "weighted avg"))
+    lines = ["".join([" " * width, *(head.rjust(12) for head in _HEADS)]), ""]
+    for name, one in metrics.per_class.items():
+        lines.append(_report_row(name.rjust(width), one.precision, one.recall, one.f1, one.support))
+    accuracy = format_fraction(metrics.accuracy).rjust(12)
+    lines += ["", "accuracy".rjust(width) + " " * 24 + accuracy + f"{metrics.n:12d}"]
+    for name, average in (("macro avg", metrics.macro), ("weighted avg", metrics.weighted)):
+        values = (average.precision, average.recall, average.f1, average.support)
+        lines.append(_report_row(name.rjust(width), *values))
+    return "\n".join(lines)
+
+
+def _report_row(name: str, precision: float, recall: float, f1: float, support: int) -> str:
+    numbers = [format_fraction(value).rjust(12) for value in (precision, recall, f1)]
+    return name + "".join(numbers) + f"{support:12d}"
+
+
+def _interval_table(metrics: Metrics) -> str:
+    width = max(len(name) for name in (*metrics.classes, "weighted avg"))
+    lines = ["95 % intervals", "".join([" " * width, *(head.rjust(20) for head in _HEADS[:3])])]
+    for name, one in metrics.per_class.items():
+        intervals = (one.precision_ci95, one.recall_ci95, one.f1_ci95)
+        lines.append(name.rjust(width) + "".join(format_interval(i).rjust(20) for i in intervals))
+    lines.append("accuracy".rjust(width) + " " * 40 + format_interval(metrics.accuracy_ci95).rjust(20))
+    for name, average in (("macro avg", metrics.macro), ("weighted avg", metrics.weighted)):
+        lines.append(name.rjust(width) + " " * 40 + format_interval(average.f1_ci95).rjust(20))
+    return "\n".join(lines)
+
+
+def _count_lines(evaluation: Evaluation) -> str:
+    metrics = evaluation.metrics
+    limit = format_percent(metrics.mistake_limit95)
+    lines = [
+        f"{count_noun(metrics.n, 'file')} in {count_noun(metrics.n_groups, 'group')}: "
+        f"{metrics.n_right:,} right, {metrics.n_wrong:,} wrong, {metrics.n_unknown:,} refused as {UNKNOWN}.",
+        f"Wrong names: {metrics.n_wrong} of {metrics.n}; up to {limit} is possible (one-sided, 95 %).",
+    ]
+    if evaluation.ece is not None:
+        lines.append(f"Expected calibration error: {evaluation.ece:.4f}.")
+    if evaluation.failed:
+        lines.append(f"Not read, in no figure: {count_noun(len(evaluation.failed), 'file')}.")
+    return "\n".join(lines)
+
+
+def _confusion_table(metrics: Metrics) -> str:
+    heads = [*metrics.classes, *([UNKNOWN] if metrics.n_unknown else [])]
+    width = max(len(name) for name in metrics.classes)
+    columns = [max(len(head), 6) + 2 for head in heads]
+    lines = ["Confusion matrix (rows: truth, columns: answer)"]
+    lines.append(" " * width + "".join(head.rjust(size) for head, size in zip(heads, columns, strict=True)))
+    for index, name in enumerate(metrics.classes):
+        row = [*metrics.confusion[index].tolist(), int(metrics.refused[index])][: len(heads)]
+        cells = "".join(str(count).rjust(size) for count, size in zip(row, columns, strict=True))
+        lines.append(name.rjust(width) + cells)
+    return "\n".join(lines)
+
+
+def _mistake_lines(evaluation: Evaluation) -> str:
+    if not evaluation.mistakes:
+        return ""
+    lines = ["Misclassified files"]
+    for one in evaluation.mistakes:
+        share = format_percent(one.probability)
+        lines.append(f"  {one.file}: is {one.truth}, was named {one.predicted} ({share})")
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""The first line of a report: is the data sound, how good is the model, and what was not checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from georgia.metrics import AverageMetrics, ClassMetrics, Metrics
+from georgia.report.inputs import ReportInputs
+from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
+
+# Up to so many classes each one's F1 stands in the verdict; above, the mean and the weakest do.
+_CLASSES_IN_WORDS = 3
+
+
+@dataclass(frozen=True)
+class Score:
+    """One F1 with its 95 % interval, in words; ``name`` says whose."""
+
+    name: str
+    f1: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The data, the model with its F1, its answers, what was not checked, and what limits the figures."""
+
+    data: str
+    model: str
+    scores: tuple[Score, ...]
+    answers: str
+    not_checked: str
+    notes: tuple[str, ...]
+    level: Literal["good", "caution", "bad"]
+
+
+def make_verdict(run: ReportInputs) -> Verdict:
+    """Return the verdict; it is "good" only if an audit passed the data and nothing limits the figures."""
+    notes = tuple(_notes(run))
+    level: Literal["good", "caution", "bad"] = "caution"
+    if run.data_gate == "stop":
+        level = "bad"
+    elif run.data_gate == "pass" and not notes:
+        level = "good"
+    return Verdict(
+        data=run.data_verdict or "The data was not audited.",
+        model=run.model or "The model",
+        scores=_choose_scores(run.evaluation.metrics),
+        answers=_describe_answers(run),
+        not_checked="; ".join(run.not_checked),
+        notes=notes,
+        level=level,
+    )
+
+
+def describe_mistakes(metrics: Metrics, pictures: str) -> str:
+    """Return how many pictures got a wrong name, and what is still possible.
+
+    The limit is one-sided and exact, over independent groups.
+    """
+    n_wrong = f"{metrics.n_wrong:,}" if metrics.n_wrong else "None"
+    limit = format_percent(metrics.mistake_limit95)
+    still = "" if metrics.n_wrong else "still "
+    return (
+        f"{n_wrong} of {metrics.n:,} {pictures} got a wrong name; up to {limit} are {still}possible at 95 %."
+    )
+
+
+def _choose_scores(metrics: Metrics) -> tuple[Score, ...]:
+    present = [(name, one) for name, one in metrics.per_class.items() if one.support]
+    chosen: list[tuple[str, ClassMetrics | AverageMetrics]] = list(present)
+    if len(present) > _CLASSES_IN_WORDS:
+        weakest = min(present, key=lambda pair: pair[1].f1)
+        chosen = [("macro average", metrics.macro), (f"weakest: {weakest[0]}", weakest[1])]
+    return tuple(Score(name, format_fraction(one.f1), format_interval(one.f1_ci95)) for name, one in chosen)
+
+
+def _describe_answers(run: ReportInputs) -> str:
+    metrics = run.evaluation.metrics
+    groups = f" in {count_noun(metrics.n_groups, 'group')}" if metrics.n_groups != metrics.n else ""
+    refused = f" {metrics.n_unknown:,} refused." if metrics.n_unknown else ""
+    return describe_mistakes(metrics, run.pictures + groups) + refused
+
+
+def _notes(run: ReportInputs) -> list[str]:
+    metrics = run.evaluation.metrics
+    absent = [name for name, one in metrics.per_class.items() if not one.support]
+    n_failed = len(run.failures) + len(run.evaluation.failed)
+    notes = []
+    if run.recipe.get("rehearse"):
+        notes.append("This was a rehearsal on a part of the data: its figures say nothing about the model.")
+    if absent:
+        notes.append(f"No {run.pictures} of {', '.join(absent)}: nothing is known about that.")
+    if n_failed:
+        notes.append(f"Not read, and in no figure: {count_noun(n_failed, 'file')}.")
+    return notes

@@ -1,0 +1,463 @@
+"""Tables, figures, contact sheets and the page: what they must tell, and what they must not break on."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from georgia.errors import InputError
+from georgia.evaluate import Evaluation, score_predictions
+from georgia.labels import UNKNOWN, Labels
+from georgia.predict import Prediction, Predictions
+from georgia.records import Failure, Record
+from georgia.report import SheetConfig, draw_contact_sheet
+from georgia.report.canvas import figure_png, make_figure
+from georgia.report.contact_sheet import SheetTile, draw_page
+from georgia.report.deliverables import write_deliverables
+from georgia.report.figures import (
+    FIGURES,
+    draw_confusion_matrix,
+    draw_f1_intervals,
+    draw_metrics_plot,
+    draw_probability_histogram,
+    draw_reliability,
+    find_figure,
+    save_figure,
+)
+from georgia.report.gallery import spread
+from georgia.report.history import TrainingHistory, read_history
+from georgia.report.page import ReportInputs, ReportLimits, render_report, save_report
+from georgia.report.tables import epoch_lines, format_percent, format_results
+
+MakeEvaluation = Callable[..., Evaluation]
+
+
+def make_rows(n: int) -> tuple[dict[str, float], ...]:
+    keys = ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy")
+    return tuple({"epoch": float(e), **dict.fromkeys(keys, 0.5 + e / (2 * n + 2))} for e in range(1, n + 1))
+
+
+@pytest.fixture
+def make_evaluation(tmp_path: Path) -> MakeEvaluation:
+    """Draw pictures and answers: ``wrong`` and ``refused`` are counts, spread over the classes."""
+
+    def make(
+        n: int = 24, names: tuple[str, ...] = ("CEX", "PG"), wrong: int = 0, refused: int = 0, seed: int = 0
+    ) -> Evaluation:
+        rng, items, records = np.random.default_rng(seed), [], []
+        for i in range(n):
+            truth = i % len(names)
+            path = tmp_path / "pictures" / f"class {truth}" / f"picture ({i}).png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(path)
+            named = (truth + 1) % len(names) if i < wrong else truth
+            label = UNKNOWN if wrong <= i < wrong + refused else names[named]
+            sure = float(rng.uniform(0.6, 1.0))
+            shares = dict.fromkeys(names, (1 - sure) / (len(names) - 1)) | {names[named]: sure}
+            items.append(Prediction(path, label, sure, shares))
+            records.append(Record(path, names[truth], group=f"crystal {i // 2}"))
+        return score_predictions(Predictions(Labels(names), tuple(items), (), "fake"), records)
+
+    return make
+
+
+class TagCheck(HTMLParser):
+    """Every tag is closed, and nothing is fetched from elsewhere."""
+
+    EMPTY = frozenset({"meta", "img", "br", "link"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        self.links += [value or "" for name, value in attributes if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+def read_page(html: str) -> TagCheck:
+    page = TagCheck()
+    page.feed(html)
+    page.close()
+    assert page.open == []
+    page.text = re.sub(r"\s+", " ", page.text)
+    return page
+
+
+# Tables
+
+
+def test_results_hold_names_in_label_order_and_four_decimals(make_evaluation: MakeEvaluation) -> None:
+    text = format_results(make_evaluation(24, ("PG", "CEX"), wrong=2))
+    assert text.index("PG") < text.index("CEX")
+    rows = dict(re.findall(r"^ *([A-Za-z ]+?) +0\.\d{4} +0\.\d{4} +0\.\d{4} +(\d+)$", text, re.MULTILINE))
+    assert rows == {"PG": "12", "CEX": "12", "macro avg": "24", "weighted avg": "24"}
+    assert re.search(r"accuracy +0\.9167 +24", text)
+    assert "Wrong names: 2 of 24" in text
+    assert text.count(", was named ") == 2
+
+
+def test_results_agree_with_scikit_learn_in_numbers_and_order(make_evaluation: MakeEvaluation) -> None:
+    from sklearn.metrics import classification_report
+
+    evaluation = make_evaluation(60, ("b", "a", "c"), wrong=13)
+    answers = [item.label for item in evaluation.predictions.items]
+    expected = classification_report(evaluation.truth, answers, labels=["b", "a", "c"], digits=4)
+    ours = format_results(evaluation).split("\n\n95 % intervals")[0].split("\n", 3)[3]
+    assert ours.split() == expected.split()
+
+
+def test_rounding_never_hides_the_last_error() -> None:
+    assert format_percent(1 - 1e-9) == ">99.99 %"
+    assert format_percent(1e-9) == "<0.01 %"
+    assert format_percent(0.0) == "0 %"
+
+
+def test_perfect_results_still_say_what_is_possible(make_evaluation: MakeEvaluation) -> None:
+    text = format_results(make_evaluation(24))
+    assert re.search(r"Wrong names: 0 of 24; up to 22\.09 % is possible \(one-sided, 95 %\)", text)
+    assert "Misclassified" not in text
+
+
+def test_epoch_lines_are_the_study_s(make_evaluation: MakeEvaluation) -> None:
+    lines = epoch_lines(make_evaluation(24, wrong=1).metrics, 3)
+    assert lines[0] == "Epoch 3 - Class-Wise Metrics:"
+    assert [line.split(" - ")[0].strip() for line in lines[1:]] == ["CEX", "PG", "macro avg", "weighted avg"]
+    assert lines[1].endswith("- Precision: 1.0000, Recall: 0.9167, F1-Score: 0.9565")
+
+
+# Figures
+
+
+@pytest.mark.parametrize("info", FIGURES, ids=lambda info: info.name)
+@pytest.mark.parametrize("case", ["two", "perfect", "refused", "twelve", "strange names", "all refused"])
+def test_figure_is_drawn_for_every_result(
+    info: object, case: str, make_evaluation: MakeEvaluation, tmp_path: Path
+) -> None:
+    evaluation = {
+        "two": lambda: make_evaluation(24, wrong=3),
+        "perfect": lambda: make_evaluation(24),
+        "refused": lambda: make_evaluation(24, wrong=2, refused=3),
+        "twelve": lambda: make_evaluation(36, tuple(f"class number {i}" for i in range(12)), wrong=5),
+        "strange names": lambda: make_evaluation(6, ("$x_1$", "a long name of a class <b>", "né µ 结晶"), 1),
+        "all refused": lambda: make_evaluation(6, refused=6),
+    }[case]()
+    history = TrainingHistory(make_rows(1 if case == "two" else 5))
+    save_figure(info.draw, history if info.needs == "history" else evaluation, tmp_path / "f.png", "$Study$")
+    with Image.open(tmp_path / "f.png") as image:
+        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+        assert image.convert("L").getextrema()[0] < 120
+
+
+def test_draw_functions_are_named_after_their_figures() -> None:
+    assert [info.draw.__name__ for info in FIGURES] == [f"draw_{info.name}" for info in FIGURES]
+    assert len({info.name for info in FIGURES}) == len(FIGURES)
+    assert find_figure(draw_reliability).name == "reliability"
+
+
+def test_confusion_figure_returns_the_counts(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(24, wrong=2, refused=3)
+    drawn: dict = {}
+    make_figure(lambda result, axes: drawn.update(draw_confusion_matrix(result, axes)), evaluation)
+    assert drawn["columns"] == ["CEX", "PG", UNKNOWN]
+    assert np.sum(drawn["counts"]) == 24
+    assert np.sum(drawn["row_shares"], axis=1) == pytest.approx([1, 1])
+
+
+def test_curve_of_one_epoch_is_visible() -> None:
+    figure = make_figure(draw_metrics_plot, TrainingHistory(make_rows(1)))
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        points = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
+        assert len(points) == 2
+        assert axes.get_xlim() == (0.5, 1.5)
+
+
+def test_kept_epoch_is_marked_and_named() -> None:
+    history = TrainingHistory(make_rows(5), kept_epoch=3, stop_reason="patience")
+    figure = make_figure(draw_metrics_plot, history)
+    assert figure.axes[0].get_title(loc="right") == "weights kept: epoch 3 (patience)"
+    assert TrainingHistory(make_rows(5)).marked_epoch == 5
+
+
+def test_histogram_and_reliability_count_every_answer_once(make_evaluation: MakeEvaluation) -> None:
+    evaluation, drawn = make_evaluation(40, ("a", "b", "c"), wrong=6, refused=4), {}
+    for draw in (draw_probability_histogram, draw_reliability, draw_f1_intervals):
+        make_figure(lambda result, axes, draw=draw: drawn.update({draw: draw(result, axes)}), evaluation)
+    assert sum(drawn[draw_probability_histogram]["right"]) == 30
+    assert sum(drawn[draw_probability_histogram]["wrong"]) == 6
+    assert sum(drawn[draw_reliability]["n"]) == 36
+    assert list(drawn[draw_f1_intervals]) == ["a", "b", "c", "macro average"]
+
+
+def test_figures_touch_no_global_state(make_evaluation: MakeEvaluation) -> None:
+    import sys
+
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    evaluation = make_evaluation(24, wrong=2)
+    one = figure_png(draw_confusion_matrix, evaluation)
+    assert figure_png(draw_confusion_matrix, evaluation) == one
+    assert dict(matplotlib.rcParams) == before
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or pyplot.get_fignums() == []
+
+
+def test_history_reads_back_what_was_written(tmp_path: Path) -> None:
+    rows = make_rows(3)
+    text = [",".join(rows[0]), *(",".join(map(repr, row.values())) for row in rows)]
+    (tmp_path / "history.csv").write_text("\n".join(text), encoding="utf-8")
+    assert read_history(tmp_path / "history.csv") == rows
+    with pytest.raises(InputError, match="Cannot read the history"):
+        read_history(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="got none of epoch, train_accuracy, train_loss, valid_loss"):
+        TrainingHistory(({"valid_accuracy": 1.0},))
+    with pytest.raises(InputError, match="got no row"):
+        TrainingHistory(())
+
+
+# Contact sheets
+
+
+def test_sheet_shows_every_picture_and_frames_mistakes(
+    make_evaluation: MakeEvaluation, tmp_path: Path
+) -> None:
+    evaluation = make_evaluation(7, wrong=1)
+    truth = dict(zip((i.file for i in evaluation.predictions.items), evaluation.truth, strict=True))
+    config = SheetConfig(columns=3, rows=4, tile_px=64)
+    written = draw_contact_sheet(evaluation.predictions, tmp_path / "sheet.png", truth, config)
+    assert written == (tmp_path / "sheet.png",)
+    orange = np.array([0xD5, 0x5E, 0x00])
+    framed = (np.asarray(Image.open(written[0]).convert("RGB")) == orange).all(axis=2)
+    assert framed.sum() > 4 * 64
+    columns = np.flatnonzero(framed.any(axis=0))
+    assert np.ptp(columns) == 63
+    plain = draw_contact_sheet(evaluation.predictions, tmp_path / "plain.png", None, config)
+    assert not (np.asarray(Image.open(plain[0]).convert("RGB")) == orange).all(axis=2).any()
+
+
+def test_sheet_goes_over_pages_and_stops_at_the_limit(
+    make_evaluation: MakeEvaluation, tmp_path: Path
+) -> None:
+    predictions = make_evaluation(11).predictions
+    config = SheetConfig(columns=2, rows=2, tile_px=64, most_pages=2)
+    written = draw_contact_sheet(predictions, tmp_path / "s.jpg", config=config)
+    assert [path.name for path in written] == ["s.jpg", "s_2.jpg"]
+    all_pages = draw_contact_sheet(predictions, tmp_path / "s.png", config=replace(config, most_pages=9))
+    assert len(all_pages) == 3
+
+
+def test_sheet_stays_whole_with_unreadable_files_and_strange_names(tmp_path: Path) -> None:
+    tiles = [
+        SheetTile(tmp_path / f"{'long ' * 30}µé–日.png", "x" * 80, 0.5, "PG"),
+        SheetTile(Path("b"), "PG"),
+    ]
+    page = draw_page(tiles, ("CEX", "PG"), SheetConfig(tile_px=100))
+    assert page.size[0] < 300
+
+
+@pytest.mark.parametrize("n", [0, 4])
+def test_sheet_refuses_what_it_cannot_write(n: int, make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    predictions = make_evaluation(4).predictions
+    target = tmp_path / ("sheet.gif" if n else "sheet.png")
+    with pytest.raises(InputError, match=f"got {n} pictures, suffix"):
+        draw_contact_sheet(replace(predictions, items=predictions.items[:n]), target)
+
+
+def test_sheet_settings_are_checked_together() -> None:
+    with pytest.raises(InputError, match=r"columns must be 1 to 40; got 0 · tile_px must be"):
+        SheetConfig(columns=0, tile_px=3)
+
+
+# The page
+
+
+def full_run(evaluation: Evaluation, folder: Path) -> ReportInputs:
+    return ReportInputs(
+        title="Georgia",
+        evaluation=evaluation,
+        prefix="GA",
+        model="fast (efficientnet-lite0)",
+        data="cropped",
+        recipe={"epochs": 5, "dropout": (0.4, 0.3), "rehearse": False},
+        history=make_rows(5),
+        kept_epoch=4,
+        split_counts={"train": {"CEX": 4802, "PG": 4762}, "test": {"CEX": 343, "PG": 341}},
+        bundle={"preprocess": {"size_px": 224}, "versions": {"keras": "3.15"}, "data_fingerprint": "57ab"},
+        failures=(Failure(Path("CEX/broken.png"), "the file is truncated"),),
+        folder=folder,
+        created="2025-11-23",
+    )
+
+
+def test_page_is_one_sound_file_without_outside_references(
+    make_evaluation: MakeEvaluation, tmp_path: Path
+) -> None:
+    html = render_report(full_run(make_evaluation(24, wrong=3, refused=2), tmp_path))
+    page = read_page(html)
+    assert "http" not in html
+    assert "url(" not in html
+    assert "<script" not in html
+    assert all(link.startswith(("data:image/", "./")) for link in page.links)
+    assert len(html) < 2_000_000
+
+
+def test_verdict_is_the_first_thing_said(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    run = full_run(make_evaluation(24, wrong=3), tmp_path)
+    text = read_page(render_report(run)).text
+    head = text[: text.index("Key figures")]
+    assert "The data was not audited. fast (efficientnet-lite0), F1 with 95 % interval: CEX 0.8" in head
+    assert "3 of 24 test pictures in 12 groups got a wrong name; up to" in head
+    assert "Not checked: copies of one crystal" in head
+    assert "Not read, and in no figure: 1 file." in head
+
+
+def test_page_tells_what_is_still_possible_without_mistakes(make_evaluation: MakeEvaluation) -> None:
+    text = read_page(render_report(ReportInputs("S", make_evaluation(24)))).text
+    assert "None of 24 test pictures got a wrong name; up to 22.09 % are still possible at 95 %." in text
+
+
+def test_data_verdict_of_an_audit_takes_the_first_place(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(24)
+    for gate, level in (("pass", "good"), ("stop", "bad"), ("", "caution")):
+        run = ReportInputs("S", evaluation, data_verdict="The audit says so.", data_gate=gate)
+        html = render_report(run)
+        assert f'class="verdict {level}"' in html
+        assert "<b>The audit says so.</b>" in html
+
+
+def test_rehearsal_and_absent_classes_are_said(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(4)
+    only = [item for item in evaluation.predictions.items if item.label == "PG"]
+    records = [Record(item.file, "PG") for item in only]
+    half = score_predictions(replace(evaluation.predictions, items=tuple(only)), records)
+    html = render_report(ReportInputs("S", half, recipe={"rehearse": True}, data_gate="pass"))
+    text = read_page(html).text
+    assert "No test pictures of CEX: nothing is known about that." in text
+    assert "This was a rehearsal" in text
+    assert 'class="verdict caution"' in html
+
+
+def test_page_leaves_out_what_it_was_not_given(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    bare = read_page(render_report(ReportInputs("S", make_evaluation(8)))).text
+    full = read_page(render_report(full_run(make_evaluation(8), tmp_path))).text
+    for heading in ("Course of the training", "Network input", "could not be read", "Recipe"):
+        assert heading not in bare
+        assert heading in full
+
+
+def test_names_cannot_break_the_page(make_evaluation: MakeEvaluation) -> None:
+    evil = "<script>alert(1)</script>"
+    names = (evil, '"><img src=x>')
+    evaluation = make_evaluation(8, names, wrong=2)
+    run = ReportInputs(evil, evaluation, model=evil, data=evil, recipe={evil: evil}, bundle={"x": evil})
+    run = replace(run, failures=(Failure(Path(evil), evil),), files=(Path(evil),), data_verdict=evil)
+    html = render_report(run)
+    assert "<script" not in html
+    assert "<img src=x" not in html
+    assert evil in read_page(html).text
+
+
+def test_no_absolute_path_of_the_user_is_told(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    html = render_report(full_run(make_evaluation(8, wrong=2), tmp_path))
+    assert str(tmp_path) not in html
+
+
+def test_page_stays_small_with_many_mistakes(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(40, wrong=30)
+    limits = ReportLimits(mistakes=4, right_per_class=2, thumbnail_px=64)
+    html = render_report(ReportInputs("S", evaluation, limits=limits))
+    assert html.count('class="wrong"') == 4
+    assert "The first 4 are shown." in read_page(html).text
+
+
+def test_unreadable_thumbnail_leaves_its_reason(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(8, wrong=1)
+    evaluation.mistakes[0].file.unlink()
+    assert "not read: no such file" in read_page(render_report(ReportInputs("S", evaluation))).text
+
+
+def test_thumbnails_hold_the_picture(tmp_path: Path) -> None:
+    import base64
+
+    path = tmp_path / "red.png"
+    Image.new("RGB", (40, 20), (200, 10, 10)).save(path)
+    item = Prediction(path, "PG", 0.9, {"CEX": 0.1, "PG": 0.9})
+    evaluation = score_predictions(
+        Predictions(Labels(("CEX", "PG")), (item,), (), "fake"), [Record(path, "CEX")]
+    )
+    html = render_report(ReportInputs("S", evaluation))
+    data = base64.b64decode(re.findall(r"data:image/jpeg;base64,([^\"]+)", html)[0])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (220, 110)
+        assert image.getpixel((100, 50)) == pytest.approx((200, 10, 10), abs=12)
+
+
+def test_spread_takes_both_ends_and_no_place_twice() -> None:
+    for n in range(1, 30):
+        for most in range(2, 9):
+            places = spread(n, most)
+            assert len(places) == min(n, most) == len(set(places))
+            assert (places[0], places[-1]) == (0, n - 1)
+
+
+def test_deliverables_bear_the_study_s_names(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    folder = tmp_path / "run folder"
+    folder.mkdir()
+    (folder / "GA #1.onnx").write_bytes(b"x" * 17_300)
+    run = replace(full_run(make_evaluation(8), folder), files=(folder / "GA #1.onnx", tmp_path / "other.csv"))
+    files = write_deliverables(run, folder)
+    assert sorted(path.name for path in files.values()) == [
+        "GAFinalTestResults.txt",
+        "GAfinal_confusion_matrix.png",
+        "GAmetrics_plot.png",
+        "report.html",
+    ]
+    page = read_page(files["report"].read_text(encoding="utf-8"))
+    links = [link for link in page.links if link.startswith("./")]
+    assert "./GA%20%231.onnx" in links
+    assert len(links) == 4
+    assert "GA #1.onnx17.3 kB" in page.text
+    assert "other.csvnot written" in page.text
+
+
+def test_report_without_history_writes_no_curve(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    files = write_deliverables(ReportInputs("S", make_evaluation(8)), tmp_path)
+    assert set(files) == {"results", "confusion_matrix", "report"}
+
+
+def test_killed_write_leaves_the_old_page(
+    make_evaluation: MakeEvaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "report.html"
+    target.write_text("old", encoding="utf-8")
+    run = replace(ReportInputs("S", make_evaluation(4)), history=({"epoch": 1.0},))
+    with pytest.raises(InputError, match="Cannot use the training history"):
+        save_report(run, target)
+    assert target.read_text(encoding="utf-8") == "old"
+
+
+def test_styles_print_and_fit_a_phone(make_evaluation: MakeEvaluation) -> None:
+    html = render_report(ReportInputs("S", make_evaluation(4)))
+    assert "@media print" in html
+    assert 'name="viewport"' in html
+    assert "color-scheme: light" in html
