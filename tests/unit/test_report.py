@@ -18,10 +18,9 @@ from georgia.evaluate import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
 from georgia.predict import Prediction, Predictions
 from georgia.records import Failure, Record
-from georgia.report import SheetConfig, draw_contact_sheet
+from georgia.report import SheetConfig, draw_contact_sheet, page
 from georgia.report.canvas import figure_png, make_figure
 from georgia.report.contact_sheet import SheetTile, draw_page
-from georgia.report.deliverables import write_deliverables
 from georgia.report.figures import (
     FIGURES,
     draw_confusion_matrix,
@@ -94,12 +93,12 @@ class TagCheck(HTMLParser):
 
 
 def read_page(html: str) -> TagCheck:
-    page = TagCheck()
-    page.feed(html)
-    page.close()
-    assert page.open == []
-    page.text = re.sub(r"\s+", " ", page.text)
-    return page
+    shown = TagCheck()
+    shown.feed(html)
+    shown.close()
+    assert shown.open == []
+    shown.text = re.sub(r"\s+", " ", shown.text)
+    return shown
 
 
 # Tables
@@ -271,8 +270,8 @@ def test_sheet_stays_whole_with_unreadable_files_and_strange_names(tmp_path: Pat
         SheetTile(tmp_path / f"{'long ' * 30}µé–日.png", "x" * 80, 0.5, "PG"),
         SheetTile(Path("b"), "PG"),
     ]
-    page = draw_page(tiles, ("CEX", "PG"), SheetConfig(tile_px=100))
-    assert page.size[0] < 300
+    sheet = draw_page(tiles, ("CEX", "PG"), SheetConfig(tile_px=100))
+    assert sheet.size[0] < 300
 
 
 @pytest.mark.parametrize("n", [0, 4])
@@ -289,6 +288,15 @@ def test_sheet_settings_are_checked_together() -> None:
 
 
 # The page
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the drawing out: it takes most of a page's time and has tests of its own."""
+    monkeypatch.setattr(page, "figure_png", lambda *_: b"\x89PNG")
+
+
+without_figures = pytest.mark.usefixtures("no_figures")
 
 
 def full_run(evaluation: Evaluation, folder: Path) -> ReportInputs:
@@ -313,14 +321,15 @@ def test_page_is_one_sound_file_without_outside_references(
     make_evaluation: MakeEvaluation, tmp_path: Path
 ) -> None:
     html = render_report(full_run(make_evaluation(24, wrong=3, refused=2), tmp_path))
-    page = read_page(html)
+    shown = read_page(html)
     assert "http" not in html
     assert "url(" not in html
     assert "<script" not in html
-    assert all(link.startswith(("data:image/", "./")) for link in page.links)
+    assert all(link.startswith(("data:image/", "./")) for link in shown.links)
     assert len(html) < 2_000_000
 
 
+@without_figures
 def test_verdict_is_the_first_thing_said(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
     run = full_run(make_evaluation(24, wrong=3), tmp_path)
     text = read_page(render_report(run)).text
@@ -331,11 +340,13 @@ def test_verdict_is_the_first_thing_said(make_evaluation: MakeEvaluation, tmp_pa
     assert "Not read, and in no figure: 1 file." in head
 
 
+@without_figures
 def test_page_tells_what_is_still_possible_without_mistakes(make_evaluation: MakeEvaluation) -> None:
     text = read_page(render_report(ReportInputs("S", make_evaluation(24)))).text
     assert "None of 24 test pictures got a wrong name; up to 22.09 % are still possible at 95 %." in text
 
 
+@without_figures
 def test_data_verdict_of_an_audit_takes_the_first_place(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(24)
     for gate, level in (("pass", "good"), ("stop", "bad"), ("", "caution")):
@@ -345,6 +356,7 @@ def test_data_verdict_of_an_audit_takes_the_first_place(make_evaluation: MakeEva
         assert "<b>The audit says so.</b>" in html
 
 
+@without_figures
 def test_rehearsal_and_absent_classes_are_said(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(4)
     only = [item for item in evaluation.predictions.items if item.label == "PG"]
@@ -357,6 +369,7 @@ def test_rehearsal_and_absent_classes_are_said(make_evaluation: MakeEvaluation) 
     assert 'class="verdict caution"' in html
 
 
+@without_figures
 def test_page_leaves_out_what_it_was_not_given(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
     bare = read_page(render_report(ReportInputs("S", make_evaluation(8)))).text
     full = read_page(render_report(full_run(make_evaluation(8), tmp_path))).text
@@ -365,6 +378,7 @@ def test_page_leaves_out_what_it_was_not_given(make_evaluation: MakeEvaluation, 
         assert heading in full
 
 
+@without_figures
 def test_names_cannot_break_the_page(make_evaluation: MakeEvaluation) -> None:
     evil = "<script>alert(1)</script>"
     names = (evil, '"><img src=x>')
@@ -377,11 +391,17 @@ def test_names_cannot_break_the_page(make_evaluation: MakeEvaluation) -> None:
     assert evil in read_page(html).text
 
 
+@without_figures
 def test_no_absolute_path_of_the_user_is_told(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
-    html = render_report(full_run(make_evaluation(8, wrong=2), tmp_path))
+    run = full_run(make_evaluation(8, wrong=2), tmp_path)
+    run = replace(run, data=str(tmp_path / "crops"), recipe={"weights": str(tmp_path / "w.h5")})
+    run = replace(run, bundle={"data": {"source": tmp_path / "crops"}}, files=(tmp_path / "x" / "y.csv",))
+    html = render_report(run)
     assert str(tmp_path) not in html
+    assert "· crops" in read_page(html).text
 
 
+@without_figures
 def test_page_stays_small_with_many_mistakes(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(40, wrong=30)
     limits = ReportLimits(mistakes=4, right_per_class=2, thumbnail_px=64)
@@ -390,12 +410,14 @@ def test_page_stays_small_with_many_mistakes(make_evaluation: MakeEvaluation) ->
     assert "The first 4 are shown." in read_page(html).text
 
 
+@without_figures
 def test_unreadable_thumbnail_leaves_its_reason(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(8, wrong=1)
     evaluation.mistakes[0].file.unlink()
     assert "not read: no such file" in read_page(render_report(ReportInputs("S", evaluation))).text
 
 
+@without_figures
 def test_thumbnails_hold_the_picture(tmp_path: Path) -> None:
     import base64
 
@@ -420,31 +442,29 @@ def test_spread_takes_both_ends_and_no_place_twice() -> None:
             assert (places[0], places[-1]) == (0, n - 1)
 
 
-def test_deliverables_bear_the_study_s_names(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+@without_figures
+def test_files_are_linked_from_where_the_page_lies(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
     folder = tmp_path / "run folder"
     folder.mkdir()
     (folder / "GA #1.onnx").write_bytes(b"x" * 17_300)
-    run = replace(full_run(make_evaluation(8), folder), files=(folder / "GA #1.onnx", tmp_path / "other.csv"))
-    files = write_deliverables(run, folder)
-    assert sorted(path.name for path in files.values()) == [
-        "GAFinalTestResults.txt",
-        "GAfinal_confusion_matrix.png",
-        "GAmetrics_plot.png",
-        "report.html",
-    ]
-    page = read_page(files["report"].read_text(encoding="utf-8"))
-    links = [link for link in page.links if link.startswith("./")]
-    assert "./GA%20%231.onnx" in links
-    assert len(links) == 4
-    assert "GA #1.onnx17.3 kB" in page.text
-    assert "other.csvnot written" in page.text
+    files = (folder / "GA #1.onnx", tmp_path / "other.csv")
+    save_report(replace(full_run(make_evaluation(8), folder), files=files), folder / "report.html")
+    shown = read_page((folder / "report.html").read_text(encoding="utf-8"))
+    assert [link for link in shown.links if link.startswith("./")] == ["./GA%20%231.onnx"]
+    assert "GA #1.onnx17.3 kB" in shown.text
+    assert "other.csvnot written" in shown.text
 
 
-def test_report_without_history_writes_no_curve(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
-    files = write_deliverables(ReportInputs("S", make_evaluation(8)), tmp_path)
-    assert set(files) == {"results", "confusion_matrix", "report"}
+@without_figures
+def test_file_that_failed_twice_is_listed_once(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(4)
+    lost = Failure(Path("CEX/broken.png"), "the file is truncated")
+    predictions = replace(evaluation.predictions, failed=(lost,))
+    run = ReportInputs("S", replace(evaluation, predictions=predictions), failures=(lost,))
+    assert "Not read, and in no figure: 1 file." in read_page(render_report(run)).text
 
 
+@without_figures
 def test_killed_write_leaves_the_old_page(
     make_evaluation: MakeEvaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -456,6 +476,7 @@ def test_killed_write_leaves_the_old_page(
     assert target.read_text(encoding="utf-8") == "old"
 
 
+@without_figures
 def test_styles_print_and_fit_a_phone(make_evaluation: MakeEvaluation) -> None:
     html = render_report(ReportInputs("S", make_evaluation(4)))
     assert "@media print" in html

@@ -63,6 +63,11 @@ class ReportInputs:
     limits: ReportLimits = ReportLimits()
 
     @property
+    def all_failures(self) -> tuple[Failure, ...]:
+        """Every file that could not be read, here or in the evaluation, once."""
+        return tuple(dict.fromkeys((*self.failures, *self.evaluation.failed)))
+
+    @property
     def pictures(self) -> str:
         """What to call the pictures, such as "test pictures"."""
         return f"{self.part} pictures".strip()

@@ -60,28 +60,26 @@ def render_report(run: ReportInputs) -> str:
         InputError: the history lacks a column that its figure needs.
     """
     evaluation = run.evaluation
-    page = (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(
-            run=run,
-            metrics=evaluation.metrics,
-            ece=evaluation.ece,
-            engine=evaluation.predictions.engine,
-            verdict=make_verdict(run),
-            mistakes_in_words=describe_mistakes(evaluation.metrics, run.pictures),
-            figures=_draw_figures(run),
-            mistakes=gather_mistakes(evaluation, run.limits),
-            refused=gather_refused(evaluation, run.limits),
-            right=gather_right(evaluation, run.limits),
-            settings=flatten(run.recipe),
-            preprocess=flatten(run.bundle.get("preprocess", {})),
-            versions={"georgia": georgia.__version__, **flatten(run.bundle.get("versions", {}))},
-            about=flatten({key: value for key, value in run.bundle.items() if key not in _SHOWN_ELSEWHERE}),
-            files=_link_files(run),
-            failures=(*run.failures, *evaluation.failed),
-            method={"few": FEW_GROUPS, "draws": N_BOOTSTRAP},
-        )
+    template = _environment().get_template("report.html.jinja")
+    page = template.render(
+        run=run,
+        data=_in_words(run.data) if run.data else "",
+        metrics=evaluation.metrics,
+        ece=evaluation.ece,
+        engine=evaluation.predictions.engine,
+        verdict=make_verdict(run),
+        mistakes_in_words=describe_mistakes(evaluation.metrics, run.pictures),
+        figures=_draw_figures(run),
+        mistakes=gather_mistakes(evaluation, run.limits),
+        refused=gather_refused(evaluation, run.limits),
+        right=gather_right(evaluation, run.limits),
+        settings=flatten(run.recipe),
+        preprocess=flatten(run.bundle.get("preprocess", {})),
+        versions={"georgia": georgia.__version__, **flatten(run.bundle.get("versions", {}))},
+        about=_describe_bundle(run),
+        files=_link_files(run),
+        failures=run.all_failures,
+        method={"few": FEW_GROUPS, "draws": N_BOOTSTRAP},
     )
     # A number must not part from its sign at the end of a line.
     return page.replace(" %", "\N{NO-BREAK SPACE}%")
@@ -134,7 +132,16 @@ def _in_words(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(_in_words(one) for one in value)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, (str, Path)):
+        # A page that is sent on tells no user's folders.
+        return Path(value).name if Path(value).is_absolute() else str(value)
+    return json.dumps(value, default=str)
+
+
+def _describe_bundle(run: ReportInputs) -> dict[str, str]:
+    lines = flatten({key: value for key, value in run.bundle.items() if key not in _SHOWN_ELSEWHERE})
+    has_counts = bool(run.split_counts)
+    return {key: text for key, text in lines.items() if not (has_counts and key.startswith("data.counts."))}
 
 
 def _draw_figures(run: ReportInputs) -> list[ShownFigure]:

@@ -86,7 +86,7 @@ def _describe_answers(run: ReportInputs) -> str:
 def _notes(run: ReportInputs) -> list[str]:
     metrics = run.evaluation.metrics
     absent = [name for name, one in metrics.per_class.items() if not one.support]
-    n_failed = len(run.failures) + len(run.evaluation.failed)
+    n_failed = len(run.all_failures)
     notes = []
     if run.recipe.get("rehearse"):
         notes.append("This was a rehearsal on a part of the data: its figures say nothing about the model.")
