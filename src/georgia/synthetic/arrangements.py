@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -59,10 +59,17 @@ def draw_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
         _draw_thick,
         _draw_sheaf,
         _draw_stars,
+        _draw_tangle,
         _draw_lone,
     )
-    shares = [0.28, 0.26, 0.18, 0.22, 0.06]
-    styles[int(rng.choice(len(styles), p=shares))](scene, rng, area, rng.uniform(0.5, 1.0))
+    shares = [0.25, 0.27, 0.15, 0.11, 0.17, 0.05]
+    brightness = rng.uniform(0.5, 1.0)
+    styles[int(rng.choice(len(styles), p=shares))](scene, rng, area, brightness)
+    # However hazy the rest, at least one needle or two can be made out.
+    top = brightness * float(rng.uniform(0.8, 1.2)) + 0.15
+    for _ in range(int(rng.integers(1, 4))):
+        clear = replace(random_needle(scene, rng, area, top, rng.uniform(0, np.pi), 1.2), blur=0.0)
+        needles.draw_bundle(scene, rng, clear)
 
 
 def random_needle(
@@ -94,7 +101,7 @@ def _draw_network(scene: Scene, rng: Rng, area: Area, brightness: float, opacity
     for _ in range(int(rng.integers(4, 14))):
         each = angle + rng.uniform(-turn, turn)
         needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, each, opacity))
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         x, y = area.random_place(rng)
         needles.draw_hub(
             scene, rng, x, y, rng.uniform(0.04, 0.16) * area.size, brightness * rng.uniform(0.2, 0.9)
@@ -105,13 +112,14 @@ def _draw_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """Broad bundles of many parallel fibres, one over another, ends broken off."""
     size = area.size
     angle = rng.uniform(0, np.pi)
-    for _ in range(int(rng.integers(1, 5))):
+    turn = float(rng.choice([0.04, 0.12, 0.6]))
+    for _ in range(int(rng.integers(1, 9))):
         x, y = area.random_place(rng)
-        width = size * rng.uniform(0.06, 0.3)
+        width = size * float(np.exp(rng.uniform(np.log(0.03), np.log(0.3))))
         bundle = Bundle(
             x,
             y,
-            angle + rng.normal(0, rng.choice([0.1, 0.6])),
+            angle + rng.normal(0, turn),
             size * rng.uniform(0.35, 1.0),
             width,
             n_fibres=int(np.clip(2 * width / (scene.px * rng.uniform(4, 10)), 2, 40)),
@@ -171,6 +179,37 @@ def _draw_stars(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
         needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
 
 
+def _draw_tangle(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+    """A dense mass of short fibres, speckled and half out of focus: granular, and yet CEX."""
+    size = area.size
+    middle = area.random_place(rng, 0.35)
+    for _ in range(int(rng.integers(5, 14))):
+        x, y = middle[0] + rng.normal(0, 0.2) * size, middle[1] + rng.normal(0, 0.2) * size
+        sheaf = Bundle(
+            x,
+            y,
+            rng.uniform(0, 2 * np.pi),
+            size * rng.uniform(0.12, 0.4),
+            size * rng.uniform(0.02, 0.09),
+            n_fibres=int(rng.integers(3, 16)),
+            spread=rng.uniform(0, 2),
+            origin=float(rng.choice([0.0, -1.0])),
+            bend=rng.normal(0, 0.06) * size,
+            brightness=brightness * rng.uniform(0.4, 1.1),
+            opacity=rng.uniform(0.3, 0.8),
+            beads=rng.uniform(0.4, 1),
+            raggedness=rng.uniform(0.3, 1),
+            blur=float(rng.choice([0.0, 0.7, 1.5])),
+        )
+        needles.draw_bundle(scene, rng, sheaf)
+    for _ in range(int(rng.integers(1, 4))):
+        x, y = middle[0] + rng.normal(0, 0.2) * size, middle[1] + rng.normal(0, 0.2) * size
+        needles.draw_hub(scene, rng, x, y, size * rng.uniform(0.03, 0.2), brightness * rng.uniform(0.15, 0.9))
+    for _ in range(int(rng.integers(1, 5))):
+        needle = random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi))
+        needles.draw_bundle(scene, rng, needle)
+
+
 def _draw_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """Bundles so bright that they are nearly saturated, on a dark ground: elongated, with fibrous edges."""
     size = area.size
@@ -178,12 +217,12 @@ def _draw_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     hub = area.random_place(rng, 0.3)
     for _ in range(int(rng.integers(1, 5))):
         x, y = (hub[0] + rng.normal(0, 0.1) * size, hub[1] + rng.normal(0, 0.1) * size)
-        width = size * rng.uniform(0.05, 0.24)
+        width = size * rng.uniform(0.04, 0.2)
         slab = Bundle(
             x,
             y,
             angle + rng.normal(0, float(rng.choice([0.1, 0.8]))),
-            size * rng.uniform(0.35, 0.9),
+            size * rng.uniform(0.5, 1.0),
             width,
             n_fibres=int(np.clip(2 * width / (scene.px * rng.uniform(3, 10)), 2, 40)),
             spread=float(rng.choice([0.0, rng.uniform(0, 0.8)])),
@@ -192,7 +231,7 @@ def _draw_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
             opacity=rng.uniform(0.85, 1.0),
             beads=rng.uniform(0.0, 0.4),
             raggedness=rng.uniform(0.1, 1.0),
-            fullness=rng.uniform(0.6, 1.0),
+            fullness=rng.uniform(0.35, 0.75),
         )
         needles.draw_bundle(scene, rng, slab)
     if rng.random() < 0.5:
@@ -237,7 +276,7 @@ def draw_pg(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
     if look == "flat":
         _trace_plate(scene, rng)
     elif rng.random() < 0.5:
-        _draw_needles_around(scene, rng, area, rng.uniform(0.25, 0.9), 1, 6, opacity=rng.uniform(0.2, 0.9))
+        _draw_needles_around(scene, rng, area, rng.uniform(0.25, 0.9), 1, 5, opacity=rng.uniform(0.2, 0.7))
 
 
 def _draw_needles_around(
@@ -260,12 +299,12 @@ def draw_plate_plan(rng: Rng, area: Area, look: Look) -> list[plates.Plate]:
     n_plates = int(rng.choice([1, 2, 3], p=[0.86, 0.1, 0.04]))
     plan = []
     for index in range(n_plates):
-        fill = rng.uniform(0.6, 0.97) if index == 0 else rng.uniform(0.25, 0.6)
+        fill = rng.uniform(0.68, 1.0) if index == 0 else rng.uniform(0.25, 0.6)
         shift = 0.5 * (1 - fill) + 0.03 if index == 0 else 0.4
         if look == "flat":
             brightness, opacity = 0.5 + rng.choice([-1, 1]) * rng.uniform(0.01, 0.06), rng.uniform(0.5, 1.0)
         else:
-            brightness, opacity = rng.uniform(0.45, 1.1), rng.uniform(0.55, 1.0)
+            brightness, opacity = rng.uniform(0.5, 1.1), rng.uniform(0.7, 1.0)
         plan.append(
             plates.Plate(
                 *area.random_place(rng, shift),
@@ -274,7 +313,7 @@ def draw_plate_plan(rng: Rng, area: Area, look: Look) -> list[plates.Plate]:
                 style,
                 brightness,
                 opacity,
-                blur=float(rng.choice([0.0, 0.5, 1.0, 2.2, 4.0], p=[0.4, 0.25, 0.18, 0.11, 0.06])),
+                blur=float(rng.choice([0.0, 0.4, 0.8, 1.5], p=[0.45, 0.3, 0.18, 0.07])),
             )
         )
     return plan[::-1]

@@ -53,7 +53,7 @@ def draw_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = Non
     draw_background(scene, rng, target.look)
     (draw_cex if class_name == "CEX" else draw_pg)(scene, rng, Area.whole(scene), target.look)
     light = light_unevenly(rng, scene.light, rng.uniform(0, 0.6))
-    light = soften(light, rng.choice([0.4, 0.7, 1.1], p=[0.5, 0.3, 0.2]))
+    light = soften(light, rng.choice([0.5, 0.8, 1.2], p=[0.4, 0.4, 0.2]))
     image = develop(rng, light, target)
     mask_cex, mask_pg = enlarge_front(scene, target.size_px)
     return Crop(image, class_name, mask_cex, mask_pg)

@@ -54,7 +54,7 @@ def draw_fibre_texture(rng: Rng, bundle: Bundle) -> tuple[Light, Light]:
     if rng.random() < 0.6:
         grain = cv2.GaussianBlur(grain, (0, 0), sigmaX=rng.uniform(0.6, 2.5), sigmaY=0.4) * np.float32(1.5)
     beads = np.maximum(grain, 0) ** np.float32(rng.uniform(1.0, 2.5))
-    slow = draw_noise(rng, (across, along), rng.uniform(6, 20)) * np.float32(0.3)
+    slow = draw_noise(rng, (across, along), rng.uniform(6, 20)) * np.float32(rng.uniform(0.2, 0.6))
     light = profile[:, None] * (1 - 0.6 * bundle.beads + 0.5 * slow + bundle.beads * beads)
     alpha = _draw_ragged_ends(rng, across, along, bundle.raggedness)
     return np.clip(light, 0, 1.8).astype(np.float32), alpha
@@ -177,7 +177,8 @@ def draw_star(scene: Scene, rng: Rng, x: float, y: float, radius: float, brightn
 
 def draw_hub(scene: Scene, rng: Rng, x: float, y: float, radius: float, strength: float) -> None:
     """Add the glow where many needles meet: bright, streaked outwards, a little grainy, without outline."""
-    reach = 3.2 * radius
+    stretch, turn = rng.uniform(0.45, 1.0), rng.uniform(0, np.pi)
+    reach = 3.0 * radius / stretch
     left, top = max(0, int(x - reach)), max(0, int(y - reach))
     right, bottom = min(scene.shape[1], int(x + reach) + 1), min(scene.shape[0], int(y + reach) + 1)
     if right - left < 4 or bottom - top < 4:
@@ -185,7 +186,6 @@ def draw_hub(scene: Scene, rng: Rng, x: float, y: float, radius: float, strength
     window = scene.window(top, left, bottom - top, right - left)
     grid_x, grid_y = coordinate_grid(*window.shape)
     dx, dy = grid_x - np.float32(x - left), grid_y - np.float32(y - top)
-    stretch, turn = rng.uniform(0.45, 1.0), rng.uniform(0, np.pi)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     u = (dx * cos + dy * sin) * np.float32(stretch / radius)
     v = (dy * cos - dx * sin) * np.float32(1 / radius)
@@ -198,13 +198,15 @@ def draw_hub(scene: Scene, rng: Rng, x: float, y: float, radius: float, strength
     streaks = cv2.remap(
         texture, distance * np.float32(2.3), map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    grain = draw_noise(rng, window.shape, rng.uniform(3, 8) * scene.px)
+    grain = draw_noise(rng, window.shape, max(1.6, rng.uniform(4, 9) * scene.px))
     uneven = draw_noise(rng, window.shape, 0.8 * radius)
     modulation = (
         1 + rng.uniform(0.1, 0.7) * streaks + rng.uniform(0, 0.4) * grain + rng.uniform(0, 0.5) * uneven
     )
     glow = np.exp(-0.5 * distance ** np.float32(rng.uniform(1.2, 2.2)))
-    window.glow((glow * np.maximum(0, modulation) * strength).astype(np.float32))
+    glow *= np.clip(2 - distance * np.float32(2 / 3), 0, 1)
+    light = (glow * np.maximum(0, modulation) * strength).astype(np.float32)
+    window.glow(soften(light, float(rng.choice([0.0, 0.8, 1.6, 3.0]))))
 
 
 def draw_traces(scene: Scene, rng: Rng, n_traces: int, depth: float) -> None:
@@ -224,7 +226,7 @@ def draw_traces(scene: Scene, rng: Rng, n_traces: int, depth: float) -> None:
             np.round(middle + delta).astype(int).tolist(),
         )
         cv2.line(layer, start, stop, float(rng.uniform(120, 255)), int(rng.integers(1, 3)), cv2.LINE_AA)
-    broken = draw_noise(rng, (height, width), rng.uniform(2, 6)) > rng.uniform(-0.6, 0.4)
+    broken = np.clip(1.5 * draw_noise(rng, (height, width), rng.uniform(2, 8)) - rng.uniform(-1.2, 0.6), 0, 1)
     specks = draw_noise(rng, (height, width), rng.uniform(1.5, 4)) - np.float32(rng.uniform(1.6, 3.2))
     shadow = layer.astype(np.float32) * np.float32(1 / 255) * broken + np.clip(specks, 0, 0.6)
     scene.light -= soften(shadow * np.float32(depth), rng.uniform(0.3, 0.8))

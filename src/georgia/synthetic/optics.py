@@ -21,8 +21,11 @@ _PROBABILITIES = np.array([0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0])
 _NORMAL = np.array([-3.09, -2.326, -1.645, -0.674, 0.0, 0.674, 1.645, 2.326, 3.09])
 
 
-# Sharpness that grain may add, grey levels squared: beyond it the grain itself would be seen.
-_MOST_GRAIN = 12.0
+# Sharpness (variance of the Laplacian) per variance of the grey levels.
+# Source: the probe's public sample pictures: 0.024–0.042, 0.008 and 0.11.
+_SHARPNESS: dict[Look, float] = {"rich": 0.035, "split": 0.011, "flat": 0.1}
+# Share of the wanted sharpness that grain may add: beyond it the grain itself would be seen.
+_MOST_GRAIN = 0.3
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,11 @@ def draw_target(rng: Rng, size_px: tuple[int, int] | None = None, look: Look | N
     choice = rng.random()
     shares = np.cumsum([share for _, share in LOOKS])
     look = look or LOOKS[min(int(np.searchsorted(shares, choice)), len(LOOKS) - 1)][0]
-    if look == "rich":
-        quantiles = _draw_rich_tone(rng)
-        sharpness = float(np.exp(rng.normal(np.log(40), 0.6)))
-    elif look == "split":
-        quantiles = _draw_split_tone(rng)
-        sharpness = float(np.exp(rng.normal(np.log(45), 0.6)))
-    else:
-        quantiles = _draw_flat_tone(rng)
-        sharpness = float(np.exp(rng.normal(np.log(6), 0.6)))
-    px = float(rng.uniform(0.36, 0.62))
-    noise = float(rng.choice([0.0, 0.4, 1.0, 2.0], p=[0.5, 0.25, 0.15, 0.1]))
+    quantiles = {"rich": _draw_rich_tone, "split": _draw_split_tone, "flat": _draw_flat_tone}[look](rng)
+    variance = float(measure_spread(quantiles)[1] ** 2)
+    sharpness = variance * _SHARPNESS[look] * float(np.exp(rng.normal(0, 0.4)))
+    px = float(rng.uniform(0.36, 0.58))
+    noise = float(rng.choice([0.0, 0.4, 0.9, 1.6], p=[0.55, 0.25, 0.13, 0.07]))
     jpeg = int(rng.integers(35, 95))
     return Target(
         size_px or drawn_size, px, look, quantiles, sharpness, noise, jpeg if rng.random() < 0.3 else None
@@ -78,7 +75,7 @@ def _draw_rich_tone(rng: Rng) -> npt.NDArray[np.float64]:
     """One broad hump, skewed to the bright side. Source: sample crops, median 81–125, sigma 31–48."""
     middle, sigma, skew = (
         rng.uniform(55, 150),
-        np.exp(rng.uniform(np.log(14), np.log(50))),
+        np.exp(rng.uniform(np.log(16), np.log(52))),
         rng.uniform(-0.15, 0.55),
     )
     scaled = _NORMAL if abs(skew) < 1e-3 else np.expm1(skew * _NORMAL) / skew
@@ -129,11 +126,15 @@ def map_tone(light: Light, quantiles: npt.NDArray[np.float64]) -> Light:
     return np.interp(light, have, levels + quantiles[4] - levels[4]).astype(np.float32)
 
 
+def measure_spread(quantiles: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean and standard deviation that the nine quantiles imply, grey levels."""
+    fine = np.interp((np.arange(40) + 0.5) / 40, _PROBABILITIES, quantiles)
+    return float(fine.mean()), float(fine.std())
+
+
 def match_levels(image: Light, quantiles: npt.NDArray[np.float64]) -> Light:
     """Return the picture shifted and scaled to the mean and spread that the quantiles imply."""
-    # Source: trapezoid rule over 21 points of the wanted quantile curve.
-    fine = np.interp((np.arange(40) + 0.5) / 40, _PROBABILITIES, quantiles)
-    mean, spread = fine.mean(), fine.std()
+    mean, spread = measure_spread(quantiles)
     have_mean, have_spread = cv2.meanStdDev(image)
     gain = spread / max(float(have_spread[0, 0]), 1e-3)
     return (image - np.float32(have_mean[0, 0])) * np.float32(gain) + np.float32(mean)
@@ -154,7 +155,7 @@ def match_sharpness(rng: Rng, image: Light, sharpness: float) -> Light:
     if measure_sharpness(crisp) >= sharpness:
         return _mix_to(image, crisp, sharpness)
     grain = soften(rng.standard_normal(image.shape, np.float32), 1.1)
-    missing = min(sharpness - measure_sharpness(crisp), _MOST_GRAIN)
+    missing = min(sharpness - measure_sharpness(crisp), _MOST_GRAIN * sharpness)
     return crisp + grain * np.float32(np.sqrt(missing / measure_sharpness(grain)))
 
 

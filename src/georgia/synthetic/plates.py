@@ -92,9 +92,25 @@ def draw_plate(scene: Scene, rng: Rng, plate: Plate) -> None:
     alpha = alpha * inside
     if plate.blur:
         value, alpha = soften(value, plate.blur), soften(alpha, plate.blur)
+    value = _set_apart(scene, rho, value, alpha)
     before = scene.front.copy()
     scene.cover(value, alpha, None)
     scene.front[:] = np.where(rho <= 1, 2, before)
+
+
+def _set_apart(scene: Scene, rho: Light, value: Light, alpha: Light) -> Light:
+    """Return the plate's light, raised where it would drown in what lies behind it.
+
+    Covering must change the scene's light inside, on average, by three quarters of its own spread.
+    """
+    inside = rho <= 1
+    opacity = float(alpha[inside].mean()) if inside.any() else 0.0
+    if opacity < 0.05:
+        return value
+    _, spread = cv2.meanStdDev(scene.light)
+    wanted = 0.75 * float(spread[0, 0])
+    change = float((alpha * (value - scene.light))[inside].mean())
+    return value if abs(change) >= wanted else value + np.float32((wanted - change) / opacity)
 
 
 def _slope(scene: Scene, rng: Rng, strength: float) -> Light:
@@ -136,7 +152,7 @@ def _draw_pits(scene: Scene, rng: Rng, plate: Plate) -> Light:
         n_steps = int(rng.integers(4, 24))
         heading = np.cumsum(rng.normal(0, 0.7, n_steps)) + rng.uniform(0, 6.28)
         step = np.stack([np.cos(heading), np.sin(heading)], axis=1) * rng.uniform(1, 3, (n_steps, 1))
-        where = np.cumsum(step, axis=0) + (plate.x, plate.y)
+        where = np.cumsum(step, axis=0) + np.array([plate.x, plate.y])
         where += rng.normal(0, 0.4, 2) * (plate.half_width, plate.half_height)
         keep = rng.random(n_steps) < 0.6
         for px, py in np.round(where[keep]).astype(int).tolist():
@@ -176,9 +192,9 @@ def _paint_clear(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light)
     specks = np.maximum(
         draw_noise(rng, scene.shape, rng.uniform(1.2, 3)) - np.float32(rng.uniform(0.8, 2)), 0
     )
-    value += np.float32(plate.brightness * rng.uniform(0.1, 0.5)) * specks
+    value += np.float32(plate.brightness * rng.uniform(0.05, 0.35)) * specks
     value += np.float32(0.1 * plate.brightness) * draw_noise(rng, scene.shape, rng.uniform(5, 14))
-    alpha = np.float32(plate.opacity * rng.uniform(0.5, 1)) * np.clip(0.35 + 0.65 * rho**2, 0, 1)
+    alpha = np.float32(plate.opacity * rng.uniform(0.7, 1)) * np.clip(0.6 + 0.4 * rho**2, 0, 1)
     return value, np.maximum(alpha, np.clip(specks, 0, 0.8))
 
 
@@ -194,8 +210,8 @@ def _paint_dim(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light) -
 
 def _draw_clump(scene: Scene, rng: Rng, plate: Plate) -> None:
     """Draw many small plates packed within one outline."""
-    n_parts = int(rng.integers(4, 16))
-    size = 1.1 / np.sqrt(n_parts)
+    n_parts = int(rng.integers(3, 11))
+    size = 1.2 / np.sqrt(n_parts)
     for _ in range(n_parts):
         turn, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * (1 - 0.8 * size)
         style = ("bright", "granular", "clear", "dim")[int(rng.integers(4))]
