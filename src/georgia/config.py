@@ -6,6 +6,7 @@ All faults of one input are reported together, each with the nearest known name.
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 import types
 import typing
@@ -37,6 +38,18 @@ def read_toml_section(path: Path, section: str) -> dict[str, Any]:
         do = f"Write it as [{section}] with one setting a line."
         raise InputError(describe_fault(f"Settings {str(path)!r}", f"'{section}' must be a table", repr(table), do))
     return dict(table)
+
+
+def format_toml(section: str, values: Mapping[str, Any]) -> str:
+    """Return one TOML table of plain values (texts, numbers, booleans, flat lists).
+
+    >>> print(format_toml("train", {"seed": 42, "dropout": [0.4, 0.3]}), end="")
+    [train]
+    seed = 42
+    dropout = [0.4, 0.3]
+    """
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+    return f"[{section}]\n" + "".join(line + "\n" for line in lines)
 
 
 def parse_assignments(words: Iterable[str]) -> dict[str, str]:

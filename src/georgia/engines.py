@@ -116,7 +116,10 @@ class OpenVinoEngine:
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
         try:
-            net = cut_at_network_input(core.read_model(str(model)), spec.size_px)
+            whole = core.read_model(str(model))
+            # Cutting gives a tensor further names, and any of them may come back: keep the first ones.
+            self._names = [output.get_any_name() for output in whole.outputs]
+            net = cut_at_network_input(whole, spec.size_px)
             self._compiled = core.compile_model(net, "CPU", properties)
         except RuntimeError as error:
             rule = "an ONNX file that OpenVINO reads is needed"
@@ -132,8 +135,8 @@ class OpenVinoEngine:
         results: dict[str, list[npt.NDArray[np.float32]]] = {}
         for start in range(0, len(prepared), BATCH_SIZE):
             answer = self._compiled({0: np.stack(prepared[start : start + BATCH_SIZE])})
-            for port, values in answer.items():
-                results.setdefault(port.get_any_name(), []).append(np.array(values, np.float32))
+            for name, values in zip(self._names, answer.values(), strict=True):
+                results.setdefault(name, []).append(np.array(values, np.float32))
         return {name: np.concatenate(parts) for name, parts in results.items()}
 
 

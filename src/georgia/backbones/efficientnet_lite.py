@@ -216,7 +216,17 @@ def _card(name: str, size_px: int, n_parameters: int) -> BackboneInfo:
         is_offline=True,
         license="Apache-2.0",
         build=build,
+        levels=_name_levels(RELEASES[name]),
     )
+
+
+def _name_levels(release: _Release) -> tuple[str, ...]:
+    """Return the layers that end stages 3 to 6."""
+    names = []
+    for stage in (3, 4, 5, 6):
+        repeats = math.ceil(STAGES[stage - 1][0] * release.depth)
+        names.append(f"block{stage}{'abcdefgh'[repeats - 1]}_add")
+    return tuple(names)
 
 
 LITE0 = _card("efficientnet-lite0", 224, 3_413_024)

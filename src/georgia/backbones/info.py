@@ -48,7 +48,9 @@ class BackboneInfo:
 
     ``preprocess`` is that of its ImageNet weights, at their side in pixels; ``n_parameters``
     counts the net without its top; ``imagenet`` says where ``weights="imagenet"`` comes from and
-    ``is_offline`` whether that needs no connection.
+    ``is_offline`` whether that needs no connection. ``levels``
+    names the layers that end its middle and last stages, from fine to coarse: texture is told by
+    the fine ones.
     """
 
     name: str
@@ -59,6 +61,7 @@ class BackboneInfo:
     is_offline: bool
     license: str
     build: Callable[[BackboneInfo, BuildRequest], Backbone]
+    levels: tuple[str, ...]
 
     @property
     def size_px(self) -> int:

@@ -225,6 +225,7 @@ def _card(name: str, preprocess: PreprocessSpec, n_features: int, n_parameters: 
         is_offline=False,
         license="MIT" if in_keras else "BSD-3-Clause",
         build=build,
+        levels=tuple(f"conv{stage}_block{DESIGNS[name].depths[stage - 2]}_out" for stage in (3, 4, 5)),
     )
 
 

@@ -12,17 +12,16 @@ import numpy.typing as npt
 
 from georgia.augment import AugmentConfig, augment_batch
 from georgia.train.pictures import Pictures
-from georgia.train.trunk import FloatArray, Trunk
+from georgia.train.trunk import TRUNK_BATCH, Features, Trunk
 
 T = TypeVar("T")
 # Features of pictures that never change are kept up to this size; above it they are made anew.
 KEEP_LIMIT_BYTES = 2 * 2**30
-TRUNK_BATCH = 32
 
 
 def training_batches(
     pictures: Pictures, trunk: Trunk, augmentation: AugmentConfig, batch_size: int, seed: int, epoch: int
-) -> Iterator[tuple[FloatArray, npt.NDArray[np.int64]]]:
+) -> Iterator[tuple[Features, npt.NDArray[np.int64]]]:
     """Yield (tail input, class positions) of one epoch; the order and every view follow from (seed, epoch).
 
     The last batch may be smaller; one of a single picture joins the batch before it, as a batch
@@ -31,7 +30,7 @@ def training_batches(
     order = np.random.default_rng((seed, epoch)).permutation(len(pictures))
     for part in _cut_batches(order, batch_size):
         keys = [(seed, epoch, int(position)) for position in part]
-        images = augment_batch(pictures.images[part], augmentation, keys)
+        images = augment_batch(pictures.images(part), augmentation, keys)
         yield trunk(images), pictures.targets[part]
 
 
@@ -41,35 +40,35 @@ class FixedFeatures:
     def __init__(self, pictures: Pictures, trunk: Trunk) -> None:
         self._pictures = pictures
         self._trunk = trunk
-        self._kept: FloatArray | None = None
+        self._kept: Features | None = None
 
-    def batches(self) -> Iterator[FloatArray]:
+    def batches(self) -> Iterator[Features]:
         """Yield tail inputs in record order, ``TRUNK_BATCH`` at a time."""
         if self._kept is not None:
-            for start in range(0, len(self._kept), TRUNK_BATCH):
-                yield self._kept[start : start + TRUNK_BATCH]
+            for start in range(0, len(self._kept[0]), TRUNK_BATCH):
+                yield [tensor[start : start + TRUNK_BATCH] for tensor in self._kept]
             return
-        made: list[FloatArray] = []
+        made: list[Features] = []
         size = 0
         for start in range(0, len(self._pictures), TRUNK_BATCH):
-            features = self._trunk(self._pictures.images[start : start + TRUNK_BATCH])
-            size += features.nbytes
+            features = self._trunk(self._pictures.images(slice(start, start + TRUNK_BATCH)))
+            size += sum(tensor.nbytes for tensor in features)
             if self._trunk.is_frozen and size <= KEEP_LIMIT_BYTES:
                 made.append(features)
             yield features
         if made and size <= KEEP_LIMIT_BYTES:
-            self._kept = np.concatenate(made)
+            self._kept = [np.concatenate(tensors) for tensors in zip(*made, strict=True)]
 
-    def take(self, part: npt.NDArray[np.int64]) -> FloatArray:
+    def take(self, part: npt.NDArray[np.int64]) -> Features:
         """Return the tail inputs of some pictures by position."""
         if self._kept is None:
-            return self._trunk(self._pictures.images[part])
-        return self._kept[part]
+            return self._trunk(self._pictures.images(part))
+        return [tensor[part] for tensor in self._kept]
 
 
 def fixed_batches(
     features: FixedFeatures, targets: npt.NDArray[np.int64], batch_size: int, seed: int, epoch: int
-) -> Iterator[tuple[FloatArray, npt.NDArray[np.int64]]]:
+) -> Iterator[tuple[Features, npt.NDArray[np.int64]]]:
     """Yield the batches of an epoch without augmentation, from kept features."""
     order = np.random.default_rng((seed, epoch)).permutation(len(targets))
     for part in _cut_batches(order, batch_size):

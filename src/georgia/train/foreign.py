@@ -1,18 +1,33 @@
-"""Open whole Keras models that others trained, such as a study's published ``GAweights.h5``."""
+"""Open whole Keras models that others trained, such as a study's published ``GAweights.h5``.
+
+Such a file says neither its classes nor how pictures are prepared for it: the user names the
+classes, and the preprocessing is told from the layers of the backbone in it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from georgia.backbones.checkpoints import unreadable
+import numpy as np
+
+from georgia import __version__
+from georgia.atomic import write_text
+from georgia.backbones.checkpoints import hash_file, unreadable
 from georgia.backbones.info import require_keras
 from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets
-from georgia.errors import InputError, describe_fault
+from georgia.bundle import Bundle
+from georgia.errors import InputError, ParityError, describe_fault
+from georgia.export import check_parity, export_onnx
+from georgia.labels import Labels
+from georgia.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +54,87 @@ PLAIN_LAYERS = frozenset(
         ),
     )
 )
+# Source: Keras' "tf" mode (keras.applications.resnet_v2.preprocess_input): to −1 … 1.
+TF_MODE = PreprocessSpec(224, "RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+# A net with its own Rescaling or Normalization takes pixels as they are.
+PIXELS = PreprocessSpec(224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+N_PARITY_IMAGES = 4
 NESTING_LAYERS = ("Functional", "Model", "Sequential")
+
+
+def convert_keras_file(path: Path, labels: Labels) -> Bundle:
+    """Return a foreign Keras model as a bundle: an ONNX file in the user's cache, proved by parity.
+
+    A file that was converted before, by this version and for these classes, is not converted again.
+
+    Raises:
+        InputError: the file cannot be opened, its preprocessing cannot be told, or it does not fit
+            the number of classes.
+        ParityError: the converted net answers differently.
+    """
+    sha256 = hash_file(path)
+    key = json.dumps([sha256, labels.names, __version__]).encode()
+    target = _cache_folder() / f"{path.stem}-{hashlib.sha256(key).hexdigest()[:16]}.onnx"
+    about = {"name": path.name, "weights_sha256": sha256}
+    record = target.with_suffix(".json")
+    if target.exists() and record.exists():
+        spec = PreprocessSpec.from_dict(json.loads(record.read_text(encoding="utf-8")))
+        return Bundle(target, labels, spec, about)
+    model = load_foreign_model(path)
+    spec = find_preprocess(model, path)
+    export_onnx(model, spec, labels, target, about)
+    drawn = np.random.default_rng(0)
+    side = spec.size_px
+    images = [drawn.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(N_PARITY_IMAGES)]
+    try:
+        check_parity(model, spec, target, images)
+    except ParityError:
+        target.unlink()
+        raise
+    write_text(record, json.dumps(spec.to_dict()))
+    return Bundle(target, labels, spec, about)
+
+
+def _cache_folder() -> Path:
+    """Return where converted models are kept (XDG's rule for caches)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georgia" / "converted"
+
+
+def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
+    """Return how pictures are prepared for a foreign net, told from the backbone's layers.
+
+    Raises:
+        InputError: the input is no square colour picture, or no known backbone is in the net.
+    """
+    _, height, width, n_channels = model.inputs[0].shape
+    if height != width or n_channels != 3:
+        rule = "square colour pictures (N, size, size, 3) must be its input"
+        raise unreadable(path, rule, f"{tuple(model.inputs[0].shape)}")
+    layers = {layer.name: layer for layer in _flatten_layers(model)}
+    kinds = {type(layer).__name__ for layer in layers.values()}
+    spec: PreprocessSpec | None = None
+    if kinds & {"Rescaling", "Normalization"}:
+        spec = PIXELS
+    elif "conv1_conv" in layers and "post_bn" in layers:
+        spec = TF_MODE
+    elif "conv1_conv" in layers:
+        spec = CAFFE if layers["conv1_conv"].use_bias else TORCHVISION
+    elif {"stem_conv", "block1a_dwconv"} <= set(layers):
+        spec = EFFICIENTNET_LITE
+    if spec is None:
+        rule = "its layers must tell how pictures are prepared (a Keras ResNet, or a Rescaling layer)"
+        raise unreadable(
+            path, rule, f"{len(layers)} layers of another net", "Bring the .onnx of a Georgia run."
+        )
+    return replace(spec, size_px=height or spec.size_px)
+
+
+def _flatten_layers(model: keras.Model) -> Iterator[Any]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _flatten_layers(layer)
+        else:
+            yield layer
 
 
 def load_foreign_model(path: Path) -> keras.Model:

@@ -117,15 +117,17 @@ class _Loop:
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Run all batches of an epoch; return mean loss and accuracy over its pictures."""
-        self._tail.reset_metrics()
-        figures = {"loss": math.nan, "accuracy": math.nan}
+        sums = {"loss": 0.0, "accuracy": 0.0}
+        seen = 0
         for step, (features, targets) in enumerate(read_ahead(self._batches(epoch))):
             self._tail.optimizer.learning_rate.assign(self.learning_rate(epoch, step))
             weights = None if self._class_weights is None else self._class_weights[targets]
             answer = self._tail.train_on_batch(features, self._encode(targets), weights, return_dict=True)
-            figures = {name: float(answer[name]) for name in figures}
-            self._progress.advance(1, f"loss {figures['loss']:.4f}  accuracy {figures['accuracy']:.4f}")
-        return figures
+            sums = {name: sums[name] + float(answer[name]) * len(targets) for name in sums}
+            seen += len(targets)
+            note = f"loss {sums['loss'] / seen:.4f}  accuracy {sums['accuracy'] / seen:.4f}"
+            self._progress.advance(1, note)
+        return {name: total / seen for name, total in sums.items()}
 
     def validate(self) -> tuple[float, Metrics]:
         """Return loss and figures over the whole validation set, from one pass."""

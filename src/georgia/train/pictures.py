@@ -21,39 +21,47 @@ MEMORY_LIMIT_BYTES = 3 * 2**30
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images (N, size, size, 3), uint8 RGB, with their class positions (N,), in record order."""
+    """Labelled pictures: ``positions`` (N,) in a shared store (M, size, size, 3), uint8 RGB.
 
-    images: npt.NDArray[np.uint8]
+    ``targets`` (N,) are class positions, in the order of ``records``.
+    """
+
+    store: npt.NDArray[np.uint8]
+    positions: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     records: tuple[Record, ...]
-    failures: tuple[Failure, ...]
 
     def __len__(self) -> int:
         return len(self.records)
 
+    def images(self, part: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return images (n, size, size, 3), uint8 RGB, of some of the records; a copy."""
+        return np.asarray(self.store[self.positions[part]])
+
+    def select(self, records: Sequence[Record]) -> Pictures:
+        """Return the pictures of some of the records, which may differ in all but their path."""
+        place = {record.path: number for number, record in enumerate(self.records)}
+        numbers = np.array([place[record.path] for record in records], dtype=np.int64)
+        return Pictures(self.store, self.positions[numbers], self.targets[numbers], tuple(records))
+
 
 def load_pictures(
-    records: Sequence[Record],
-    labels: Labels,
-    spec: PreprocessSpec,
-    spill: Path,
-    progress: Progress = QUIET,
-    stage: str = "read pictures",
-) -> Pictures:
-    """Read and resize the pictures of one part; what cannot be read is listed and left out.
+    records: Sequence[Record], labels: Labels, spec: PreprocessSpec, spill: Path, progress: Progress = QUIET
+) -> tuple[Pictures, tuple[Failure, ...]]:
+    """Read and resize all pictures once; what cannot be read is left out and listed.
 
     ``spill`` is the file that holds the pixels where they would take too much memory.
     """
     shape = (len(records), spec.size_px, spec.size_px, 3)
-    images: npt.NDArray[np.uint8]
+    store: npt.NDArray[np.uint8]
     if int(np.prod(shape)) > MEMORY_LIMIT_BYTES:
         spill.parent.mkdir(parents=True, exist_ok=True)
-        images = np.lib.format.open_memmap(spill, mode="w+", dtype=np.uint8, shape=shape)
+        store = np.lib.format.open_memmap(spill, mode="w+", dtype=np.uint8, shape=shape)
     else:
-        images = np.empty(shape, np.uint8)
+        store = np.empty(shape, np.uint8)
     kept: list[Record] = []
     failures: list[Failure] = []
-    progress.start(stage, len(records))
+    progress.start("read pictures", len(records))
 
     def resize(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return np.clip(np.rint(spec.resize(image)), 0, 255).astype(np.uint8)
@@ -62,8 +70,8 @@ def load_pictures(
         if isinstance(result, Failure):
             failures.append(result)
         else:
-            images[len(kept)] = result
+            store[len(kept)] = result
             kept.append(records[position])
         progress.advance()
     targets = labels.indices([record.class_name for record in kept])
-    return Pictures(images[: len(kept)], targets, tuple(kept), tuple(failures))
+    return Pictures(store, np.arange(len(kept)), targets, tuple(kept)), tuple(failures)

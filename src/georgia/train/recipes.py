@@ -23,26 +23,32 @@ class TrainConfig:
 
     ``dropout`` and ``head_units`` go together, one dropout a hidden layer; empty means none.
     ``trainable_share`` of the backbone's layers, counted from its end, learn; 0 freezes it whole.
+    ``base_norm`` "frozen" keeps the batch norms among them in inference mode: right for small sets.
     ``output`` "auto" is one sigmoid for two classes in the study's recipe and softmax otherwise.
+    ``head_features`` "levels" shows the head the middle stages too. ``probe_views`` views of each
+    picture first fit the output layer alone on frozen features, exactly (0: start from random).
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
 
     recipe: str = "fast"
     backbone: str = "efficientnet-lite0"
     weights: str = "imagenet"
+    head_features: Literal["last", "levels"] = "levels"
     head_units: tuple[int, ...] = ()
     dropout: tuple[float, ...] = (0.2,)
-    trainable_share: float = 0.5
+    trainable_share: float = 0.4
+    base_norm: Literal["train", "frozen"] = "frozen"
     output: Literal["auto", "sigmoid", "softmax"] = "softmax"
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine"] = "cosine"
     label_smoothing: float = 0.0
-    class_weights: bool = False
-    batch_size: int = 64
-    epochs: int = 100
+    class_weights: bool = True
+    probe_views: int = 8
+    batch_size: int = 32
+    epochs: int = 10
     augmentation: AugmentName = "crystal"
     f1_threshold: float = 0.997
     patience: int = 50
@@ -74,6 +80,8 @@ class TrainConfig:
             ("head_units", "counts of 1 or more", self.head_units, all(n >= 1 for n in self.head_units)),
             ("f1_threshold", "from 0 to 1", self.f1_threshold, 0 <= self.f1_threshold <= 1),
             ("label_smoothing", "from 0 to below 1", self.label_smoothing, 0 <= self.label_smoothing < 1),
+            ("probe_views", "0 or more", self.probe_views, self.probe_views >= 0),
+            ("probe_views", "0 with hidden layers", self.probe_views, not (self.probe_views and self.head_units)),
             ("patience", "0 or more", self.patience, self.patience >= 0),
             ("size_px", "32 or more", self.size_px, self.size_px >= 32),
             ("seed", "0 or more", self.seed, self.seed >= 0),
@@ -102,9 +110,13 @@ class Recipe:
 # doi 10.1021/acs.oprd.1c00136; what neither states is Keras' default.
 _STUDY: dict[str, Any] = {
     "backbone": "resnet101",
+    "head_features": "last",
+    "class_weights": False,
+    "probe_views": 0,
     "head_units": (512, 256),
     "dropout": (0.4, 0.3),
     "trainable_share": 0.1,
+    "base_norm": "train",
     "output": "auto",
     "optimizer": "sgd",
     "learning_rate": 0.1,

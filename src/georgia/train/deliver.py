@@ -1,0 +1,165 @@
+"""Everything that a finished run hands over, made from the exported file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import georgia
+from georgia.atomic import write_text
+from georgia.bundle import BUNDLE_FILE, Bundle, read_details, save_bundle
+from georgia.config import format_toml
+from georgia.errors import UnreadableImageError
+from georgia.evaluate import Evaluation, evaluate_records
+from georgia.export import Parity, check_parity, export_onnx, save_hdf5
+from georgia.images import read_image
+from georgia.progress import Progress
+from georgia.records import Failure
+from georgia.report.figures import draw_confusion_matrix, draw_metrics_plot, save_figure
+from georgia.report.history import TrainingHistory
+from georgia.report.page import REPORT_FILE, ReportInputs, save_report
+from georgia.report.tables import save_results
+from georgia.split import Split
+from georgia.train.history import HISTORY_FILE
+from georgia.train.loop import LoopResult
+from georgia.train.network import Network
+from georgia.train.recipes import TrainConfig
+
+SETTINGS_FILE = "settings.toml"
+PREDICTIONS_FILE = "predictions_test.csv"
+# Pictures of the test and validation parts on which the exported file must answer like Keras.
+N_PARITY = 64
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What there is once the loop has ended."""
+
+    out: Path
+    source: str
+    config: TrainConfig
+    network: Network
+    split: Split
+    failures: tuple[Failure, ...]
+    learned: LoopResult
+    fingerprint: str
+    device: str
+
+
+def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str, str]]:
+    """Export, prove, evaluate and report; return the test figures and the files by kind.
+
+    Raises:
+        ParityError: the exported file answers differently from the trained net.
+    """
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    prefix = run.config.prefix
+    weights = run.out / f"{prefix}weights_{stamp}.h5"
+    onnx = weights.with_suffix(".onnx")
+    progress.start("export", None)
+    save_hdf5(run.network.model, weights)
+    about = _describe(run, weights.name, stamp)
+    export_onnx(run.network.model, run.network.preprocess, run.split.labels, onnx, about)
+    parity = _prove(run, onnx)
+    about["parity"] = {"n_files": parity.n_files, "largest_difference": parity.differences}
+    details = {**about, "classes": list(run.split.labels.names), "preprocess": run.network.preprocess.to_dict()}
+    evaluation = _evaluate(run, read_details(details, onnx, str(onnx)), progress)
+    about["metrics"] = evaluation.metrics.to_json_dict()
+    files = _write_results(run, evaluation)
+    save_bundle(run.out, onnx.name, run.split.labels, run.network.preprocess, about)
+    files = {"weights": weights, "onnx": onnx, "bundle": run.out / BUNDLE_FILE, **files}
+    report = run.out / REPORT_FILE
+    save_report(_report_inputs(run, evaluation, about, tuple(files.values())), report)
+    return evaluation, {kind: str(path) for kind, path in {"report": report, **files}.items()}
+
+
+def _evaluate(run: Delivery, bundle: Bundle, progress: Progress) -> Evaluation:
+    evaluation = evaluate_records(bundle, run.split.part("test"), run.split.labels, progress)
+    evaluation.save(run.out, PREDICTIONS_FILE)
+    return evaluation
+
+
+def _prove(run: Delivery, onnx: Path) -> Parity:
+    images = []
+    for record in [*run.split.part("test"), *run.split.part("valid")][:N_PARITY]:
+        try:
+            images.append(read_image(record.path))
+        except UnreadableImageError:
+            continue
+    return check_parity(run.network.model, run.network.preprocess, onnx, images)
+
+
+def _write_results(run: Delivery, evaluation: Evaluation) -> dict[str, Path]:
+    out, prefix, title = run.out, run.config.prefix, run.config.study_name
+    files = {
+        "metrics_plot": out / f"{prefix}metrics_plot.png",
+        "results": out / f"{prefix}FinalTestResults.txt",
+        "confusion_matrix": out / f"{prefix}final_confusion_matrix.png",
+        "history": out / HISTORY_FILE,
+        "predictions": out / PREDICTIONS_FILE,
+        "split": out / "split.csv",
+        "settings": out / SETTINGS_FILE,
+    }
+    history = TrainingHistory(run.learned.rows, run.learned.kept_epoch, run.learned.stopped)
+    save_figure(draw_metrics_plot, history, files["metrics_plot"], title)
+    save_figure(draw_confusion_matrix, evaluation, files["confusion_matrix"], title)
+    save_results(evaluation, files["results"], f"{title}: final test results")
+    run.split.save(out)
+    write_text(files["settings"], format_toml("train", run.config.to_dict()))
+    return files
+
+
+def _describe(run: Delivery, weights_file: str, stamp: str) -> dict[str, Any]:
+    return {
+        "name": run.config.study_name,
+        "created": stamp,
+        "recipe": run.config.to_dict(),
+        "weights_file": weights_file,
+        "backbone": {"name": run.config.backbone, "source": run.network.source, "sha256": run.network.weights_sha256},
+        "trainable_base_layers": len(run.network.trainable_layers),
+        "data": {"source": run.source, "sha256": run.fingerprint, "counts": run.split.counts},
+        "training": {
+            "epochs": int(run.learned.rows[-1]["epoch"]),
+            "kept_epoch": run.learned.kept_epoch,
+            "stopped": run.learned.stopped,
+            "device": run.device,
+        },
+        "versions": list_versions(),
+    }
+
+
+def _report_inputs(
+    run: Delivery, evaluation: Evaluation, about: dict[str, Any], files: tuple[Path, ...]
+) -> ReportInputs:
+    return ReportInputs(
+        title=run.config.study_name,
+        evaluation=evaluation,
+        prefix=run.config.prefix,
+        model=f"{run.config.backbone}, recipe {run.config.recipe}",
+        data=run.source,
+        recipe=run.config.to_dict(),
+        history=run.learned.rows,
+        kept_epoch=run.learned.kept_epoch,
+        stop_reason=run.learned.stopped,
+        split_counts=run.split.counts,
+        bundle={**about, "preprocess": run.network.preprocess.to_dict()},
+        failures=run.failures,
+        files=files,
+        folder=run.out,
+        created=str(about["created"]),
+    )
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    versions = {"georgia": georgia.__version__, "python": platform.python_version()}
+    for package in ("keras", "tensorflow", "tensorflow-cpu", "numpy", "onnx", "onnxruntime", "openvino"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,118 @@
+"""What a run is made of, written down first, so that --resume goes on with the same run or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from georgia.atomic import write_text
+from georgia.bundle import BUNDLE_FILE
+from georgia.errors import InputError, describe_fault
+from georgia.records import PARTS, Catalog, Record
+from georgia.split import Split, SplitConfig, make_split
+from georgia.train.history import HISTORY_FILE
+from georgia.train.recipes import REHEARSE_SHARE, TrainConfig
+from georgia.train.state import STATE_FILE
+
+STATE_FOLDER = "state"
+PLAN_FILE = "plan.json"
+# A rehearsal keeps at least this many pictures of a class, so that every part gets some.
+REHEARSE_MINIMUM = 12
+# Settings that may change between stop and resume without changing what is learned.
+FREE_SETTINGS = ("device", "study_name")
+
+
+def check_run_folder(out: Path, resume: bool) -> None:
+    """Refuse to mix a new run with what lies in its folder.
+
+    Raises:
+        InputError: the folder holds a run and ``resume`` is off, or is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(describe_fault(f"Cannot write the run to {str(out)!r}", "a folder is needed", "a file"))
+    held = [name for name in (BUNDLE_FILE, HISTORY_FILE, f"{STATE_FOLDER}/{PLAN_FILE}") if (out / name).exists()]
+    if held and not resume:
+        do = "Choose another --out, or go on with it by --resume."
+        raise InputError(describe_fault(f"Cannot write the run to {str(out)!r}", "it must hold no run", held[0], do))
+
+
+def thin_catalog(catalog: Catalog, seed: int) -> Catalog:
+    """Return a stratified tenth of a catalog for a rehearsal: a tenth of each class in each part."""
+    rng = np.random.default_rng(seed)
+    kept: list[Record] = []
+    for name in catalog.labels.names:
+        for part in ("", *PARTS):
+            records = [record for record in catalog.records if record.class_name == name and record.part == part]
+            count = min(len(records), max(round(len(records) * REHEARSE_SHARE), REHEARSE_MINIMUM))
+            kept += [records[i] for i in sorted(rng.permutation(len(records))[:count])]
+    order = {record.path: number for number, record in enumerate(catalog.records)}
+    return replace(catalog, records=tuple(sorted(kept, key=lambda record: order[record.path])))
+
+
+def split_catalog(catalog: Catalog, config: TrainConfig) -> Split:
+    """Return the parts: those given where the source is split, else by the run's settings.
+
+    Raises:
+        InputError: the pictures cannot be split as asked.
+    """
+    given = bool(catalog.records) and all(record.part for record in catalog.records)
+    order = "given" if given else config.order
+    return make_split(catalog, SplitConfig(config.fractions, order, config.seed))  # type: ignore[arg-type]
+
+
+def make_plan(config: TrainConfig, split: Split, fingerprint: str, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return everything that decides what is learned, as plain JSON values."""
+    return {
+        "settings": config.to_dict(),
+        "classes": list(split.labels.names),
+        "data": fingerprint,
+        "split": _hash_parts(split.records),
+        "versions": dict(versions),
+    }
+
+
+def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
+    """Write the plan, or compare it with the one that is there; return the run's key (hex).
+
+    Raises:
+        InputError: there is nothing to resume, or settings or data have changed since.
+    """
+    file = out / STATE_FOLDER / PLAN_FILE
+    free = {"settings": {k: v for k, v in plan["settings"].items() if k not in FREE_SETTINGS}}
+    key = hashlib.sha256(json.dumps({**plan, **free, "versions": None}, sort_keys=True).encode()).hexdigest()
+    if resume and file.exists():
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+            faults = _compare(before, plan)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(describe_fault(f"Cannot resume {str(out)!r}", f"{PLAN_FILE} must be whole", error)) from error
+        if faults:
+            do = "Give the same settings and data, or start anew in another --out."
+            rule = "settings and data must be those that it began with"
+            raise InputError(describe_fault(f"Cannot resume {str(out)!r}", rule, "; ".join(faults), do))
+        return key
+    write_text(file, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
+    (out / STATE_FOLDER / STATE_FILE).unlink(missing_ok=True)
+    return key
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    faults = []
+    names = sorted(set(before["settings"]) | set(now["settings"]))
+    for name in names:
+        old, new = before["settings"].get(name), now["settings"].get(name)
+        if name not in FREE_SETTINGS and old != new:
+            faults.append(f"{name} {new!r} instead of {old!r}")
+    words = {"classes": "other classes", "data": "other pictures", "split": "another split"}
+    return faults + [text for name, text in words.items() if before[name] != now[name]]
+
+
+def _hash_parts(records: Sequence[Record]) -> str:
+    lines = [f"{record.part}\t{record.class_name}\t{record.path.name}" for record in records]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
