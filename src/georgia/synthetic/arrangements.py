@@ -11,7 +11,7 @@ import numpy as np
 from georgia.synthetic import needles, plates
 from georgia.synthetic.needles import Bundle
 from georgia.synthetic.optics import Look
-from georgia.synthetic.scene import Scene, draw_noise, soften
+from georgia.synthetic.scene import Scene, as_light, draw_noise, soften
 
 Rng = np.random.Generator
 
@@ -322,7 +322,7 @@ def draw_plate_plan(rng: Rng, area: Area, look: Look) -> list[plates.Plate]:
 def _trace_plate(scene: Scene, rng: Rng) -> None:
     """Darken parts of the outline and pits of the plates on a flat field, with a few needle traces."""
     inside = (scene.front == 2).astype(np.float32)
-    edge = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    edge = as_light(cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     noise = draw_noise(rng, scene.shape, rng.uniform(1.5, 4))
     broad = soften(edge, rng.uniform(0.4, 2.5))
     eroded = np.clip(noise + broad * 3 - np.float32(rng.uniform(1.6, 2.6)), 0, 1) * (broad > 0.03)
@@ -341,7 +341,12 @@ def _trace_plate(scene: Scene, rng: Rng) -> None:
 
 def draw_one_cex(scene: Scene, rng: Rng, area: Area) -> None:
     """Draw one needle, bundle, sheaf or star of the size of an area."""
-    size, brightness = area.size, rng.uniform(0.5, 1.0)
+    size = area.size
+    row, column = (
+        int(np.clip(at, 0, limit - 1)) for at, limit in zip((area.y, area.x), scene.shape, strict=True)
+    )
+    # Brighter than the haze it lies in, or it could not be seen.
+    brightness = max(rng.uniform(0.5, 1.0), float(scene.light[row, column]) + rng.uniform(0.25, 0.6))
     kind = rng.random()
     if kind < 0.12:
         needles.draw_star(scene, rng, area.x, area.y, size * rng.uniform(0.4, 0.8), brightness)

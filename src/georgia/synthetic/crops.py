@@ -15,6 +15,8 @@ from georgia.synthetic.optics import Look, develop, draw_target, light_unevenly
 from georgia.synthetic.scene import CLASS_NAMES, Mask, Scene, draw_noise, soften
 
 Rng = np.random.Generator
+# Below it a crop holds too few canvas pixels to show a crystal.
+MIN_SIZE_PX = 32
 Seed = int | np.random.SeedSequence | np.random.Generator
 
 
@@ -39,7 +41,7 @@ def draw_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = Non
     (True, True)
 
     Raises:
-        InputError: the class is not one that can be drawn.
+        InputError: the class is not one that can be drawn, or the size is too small.
     """
     if class_name not in CLASS_NAMES:
         rule = "drawn classes are " + ", ".join(CLASS_NAMES)
@@ -47,6 +49,10 @@ def draw_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = Non
             "Cannot draw a crop", rule, repr(class_name), suggest(class_name, CLASS_NAMES).strip()
         )
         raise InputError(fault)
+    if size_px is not None and min(size_px) < MIN_SIZE_PX:
+        raise InputError(
+            describe_fault("Cannot draw a crop", f"{MIN_SIZE_PX} px or more each way are needed", size_px)
+        )
     rng = make_generator(seed)
     target = draw_target(rng, size_px)
     scene = Scene.blank(target.size_px, target.px)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,11 @@ from georgia.synthetic.crops import Crop, draw_crop
 from georgia.synthetic.optics import draw_size
 from georgia.synthetic.scene import CLASS_NAMES
 
-Pixels = npt.NDArray[np.uint8]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 # The eight ways to lay a picture on its own grid; the first changes nothing.
 TRANSFORMS = ("none", "rot90", "rot180", "rot270", "flip_x", "flip_y", "transpose", "transverse")
-_FORMATS = {
+_FORMATS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 3},
     "jpg": {"quality": 92},
     "tif": {},
@@ -117,9 +118,10 @@ class CropPlan:
         """Return one file's crop, with its masks turned as its pixels are."""
         size = self._size_of(item)
         crop = draw_crop(item.class_name, self._seed_of(item.class_name, item.crystal, 0), size)
-        turned = (turn(pixels, item.transform) for pixels in (crop.image, crop.mask_cex, crop.mask_pg))
-        image, mask_cex, mask_pg = turned
-        return Crop(image, item.class_name, mask_cex, mask_pg)
+        turned = item.transform
+        return Crop(
+            turn(crop.image, turned), item.class_name, turn(crop.mask_cex, turned), turn(crop.mask_pg, turned)
+        )
 
     def _size_of(self, item: PlannedCrop) -> tuple[int, int] | None:
         if not self.traps.cex_size_151:
@@ -133,7 +135,7 @@ class CropPlan:
         return size
 
 
-def turn(pixels: npt.NDArray[np.generic], transform: str) -> npt.NDArray[np.generic]:
+def turn(pixels: npt.NDArray[Scalar], transform: str) -> npt.NDArray[Scalar]:
     """Return pixels (H, W, …) rotated counter-clockwise or flipped; no pixel's value changes.
 
     Raises:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError, describe_fault, suggest
 from georgia.synthetic.crops import Seed, make_generator
-from georgia.synthetic.optics import draw_size, light_unevenly
+from georgia.synthetic.optics import draw_size, grey_to_rgb, light_unevenly
 from georgia.synthetic.scene import Light, draw_noise, soften
 
 Rng = np.random.Generator
@@ -81,6 +80,6 @@ def draw_empty(seed: Seed, size_px: tuple[int, int] | None = None, kind: str | N
     drawn_size, drawn_kind = draw_size(rng), FIELD_KINDS[int(rng.integers(len(FIELD_KINDS)))]
     kind = kind or drawn_kind
     light = _PAINTERS[kind](rng, size_px or drawn_size)
-    light = light + np.float32(rng.uniform(0, 1.5)) * draw_noise(rng, light.shape, 1.0)  # type: ignore[arg-type]
+    light = light + np.float32(rng.uniform(0, 1.5)) * draw_noise(rng, (light.shape[0], light.shape[1]), 1.0)
     grey = np.clip(light + np.float32(0.5), 0, 255).astype(np.uint8)
-    return Field(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), kind)
+    return Field(grey_to_rgb(grey), kind)

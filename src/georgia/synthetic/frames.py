@@ -73,7 +73,7 @@ def draw_frame(
     scene = Scene.blank(size_px, target.px)
     draw_background(scene, rng, "rich")
     boxes = _fill(scene, rng, fraction, cover)
-    light = soften(light_unevenly(rng, scene.light, rng.uniform(0, 0.6)), 0.6)
+    light = soften(light_unevenly(rng, scene.light, rng.uniform(0, 0.6)), rng.uniform(0.5, 1.0))
     image = develop(rng, light, target)
     mask_cex, mask_pg = enlarge_front(scene, size_px)
     n_pg, n_cex = int(mask_pg.sum()), int(mask_cex.sum())

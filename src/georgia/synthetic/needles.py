@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from georgia.synthetic.scene import Light, Scene, coordinate_grid, draw_noise, soften
+from georgia.synthetic.scene import Light, Scene, as_light, coordinate_grid, draw_noise, soften
 
 Rng = np.random.Generator
 
@@ -76,7 +76,7 @@ def _draw_ragged_ends(rng: Rng, across: int, along: int, raggedness: float) -> L
     start = rng.random((across, 1), np.float32) * np.float32(0.5 * raggedness)
     stop = 1 - rng.random((across, 1), np.float32) * np.float32(0.5 * raggedness)
     ramp = np.float32(along / 2)
-    return np.clip(np.minimum(position - start, stop - position) * ramp, 0, 1).astype(np.float32)
+    return as_light(np.clip(np.minimum(position - start, stop - position) * ramp, 0, 1))
 
 
 def _bounds(bundle: Bundle, shape: tuple[int, int]) -> tuple[int, int, int, int] | None:
@@ -111,10 +111,12 @@ def draw_bundle(scene: Scene, rng: Rng, bundle: Bundle, class_name: str | None =
     rows, columns = light_texture.shape
     map_x = (along + 1) * np.float32(0.5 * (columns - 1))
     map_y = (across + 1) * np.float32(0.5 * (rows - 1))
-    light = cv2.remap(light_texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    alpha = cv2.remap(alpha_texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    light *= np.float32(bundle.brightness)
-    alpha *= np.float32(bundle.opacity)
+    light, alpha = (
+        as_light(cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
+        for texture in (light_texture, alpha_texture)
+    )
+    light *= bundle.brightness
+    alpha *= bundle.opacity
     if bundle.blur:
         light, alpha = soften(light, bundle.blur), soften(alpha, bundle.blur)
     window = scene.window(*bounds)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.synthetic.scene import Light, coordinate_grid, draw_noise, soften
+from georgia.synthetic.scene import Light, as_light, coordinate_grid, draw_noise, soften
 
 Rng = np.random.Generator
 Look = Literal["rich", "split", "flat"]
@@ -79,7 +79,8 @@ def _draw_rich_tone(rng: Rng) -> npt.NDArray[np.float64]:
         rng.uniform(-0.15, 0.55),
     )
     scaled = _NORMAL if abs(skew) < 1e-3 else np.expm1(skew * _NORMAL) / skew
-    return np.clip(middle + sigma * scaled, rng.uniform(0, 40), 255)
+    tone: npt.NDArray[np.float64] = np.clip(middle + sigma * scaled, rng.uniform(0, 40), 255)
+    return tone
 
 
 def _draw_split_tone(rng: Rng) -> npt.NDArray[np.float64]:
@@ -91,14 +92,18 @@ def _draw_split_tone(rng: Rng) -> npt.NDArray[np.float64]:
     low = dark + rng.uniform(20, 60) * (fine / cut - 0.5)
     high = bright + rng.uniform(20, 70) * ((fine - cut) / share_bright - 0.5)
     blend = 1 / (1 + np.exp(-(fine - cut) / 0.025))
-    return np.clip(np.interp(_PROBABILITIES, fine, low * (1 - blend) + high * blend), 3, 255)
+    tone: npt.NDArray[np.float64] = np.clip(
+        np.interp(_PROBABILITIES, fine, low + (high - low) * blend), 3, 255
+    )
+    return tone
 
 
 def _draw_flat_tone(rng: Rng) -> npt.NDArray[np.float64]:
     """Nearly one grey, with a dark tail. Source: sample crop, median 109, sigma 8, 1 % at 76."""
     middle, sigma, tail = rng.uniform(60, 170), rng.uniform(3, 12), rng.uniform(0.1, 0.7)
     scaled = -np.expm1(-tail * _NORMAL) / tail
-    return np.clip(middle + sigma * scaled, 3, 255)
+    tone: npt.NDArray[np.float64] = np.clip(middle + sigma * scaled, 3, 255)
+    return tone
 
 
 def light_unevenly(rng: Rng, light: Light, strength: float) -> Light:
@@ -110,7 +115,7 @@ def light_unevenly(rng: Rng, light: Light, strength: float) -> Light:
     slope = (u - 0.5) * np.float32(np.cos(direction)) + (v - 0.5) * np.float32(np.sin(direction))
     radius2 = (u - np.float32(spot[0])) ** 2 + (v - np.float32(spot[1])) ** 2
     falloff = np.exp(radius2 * np.float32(-rng.uniform(0.5, 3)))
-    return light * (1 + np.float32(strength) * slope) * (1 - np.float32(0.5 * strength) * (1 - falloff))
+    return as_light(light * (1 + strength * slope) * (1 - 0.5 * strength * (1 - falloff)))
 
 
 def map_tone(light: Light, quantiles: npt.NDArray[np.float64]) -> Light:
@@ -123,7 +128,7 @@ def map_tone(light: Light, quantiles: npt.NDArray[np.float64]) -> Light:
     average = (quantiles[-3] - quantiles[2]) / max(have[-3] - have[2], 1e-4)
     slopes = np.clip(np.diff(quantiles) / np.diff(have), average / 4, average * 2)
     levels = np.concatenate([[0.0], np.cumsum(slopes * np.diff(have))])
-    return np.interp(light, have, levels + quantiles[4] - levels[4]).astype(np.float32)
+    return as_light(np.interp(light, have, levels + quantiles[4] - levels[4]))
 
 
 def measure_spread(quantiles: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -156,7 +161,7 @@ def match_sharpness(rng: Rng, image: Light, sharpness: float) -> Light:
         return _mix_to(image, crisp, sharpness)
     grain = soften(rng.standard_normal(image.shape, np.float32), 1.1)
     missing = min(sharpness - measure_sharpness(crisp), _MOST_GRAIN * sharpness)
-    return crisp + grain * np.float32(np.sqrt(missing / measure_sharpness(grain)))
+    return as_light(crisp + grain * np.float32(np.sqrt(missing / measure_sharpness(grain))))
 
 
 def _blur_to(image: Light, sharpness: float) -> Light:
@@ -171,22 +176,22 @@ def _blur_to(image: Light, sharpness: float) -> Light:
 
 def _mix_to(low: Light, high: Light, sharpness: float) -> Light:
     """Return the blend of two pictures whose Laplacian's variance is as wanted (it is quadratic)."""
-    first = cv2.Laplacian(low, cv2.CV_32F)
-    step = cv2.Laplacian(high, cv2.CV_32F) - first
+    first = as_light(cv2.Laplacian(low, cv2.CV_32F))
+    step = as_light(cv2.Laplacian(high, cv2.CV_32F)) - first
     a, b, c = (
         float((step * step).mean()),
         2 * float((first * step).mean()),
         float((first * first).mean()) - sharpness,
     )
     root = (-b + np.sqrt(max(b * b - 4 * a * c, 0.0))) / (2 * a) if a > 1e-9 else 0.0
-    return low + np.float32(np.clip(root, 0, 1)) * (high - low)
+    return as_light(low + np.float32(np.clip(root, 0, 1)) * (high - low))
 
 
 def develop(rng: Rng, light: Light, target: Target) -> npt.NDArray[np.uint8]:
     """Return the finished picture (H, W, 3), uint8, all channels equal, that meets a target."""
     height, width = target.size_px
     image = map_tone(light, target.quantiles)
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    image = as_light(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC))
     image = match_levels(image, target.quantiles)
     image = match_sharpness(rng, image, target.sharpness)
     image = match_levels(image, target.quantiles)
@@ -194,8 +199,11 @@ def develop(rng: Rng, light: Light, target: Target) -> npt.NDArray[np.uint8]:
         image = image + np.float32(target.noise) * draw_noise(rng, (height, width), rng.choice([1.0, 2.0]))
     grey = np.clip(image + np.float32(0.5), 0, 255).astype(np.uint8)
     if target.jpeg_quality is not None:
-        grey = cv2.imdecode(
-            cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, target.jpeg_quality])[1],
-            cv2.IMREAD_GRAYSCALE,
-        )
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+        packed = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, target.jpeg_quality])[1]
+        grey = np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), np.uint8)
+    return grey_to_rgb(grey)
+
+
+def grey_to_rgb(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a grey picture (H, W) as (H, W, 3) with equal channels."""
+    return np.repeat(grey[:, :, None], 3, axis=2)

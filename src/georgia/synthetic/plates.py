@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from georgia.synthetic.scene import Light, Scene, coordinate_grid, draw_noise, soften
+from georgia.synthetic.scene import Light, Scene, as_light, coordinate_grid, draw_noise, soften
 
 Rng = np.random.Generator
 
@@ -31,7 +32,7 @@ class Plate:
 
 def draw_outline(rng: Rng) -> Light:
     """Return the radius (256,) over the angle, float32, mean reach 1: rounded or polygonal."""
-    angle = np.arange(_N_ANGLES) * (2 * np.pi / _N_ANGLES)
+    angle: npt.NDArray[np.float64] = np.arange(_N_ANGLES, dtype=np.float64) * (2 * np.pi / _N_ANGLES)
     if rng.random() < 0.5:
         radius = _draw_polygon(rng, angle)
     else:
@@ -44,10 +45,10 @@ def draw_outline(rng: Rng) -> Light:
     )
     # Fill the box that the half axes span: the mean reach along both axes becomes 1.
     reach_x, reach_y = radius * np.cos(angle), radius * np.sin(angle)
-    return (4 * radius / (np.ptp(reach_x) + np.ptp(reach_y))).astype(np.float32)
+    return as_light(4 * radius / (np.ptp(reach_x) + np.ptp(reach_y)))
 
 
-def _draw_polygon(rng: Rng, angle: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _draw_polygon(rng: Rng, angle: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     n_facets = int(rng.integers(4, 9))
     normals = (np.arange(n_facets) + rng.uniform(-0.3, 0.3, n_facets)) * (2 * np.pi / n_facets) + rng.uniform(
         0, 6.28
@@ -65,7 +66,7 @@ def measure_depth(scene: Scene, rng: Rng, plate: Plate) -> tuple[Light, Light]:
     x, y = coordinate_grid(*scene.shape)
     dx = (x - np.float32(plate.x)) * np.float32(1 / plate.half_width)
     dy = (y - np.float32(plate.y)) * np.float32(1 / plate.half_height)
-    distance, angle = cv2.cartToPolar(dx, dy)
+    distance, angle = (as_light(part) for part in cv2.cartToPolar(dx, dy))
     index = (angle * np.float32(_N_ANGLES / (2 * np.pi))).astype(np.int32) & (_N_ANGLES - 1)
     return distance / draw_outline(rng)[index], angle
 
@@ -121,12 +122,12 @@ def _slope(scene: Scene, rng: Rng, strength: float) -> Light:
     along = (x / width - 0.5) * np.float32(np.cos(direction)) + (y / height - 0.5) * np.float32(
         np.sin(direction)
     )
-    return 1 + np.float32(strength) * along
+    return as_light(1 + strength * along)
 
 
 def _one_side(rng: Rng, angle: Light, sharpness: float = 1.0) -> Light:
     """Return 0–1 over the angle, high on one side of the plate."""
-    return (0.5 + 0.5 * np.cos(angle - np.float32(rng.uniform(0, 2 * np.pi)))) ** np.float32(sharpness)
+    return as_light((0.5 + 0.5 * np.cos(angle - np.float32(rng.uniform(0, 2 * np.pi)))) ** sharpness)
 
 
 def _paint_bright(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light) -> tuple[Light, Light]:
@@ -181,7 +182,7 @@ def _paint_rim(rng: Rng, rho: Light, angle: Light, strength: float) -> Light:
     broken = np.interp(np.arange(_N_ANGLES), np.linspace(0, _N_ANGLES, 25), rng.random(25), period=_N_ANGLES)
     index = (angle * np.float32(_N_ANGLES / (2 * np.pi))).astype(np.int32) & (_N_ANGLES - 1)
     ring = broken.astype(np.float32)[index] * _one_side(rng, angle, rng.uniform(0.3, 2))
-    return np.float32(strength) * band * (0.2 + 1.6 * ring)
+    return as_light(strength * band * (0.2 + 1.6 * ring))
 
 
 def _paint_clear(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light) -> tuple[Light, Light]:

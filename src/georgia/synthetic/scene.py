@@ -54,6 +54,11 @@ class Scene:
         self.light += value
 
 
+def as_light(values: npt.ArrayLike) -> Light:
+    """Return values as float32, without a copy where they are that already."""
+    return np.asarray(values, np.float32)
+
+
 @lru_cache(maxsize=64)
 def coordinate_grid(height: int, width: int) -> tuple[Light, Light]:
     """Return pixel centres (x, y), each (height, width), float32, read-only."""
@@ -78,7 +83,7 @@ def draw_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: float
     )
     flags = cv2.INTER_CUBIC
     noise = cv2.warpAffine(lattice, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return noise * np.float32(1.35)
+    return as_light(noise) * np.float32(1.35)
 
 
 def soften(image: Light, sigma_px: float) -> Light:
@@ -87,4 +92,4 @@ def soften(image: Light, sigma_px: float) -> Light:
         return image
     # A window of 2.5 sigma holds 98.8 % of the Gaussian.
     size = 2 * max(1, round(2.5 * sigma_px)) + 1
-    return cv2.GaussianBlur(image, (size, size), sigma_px, borderType=cv2.BORDER_REFLECT_101)  # type: ignore[return-value]
+    return as_light(cv2.GaussianBlur(image, (size, size), sigma_px, borderType=cv2.BORDER_REFLECT_101))
