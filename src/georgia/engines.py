@@ -135,8 +135,8 @@ class OpenVinoEngine:
         results: dict[str, list[npt.NDArray[np.float32]]] = {}
         for start in range(0, len(prepared), BATCH_SIZE):
             answer = self._compiled({0: np.stack(prepared[start : start + BATCH_SIZE])})
-            for name, values in zip(self._names, answer.values(), strict=True):
-                results.setdefault(name, []).append(np.array(values, np.float32))
+            for number, name in enumerate(self._names):
+                results.setdefault(name, []).append(np.array(answer[number], np.float32))
         return {name: np.concatenate(parts) for name, parts in results.items()}
 
 
