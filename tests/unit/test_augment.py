@@ -1,0 +1,58 @@
+"""Laws of augmentation: nothing drawn is identity, a key is a view, bytes stay bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from georgia.augment import AUGMENTATIONS, CRYSTAL, NONE, STUDY, AugmentConfig, apply_view, augment_batch, draw_view
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+KEYS = [(42, 1, i) for i in range(6)]
+
+
+def test_no_augmentation_is_identity() -> None:
+    view = draw_view(NONE, 64, np.random.default_rng(1))
+    np.testing.assert_array_equal(apply_view(IMAGES[0], view), IMAGES[0])
+    np.testing.assert_array_equal(augment_batch(IMAGES, NONE, KEYS), IMAGES)
+
+
+@pytest.mark.parametrize("name", ["study", "crystal"])
+def test_batch_equals_one_by_one_in_any_order(name: str) -> None:
+    config = AUGMENTATIONS[name]
+    whole = augment_batch(IMAGES, config, KEYS)
+    single = [augment_batch(IMAGES[i : i + 1], config, KEYS[i : i + 1])[0] for i in reversed(range(6))][::-1]
+    np.testing.assert_array_equal(whole, np.stack(single))
+    assert whole.dtype == np.uint8
+    assert not np.array_equal(whole, IMAGES)
+
+
+def test_flips_and_quarter_turns_alone_give_the_eight_symmetries() -> None:
+    config = AugmentConfig(flip=True, quarter_turns=True)
+    image = IMAGES[0]
+    wanted = {np.rot90(side, k).tobytes() for side in (image, image[:, ::-1]) for k in range(4)}
+    seen = set()
+    for seed in range(200):
+        view = draw_view(config, 64, np.random.default_rng(seed))
+        seen.add(np.ascontiguousarray(apply_view(image, view)).tobytes())
+    assert seen == {bytes(entry) for entry in wanted}
+
+
+def test_the_study_stays_in_its_ranges() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        view = draw_view(STUDY, 224, rng)
+        scale = np.sqrt(abs(np.linalg.det(view.matrix[:, :2])))
+        assert 1 / 1.3 - 1e-9 <= scale <= 1 / 0.7 + 1e-9
+        centre = view.matrix @ [111.5, 111.5, 1.0]
+        assert np.abs(centre - 111.5).max() <= 0.2 * 224 + 1e-6
+        assert (view.contrast, view.brightness, view.gamma, view.blur) == (1.0, 0.0, 1.0, 0.0)
+
+
+def test_light_keeps_the_order_of_grey_levels() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    ramp = np.repeat(ramp, 256, axis=0)
+    light = AugmentConfig(contrast=CRYSTAL.contrast, brightness=CRYSTAL.brightness, gamma=CRYSTAL.gamma)
+    for seed in range(20):
+        row = apply_view(ramp, draw_view(light, 256, np.random.default_rng(seed)))[0, :, 0].astype(int)
+        assert (np.diff(row) >= 0).all()

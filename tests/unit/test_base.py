@@ -1,0 +1,64 @@
+"""Errors, registry and whole-file writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from georgia.atomic import atomic_path, write_text
+from georgia.errors import GateError, GeorgiaError, InputError, MissingDependencyError, UnreadableImageError
+from georgia.records import fingerprint_files
+from georgia.registry import find_by_name
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something with a name."""
+
+    name: str
+
+
+def test_exit_codes_are_the_public_ones() -> None:
+    assert (GeorgiaError.exit_code, InputError.exit_code, GateError.exit_code) == (1, 2, 4)
+    assert issubclass(UnreadableImageError, OSError)
+    assert issubclass(MissingDependencyError, ImportError)
+    assert issubclass(InputError, ValueError)
+
+
+def test_registry_finds_suggests_and_refuses_twins() -> None:
+    things = (Thing("fast"), Thing("georgia"))
+    assert find_by_name("recipe", "fast", things).name == "fast"
+    with pytest.raises(InputError, match=r"Unknown recipe: it must be one of fast, georgia; got 'gorgia'. Did you"):
+        find_by_name("recipe", "gorgia", things)
+    with pytest.raises(TypeError, match="share a name"):
+        find_by_name("recipe", "fast", (Thing("fast"), Thing("fast")))
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError, match="stop"), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("stop")
+    assert target.read_text() == "old"
+    assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("x")
+    write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_fingerprint_ignores_names_and_order_but_not_content(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for number, file in enumerate(files):
+        file.write_text(str(number))
+    plain = fingerprint_files(files)
+    assert fingerprint_files(files[::-1]) == plain
+    files[0].rename(tmp_path / "z")
+    assert fingerprint_files([tmp_path / "z", *files[1:]]) == plain
+    (tmp_path / "z").write_text("other")
+    assert fingerprint_files([tmp_path / "z", *files[1:]]) != plain
