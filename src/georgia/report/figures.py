@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.evaluate import Evaluation
+from georgia.intervals import wilson_interval
 from georgia.labels import UNKNOWN
 from georgia.report.canvas import (
     BLUE,
@@ -135,7 +136,7 @@ def draw_f1_intervals(result: Evaluation, axes: Axes) -> dict[str, Any]:
 def draw_reliability(result: Evaluation, axes: Axes) -> dict[str, Any]:
     """Draw the share of right answers against the stated probability; a dot's area follows its files."""
     lowest, bins = 1.0 / len(result.labels), result.reliability
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="as right as sure")
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04))
     axes.set_xlabel("probability of the answer (numbers: files)")
     axes.set_ylabel("share of right answers")
@@ -144,14 +145,13 @@ def draw_reliability(result: Evaluation, axes: Axes) -> dict[str, Any]:
         return {"n": [], "probability": [], "share_right": [], "ece": None}
     filled = bins.n > 0
     n, sure, right = bins.n[filled], bins.mean_probability[filled], bins.share_right[filled]
-    axes.plot(sure, right, color=BLUE, linewidth=1.2)
+    limits = [wilson_interval(float(share), int(count)) for share, count in zip(right, n, strict=True)]
+    axes.vlines(sure, *np.array(limits).T, color=BLUE, linewidth=1.4, alpha=0.55)
     area = 24 + 240 * n / n.max()
     axes.scatter(sure, right, s=area, color=BLUE, linewidth=0, clip_on=False, zorder=3)
     for x, y, count in zip(sure, right, n, strict=True):
-        offset, side = ((-11, 0), ("right", "center")) if y > 0.9 else ((0, 9), ("center", "bottom"))
-        style: dict[str, Any] = {"ha": side[0], "va": side[1], "fontsize": 8.5, "color": MUTED}
-        axes.annotate(f"{count:,}", (x, y), offset, textcoords="offset points", **style)
-    axes.legend(loc="upper left", frameon=False)
+        style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8.5, "color": MUTED}
+        axes.annotate(f"{count:,}", (x, y), (-10, 0), textcoords="offset points", **style)
     axes.set_title(f"expected calibration error {bins.error:.4f}", fontsize=10, color=MUTED, loc="right")
     return {"n": n.tolist(), "probability": sure.tolist(), "share_right": right.tolist(), "ece": bins.error}
 
@@ -229,7 +229,7 @@ FIGURES = (
         draw=draw_reliability,
         needs="evaluation",
         title="Are the probabilities right?",
-        caption="On the dashed line, answers given with 90 % are right in 90 of 100; below it, too sure.",
+        caption="On the dashed line answers are as right as sure; below it, too sure. Bars: 95 % intervals.",
         size_in=(5.6, 4.4),
     ),
     FigureInfo(
