@@ -153,7 +153,7 @@ def draw_page(
 def read_thumbnails(paths: Sequence[Path], size_px: int) -> Iterable[tuple[int, Image | Failure]]:
     """Yield the position and the picture, no side longer than ``size_px`` pixels, of every file.
 
-    Small pictures are enlarged by whole pixels, so that a crop's own pixels stay visible.
+    Pictures of less than half the size are enlarged without smoothing: their own pixels stay visible.
     """
     from PIL import Image
 
