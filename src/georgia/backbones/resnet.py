@@ -142,14 +142,15 @@ def _build_form(info: BackboneInfo, request: BuildRequest, *, is_keras: bool) ->
     import keras
 
     function = keras.applications.ResNet101 if info.name == "resnet101" else keras.applications.ResNet50
-    return function(
+    net = function(
         include_top=request.include_top,
         weights=None,
         input_tensor=keras.Input((request.size_px, request.size_px, 3), name="image"),
         classes=N_IMAGENET_CLASSES,
         classifier_activation=None,
-        name=info.name,
     )
+    # Given an input tensor, Keras makes a net that wants its one input in a list.
+    return keras.Model(net.inputs[0], net.outputs[0], name=info.name)
 
 
 def _build_torchvision_form(name: str, size_px: int, include_top: bool) -> keras.Model:

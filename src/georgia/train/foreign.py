@@ -167,7 +167,8 @@ def load_foreign_model(path: Path) -> keras.Model:
         rule = "one picture in and one answer out are needed"
         got = f"inputs {[tuple(i.shape) for i in model.inputs]}, {len(model.outputs)} outputs"
         raise unreadable(path, rule, got)
-    return model
+    # A Keras 2 file gives a net that wants its one input in a list.
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def _first_line(error: Exception) -> str:
@@ -224,7 +225,7 @@ def _find_strangers(value: Any, is_layer: bool = True) -> Iterator[str]:
             yield name
         if isinstance(module, str) and module.partition(".")[0] not in ("keras", "builtins"):
             yield f"{module}.{name}"
-        if value.get("registered_name") not in (None, name) and module not in ("builtins", None):
+        if value.get("registered_name") not in (None, name):
             yield str(value["registered_name"])
         if name in ("function", "__lambda__", "__function__", "Lambda"):
             yield str(name)

