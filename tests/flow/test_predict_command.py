@@ -1,0 +1,105 @@
+"""``georgia predict`` from words to answers, tables and sheets."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+
+def labels(result: Any) -> dict[str, str]:
+    return {Path(item["file"]).name: item["label"] for item in result["predictions"]}
+
+
+def test_answers_have_the_promised_keys(georgia: Any, brightness_model: Path, grey_pictures: Path) -> None:
+    code, result, _ = georgia("predict", brightness_model, grey_pictures)
+    assert code == 0
+    assert result["failed"] == []
+    assert labels(result) == {
+        **{f"CEX ({number}).png": "CEX" for number in range(3)},
+        "CEX (3).png": "PG",
+        **{f"PG ({number}).png": "PG" for number in range(4)},
+    }
+    for item in result["predictions"]:
+        assert set(item) >= {"file", "label", "probability", "probabilities", "unknown_score", "set"}
+        assert item["probability"] == item["probabilities"][item["label"]]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_file_folder_glob_and_engine_say_the_same(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, engine: str
+) -> None:
+    onnx = brightness_model / "model.onnx"
+    _, whole, _ = georgia("predict", brightness_model, grey_pictures)
+    for source in (
+        grey_pictures / "CEX",
+        f"{grey_pictures}/CEX/*.png",
+        grey_pictures / "CEX" / "CEX (0).png",
+    ):
+        code, result, _ = georgia("predict", onnx, source, "--engine", engine)
+        assert code == 0
+        assert labels(result).items() <= labels(whole).items()
+
+
+def test_broken_file_is_named_and_3(georgia: Any, brightness_model: Path, grey_pictures: Path) -> None:
+    (grey_pictures / "notes.png").write_text("no picture", encoding="utf-8")
+    code, result, err = georgia("predict", brightness_model, grey_pictures)
+    assert code == 3
+    assert len(result["predictions"]) == 8
+    assert [Path(one["file"]).name for one in result["failed"]] == ["notes.png"]
+    assert "georgia: left out" in err
+
+
+def test_only_broken_files_are_still_3(georgia: Any, brightness_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    code, result, _ = georgia("predict", brightness_model, tmp_path / "a.png", "--sheet", tmp_path / "s.png")
+    assert code == 3
+    assert result["predictions"] == []
+
+
+def test_table_and_sheet_are_written(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    table, sheet = tmp_path / "out" / "answers.csv", tmp_path / "out" / "sheet.png"
+    code, _, _ = georgia("predict", brightness_model, grey_pictures, "--out", table, "--sheet", sheet)
+    assert code == 0
+    with table.open(encoding="utf-8", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 8
+    with Image.open(sheet) as page:
+        assert page.format == "PNG"
+
+
+def test_foreign_keras_file_needs_names_and_then_works(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "GAweights.h5"
+    shutil.copy(brightness_model / "foreign.h5", file)
+    code, result, err = georgia("predict", file, grey_pictures)
+    assert (code, result) == (2, None)
+    assert "--classes" in err
+    code, result, _ = georgia("predict", file, grey_pictures, "--classes", "CEX,PG")
+    assert code == 0
+    assert labels(result) == labels(georgia("predict", brightness_model, grey_pictures)[1])
+
+
+def test_no_model_means_the_bundled_one_and_says_so(georgia: Any, drawn_crops: Path) -> None:
+    code, result, err = georgia("predict", drawn_crops / "CEX")
+    assert code == 0
+    assert len(result["predictions"]) == 40
+    assert sum(line.startswith("georgia: ") for line in err.splitlines()) == 1
+    assert "drawn crystals" in err
+
+
+def test_screen_table_names_the_file_and_every_class(
+    brightness_model: Path, grey_pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from georgia.cli import main
+
+    assert main(["predict", str(brightness_model), str(grey_pictures / "PG")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("\t") == ["file", "label", "probability", "P(CEX)", "P(PG)"]
+    assert len(lines) == 5

@@ -1,0 +1,103 @@
+"""``georgia train`` from words to a run folder that predicts and evaluates."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("keras")
+
+# As small as a run can be: a net that has learned nothing still has to deliver everything.
+TINY = ("--weights", "none", "--set", "size_px=32", "--set", "epochs=1", "--set", "probe_views=0")
+
+
+@pytest.fixture(scope="module")
+def tiny_run(drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from georgia.cli import main
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["train", str(drawn_crops), "--out", str(out), *TINY, "--set", "prefix=TRY"]) == 0
+    return out
+
+
+def test_run_holds_every_deliverable_under_its_name(tiny_run: Path) -> None:
+    names = {path.name for path in tiny_run.iterdir()}
+    assert {"bundle.json", "report.html", "history.csv", "split.csv", "settings.toml"} <= names
+    assert {"TRYmetrics_plot.png", "TRYFinalTestResults.txt", "TRYfinal_confusion_matrix.png"} <= names
+    stamped = {path.suffix: path.stem for path in tiny_run.glob("TRYweights_*")}
+    assert set(stamped) == {".h5", ".onnx"}
+    assert len(set(stamped.values())) == 1
+
+
+def test_evaluate_gives_the_runs_own_figures(georgia: Any, tiny_run: Path) -> None:
+    code, result, _ = georgia("evaluate", tiny_run, tiny_run / "split.csv")
+    assert code == 0
+    text = (tiny_run / "TRYFinalTestResults.txt").read_text(encoding="utf-8")
+    for name, one in result["per_class"].items():
+        row = next(line.split() for line in text.splitlines() if line.split()[:1] == [name])
+        assert row[1:] == [f"{one[key]:.4f}" for key in ("precision", "recall", "f1")] + [str(one["support"])]
+
+
+def test_run_onnx_and_weights_predict_the_same(georgia: Any, tiny_run: Path, drawn_crops: Path) -> None:
+    answers = []
+    for model in (tiny_run, next(tiny_run.glob("*.onnx")), next(tiny_run.glob("*.h5"))):
+        code, result, _ = georgia("predict", model, drawn_crops / "PG")
+        assert code == 0
+        answers.append([item["probabilities"]["PG"] for item in result["predictions"]])
+    assert answers[0] == answers[1]
+    assert answers[0] == pytest.approx(answers[2], abs=1e-4)
+
+
+def test_settings_of_a_run_make_the_same_run(
+    georgia: Any, tiny_run: Path, drawn_crops: Path, tmp_path: Path
+) -> None:
+    code, result, _ = georgia(
+        "train", drawn_crops, "--out", tmp_path / "again", "--config", tiny_run / "settings.toml"
+    )
+    assert code == 0
+    assert set(result) >= {"run", "recipe", "epochs", "seconds", "metrics", "files"}
+    assert result["epochs"] == 1
+    columns = slice(1, None)
+    ours, theirs = (
+        (folder / "split.csv").read_text().splitlines()[columns] for folder in (tiny_run, tmp_path / "again")
+    )
+    assert ours == theirs
+
+
+def test_second_run_into_the_folder_is_refused(georgia: Any, tiny_run: Path, drawn_crops: Path) -> None:
+    code, _, err = georgia("train", drawn_crops, "--out", tiny_run, *TINY)
+    assert code == 2
+    assert "--resume" in err
+
+
+def test_broken_picture_is_left_out_and_3(georgia: Any, drawn_crops: Path, tmp_path: Path) -> None:
+    data = tmp_path / "crops"
+    shutil.copytree(drawn_crops, data)
+    (data / "PG" / "half.png").write_bytes((data / "PG" / "PG (1).png").read_bytes()[:300])
+    code, result, err = georgia("train", data, "--out", tmp_path / "run", *TINY)
+    assert code == 3
+    assert [Path(one["file"]).name for one in result["failed"]] == ["half.png"]
+    assert "half.png" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--recipe", "fsat"), "Did you mean 'fast'"),
+        (("--weights", "nothing.h5"), "nothing.h5"),
+        (("--device", "tpu"), "device"),
+        (("--set", "learning_rat=1"), "Did you mean 'learning_rate'"),
+        (("--set", "epochs=many", "--set", "batch_size=no"), "batch_size"),
+    ],
+)
+def test_wrong_settings_are_2_before_any_work(
+    georgia: Any, drawn_crops: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    code, result, err = georgia("train", drawn_crops, "--out", tmp_path / "run", *words)
+    assert (code, result) == (2, None)
+    assert said in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
