@@ -41,7 +41,9 @@ class Bundle:
         return str(self.about.get("name") or self.model_path.stem)
 
 
-def save_bundle(folder: Path, model_file: str, labels: Labels, spec: PreprocessSpec, about: Mapping[str, Any]) -> Path:
+def save_bundle(
+    folder: Path, model_file: str, labels: Labels, spec: PreprocessSpec, about: Mapping[str, Any]
+) -> Path:
     """Write ``bundle.json`` beside the model file that it names; return its path."""
     details = {"model": model_file, "classes": list(labels.names), "preprocess": spec.to_dict(), **about}
     write_text(folder / BUNDLE_FILE, json.dumps(details, indent=2, ensure_ascii=False) + "\n")
@@ -62,7 +64,9 @@ def load_bundle(source: str | Path, classes: tuple[str, ...] | None = None) -> B
     path = Path(source)
     if not path.exists():
         do = "Give a run folder, a bundle, an .onnx or a Keras .h5."
-        raise InputError(describe_fault(f"Cannot open model {str(path)!r}", "it must exist", "no such file", do))
+        raise InputError(
+            describe_fault(f"Cannot open model {str(path)!r}", "it must exist", "no such file", do)
+        )
     if path.name == BUNDLE_FILE:
         path = path.parent
     if path.is_dir():
@@ -117,7 +121,9 @@ def _load_folder(folder: Path) -> Bundle:
     file = folder / BUNDLE_FILE
     if not file.exists():
         do = "Give the folder that 'georgia train --out' wrote."
-        raise InputError(describe_fault(f"Cannot open model {str(folder)!r}", f"it must hold {BUNDLE_FILE}", "none", do))
+        raise InputError(
+            describe_fault(f"Cannot open model {str(folder)!r}", f"it must hold {BUNDLE_FILE}", "none", do)
+        )
     try:
         details = json.loads(file.read_text(encoding="utf-8"))
         model_path = folder / Path(details["model"]).name
@@ -139,7 +145,9 @@ def _load_onnx(path: Path, classes: tuple[str, ...] | None) -> Bundle:
     try:
         details = json.loads(metadata[METADATA_KEY])
     except ValueError as error:
-        raise InputError(describe_fault(f"Cannot use model {str(path)!r}", "its metadata must be JSON", error)) from error
+        raise InputError(
+            describe_fault(f"Cannot use model {str(path)!r}", "its metadata must be JSON", error)
+        ) from error
     return _with_classes(read_details(details, path, f"model {str(path)!r}"), classes)
 
 

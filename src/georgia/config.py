@@ -36,7 +36,9 @@ def read_toml_section(path: Path, section: str) -> dict[str, Any]:
     table = document.get(section, {})
     if not isinstance(table, dict):
         do = f"Write it as [{section}] with one setting a line."
-        raise InputError(describe_fault(f"Settings {str(path)!r}", f"'{section}' must be a table", repr(table), do))
+        raise InputError(
+            describe_fault(f"Settings {str(path)!r}", f"'{section}' must be a table", repr(table), do)
+        )
     return dict(table)
 
 
@@ -48,7 +50,11 @@ def format_toml(section: str, values: Mapping[str, Any]) -> str:
     seed = 42
     dropout = [0.4, 0.3]
     """
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+    lines = [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+        if value is not None
+    ]
     return f"[{section}]\n" + "".join(line + "\n" for line in lines)
 
 
@@ -101,9 +107,9 @@ def build_config(cls: type[T], *layers: Mapping[str, Any], where: str = "setting
 def _convert(value: Any, target: Any) -> Any:
     origin, arguments = typing.get_origin(target), typing.get_args(target)
     if origin in (types.UnionType, typing.Union):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
-            if type(None) in arguments:
-                return None
+        is_none = value is None or (isinstance(value, str) and value.lower() in ("none", ""))
+        if is_none and type(None) in arguments:
+            return None
         return _convert(value, next(part for part in arguments if part is not type(None)))
     if origin is typing.Literal:
         if value not in arguments:
@@ -113,13 +119,24 @@ def _convert(value: Any, target: Any) -> Any:
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         if not isinstance(parts, (list, tuple)):
             raise ValueError("must be a list")
-        return tuple(_convert(part.strip() if isinstance(part, str) else part, arguments[0]) for part in parts)
+        return tuple(
+            _convert(part.strip() if isinstance(part, str) else part, arguments[0]) for part in parts
+        )
     return _convert_scalar(value, target)
 
 
 def _convert_scalar(value: Any, target: Any) -> Any:
     if target is bool:
-        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value.lower() in words:

@@ -50,14 +50,18 @@ def open_engine(model: Path, spec: PreprocessSpec, name: str = "auto", threads: 
         MissingDependencyError: the engine asked for is not installed.
     """
     if name not in ENGINES:
-        raise InputError(describe_fault("Unknown engine", "it must be one of " + ", ".join(ENGINES), repr(name)))
+        raise InputError(
+            describe_fault("Unknown engine", "it must be one of " + ", ".join(ENGINES), repr(name))
+        )
     if name in ("auto", "openvino"):
         try:
             return OpenVinoEngine(model, spec, threads)
         except ImportError as error:
             if name == "openvino":
                 raise MissingDependencyError(
-                    describe_fault("Cannot start OpenVINO", "it must be installed", error, "pip install openvino.")
+                    describe_fault(
+                        "Cannot start OpenVINO", "it must be installed", error, "pip install openvino."
+                    )
                 ) from error
     return OnnxRuntimeEngine(model, threads)
 
@@ -74,7 +78,9 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(model), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime raises its own types, without a shared public base
             rule = "an ONNX file that ONNX Runtime reads is needed"
             got = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -157,4 +163,6 @@ def cut_at_network_input(model: Any, size_px: int) -> Any:
                     target.replace_source_output(start.output(0))
                 return openvino.Model(model.get_results(), [start], "georgia")
     do = "Use --engine onnxruntime, or export the model with Georgia."
-    raise InputError(describe_fault("Cannot cut the model", f"a tensor {NETWORK_INPUT!r} is needed", "none", do))
+    raise InputError(
+        describe_fault("Cannot cut the model", f"a tensor {NETWORK_INPUT!r} is needed", "none", do)
+    )

@@ -28,6 +28,8 @@ from georgia.preprocess import PreprocessSpec
 # |Δp| that float32 engines may differ by. Source: the parity aim of the project; measured 1e-6 to 1e-5.
 PARITY_TOLERANCE = 1e-3
 METADATA_KEY = "georgia"
+# The layer of Georgia's own nets that holds the pooled features.
+FEATURES = "head_features"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ def export_onnx(
 
     graph = GraphBuilder()
     prepared = add_preprocessing(graph, "image", spec)
-    (output,) = write_model(graph, model, [prepared])
+    tensors: dict[str, str] = {}
+    (output,) = write_model(graph, model, [prepared], tensors)
     logits = _class_logits(graph, output, len(labels))
     graph.rename(logits, "logits")
     graph.rename(graph.add("Softmax", ["logits"], "head/probabilities", axis=1), "probabilities")
-    n_features = _rename_features(graph, model)
+    n_features = _rename_features(graph, model, tensors)
     if weights_dtype == "float16":
         graph.halve_weights("net/")
     details = {**about, "classes": list(labels.names), "preprocess": spec.to_dict()}
@@ -130,15 +133,18 @@ def _class_logits(graph: GraphBuilder, output: str, n_classes: int) -> str:
     return graph.add("Concat", [zero, logits], "head/both", axis=1)
 
 
-def _rename_features(graph: GraphBuilder, model: Any) -> int:
-    """Publish the pooled features of the backbone as ``features``; return how many there are."""
-    pooled = [node for node in graph.nodes if node.op_type in ("GlobalAveragePool", "GlobalMaxPool", "Flatten")]
+def _rename_features(graph: GraphBuilder, model: Any, tensors: dict[str, str]) -> int:
+    """Publish what the head reads as ``features``; return how many there are.
+
+    That is the layer of that name in Georgia's own nets, else the last pooling.
+    """
+    kinds = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
+    pooled = [layer for layer in _flat_layers(model) if layer.name == FEATURES or type(layer).__name__ in kinds]
     if not pooled:
         raise InputError(describe_fault("Cannot export the net", "a pooling layer is needed for features", "none"))
-    graph.rename(pooled[-1].output[0], "features")
-    name = pooled[-1].name.split("/")[1]
-    layer = next(layer for layer in _flat_layers(model) if layer.name == name)
-    return int(np.prod(layer.output.shape[1:]))
+    chosen = next((layer for layer in pooled if layer.name == FEATURES), pooled[-1])
+    graph.rename(tensors[chosen.name], "features")
+    return int(np.prod(chosen.output.shape[1:]))
 
 
 def _flat_layers(model: Any) -> list[Any]:

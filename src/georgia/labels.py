@@ -44,7 +44,9 @@ class Labels:
         if any(not name or name == UNKNOWN for name in self.names):
             problems.append(f"a name may be neither empty nor {UNKNOWN!r}")
         if problems:
-            raise InputError(describe_fault("Cannot use the class names", ", ".join(problems), list(self.names)))
+            raise InputError(
+                describe_fault("Cannot use the class names", ", ".join(problems), list(self.names))
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,7 +59,9 @@ class Labels:
         """
         if name not in self.names:
             rule = "it must be one of " + ", ".join(self.names)
-            raise InputError(describe_fault("Unknown class", rule, repr(name), suggest(name, self.names).strip()))
+            raise InputError(
+                describe_fault("Unknown class", rule, repr(name), suggest(name, self.names).strip())
+            )
         return self.names.index(name)
 
     def name(self, index: int) -> str:
@@ -110,6 +114,8 @@ def parse_class_names(text: str) -> dict[str, str]:
         folder, separator, name = (piece.strip() for piece in part.partition("="))
         if not separator or not folder or not name or folder in mapping:
             rule = "folder=name pairs with commas between them are needed, each folder once"
-            raise InputError(describe_fault("Cannot use --class-names", rule, repr(text), "Example: 0=CEX,1=PG."))
+            raise InputError(
+                describe_fault("Cannot use --class-names", rule, repr(text), "Example: 0=CEX,1=PG.")
+            )
         mapping[folder] = name
     return mapping

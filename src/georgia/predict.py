@@ -68,7 +68,12 @@ class Predictions:
         """Return the public form of ``georgia predict --json``."""
         items = [{**asdict(item), "file": str(item.file), "set": list(item.set)} for item in self.items]
         failed = [{"file": str(failure.path), "error": failure.error} for failure in self.failed]
-        return {"predictions": items, "failed": failed, "engine": self.engine, "classes": list(self.labels.names)}
+        return {
+            "predictions": items,
+            "failed": failed,
+            "engine": self.engine,
+            "classes": list(self.labels.names),
+        }
 
     def save(self, target: Path) -> None:
         """Write a table as its suffix says: .csv, .json or .parquet.
@@ -80,7 +85,9 @@ class Predictions:
         check_table_path(target)
         with atomic_path(target) as temporary:
             if target.suffix.lower() == ".json":
-                temporary.write_text(json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
+                temporary.write_text(
+                    json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False), encoding="utf-8"
+                )
             elif target.suffix.lower() == ".csv":
                 self._write_csv(temporary)
             else:
@@ -93,7 +100,9 @@ class Predictions:
             row = {"file": str(item.file), "label": item.label, "probability": item.probability, **by_class}
             rows.append({**row, "unknown_score": item.unknown_score, "set": "|".join(item.set), "error": ""})
         for failure in self.failed:
-            row = dict.fromkeys(["probability", *(f"p_{name}" for name in self.labels.names), "unknown_score"])
+            row = dict.fromkeys(
+                ["probability", *(f"p_{name}" for name in self.labels.names), "unknown_score"]
+            )
             rows.append({"file": str(failure.path), "label": "", **row, "set": "", "error": failure.error})
         return rows
 

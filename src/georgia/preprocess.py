@@ -94,13 +94,23 @@ class PreprocessSpec:
         """
         if values.get("resize", "triangle") != "triangle":
             do = "Use the version of Georgia that wrote the model."
-            raise InputError(describe_fault("Cannot use this model", "its resize must be 'triangle'", values["resize"], do))
+            raise InputError(
+                describe_fault("Cannot use this model", "its resize must be 'triangle'", values["resize"], do)
+            )
         try:
             first, second, third = (float(v) for v in values["mean"])
             one, two, three = (float(v) for v in values["scale"])
-            return cls(int(values["size_px"]), values["color_order"], (first, second, third), (one, two, three))
+            return cls(
+                int(values["size_px"]), values["color_order"], (first, second, third), (one, two, three)
+            )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(describe_fault("Cannot use this model's preprocessing", "size_px, color_order, mean and scale are needed", error)) from error
+            raise InputError(
+                describe_fault(
+                    "Cannot use this model's preprocessing",
+                    "size_px, color_order, mean and scale are needed",
+                    error,
+                )
+            ) from error
 
 
 # Source: Keras' "caffe" mode (keras.applications.resnet.preprocess_input); the study's input.

@@ -12,7 +12,8 @@ class Named(Protocol):
     """Anything with a ``name``."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the entry is looked up by."""
 
 
 T = TypeVar("T", bound=Named)

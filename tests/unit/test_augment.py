@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from georgia.augment import AUGMENTATIONS, CRYSTAL, NONE, STUDY, AugmentConfig, apply_view, augment_batch, draw_view
+from georgia.augment import (
+    AUGMENTATIONS,
+    CRYSTAL,
+    NONE,
+    STUDY,
+    AugmentConfig,
+    apply_view,
+    augment_batch,
+    draw_view,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
 KEYS = [(42, 1, i) for i in range(6)]

@@ -30,7 +30,9 @@ def test_exit_codes_are_the_public_ones() -> None:
 def test_registry_finds_suggests_and_refuses_twins() -> None:
     things = (Thing("fast"), Thing("georgia"))
     assert find_by_name("recipe", "fast", things).name == "fast"
-    with pytest.raises(InputError, match=r"Unknown recipe: it must be one of fast, georgia; got 'gorgia'. Did you"):
+    with pytest.raises(
+        InputError, match=r"Unknown recipe: it must be one of fast, georgia; got 'gorgia'. Did you"
+    ):
         find_by_name("recipe", "gorgia", things)
     with pytest.raises(TypeError, match="share a name"):
         find_by_name("recipe", "fast", (Thing("fast"), Thing("fast")))

@@ -20,7 +20,10 @@ from georgia.preprocess import CAFFE, EFFICIENTNET_LITE, PreprocessSpec
 keras = pytest.importorskip("keras")
 layers = keras.layers
 RNG = np.random.default_rng(0)
-IMAGES = [RNG.integers(0, 256, shape, dtype=np.uint8) for shape in ((151, 151, 3), (60, 33, 3), (33, 60, 3), (200, 130, 3))]
+IMAGES = [
+    RNG.integers(0, 256, shape, dtype=np.uint8)
+    for shape in ((151, 151, 3), (60, 33, 3), (33, 60, 3), (200, 130, 3))
+]
 LABELS = Labels(("CEX", "PG"))
 SPEC = PreprocessSpec(33, "BGR", (103.939, 116.779, 123.68), (58.0, 57.0, 56.0))
 
@@ -73,7 +76,9 @@ def test_each_layer_kind_answers_like_keras_in_both_engines(name: str, tmp_path:
 
 @pytest.mark.parametrize("size", [32, 33, 47, 64])
 def test_same_padding_is_tensorflows_at_odd_and_even_sizes(size: int, tmp_path: Path) -> None:
-    model = _net(lambda x: layers.Conv2D(3, 3, 2, padding="same")(layers.Conv2D(3, 5, 2, padding="same")(x)), size=size)
+    model = _net(
+        lambda x: layers.Conv2D(3, 3, 2, padding="same")(layers.Conv2D(3, 5, 2, padding="same")(x)), size=size
+    )
     spec = PreprocessSpec(size)
     export_onnx(model, spec, LABELS, tmp_path / "model.onnx", {})
     check_parity(model, spec, tmp_path / "model.onnx", IMAGES, tolerance=2e-5)
@@ -163,7 +168,9 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_engines_refuse_what_they_cannot_open(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Unknown engine: it must be one of auto, openvino, onnxruntime; got 'tpu'"):
+    with pytest.raises(
+        InputError, match="Unknown engine: it must be one of auto, openvino, onnxruntime; got 'tpu'"
+    ):
         open_engine(tmp_path / "a.onnx", SPEC, "tpu")
     (tmp_path / "a.onnx").write_bytes(b"no model")
     for cls in (OnnxRuntimeEngine, lambda path: OpenVinoEngine(path, SPEC)):

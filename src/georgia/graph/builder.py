@@ -27,7 +27,9 @@ class GraphBuilder:
     def constant(self, values: npt.ArrayLike, name: str = "", dtype: npt.DTypeLike = np.float32) -> str:
         """Store a weight or a small constant."""
         name = self._fresh(name or "constant")
-        self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(np.asarray(values, dtype=dtype)), name)
+        self.weights[name] = numpy_helper.from_array(
+            np.ascontiguousarray(np.asarray(values, dtype=dtype)), name
+        )
         return name
 
     def add(self, op_type: str, inputs: Sequence[str], name: str = "", **attributes: Any) -> str:
@@ -50,7 +52,9 @@ class GraphBuilder:
             stored = f"{name}/float16"
             self.weights[stored] = numpy_helper.from_array(values.astype(np.float16), stored)
             del self.weights[name]
-            self.nodes.insert(0, helper.make_node("Cast", [stored], [name], name=f"{name}/cast", to=TensorProto.FLOAT))
+            self.nodes.insert(
+                0, helper.make_node("Cast", [stored], [name], name=f"{name}/cast", to=TensorProto.FLOAT)
+            )
 
     def finish(
         self,
@@ -63,10 +67,15 @@ class GraphBuilder:
             self.nodes,
             "georgia",
             [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+                for name, shape in outputs.items()
+            ],
             list(self.weights.values()),
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="georgia")
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="georgia"
+        )
         model.ir_version = IR_VERSION
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model)

@@ -103,7 +103,9 @@ def _pads(call: LayerCall, kernel: Sequence[int], dilation: Sequence[int] = (1, 
     if call.layer.padding == "valid":
         return [0, 0, 0, 0]
     before, after = [], []
-    for size, width, stride, step in zip(call.shapes[0][1:3], kernel, call.layer.strides, dilation, strict=True):
+    for size, width, stride, step in zip(
+        call.shapes[0][1:3], kernel, call.layer.strides, dilation, strict=True
+    ):
         if size is None:
             rule = "a net with a fixed input size is needed for padding 'same'"
             raise InputError(describe_fault(f"Cannot export layer {call.layer.name!r}", rule, "an open size"))
@@ -206,7 +208,9 @@ def _chain(op_type: str) -> Writer:
 def _rescaling(graph: GraphBuilder, call: LayerCall) -> str:
     scale = np.broadcast_to(np.asarray(call.layer.scale, np.float32), (3,)).reshape(1, 3, 1, 1)
     offset = np.broadcast_to(np.asarray(call.layer.offset, np.float32), (3,)).reshape(1, 3, 1, 1)
-    scaled = graph.add("Mul", [call.inputs[0], graph.constant(scale, f"{call.name}/scale")], f"{call.name}/scaled")
+    scaled = graph.add(
+        "Mul", [call.inputs[0], graph.constant(scale, f"{call.name}/scale")], f"{call.name}/scaled"
+    )
     return graph.add("Add", [scaled, graph.constant(offset, f"{call.name}/offset")], f"{call.name}/shifted")
 
 

@@ -8,9 +8,6 @@ from georgia.graph.builder import GraphBuilder
 from georgia.preprocess import NETWORK_INPUT, PreprocessSpec
 
 
-
-
-
 def add_preprocessing(graph: GraphBuilder, image: str, spec: PreprocessSpec) -> str:
     """Append resize, colour order and normalisation; return the network input (N, 3, size, size).
 

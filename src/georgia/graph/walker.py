@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from georgia.errors import InputError, describe_fault
@@ -13,8 +14,12 @@ from georgia.graph.keras_layers import LayerCall, write_layer
 Port = tuple[str, tuple[int | None, ...]]
 
 
-def write_model(graph: GraphBuilder, model: Any, inputs: Sequence[str]) -> list[str]:
+def write_model(
+    graph: GraphBuilder, model: Any, inputs: Sequence[str], found: dict[str, str] | None = None
+) -> list[str]:
     """Append all layers of a net and return its output tensors, in the net's order.
+
+    ``found`` is filled with each layer's output tensor, by layer name.
 
     Works from the net's own description (``get_config``), so that a part cut out of a larger net
     is written like any other.
@@ -23,46 +28,49 @@ def write_model(graph: GraphBuilder, model: Any, inputs: Sequence[str]) -> list[
         InputError: the net is neither functional nor sequential, calls one layer twice, or holds
             a layer that no writer knows.
     """
-    return [name for name, _ in _write(graph, model, list(inputs))]
+    return [name for name, _ in _Walk(graph, {} if found is None else found).follow(model, list(inputs))]
 
 
-def _write(graph: GraphBuilder, model: Any, inputs: list[str]) -> list[Port]:
-    config = model.get_config()
-    if type(model).__name__ == "Sequential":
-        return _write_sequence(graph, model, inputs)
-    if "input_layers" not in config:
-        rule = "the net must be functional or sequential"
-        raise InputError(describe_fault("Cannot export the net", rule, type(model).__name__))
-    starts = [entry[0] for entry in _entries(config["input_layers"])]
-    ports: dict[str, list[Port]] = {}
-    for entry in config["layers"]:
-        layer = model.get_layer(entry["name"])
-        if entry["name"] in starts:
-            ports[entry["name"]] = [(inputs[starts.index(entry["name"])], tuple(layer.batch_shape))]
-            continue
-        if len(entry["inbound_nodes"]) != 1:
-            rule = "each layer must be used once"
-            got = f"{len(entry['inbound_nodes'])} uses of {entry['name']!r}"
-            raise InputError(describe_fault("Cannot export the net", rule, got))
-        found = [ports[name][index] for name, index in _tensors(entry["inbound_nodes"][0]["args"])]
-        ports[entry["name"]] = _write_one(graph, layer, found)
-    return [ports[entry[0]][entry[2]] for entry in _entries(config["output_layers"])]
+@dataclass(frozen=True)
+class _Walk:
+    graph: GraphBuilder
+    found: dict[str, str]
 
+    def follow(self, model: Any, inputs: list[str]) -> list[Port]:
+        config = model.get_config()
+        if type(model).__name__ == "Sequential":
+            ports: list[Port] = [(inputs[0], tuple(model.input_shape))]
+            for layer in model.layers:
+                ports = self.write(layer, ports)
+            return ports
+        if "input_layers" not in config:
+            rule = "the net must be functional or sequential"
+            raise InputError(describe_fault("Cannot export the net", rule, type(model).__name__))
+        return self.follow_functional(model, config, inputs)
 
-def _write_sequence(graph: GraphBuilder, model: Any, inputs: list[str]) -> list[Port]:
-    ports: list[Port] = [(inputs[0], tuple(model.input_shape))]
-    for layer in model.layers:
-        ports = _write_one(graph, layer, ports)
-    return ports
+    def follow_functional(self, model: Any, config: Any, inputs: list[str]) -> list[Port]:
+        starts = [entry[0] for entry in _entries(config["input_layers"])]
+        ports: dict[str, list[Port]] = {}
+        for entry in config["layers"]:
+            name, calls = entry["name"], entry["inbound_nodes"]
+            layer = model.get_layer(name)
+            if name in starts:
+                ports[name] = [(inputs[starts.index(name)], tuple(layer.batch_shape))]
+                continue
+            if len(calls) != 1:
+                rule = "each layer must be used once"
+                raise InputError(describe_fault("Cannot export the net", rule, f"{len(calls)} uses of {name!r}"))
+            ports[name] = self.write(layer, [ports[source][index] for source, index in _tensors(calls[0]["args"])])
+        return [ports[entry[0]][entry[2]] for entry in _entries(config["output_layers"])]
 
-
-def _write_one(graph: GraphBuilder, layer: Any, ports: list[Port]) -> list[Port]:
-    if hasattr(layer, "layers"):
-        return _write(graph, layer, [name for name, _ in ports])
-    names, shapes = tuple(name for name, _ in ports), tuple(shape for _, shape in ports)
-    output = write_layer(graph, LayerCall(layer, names, shapes))
-    shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else list(shapes))
-    return [(output, tuple(shape))]
+    def write(self, layer: Any, ports: list[Port]) -> list[Port]:
+        if hasattr(layer, "layers"):
+            return self.follow(layer, [name for name, _ in ports])
+        names, shapes = tuple(name for name, _ in ports), tuple(shape for _, shape in ports)
+        output = write_layer(self.graph, LayerCall(layer, names, shapes))
+        self.found[layer.name] = output
+        shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else list(shapes))
+        return [(output, tuple(shape))]
 
 
 def _entries(value: Any) -> list[Any]:
