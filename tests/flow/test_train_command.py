@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("keras")
 
 # As small as a run can be: a net that has learned nothing still has to deliver everything.
-TINY = ("--weights", "none", "--set", "size_px=32", "--set", "epochs=1", "--set", "probe_views=0")
+TINY = ("--weights", "none", "--set", "size_px=32", "--set", "epochs=1")
 
 
 @pytest.fixture(scope="module")
