@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from georgia.errors import InputError, describe_fault, suggest
 from georgia.synthetic import needles
-from georgia.synthetic.arrangements import Area, draw_cex, draw_pg
+from georgia.synthetic.cex import draw_cex
 from georgia.synthetic.optics import Look, develop, draw_target, light_unevenly
-from georgia.synthetic.scene import CLASS_NAMES, Mask, Scene, draw_noise, soften
+from georgia.synthetic.pg import draw_pg
+from georgia.synthetic.scene import CLASS_NAMES, Area, Mask, Scene, draw_noise, soften
 
 Rng = np.random.Generator
 # Below it a crop holds too few canvas pixels to show a crystal.

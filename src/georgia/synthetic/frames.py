@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError, describe_fault
-from georgia.synthetic.arrangements import Area, draw_one_cex, draw_one_pg
+from georgia.synthetic.cex import draw_one_cex
 from georgia.synthetic.crops import Seed, draw_background, enlarge_front, make_generator
 from georgia.synthetic.optics import develop, draw_target, light_unevenly
-from georgia.synthetic.scene import CLASS_NAMES, Mask, Scene, soften
+from georgia.synthetic.pg import draw_one_pg
+from georgia.synthetic.scene import CLASS_NAMES, Area, Mask, Scene, soften
 
 Rng = np.random.Generator
 

@@ -220,7 +220,7 @@ def draw_traces(scene: Scene, rng: Rng, n_traces: int, depth: float) -> None:
     main_angle, turn = rng.uniform(0, np.pi), rng.choice([0.15, 0.35, 1.2])
     for _ in range(n_traces):
         angle = main_angle + rng.normal(0, turn)
-        length = size * rng.uniform(0.15, 0.9)
+        length = size * rng.uniform(0.2, 1.0)
         middle = rng.random(2) * (width, height) * 0.7 + knot * 0.3
         delta = np.array([np.cos(angle), np.sin(angle)]) * length / 2
         start, stop = (
@@ -228,8 +228,11 @@ def draw_traces(scene: Scene, rng: Rng, n_traces: int, depth: float) -> None:
             np.round(middle + delta).astype(int).tolist(),
         )
         cv2.line(layer, start, stop, float(rng.uniform(120, 255)), int(rng.integers(1, 3)), cv2.LINE_AA)
-    broken = np.clip(1.5 * draw_noise(rng, (height, width), rng.uniform(2, 8)) - rng.uniform(-1.2, 0.6), 0, 1)
+    broken = np.clip(1.5 * draw_noise(rng, (height, width), rng.uniform(2, 8)) - rng.uniform(-1.6, 0.5), 0, 1)
     specks = draw_noise(rng, (height, width), rng.uniform(1.5, 4)) - np.float32(rng.uniform(1.6, 3.2))
-    shadow = layer.astype(np.float32) * np.float32(1 / 255) * broken + np.clip(specks, 0, 0.6)
+    lines = layer.astype(np.float32) * np.float32(1 / 255)
+    # Dirt gathers where needles are, and a little everywhere.
+    near = rng.uniform(0.0, 0.5) + 3 * soften(lines, rng.uniform(1.5, 5))
+    shadow = lines * broken + np.clip(specks, 0, 0.6) * np.clip(near, 0, 1)
     scene.light -= soften(shadow * np.float32(depth), rng.uniform(0.3, 0.8))
     scene.front[layer > 80] = 1

@@ -54,6 +54,33 @@ class Scene:
         self.light += value
 
 
+@dataclass(frozen=True)
+class Area:
+    """The part of a canvas that an arrangement fills, in canvas pixels: a whole crop or one spot."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @classmethod
+    def whole(cls, scene: Scene) -> Area:
+        """Return the area of the whole canvas."""
+        height, width = scene.shape
+        return cls(width / 2, height / 2, float(width), float(height))
+
+    @property
+    def size(self) -> float:
+        """Return the longer side."""
+        return max(self.width, self.height)
+
+    def random_place(self, rng: np.random.Generator, spread: float = 0.4) -> tuple[float, float]:
+        """Return a point within ``spread`` times the sides of the middle."""
+        return self.x + self.width * rng.uniform(-spread, spread), self.y + self.height * rng.uniform(
+            -spread, spread
+        )
+
+
 def as_light(values: npt.ArrayLike) -> Light:
     """Return values as float32, without a copy where they are that already."""
     return np.asarray(values, np.float32)

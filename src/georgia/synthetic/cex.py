@@ -1,46 +1,19 @@
-"""How crystals lie together: networks, bundles, sheaves and stars of CEX; plates of PG."""
+"""How needles lie together: networks, broad bundles, sheaves, stars, tangles and lone ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import cv2
 import numpy as np
 
-from georgia.synthetic import needles, plates
+from georgia.synthetic import needles
 from georgia.synthetic.needles import Bundle
 from georgia.synthetic.optics import Look
-from georgia.synthetic.scene import Scene, as_light, draw_noise, soften
+from georgia.synthetic.scene import Area, Scene, soften
 
 Rng = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Area:
-    """The part of a canvas that an arrangement fills, in canvas pixels: a whole crop or one spot."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @classmethod
-    def whole(cls, scene: Scene) -> Area:
-        """Return the area of the whole canvas."""
-        height, width = scene.shape
-        return cls(width / 2, height / 2, float(width), float(height))
-
-    @property
-    def size(self) -> float:
-        """Return the longer side."""
-        return max(self.width, self.height)
-
-    def random_place(self, rng: Rng, spread: float = 0.4) -> tuple[float, float]:
-        """Return a point within ``spread`` times the sides of the middle."""
-        return self.x + self.width * rng.uniform(-spread, spread), self.y + self.height * rng.uniform(
-            -spread, spread
-        )
+Style = Callable[[Scene, Rng, Area, float], None]
 
 
 def draw_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
@@ -49,27 +22,31 @@ def draw_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
         if rng.random() < 0.75:
             needles.draw_traces(scene, rng, int(rng.integers(2, 14)), rng.uniform(0.1, 0.4))
         else:
-            _draw_network(scene, rng, area, rng.uniform(0.5, 0.62), opacity=0.35)
+            _draw_network(scene, rng, area, rng.uniform(0.7, 1.1), opacity=0.5)
         return
     if look == "split":
         _draw_slabs(scene, rng, area, rng.uniform(0.7, 1.1))
         return
-    styles: tuple[Callable[..., None], ...] = (
-        _draw_network,
-        _draw_thick,
-        _draw_sheaf,
-        _draw_stars,
-        _draw_tangle,
-        _draw_lone,
-    )
-    shares = [0.25, 0.27, 0.15, 0.11, 0.17, 0.05]
+    styles = (_draw_network, _draw_thick, _draw_sheaf, _draw_stars, _draw_tangle, _draw_lone)
+    # Source: by eye on the probe's public sample pictures, spread out.
+    shares = [0.24, 0.3, 0.13, 0.1, 0.19, 0.04]
     brightness = rng.uniform(0.5, 1.0)
-    styles[int(rng.choice(len(styles), p=shares))](scene, rng, area, brightness)
+    first, second = (styles[int(index)] for index in rng.choice(len(styles), size=2, p=shares))
+    if rng.random() < 0.4:
+        draw_behind(scene, rng, area, second)
+    first(scene, rng, area, brightness)
     # However hazy the rest, at least one needle or two can be made out.
     top = brightness * float(rng.uniform(0.8, 1.2)) + 0.15
     for _ in range(int(rng.integers(1, 4))):
         clear = replace(random_needle(scene, rng, area, top, rng.uniform(0, np.pi), 1.2), blur=0.0)
         needles.draw_bundle(scene, rng, clear)
+
+
+def draw_behind(scene: Scene, rng: Rng, area: Area, style: Style | None = None) -> None:
+    """Draw needles farther away: an arrangement that the blur of depth then goes over."""
+    style = style or (_draw_network, _draw_thick, _draw_tangle)[int(rng.integers(3))]
+    style(scene, rng, area, rng.uniform(0.3, 0.7))
+    scene.light[:] = soften(scene.light, rng.uniform(0.6, 2.5))
 
 
 def random_needle(
@@ -89,7 +66,7 @@ def random_needle(
         n_fibres,
         bend=rng.normal(0, 0.03) * size,
         brightness=brightness * rng.uniform(0.35, 1.15),
-        opacity=opacity * rng.uniform(0.4, 1.0),
+        opacity=min(1.0, opacity * rng.uniform(0.4, 1.0)),
         beads=rng.uniform(0, 1),
         blur=float(rng.choice([0.0, 0.0, 0.7, 1.5, 3.0])),
     )
@@ -113,7 +90,7 @@ def _draw_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     size = area.size
     angle = rng.uniform(0, np.pi)
     turn = float(rng.choice([0.04, 0.12, 0.6]))
-    for _ in range(int(rng.integers(1, 9))):
+    for _ in range(int(rng.integers(1, 12))):
         x, y = area.random_place(rng)
         width = size * float(np.exp(rng.uniform(np.log(0.03), np.log(0.3))))
         bundle = Bundle(
@@ -127,7 +104,7 @@ def _draw_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
             bend=rng.normal(0, 0.04) * size,
             brightness=brightness * rng.uniform(0.4, 1.2),
             opacity=rng.uniform(0.6, 1.0),
-            beads=rng.uniform(0.1, 1),
+            beads=rng.uniform(0.2, 1),
             raggedness=rng.uniform(0, 0.8),
             blur=float(rng.choice([0.0, 0.0, 0.6, 1.5])),
         )
@@ -266,79 +243,6 @@ def _draw_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
         )
 
 
-def draw_pg(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
-    """Draw the plates of one PG crop, with needles behind and in front."""
-    behind = rng.random()
-    if behind < 0.5 and look != "flat":
-        _draw_needles_around(scene, rng, area, rng.uniform(0.15, 0.6), 1, 7)
-    for plate in draw_plate_plan(rng, area, look):
-        plates.draw_plate(scene, rng, plate)
-    if look == "flat":
-        _trace_plate(scene, rng)
-    elif rng.random() < 0.5:
-        _draw_needles_around(scene, rng, area, rng.uniform(0.25, 0.9), 1, 5, opacity=rng.uniform(0.2, 0.7))
-
-
-def _draw_needles_around(
-    scene: Scene, rng: Rng, area: Area, brightness: float, fewest: int, most: int, opacity: float = 0.7
-) -> None:
-    angle, turn = rng.uniform(0, np.pi), rng.choice([0.15, 0.6, 1.6])
-    for _ in range(int(rng.integers(fewest, most))):
-        each = angle + rng.uniform(-turn, turn)
-        needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, each, opacity))
-
-
-def draw_plate_plan(rng: Rng, area: Area, look: Look) -> list[plates.Plate]:
-    """Return the plates of one PG crop: one that fills most of it, now and then a second."""
-    shares = {
-        "rich": [0.12, 0.4, 0.18, 0.12, 0.18],
-        "split": [0.7, 0.12, 0.03, 0.15, 0.0],
-        "flat": [0, 0, 0.6, 0.0, 0.4],
-    }
-    style = str(rng.choice(plates.PLATE_STYLES, p=shares[look]))
-    n_plates = int(rng.choice([1, 2, 3], p=[0.86, 0.1, 0.04]))
-    plan = []
-    for index in range(n_plates):
-        fill = rng.uniform(0.68, 1.0) if index == 0 else rng.uniform(0.25, 0.6)
-        shift = 0.5 * (1 - fill) + 0.03 if index == 0 else 0.4
-        if look == "flat":
-            brightness, opacity = 0.5 + rng.choice([-1, 1]) * rng.uniform(0.01, 0.06), rng.uniform(0.5, 1.0)
-        else:
-            brightness, opacity = rng.uniform(0.5, 1.1), rng.uniform(0.7, 1.0)
-        plan.append(
-            plates.Plate(
-                *area.random_place(rng, shift),
-                0.5 * area.width * fill,
-                0.5 * area.height * fill * rng.uniform(0.85, 1.1),
-                style,
-                brightness,
-                opacity,
-                blur=float(rng.choice([0.0, 0.4, 0.8, 1.5], p=[0.45, 0.3, 0.18, 0.07])),
-            )
-        )
-    return plan[::-1]
-
-
-def _trace_plate(scene: Scene, rng: Rng) -> None:
-    """Darken parts of the outline and pits of the plates on a flat field, with a few needle traces."""
-    inside = (scene.front == 2).astype(np.float32)
-    edge = as_light(cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
-    noise = draw_noise(rng, scene.shape, rng.uniform(1.5, 4))
-    broad = soften(edge, rng.uniform(0.4, 2.5))
-    eroded = np.clip(noise + broad * 3 - np.float32(rng.uniform(1.6, 2.6)), 0, 1) * (broad > 0.03)
-    broken = draw_noise(rng, scene.shape, rng.uniform(4, 10)) > rng.uniform(-1.0, 0.3)
-    shadow = np.maximum(eroded, edge * broken * np.float32(rng.uniform(0, 1)))
-    pits = np.clip(noise - np.float32(rng.uniform(1.8, 3)), 0, 1) * inside
-    scene.light -= soften(np.maximum(shadow, pits) * np.float32(rng.uniform(0.1, 0.4)), rng.uniform(0.3, 0.8))
-    if rng.random() < 0.4:
-        front = scene.front.copy()
-        needles.draw_traces(scene, rng, int(rng.integers(1, 5)), rng.uniform(0.03, 0.2))
-        scene.front[:] = np.where(front == 2, 2, scene.front)
-
-
-# ---- one crystal in a frame
-
-
 def draw_one_cex(scene: Scene, rng: Rng, area: Area) -> None:
     """Draw one needle, bundle, sheaf or star of the size of an area."""
     size = area.size
@@ -370,8 +274,3 @@ def draw_one_cex(scene: Scene, rng: Rng, area: Area) -> None:
         blur=float(rng.choice([0.0, 0.7, 1.5])),
     )
     needles.draw_bundle(scene, rng, bundle)
-
-
-def draw_one_pg(scene: Scene, rng: Rng, area: Area) -> None:
-    """Draw one plate or clump of the size of an area."""
-    plates.draw_plate(scene, rng, draw_plate_plan(rng, area, "rich")[-1])
