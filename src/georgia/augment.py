@@ -6,6 +6,7 @@ crystal as having no up and no left, at one more scale and under one more light.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,7 +122,7 @@ def _tone_curve(view: View) -> UInt8Image:
 
 
 def augment_batch(
-    images: npt.NDArray[np.uint8], config: AugmentConfig, keys: list[tuple[int, ...]]
+    images: npt.NDArray[np.uint8], config: AugmentConfig, keys: Sequence[tuple[int, ...]]
 ) -> npt.NDArray[np.uint8]:
     """Return one random view of each image (N, S, S, 3), uint8.
 

@@ -139,9 +139,13 @@ def _rename_features(graph: GraphBuilder, model: Any, tensors: dict[str, str]) -
     That is the layer of that name in Georgia's own nets, else the last pooling.
     """
     kinds = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
-    pooled = [layer for layer in _flat_layers(model) if layer.name == FEATURES or type(layer).__name__ in kinds]
+    pooled = [
+        layer for layer in _flat_layers(model) if layer.name == FEATURES or type(layer).__name__ in kinds
+    ]
     if not pooled:
-        raise InputError(describe_fault("Cannot export the net", "a pooling layer is needed for features", "none"))
+        raise InputError(
+            describe_fault("Cannot export the net", "a pooling layer is needed for features", "none")
+        )
     chosen = next((layer for layer in pooled if layer.name == FEATURES), pooled[-1])
     graph.rename(tensors[chosen.name], "features")
     return int(np.prod(chosen.output.shape[1:]))

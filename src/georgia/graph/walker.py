@@ -59,8 +59,12 @@ class _Walk:
                 continue
             if len(calls) != 1:
                 rule = "each layer must be used once"
-                raise InputError(describe_fault("Cannot export the net", rule, f"{len(calls)} uses of {name!r}"))
-            ports[name] = self.write(layer, [ports[source][index] for source, index in _tensors(calls[0]["args"])])
+                raise InputError(
+                    describe_fault("Cannot export the net", rule, f"{len(calls)} uses of {name!r}")
+                )
+            ports[name] = self.write(
+                layer, [ports[source][index] for source, index in _tensors(calls[0]["args"])]
+            )
         return [ports[entry[0]][entry[2]] for entry in _entries(config["output_layers"])]
 
     def write(self, layer: Any, ports: list[Port]) -> list[Port]:

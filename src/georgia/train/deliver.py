@@ -66,7 +66,11 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
     export_onnx(run.network.model, run.network.preprocess, run.split.labels, onnx, about)
     parity = _prove(run, onnx)
     about["parity"] = {"n_files": parity.n_files, "largest_difference": parity.differences}
-    details = {**about, "classes": list(run.split.labels.names), "preprocess": run.network.preprocess.to_dict()}
+    details = {
+        **about,
+        "classes": list(run.split.labels.names),
+        "preprocess": run.network.preprocess.to_dict(),
+    }
     evaluation = _evaluate(run, read_details(details, onnx, str(onnx)), progress)
     about["metrics"] = evaluation.metrics.to_json_dict()
     files = _write_results(run, evaluation)
@@ -119,7 +123,11 @@ def _describe(run: Delivery, weights_file: str, stamp: str) -> dict[str, Any]:
         "created": stamp,
         "recipe": run.config.to_dict(),
         "weights_file": weights_file,
-        "backbone": {"name": run.config.backbone, "source": run.network.source, "sha256": run.network.weights_sha256},
+        "backbone": {
+            "name": run.config.backbone,
+            "source": run.network.source,
+            "sha256": run.network.weights_sha256,
+        },
         "trainable_base_layers": len(run.network.trainable_layers),
         "data": {"source": run.source, "sha256": run.fingerprint, "counts": run.split.counts},
         "training": {

@@ -10,13 +10,15 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from georgia.augment import AugmentConfig, augment_batch
+from georgia.augment import NONE, AugmentConfig, augment_batch
 from georgia.train.pictures import Pictures
 from georgia.train.trunk import TRUNK_BATCH, Features, Trunk
 
 T = TypeVar("T")
 # Features of pictures that never change are kept up to this size; above it they are made anew.
 KEEP_LIMIT_BYTES = 2 * 2**30
+# Kept views are thinned so that no more passes than this are spent: a minute or two on two cores.
+MAX_PASSES = 20000
 
 
 def training_batches(
@@ -35,44 +37,78 @@ def training_batches(
 
 
 class FixedFeatures:
-    """Tail inputs of pictures that are not augmented: computed once and kept where they fit."""
+    """Tail inputs of pictures that do not change from epoch to epoch: computed once, kept where they fit.
 
-    def __init__(self, pictures: Pictures, trunk: Trunk) -> None:
-        self._pictures = pictures
-        self._trunk = trunk
+    With ``n_views`` above 1, each picture comes in that many views (drawn by ``seed``, the first the
+    picture itself), view after view; ``targets`` repeats its class as often.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        trunk: Trunk,
+        augmentation: AugmentConfig = NONE,
+        n_views: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self._pictures, self._trunk = pictures, trunk
+        self._augmentation, self._seed, self.n_views = augmentation, seed, n_views
         self._kept: Features | None = None
+        self.targets = np.tile(pictures.targets, n_views)
 
     def batches(self) -> Iterator[Features]:
-        """Yield tail inputs in record order, ``TRUNK_BATCH`` at a time."""
+        """Yield tail inputs in order, ``TRUNK_BATCH`` at a time."""
+        total = len(self.targets)
         if self._kept is not None:
-            for start in range(0, len(self._kept[0]), TRUNK_BATCH):
+            for start in range(0, total, TRUNK_BATCH):
                 yield [tensor[start : start + TRUNK_BATCH] for tensor in self._kept]
             return
-        made: list[Features] = []
-        size = 0
-        for start in range(0, len(self._pictures), TRUNK_BATCH):
-            features = self._trunk(self._pictures.images(slice(start, start + TRUNK_BATCH)))
-            size += sum(tensor.nbytes for tensor in features)
-            if self._trunk.is_frozen and size <= KEEP_LIMIT_BYTES:
-                made.append(features)
+        store: Features | None = None
+        for start in range(0, total, TRUNK_BATCH):
+            part = np.arange(start, min(start + TRUNK_BATCH, total))
+            features = self._make(part)
+            if start == 0:
+                store = self._allocate(features, total)
+            if store is not None:
+                for tensor, values in zip(store, features, strict=True):
+                    tensor[part] = values
             yield features
-        if made and size <= KEEP_LIMIT_BYTES:
-            self._kept = [np.concatenate(tensors) for tensors in zip(*made, strict=True)]
+        self._kept = store
 
     def take(self, part: npt.NDArray[np.int64]) -> Features:
-        """Return the tail inputs of some pictures by position."""
+        """Return some tail inputs by position in ``targets``."""
         if self._kept is None:
-            return self._trunk(self._pictures.images(part))
+            return self._make(part)
         return [tensor[part] for tensor in self._kept]
+
+    def _make(self, part: npt.NDArray[np.int64]) -> Features:
+        views, positions = np.divmod(part, len(self._pictures))
+        images = self._pictures.images(positions)
+        turned = np.flatnonzero(views)
+        if len(turned):
+            keys = [(self._seed, 0, int(views[i]), int(positions[i])) for i in turned]
+            images[turned] = augment_batch(images[turned], self._augmentation, keys)
+        return self._trunk(images)
+
+    def _allocate(self, sample: Features, total: int) -> Features | None:
+        size = sum(tensor[0].nbytes for tensor in sample) * total
+        if not self._trunk.is_frozen or size > KEEP_LIMIT_BYTES:
+            return None
+        return [np.empty((total, *tensor.shape[1:]), np.float32) for tensor in sample]
 
 
 def fixed_batches(
-    features: FixedFeatures, targets: npt.NDArray[np.int64], batch_size: int, seed: int, epoch: int
+    features: FixedFeatures, batch_size: int, seed: int, epoch: int
 ) -> Iterator[tuple[Features, npt.NDArray[np.int64]]]:
-    """Yield the batches of an epoch without augmentation, from kept features."""
-    order = np.random.default_rng((seed, epoch)).permutation(len(targets))
+    """Yield the batches of an epoch over kept features, every view once, in an order by (seed, epoch)."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(features.targets))
     for part in _cut_batches(order, batch_size):
-        yield features.take(part), targets[part]
+        yield features.take(part), features.targets[part]
+
+
+def choose_views(wanted: int, n_pictures: int) -> int:
+    """Return how many views to keep: fewer for many pictures, which bring variety of their own."""
+    return max(1, min(wanted, MAX_PASSES // max(1, n_pictures)))
 
 
 def _cut_batches(order: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:

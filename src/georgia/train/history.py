@@ -15,7 +15,12 @@ Row = dict[str, float]
 
 
 def make_row(
-    epoch: int, seconds: float, learning_rate: float, train: Mapping[str, float], valid_loss: float, metrics: Metrics
+    epoch: int,
+    seconds: float,
+    learning_rate: float,
+    train: Mapping[str, float],
+    valid_loss: float,
+    metrics: Metrics,
 ) -> Row:
     """Return one epoch's figures under the public column names of ``history.csv``."""
     row: Row = {
@@ -34,8 +39,13 @@ def save_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``history.csv`` whole; nothing is written before the first epoch."""
     if not rows:
         return
-    with atomic_path(folder / HISTORY_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_path(folder / HISTORY_FILE) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: int(value) if key == "epoch" else f"{value:.6g}" for key, value in row.items()})
+            writer.writerow(
+                {key: int(value) if key == "epoch" else f"{value:.6g}" for key, value in row.items()}
+            )

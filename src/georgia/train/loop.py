@@ -16,9 +16,9 @@ from georgia.augment import AUGMENTATIONS
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.metrics import Metrics, compute_metrics
 from georgia.progress import QUIET, Progress
-from georgia.train.feed import FixedFeatures, fixed_batches, read_ahead, training_batches
+from georgia.train.feed import FixedFeatures, choose_views, fixed_batches, read_ahead, training_batches
 from georgia.train.history import make_row, save_history
-from georgia.train.network import Network, uses_sigmoid
+from georgia.train.network import STANDARDIZE, Network, uses_sigmoid
 from georgia.train.pictures import Pictures
 from georgia.train.recipes import TrainConfig
 from georgia.train.state import TrainState
@@ -65,6 +65,8 @@ def run_loop(
     ``min_delta``, or the last epoch, keep those of the lowest validation loss.
     """
     loop = _Loop(config, inputs, progress)
+    if not state.stopped:
+        loop.prepare()
     loop.restore(state)
     while not state.stopped:
         epoch = state.epoch + 1
@@ -72,7 +74,9 @@ def run_loop(
         progress.start(f"epoch {epoch}/{config.effective_epochs()}", loop.n_batches)
         train = loop.train_epoch(epoch)
         valid_loss, metrics = loop.validate()
-        row = make_row(epoch, time.perf_counter() - started, loop.learning_rate(epoch), train, valid_loss, metrics)
+        row = make_row(
+            epoch, time.perf_counter() - started, loop.learning_rate(epoch), train, valid_loss, metrics
+        )
         state.epoch = epoch
         state.rows.append(row)
         _note_epoch(config, state, valid_loss, metrics, loop)
@@ -109,11 +113,29 @@ class _Loop:
         self._sigmoid = uses_sigmoid(config, len(inputs.labels))
         self._trunk = Trunk(inputs.network.trunk, inputs.network.preprocess)
         self._valid = FixedFeatures(inputs.valid, self._trunk)
-        self._train = FixedFeatures(inputs.train, self._trunk)
         self._augmentation = AUGMENTATIONS[config.augmentation]
-        self._class_weights = _class_weights(inputs.train, len(inputs.labels)) if config.class_weights else None
-        self.n_batches = math.ceil(len(inputs.train) / config.batch_size)
+        # Without augmentation every view is the picture itself, so one is all.
+        wanted = 1 if config.augmentation == "none" else config.views
+        n_views = choose_views(wanted, len(inputs.train)) if wanted else 1
+        self._kept = FixedFeatures(inputs.train, self._trunk, self._augmentation, n_views, config.seed)
+        self._uses_kept = wanted > 0
+        self._class_weights = (
+            _class_weights(inputs.train, len(inputs.labels)) if config.class_weights else None
+        )
+        n_examples = len(self._kept.targets) if self._uses_kept else len(inputs.train)
+        self.n_batches = math.ceil(n_examples / config.batch_size)
         compile_tail(self._tail, config, self._sigmoid)
+
+    def prepare(self) -> None:
+        """Run the frozen part over everything that will not change, and measure the features."""
+        for features, stage in ((self._valid, "validation features"), (self._kept, "training features")):
+            if features is self._kept and not self._uses_kept:
+                continue
+            self._progress.start(stage, len(features.targets))
+            for batch in features.batches():
+                self._progress.advance(len(batch[0]))
+        if self._config.standardize:
+            standardize_features(self._tail, self._kept)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Run all batches of an epoch; return mean loss and accuracy over its pictures."""
@@ -152,12 +174,12 @@ class _Loop:
 
     def weights(self) -> list[npt.NDArray[Any]]:
         """Return copies of all variables of the tail, in Keras' order."""
-        return [np.array(variable) for variable in self._tail.variables]
+        return _copy(self._tail.variables)
 
     def capture(self, state: TrainState) -> None:
         """Put the current variables into the state."""
         state.weights = self.weights()
-        state.optimizer = [np.array(variable) for variable in self._tail.optimizer.variables]
+        state.optimizer = _copy(self._tail.optimizer.variables)
 
     def restore(self, state: TrainState) -> None:
         """Take the variables back out of a saved state."""
@@ -174,11 +196,12 @@ class _Loop:
         return state.best_epoch
 
     def _batches(self, epoch: int) -> Iterator[Any]:
-        config = self._config
-        if config.augmentation == "none":
-            return fixed_batches(self._train, self._inputs.train.targets, config.batch_size, config.seed, epoch)
-        pictures = self._inputs.train
-        return training_batches(pictures, self._trunk, self._augmentation, config.batch_size, config.seed, epoch)
+        config, pictures = self._config, self._inputs.train
+        if self._uses_kept:
+            return fixed_batches(self._kept, config.batch_size, config.seed, epoch)
+        return training_batches(
+            pictures, self._trunk, self._augmentation, config.batch_size, config.seed, epoch
+        )
 
     def _encode(self, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         if self._sigmoid:
@@ -208,10 +231,24 @@ def compile_tail(tail: Any, config: TrainConfig, sigmoid: bool) -> None:
     tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy], jit_compile=False)
 
 
+def standardize_features(tail: Any, features: FixedFeatures) -> None:
+    """Measure mean and variance of the pooled features and write them into the standardising layer."""
+    values = np.concatenate([batch[0] for batch in features.batches()]).astype(np.float64)
+    layer = tail.get_layer(STANDARDIZE)
+    layer.moving_mean.assign(values.mean(axis=0).astype(np.float32))
+    layer.moving_variance.assign(values.var(axis=0).astype(np.float32))
+
+
 def _class_weights(pictures: Pictures, n_classes: int) -> npt.NDArray[np.float32]:
     """Return weights (C,) that let every class count alike, mean 1 over the pictures."""
     counts = np.bincount(pictures.targets, minlength=n_classes)
     return np.asarray(len(pictures) / (n_classes * np.maximum(counts, 1)), dtype=np.float32)
+
+
+def _copy(variables: Any) -> list[npt.NDArray[Any]]:
+    import keras
+
+    return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
 
 
 def _assign(variables: Any, values: list[npt.NDArray[Any]]) -> None:

@@ -7,8 +7,12 @@ from typing import Any
 
 from georgia.backbones import build_backbone, find_backbone
 from georgia.backbones.freeze import set_trainable_share
+from georgia.export import FEATURES
 from georgia.preprocess import PreprocessSpec
 from georgia.train.recipes import TrainConfig
+
+# The layer that standardises the features; the loop measures its statistics.
+STANDARDIZE = "head_standardize"
 
 
 @dataclass(frozen=True)
@@ -44,25 +48,27 @@ def build_network(config: TrainConfig, n_classes: int) -> Network:
     output = _add_head(_pool(backbone.model, config), config, n_classes)
     model = keras.Model(backbone.model.input, output, name=config.backbone.replace("-", "_") + "_classifier")
     trunk, tail = split_frozen(model)
-    return Network(model, trunk, tail, backbone.preprocess, tuple(trainable), backbone.source, backbone.sha256)
+    return Network(
+        model, trunk, tail, backbone.preprocess, tuple(trainable), backbone.source, backbone.sha256
+    )
 
 
 def _pool(base: Any, config: TrainConfig) -> Any:
     """Return the features (N, F) that the head takes: the last map's means, or those of several stages.
 
     Means of middle stages tell texture that the last stage has given up: on 580 micrographs of
-    rock in three classes, a linear probe rose from macro-F1 0.70 to 0.78 with them.
+    rock in three classes, the same classifier on frozen features reached macro-F1 0.82 with the
+    four middle stages, 0.77 with the last map beside them, and 0.70 with the last map alone.
     """
     from keras import layers
 
-    last = layers.GlobalAveragePooling2D(name="head_pool")(base.output)
     if config.head_features == "last":
-        return last
+        return layers.GlobalAveragePooling2D(name=FEATURES)(base.output)
     means = []
     for level in find_backbone(config.backbone).levels:
         tensor = base.get_layer(level).output
         means.append(layers.GlobalAveragePooling2D(name=f"head_pool_{level}")(tensor))
-    return layers.Concatenate(name="head_features")([*means, last])
+    return layers.Concatenate(name=FEATURES)(means)
 
 
 def _add_head(x: Any, config: TrainConfig, n_classes: int) -> Any:
@@ -72,15 +78,19 @@ def _add_head(x: Any, config: TrainConfig, n_classes: int) -> Any:
     """
     from keras import layers
 
-    rates = config.dropout or (0.0,) * max(1, len(config.head_units))
+    if config.standardize:
+        # Its statistics are measured once, by ``standardize_features``, and never move.
+        x = layers.BatchNormalization(
+            epsilon=1e-6, center=False, scale=False, trainable=False, name=STANDARDIZE
+        )(x)
+    if config.feature_dropout:
+        x = layers.Dropout(config.feature_dropout, name="head_feature_dropout")(x)
     for number, units in enumerate(config.head_units):
         x = layers.Dense(units, activation="relu", name=f"head_dense_{number + 1}")(x)
-        if number == 0:
+        if number == 0 and config.head_norm:
             x = layers.BatchNormalization(name="head_norm")(x)
-        if rates[number]:
-            x = layers.Dropout(rates[number], name=f"head_dropout_{number + 1}")(x)
-    if not config.head_units and rates[0]:
-        x = layers.Dropout(rates[0], name="head_dropout")(x)
+        if config.dropout and config.dropout[number]:
+            x = layers.Dropout(config.dropout[number], name=f"head_dropout_{number + 1}")(x)
     if uses_sigmoid(config, n_classes):
         return layers.Dense(1, activation="sigmoid", name="head_output")(x)
     return layers.Dense(n_classes, activation="softmax", name="head_output")(x)
@@ -104,8 +114,9 @@ def split_frozen(model: Any) -> tuple[Any | None, Any]:
     crossing: list[str] = []
     for entry in config["layers"]:
         layer, sources = model.get_layer(entry["name"]), _sources(entry["inbound_nodes"])
-        is_random = hasattr(layer, "seed_generator")
-        if not layer.trainable_variables and not is_random and all(name in frozen for name in sources):
+        # Dropout draws anew each time, and the standardisation is measured behind the trunk.
+        stays = hasattr(layer, "seed_generator") or entry["name"] == STANDARDIZE
+        if not layer.trainable_variables and not stays and all(name in frozen for name in sources):
             frozen.add(entry["name"])
         else:
             crossing += [name for name in sources if name in frozen and name not in crossing]

@@ -35,11 +35,17 @@ def check_run_folder(out: Path, resume: bool) -> None:
         InputError: the folder holds a run and ``resume`` is off, or is a file.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(describe_fault(f"Cannot write the run to {str(out)!r}", "a folder is needed", "a file"))
-    held = [name for name in (BUNDLE_FILE, HISTORY_FILE, f"{STATE_FOLDER}/{PLAN_FILE}") if (out / name).exists()]
+        raise InputError(
+            describe_fault(f"Cannot write the run to {str(out)!r}", "a folder is needed", "a file")
+        )
+    held = [
+        name for name in (BUNDLE_FILE, HISTORY_FILE, f"{STATE_FOLDER}/{PLAN_FILE}") if (out / name).exists()
+    ]
     if held and not resume:
         do = "Choose another --out, or go on with it by --resume."
-        raise InputError(describe_fault(f"Cannot write the run to {str(out)!r}", "it must hold no run", held[0], do))
+        raise InputError(
+            describe_fault(f"Cannot write the run to {str(out)!r}", "it must hold no run", held[0], do)
+        )
 
 
 def thin_catalog(catalog: Catalog, seed: int) -> Catalog:
@@ -48,7 +54,9 @@ def thin_catalog(catalog: Catalog, seed: int) -> Catalog:
     kept: list[Record] = []
     for name in catalog.labels.names:
         for part in ("", *PARTS):
-            records = [record for record in catalog.records if record.class_name == name and record.part == part]
+            records = [
+                record for record in catalog.records if record.class_name == name and record.part == part
+            ]
             count = min(len(records), max(round(len(records) * REHEARSE_SHARE), REHEARSE_MINIMUM))
             kept += [records[i] for i in sorted(rng.permutation(len(records))[:count])]
     order = {record.path: number for number, record in enumerate(catalog.records)}
@@ -63,10 +71,12 @@ def split_catalog(catalog: Catalog, config: TrainConfig) -> Split:
     """
     given = bool(catalog.records) and all(record.part for record in catalog.records)
     order = "given" if given else config.order
-    return make_split(catalog, SplitConfig(config.fractions, order, config.seed))  # type: ignore[arg-type]
+    return make_split(catalog, SplitConfig(config.fractions, order, config.seed))
 
 
-def make_plan(config: TrainConfig, split: Split, fingerprint: str, versions: Mapping[str, str]) -> dict[str, Any]:
+def make_plan(
+    config: TrainConfig, split: Split, fingerprint: str, versions: Mapping[str, str]
+) -> dict[str, Any]:
     """Return everything that decides what is learned, as plain JSON values."""
     return {
         "settings": config.to_dict(),
@@ -91,7 +101,9 @@ def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
             before = json.loads(file.read_text(encoding="utf-8"))
             faults = _compare(before, plan)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(describe_fault(f"Cannot resume {str(out)!r}", f"{PLAN_FILE} must be whole", error)) from error
+            raise InputError(
+                describe_fault(f"Cannot resume {str(out)!r}", f"{PLAN_FILE} must be whole", error)
+            ) from error
         if faults:
             do = "Give the same settings and data, or start anew in another --out."
             rule = "settings and data must be those that it began with"

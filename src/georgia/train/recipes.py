@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from georgia.augment import AugmentName
 from georgia.config import build_config
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.registry import find_by_name
 
 # Source: the Georgia Project's split, and "rehearsal" mode.
@@ -21,12 +21,14 @@ REHEARSE_SHARE = 0.10
 class TrainConfig:
     """Everything that a training run depends on, beside the pictures.
 
-    ``dropout`` and ``head_units`` go together, one dropout a hidden layer; empty means none.
+    ``head_features`` "levels" shows the head the means of the backbone's middle stages, "last" those
+    of its last map; ``standardize`` brings each to mean 0 and spread 1 over the training pictures.
+    ``dropout`` has one value a hidden layer of ``head_units``, or is empty for none.
     ``trainable_share`` of the backbone's layers, counted from its end, learn; 0 freezes it whole.
     ``base_norm`` "frozen" keeps the batch norms among them in inference mode: right for small sets.
-    ``output`` "auto" is one sigmoid for two classes in the study's recipe and softmax otherwise.
-    ``head_features`` "levels" shows the head the middle stages too. ``probe_views`` views of each
-    picture first fit the output layer alone on frozen features, exactly (0: start from random).
+    ``views`` augmented views of each picture are drawn once and kept, the picture itself among
+    them; 0 draws a new one every epoch, as the study does.
+    ``output`` "auto" is one sigmoid for two classes and softmax otherwise.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
 
@@ -34,25 +36,28 @@ class TrainConfig:
     backbone: str = "efficientnet-lite0"
     weights: str = "imagenet"
     head_features: Literal["last", "levels"] = "levels"
-    head_units: tuple[int, ...] = ()
-    dropout: tuple[float, ...] = (0.2,)
-    trainable_share: float = 0.4
+    standardize: bool = True
+    feature_dropout: float = 0.1
+    head_units: tuple[int, ...] = (512,)
+    head_norm: bool = False
+    dropout: tuple[float, ...] = (0.5,)
+    trainable_share: float = 0.0
     base_norm: Literal["train", "frozen"] = "frozen"
     output: Literal["auto", "sigmoid", "softmax"] = "softmax"
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     momentum: float = 0.9
-    weight_decay: float = 0.0
+    weight_decay: float = 0.1
     schedule: Literal["constant", "cosine"] = "cosine"
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     class_weights: bool = True
-    probe_views: int = 8
-    batch_size: int = 32
-    epochs: int = 10
+    batch_size: int = 64
+    epochs: int = 40
     augmentation: AugmentName = "crystal"
-    f1_threshold: float = 0.997
-    patience: int = 50
-    min_delta: float = 0.001
+    views: int = 8
+    f1_threshold: float = 0.0
+    patience: int = 0
+    min_delta: float = 0.0
     seed: int = 42
     size_px: int = 224
     fractions: tuple[float, ...] = FRACTIONS
@@ -63,29 +68,47 @@ class TrainConfig:
     rehearse: bool = False
 
     def __post_init__(self) -> None:
-        faults = [f"{name} must be {rule}; got {value!r}" for name, rule, value, ok in self._rules() if not ok]
+        faults = [
+            f"{name} must be {rule}; got {value!r}" for name, rule, value, ok in self._rules() if not ok
+        ]
         if faults:
             raise InputError(" · ".join(faults))
 
     def _rules(self) -> list[tuple[str, str, Any, bool]]:
-        hidden = max(1, len(self.head_units))
+        n_hidden = len(self.head_units)
         return [
             ("batch_size", "1 or more", self.batch_size, self.batch_size >= 1),
             ("epochs", "1 or more", self.epochs, self.epochs >= 1),
             ("learning_rate", "above 0", self.learning_rate, self.learning_rate > 0),
             ("momentum", "from 0 to below 1", self.momentum, 0 <= self.momentum < 1),
             ("trainable_share", "from 0 to 1", self.trainable_share, 0 <= self.trainable_share <= 1),
-            ("dropout", "fractions from 0 to below 1", self.dropout, all(0 <= rate < 1 for rate in self.dropout)),
-            ("dropout", f"empty or {hidden} values", self.dropout, len(self.dropout) in (0, hidden)),
+            (
+                "dropout",
+                "fractions from 0 to below 1",
+                self.dropout,
+                all(0 <= rate < 1 for rate in self.dropout),
+            ),
+            ("dropout", f"empty or {n_hidden} values", self.dropout, len(self.dropout) in (0, n_hidden)),
             ("head_units", "counts of 1 or more", self.head_units, all(n >= 1 for n in self.head_units)),
             ("f1_threshold", "from 0 to 1", self.f1_threshold, 0 <= self.f1_threshold <= 1),
             ("label_smoothing", "from 0 to below 1", self.label_smoothing, 0 <= self.label_smoothing < 1),
-            ("probe_views", "0 or more", self.probe_views, self.probe_views >= 0),
-            ("probe_views", "0 with hidden layers", self.probe_views, not (self.probe_views and self.head_units)),
+            ("views", "0 or more", self.views, self.views >= 0),
+            ("feature_dropout", "from 0 to below 1", self.feature_dropout, 0 <= self.feature_dropout < 1),
+            (
+                "standardize",
+                "off where base layers learn",
+                True,
+                not (self.standardize and self.trainable_share),
+            ),
             ("patience", "0 or more", self.patience, self.patience >= 0),
             ("size_px", "32 or more", self.size_px, self.size_px >= 32),
             ("seed", "0 or more", self.seed, self.seed >= 0),
-            ("prefix", "letters that a file name may hold", self.prefix, not set(self.prefix) & set('/\\:*?"<>|')),
+            (
+                "prefix",
+                "letters that a file name may hold",
+                self.prefix,
+                not set(self.prefix) & set('/\\:*?"<>|'),
+            ),
         ]
 
     def effective_epochs(self) -> int:
@@ -94,7 +117,9 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain JSON values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -111,9 +136,10 @@ class Recipe:
 _STUDY: dict[str, Any] = {
     "backbone": "resnet101",
     "head_features": "last",
-    "class_weights": False,
-    "probe_views": 0,
+    "standardize": False,
+    "feature_dropout": 0.0,
     "head_units": (512, 256),
+    "head_norm": True,
     "dropout": (0.4, 0.3),
     "trainable_share": 0.1,
     "base_norm": "train",
@@ -121,10 +147,14 @@ _STUDY: dict[str, Any] = {
     "optimizer": "sgd",
     "learning_rate": 0.1,
     "momentum": 0.9,
+    "weight_decay": 0.0,
     "schedule": "constant",
+    "label_smoothing": 0.0,
+    "class_weights": False,
     "batch_size": 64,
     "epochs": 100,
     "augmentation": "study",
+    "views": 0,
     "f1_threshold": 0.997,
     "patience": 50,
     "min_delta": 0.001,
@@ -133,6 +163,7 @@ _STUDY: dict[str, Any] = {
 _SALAMI: dict[str, Any] = {
     **_STUDY,
     "head_units": (),
+    "head_norm": False,
     "dropout": (),
     "trainable_share": 1.0,
     "output": "softmax",
@@ -154,4 +185,6 @@ def recipe_config(name: str, *changes: Mapping[str, Any]) -> TrainConfig:
         InputError: no recipe has that name, or a setting is unknown or wrong.
     """
     recipe = find_by_name("recipe", name, RECIPES)
-    return build_config(TrainConfig, recipe.settings, *changes, {"recipe": recipe.name}, where="the training settings")
+    return build_config(
+        TrainConfig, recipe.settings, *changes, {"recipe": recipe.name}, where="the training settings"
+    )

@@ -23,8 +23,14 @@ from georgia.train.history import Row
 from georgia.train.loop import LoopInputs, LoopResult, run_loop
 from georgia.train.network import Network, build_network
 from georgia.train.pictures import load_pictures
-from georgia.train.plan import STATE_FOLDER, check_run_folder, make_plan, open_plan, split_catalog, thin_catalog
-from georgia.train.probe import fit_output_layer
+from georgia.train.plan import (
+    STATE_FOLDER,
+    check_run_folder,
+    make_plan,
+    open_plan,
+    split_catalog,
+    thin_catalog,
+)
 from georgia.train.recipes import TrainConfig
 from georgia.train.state import TrainState, load_state
 
@@ -113,7 +119,11 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     fingerprint = fingerprint_files([record.path for record in split.records])
     key = open_plan(run.out, make_plan(config, split, fingerprint, list_versions()), run.resume)
     inputs = LoopInputs(
-        network, pictures.select(split.part("train")), pictures.select(split.part("valid")), split.labels, run.out
+        network,
+        pictures.select(split.part("train")),
+        pictures.select(split.part("valid")),
+        split.labels,
+        run.out,
     )
     result = _learn(run, inputs, key, progress)
     delivery = Delivery(
@@ -131,7 +141,9 @@ def _split(catalog: Catalog, config: TrainConfig) -> Split:
     empty = [part for part, counts in split.counts.items() if not sum(counts.values())]
     if empty:
         do = "Give fractions above 0 for all three, or put pictures there."
-        raise InputError(describe_fault("Cannot train", "train, valid and test need pictures", f"no {empty[0]}", do))
+        raise InputError(
+            describe_fault("Cannot train", "train, valid and test need pictures", f"no {empty[0]}", do)
+        )
     return split
 
 
@@ -139,7 +151,8 @@ def _learn(run: _Run, inputs: LoopInputs, key: str, progress: Progress) -> LoopR
     def tell(epoch: int, metrics: Metrics, row: Row) -> None:
         progress.say(
             f"Epoch {epoch}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}; "
-            f"validation loss {row['valid_loss']:.4f}, accuracy {row['valid_accuracy']:.4f}  ({row['seconds']:.1f} s)"
+            f"validation loss {row['valid_loss']:.4f}, accuracy {row['valid_accuracy']:.4f}"
+            f"  ({row['seconds']:.1f} s)"
         )
         for line in epoch_lines(metrics, epoch)[1:]:
             progress.say(f"  {line}")
@@ -149,9 +162,6 @@ def _learn(run: _Run, inputs: LoopInputs, key: str, progress: Progress) -> LoopR
         raise InputError(describe_fault("Cannot resume", "the resume point must be of this run", "another's"))
     if state is not None:
         progress.say(f"resume after epoch {state.epoch}")
-    elif run.config.probe_views:
-        strength = fit_output_layer(run.config, inputs.network, inputs.train, inputs.valid, progress)
-        progress.say(f"output layer fitted on frozen features (ridge {strength:g})")
     return run_loop(run.config, inputs, state or TrainState(key), progress, tell)
 
 

@@ -59,14 +59,16 @@ def load_state(folder: Path) -> TrainState | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             state = TrainState(**json.loads(str(stored["about"])))
             for kind in _LISTS:
                 names = sorted(name for name in stored.files if name.startswith(f"{kind}_"))
                 setattr(state, kind, [stored[name] for name in names])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         do = "Delete it to start over."
-        raise InputError(describe_fault(f"Cannot resume from {str(path)!r}", "it must be whole", error, do)) from error
+        raise InputError(
+            describe_fault(f"Cannot resume from {str(path)!r}", "it must be whole", error, do)
+        ) from error
     return state
 
 

@@ -32,8 +32,12 @@ class Trunk:
         """Return the tail's inputs for images (N, size, size, 3), uint8 RGB."""
         if self._compiled is None:
             return [self._spec.normalize(images.astype(np.float32))]
-        parts = [self._run(images[start : start + TRUNK_BATCH]) for start in range(0, len(images), TRUNK_BATCH)]
-        return parts[0] if len(parts) == 1 else [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
+        parts = [
+            self._run(images[start : start + TRUNK_BATCH]) for start in range(0, len(images), TRUNK_BATCH)
+        ]
+        return (
+            parts[0] if len(parts) == 1 else [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
+        )
 
     def _run(self, images: npt.NDArray[np.uint8]) -> Features:
         pixels = self._spec.normalize(images.astype(np.float32))
@@ -53,7 +57,9 @@ def _compile(model: Any, size_px: int) -> Any:
 
     graph = GraphBuilder()
     outputs: dict[str, Any] = {}
-    for number, (name, tensor) in enumerate(zip(write_model(graph, model, ["input"]), model.outputs, strict=True)):
+    for number, (name, tensor) in enumerate(
+        zip(write_model(graph, model, ["input"]), model.outputs, strict=True)
+    ):
         shape = tensor.shape[1:]
         axes = ["N", shape[2], shape[0], shape[1]] if len(shape) == 3 else ["N", *shape]
         outputs[graph.rename(name, f"features_{number}")] = axes
