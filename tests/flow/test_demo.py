@@ -13,8 +13,7 @@ pytest.importorskip("keras")
 def test_whole_way_ends_with_a_report(georgia: Any, tmp_path: Path) -> None:
     file = tmp_path / "small.toml"
     file.write_text(
-        "[demo]\nn_per_class = 24\n[demo.changes]\n"
-        'weights = "none"\nsize_px = 32\nepochs = 1\n',
+        '[demo]\nn_per_class = 24\n[demo.changes]\nweights = "none"\nsize_px = 32\nepochs = 1\n',
         encoding="utf-8",
     )
     code, result, err = georgia("demo", "--out", tmp_path / "demo", "--config", file)
