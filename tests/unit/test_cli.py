@@ -213,17 +213,21 @@ def test_left_out_files_are_named_and_counted(capsys: pytest.CaptureFixture[str]
 
 def test_progress_off_a_terminal_is_one_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     with console.ConsoleProgress() as progress:
+        progress.say("a note [with] brackets")
         progress.start("read", 3)
         for _ in range(3):
             progress.advance()
-        progress.say("a note [with] brackets")
-        progress.start("train", None)
+        progress.start("epoch 1", 2)
         progress.advance(2, note="loss 0.1")
+        progress.say("Epoch 1: loss 0.1")
+        progress.start("export", None)
+        progress.advance(1, note="one file")
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert len(lines) == 3
     assert lines[0] == "a note [with] brackets"
     assert lines[1].startswith("read: 3 in ")
-    assert lines[2].startswith("train: 2 in ")
-    assert lines[2].endswith("loss 0.1")
+    assert lines[2] == "Epoch 1: loss 0.1"
+    assert lines[3].startswith("export: 1 in ")
+    assert lines[3].endswith("one file")
+    assert len(lines) == 4

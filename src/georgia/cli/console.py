@@ -26,7 +26,7 @@ _SHOWN_FAILURES = 20
 
 
 class ConsoleProgress:
-    """Progress on stderr: a bar on a terminal; one line for each finished stage everywhere."""
+    """Progress on stderr: a bar on a terminal, and one line for each finished stage that said none itself."""
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
@@ -37,6 +37,7 @@ class ConsoleProgress:
         self._stage = ""
         self._count = 0
         self._note = ""
+        self._has_said = False
         self._started = 0.0
 
     def __enter__(self) -> ConsoleProgress:
@@ -50,7 +51,8 @@ class ConsoleProgress:
     def start(self, stage: str, total: int | None) -> None:
         """Begin a stage; the one before is finished."""
         self._finish()
-        self._stage, self._count, self._note, self._started = stage, 0, "", time.perf_counter()
+        self._stage, self._count, self._note, self._has_said = stage, 0, "", False
+        self._started = time.perf_counter()
         if self._console.is_terminal:
             self._bar = _new_bar(self._console)
             self._task = self._bar.add_task(stage, total=total, note="")
@@ -65,13 +67,14 @@ class ConsoleProgress:
 
     def say(self, line: str) -> None:
         """Print one line above the bar."""
+        self._has_said = True
         self._console.print(line)
 
     def _finish(self, said: bool = True) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
-        if self._stage and said:
+        if self._stage and said and not self._has_said:
             count = f": {self._count:,}" if self._count else ""
             note = f", {self._note}" if self._note else ""
             self._console.print(f"{self._stage}{count} in {time.perf_counter() - self._started:.1f} s{note}")
