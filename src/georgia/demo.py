@@ -55,11 +55,10 @@ def run_demo(out: Path, config: DemoConfig = DemoConfig(), progress: Progress = 
         MissingDependencyError: the training packages are not installed.
     """
     started = time.perf_counter()
+    settings = {"fractions": config.fractions, "seed": config.seed, **config.changes}
+    training = recipe_config(config.recipe, settings)
     records = draw_dataset(out / "crystals", config.n_per_class, config.seed, progress=progress)
     progress.say(f"{len(records):,} crops drawn in {time.perf_counter() - started:.1f} s")
-    settings = {"fractions": config.fractions, "seed": config.seed, **config.changes}
-    trained = train_model(
-        out / "crystals", out / "run", recipe_config(config.recipe, settings), progress=progress
-    )
+    trained = train_model(out / "crystals", out / "run", training, progress=progress)
     f1 = {name: one.f1 for name, one in trained.metrics.per_class.items()}
     return DemoResult(trained, f1, Path(trained.files["report"]), time.perf_counter() - started)
