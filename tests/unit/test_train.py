@@ -168,10 +168,10 @@ def test_a_skip_around_the_cut_crosses_too() -> None:
 
 
 def test_frozen_batch_norm_stays_in_inference_mode(tmp_path: Path) -> None:
-    inputs = _inputs(replace(SMALL, epochs=1), tmp_path)
+    inputs = _inputs(replace(SMALL, trainable_share=0.1, epochs=1), tmp_path)
     norms = [layer for layer in inputs.network.model.layers if isinstance(layer, layers.BatchNormalization)]
     before = [keras.ops.convert_to_numpy(layer.moving_mean) for layer in norms]
-    run_loop(replace(SMALL, epochs=1), inputs, TrainState("k"))
+    run_loop(replace(SMALL, trainable_share=0.1, epochs=1), inputs, TrainState("k"))
     for layer, mean in zip(norms, before, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.moving_mean), mean)
 
@@ -203,7 +203,7 @@ def _run(config: TrainConfig, folder: Path, stop_after: int = 0) -> tuple[LoopRe
     ids=["fresh views", "no augmentation", "dropout and norm"],
 )
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, changes: dict[str, Any]) -> None:
-    config = replace(SMALL, **changes)
+    config = replace(SMALL, trainable_share=0.1, **changes)
     whole, expected = _run(config, tmp_path / "whole")
     with pytest.raises(_Killed):
         _run(config, tmp_path / "broken", stop_after=2)
@@ -216,9 +216,9 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, changes: dict[str,
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
-    first = _run(replace(SMALL, epochs=1), tmp_path / "a")[1]
-    again = _run(replace(SMALL, epochs=1), tmp_path / "b")[1]
-    other = _run(replace(SMALL, epochs=1, seed=43), tmp_path / "c")[1]
+    first = _run(replace(SMALL, trainable_share=0.1, epochs=1), tmp_path / "a")[1]
+    again = _run(replace(SMALL, trainable_share=0.1, epochs=1), tmp_path / "b")[1]
+    other = _run(replace(SMALL, trainable_share=0.1, epochs=1, seed=43), tmp_path / "c")[1]
     np.testing.assert_allclose(again, first, atol=1e-4)
     assert np.abs(other - first).max() > 1e-3
 
@@ -285,7 +285,7 @@ def test_many_pictures_take_fewer_views() -> None:
 
 
 def test_patience_stops_and_brings_the_best_weights_back(tmp_path: Path) -> None:
-    config = replace(SMALL, epochs=12, patience=2, min_delta=1e9)
+    config = replace(SMALL, trainable_share=0.1, epochs=12, patience=2, min_delta=1e9)
     inputs = _inputs(config, tmp_path)
     result = run_loop(config, inputs, TrainState("k"))
     assert len(result.rows) == 3
@@ -297,7 +297,7 @@ def test_patience_stops_and_brings_the_best_weights_back(tmp_path: Path) -> None
 
 
 def test_history_counts_the_whole_validation_set(tmp_path: Path) -> None:
-    config = replace(SMALL, epochs=1)
+    config = replace(SMALL, trainable_share=0.1, epochs=1)
     inputs = _inputs(config, tmp_path, n_classes=3)
     result = run_loop(config, inputs, TrainState("k"))
     predicted = _predict(inputs).argmax(axis=1)
