@@ -132,7 +132,7 @@ def test_nothing_frozen_means_no_trunk_and_all_frozen_leaves_the_head() -> None:
     trainable = build_network(replace(SMALL, trainable_share=1.0, base_norm="train"), 2)
     assert trainable.trunk is None
     assert trainable.tail is trainable.model
-    frozen = build_network(replace(SMALL, trainable_share=0.0), 2)
+    frozen = build_network(replace(SMALL, trainable_share=0.0, feature_dropout=0.1), 2)
     assert [len(v.shape) for v in frozen.tail.trainable_variables] == [2, 1]
     assert any(isinstance(layer, layers.Dropout) for layer in frozen.tail.layers)
 

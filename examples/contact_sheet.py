@@ -1,0 +1,33 @@
+"""Draw crystals, ask the bundled model what they are, and stamp its answers on: the README's picture.
+
+Usage: python examples/contact_sheet.py docs/images/predictions.png
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from georgia.bundle import load_bundled_model
+from georgia.predict import predict_files
+from georgia.report import SheetConfig, draw_contact_sheet
+from georgia.synthetic import draw_dataset
+
+N_PER_CLASS = 7
+# Another seed than the bundled model's own crystals.
+SEED = 2021
+
+
+def main(target: Path) -> None:
+    """Write the sheet: drawn crops of both classes; a wrong answer gets a frame."""
+    with tempfile.TemporaryDirectory() as folder:
+        records = draw_dataset(Path(folder) / "crops", N_PER_CLASS, seed=SEED)
+        answers = predict_files(load_bundled_model(), [record.path for record in records])
+        truth = {record.path: record.class_name for record in records}
+        config = SheetConfig(columns=N_PER_CLASS, rows=2, tile_px=120)
+        draw_contact_sheet(answers, target, truth, config)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
