@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,19 @@ def test_serving_imports_without_keras() -> None:
     statement = blocker + "\n".join(f"import {module}" for module in serving)
     statement += f"\nfor name in {TRAINING_ONLY!r}: del sys.modules[name]"
     assert not modules_loaded_by(statement) & set(TRAINING_ONLY)
+
+
+IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+
+
+def test_every_core_dependency_is_imported_and_nothing_else_is() -> None:
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = [item for extra in project["optional-dependencies"].values() for item in extra]
+    core, extras = (
+        {IMPORT_NAMES.get(name, name) for name in (re.split(r"[\[<>=; ]", item)[0] for item in items)}
+        for items in (project["dependencies"], optional)
+    )
+    imported = {name.split(".")[0] for path in FILES for name in imports_of(parse(path))}
+    third_party = imported - set(sys.stdlib_module_names) - {"georgia"}
+    assert not core - third_party, "declared, yet imported nowhere"
+    assert not third_party - core - extras, "imported, yet declared nowhere"
