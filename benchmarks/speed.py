@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from georgia.atomic import write_text
-from georgia.bundle import Bundle, load_bundled_model
+from georgia.bundle import Bundle, load_bundle, load_bundled_model
 from georgia.engines import open_engine
 from georgia.images import iter_images, read_image
 from georgia.predict import PredictConfig, predict_files
@@ -111,11 +111,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure pictures per second of each step.")
     parser.add_argument("--only", choices=names, nargs="+", default=names)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
+    parser.add_argument("--model", type=Path, help="instead of the bundled model")
     chosen = parser.parse_args()
+    bundle = load_bundle(chosen.model) if chosen.model else load_bundled_model()
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         records = draw_dataset(Path(folder) / "crops", N_PER_CLASS, seed=1)
-        bed = Bed([record.path for record in records], load_bundled_model())
+        bed = Bed([record.path for record in records], bundle)
         for step in MEASURED:
             if step.__name__ not in chosen.only:
                 continue
@@ -127,7 +129,13 @@ def main() -> int:
             }
             print(f"{step.__name__:22} {statistics.median(rates):8.1f} images/s   {step.__doc__}")
     machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    about = {"machine": machine, "n_files": 2 * N_PER_CLASS, "rounds": ROUNDS, "results": results}
+    about = {
+        "model": bundle.name,
+        "machine": machine,
+        "n_files": 2 * N_PER_CLASS,
+        "rounds": ROUNDS,
+        "results": results,
+    }
     write_text(chosen.out, json.dumps(about, indent=2) + "\n")
     print(chosen.out)
     return 0
