@@ -61,7 +61,7 @@ def draw_plate_plan(rng: Rng, area: Area, look: Look) -> list[plates.Plate]:
                 style,
                 brightness,
                 opacity,
-                blur=float(rng.choice([0.0, 0.4, 0.8, 1.5], p=[0.45, 0.3, 0.18, 0.07])),
+                blur=float(rng.choice([0.0, 0.4, 0.8, 1.5], p=[0.5, 0.32, 0.15, 0.03])),
             )
         )
     return plan[::-1]

@@ -102,14 +102,14 @@ def draw_plate(scene: Scene, rng: Rng, plate: Plate) -> None:
 def _set_apart(scene: Scene, rho: Light, value: Light, alpha: Light) -> Light:
     """Return the plate's light, raised where it would drown in what lies behind it.
 
-    Covering must change the scene's light inside, on average, by three quarters of its own spread.
+    Covering must change the scene's light inside, on average, by as much as its own spread.
     """
     inside = rho <= 1
     opacity = float(alpha[inside].mean()) if inside.any() else 0.0
     if opacity < 0.05:
         return value
     _, spread = cv2.meanStdDev(scene.light)
-    wanted = 0.75 * float(spread[0, 0])
+    wanted = float(spread[0, 0])
     change = float((alpha * (value - scene.light))[inside].mean())
     return value if abs(change) >= wanted else value + np.float32((wanted - change) / opacity)
 
