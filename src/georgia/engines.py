@@ -49,10 +49,7 @@ def open_engine(model: Path, spec: PreprocessSpec, name: str = "auto", threads: 
         InputError: the name is none of ``ENGINES``, or the engine cannot read the file.
         MissingDependencyError: the engine asked for is not installed.
     """
-    if name not in ENGINES:
-        raise InputError(
-            describe_fault("Unknown engine", "it must be one of " + ", ".join(ENGINES), repr(name))
-        )
+    check_engine_name(name)
     if name in ("auto", "openvino"):
         try:
             return OpenVinoEngine(model, spec, threads)
@@ -64,6 +61,18 @@ def open_engine(model: Path, spec: PreprocessSpec, name: str = "auto", threads: 
                     )
                 ) from error
     return OnnxRuntimeEngine(model, threads)
+
+
+def check_engine_name(name: str) -> None:
+    """Refuse a name that is none of ``ENGINES``.
+
+    Raises:
+        InputError: it is none; the message lists them.
+    """
+    if name not in ENGINES:
+        raise InputError(
+            describe_fault("Unknown engine", "it must be one of " + ", ".join(ENGINES), repr(name))
+        )
 
 
 class OnnxRuntimeEngine:

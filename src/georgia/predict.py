@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from georgia.atomic import atomic_path
 from georgia.bundle import Bundle
-from georgia.engines import BATCH_SIZE, Engine, open_engine
+from georgia.engines import BATCH_SIZE, Engine, check_engine_name, open_engine
 from georgia.errors import InputError, MissingDependencyError, describe_fault
 from georgia.images import iter_images
 from georgia.labels import Labels
@@ -32,6 +32,9 @@ class PredictConfig:
     engine: str = "auto"
     batch_size: int = BATCH_SIZE
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_engine_name(self.engine)
 
 
 @dataclass(frozen=True)
