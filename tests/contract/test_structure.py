@@ -34,6 +34,7 @@ LAYERS = {
         "intervals",
         "metrics",
         "evaluate",
+        "audit",
         "calibrate",
         "unknown",
         "report",

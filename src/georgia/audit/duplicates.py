@@ -1,0 +1,128 @@
+"""Copies in a set of pictures: exact and near ones, under all eight rotations and reflections.
+
+Exact copies have the same decoded pixels, whatever the file type, mode or bit depth. Near copies show
+the same scene re-compressed, resized, brighter or darker, shifted or cropped by up to 20 %, or a moment
+later. Candidates come from local features (``candidates``), the verdict from the correlation of the two
+pictures laid on one another (``alignment``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from georgia.audit.alignment import align_pair
+from georgia.audit.candidates import find_candidates
+from georgia.audit.descriptors import Description, describe_picture
+from georgia.audit.symmetry import SYMMETRIES
+from georgia.progress import QUIET, Progress
+
+__all__ = ["Copies", "CopyConfig", "CopyPair", "Description", "describe_picture", "find_copies"]
+
+
+@dataclass(frozen=True)
+class CopyConfig:
+    """``near`` False looks for exact copies only. ``min_similarity``: correlation from which on two
+    pictures are copies, 0–1. ``min_votes``: features that must agree before two pictures are compared.
+    """
+
+    near: bool = True
+    min_similarity: float = 0.8
+    min_votes: int = 3
+
+
+@dataclass(frozen=True)
+class CopyPair:
+    """Two copies by position: ``transform`` (one of SYMMETRIES) maps the first onto the second.
+
+    ``similarity`` is 1 for exact copies, else the correlation (0–1) over what both show.
+    """
+
+    first: int
+    second: int
+    kind: Literal["exact", "near"]
+    transform: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Copies:
+    """``pairs`` in order of position, and ``groups``: all pictures that pairs join, two or more each.
+
+    Of n exact copies each is paired with the first one: n − 1 pairs, not n (n − 1) / 2.
+    """
+
+    pairs: tuple[CopyPair, ...]
+    groups: tuple[tuple[int, ...], ...]
+
+
+def find_copies(
+    descriptions: Sequence[Description | None],
+    config: CopyConfig = CopyConfig(),
+    progress: Progress = QUIET,
+) -> Copies:
+    """Return the copies among pictures; None stands for one that could not be read.
+
+    >>> image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    >>> copies = find_copies([describe_picture(image), None, describe_picture(image[:, ::-1])])
+    >>> copies.groups, copies.pairs[0].transform
+    (((0, 2),), 'flip left-right')
+    """
+    by_key: dict[bytes, list[int]] = defaultdict(list)
+    for position, description in enumerate(descriptions):
+        if description is not None:
+            by_key[description.key].append(position)
+    pairs = [pair for members in by_key.values() for pair in _pair_exact(descriptions, members)]
+    if config.near:
+        pairs += _find_near(descriptions, sorted(members[0] for members in by_key.values()), config, progress)
+    pairs.sort(key=lambda pair: (pair.first, pair.second))
+    return Copies(tuple(pairs), _join(pairs, len(descriptions)))
+
+
+def _pair_exact(descriptions: Sequence[Description | None], members: list[int]) -> list[CopyPair]:
+    pairs = []
+    first = descriptions[members[0]]
+    for position in members[1:]:
+        other = descriptions[position]
+        if first is not None and other is not None:
+            transform = SYMMETRIES[first.keys.index(other.keys[0])]
+            pairs.append(CopyPair(members[0], position, "exact", transform, 1.0))
+    return pairs
+
+
+def _find_near(
+    descriptions: Sequence[Description | None], chosen: list[int], config: CopyConfig, progress: Progress
+) -> list[CopyPair]:
+    """Return near pairs among pictures of which no two are exact copies."""
+    places = [place for place in chosen if descriptions[place] is not None]
+    known = [description for place in chosen if (description := descriptions[place]) is not None]
+    if len(known) < 2:
+        return []
+    found: dict[tuple[int, int], CopyPair] = {}
+    for candidate in find_candidates(known, config.min_votes, progress=progress):
+        first, second = places[candidate.first], places[candidate.second]
+        if (first, second) in found:
+            continue
+        alignment = align_pair(known[candidate.first], known[candidate.second], candidate)
+        if alignment is not None and alignment.correlation >= config.min_similarity:
+            similarity = min(alignment.correlation, 1.0)
+            found[first, second] = CopyPair(first, second, "near", candidate.symmetry, similarity)
+    return list(found.values())
+
+
+def _join(pairs: Sequence[CopyPair], n_pictures: int) -> tuple[tuple[int, ...], ...]:
+    if not pairs:
+        return ()
+    ends = np.array([(pair.first, pair.second) for pair in pairs])
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n_pictures, n_pictures))
+    _, labels = connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for position in np.unique(ends):
+        groups[int(labels[position])].append(int(position))
+    return tuple(tuple(group) for group in groups.values())
