@@ -40,6 +40,14 @@ def resize_weights(n_in: int, n_out: int) -> FloatArray:
     return result
 
 
+def _resize_plane(plane: npt.NDArray[np.uint8], size: int) -> FloatArray:
+    """Resize one channel (H, W), uint8, to (size, size), float32, by Pillow's triangle filter on floats."""
+    from PIL import Image
+
+    picture = Image.fromarray(plane.astype(np.float32))
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class PreprocessSpec:
     """Network input as numbers: side in pixels, colour order, and ``(value − mean) / scale``.
@@ -59,9 +67,15 @@ class PreprocessSpec:
             raise InputError(describe_fault("Cannot prepare a picture", rule, f"shape {image.shape}"))
         height, width = image.shape[:2]
         size = self.size_px
-        rows = resize_weights(height, size) @ image.reshape(height, width * 3).astype(np.float32)
-        columns = resize_weights(width, size) @ rows.reshape(size, width, 3)
-        return np.ascontiguousarray(columns, dtype=np.float32)
+        if height <= size and width <= size:
+            import cv2
+
+            # Enlarging, the triangle filter is plain bilinear: two neighbours a side, in float32.
+            pixels = cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+            return np.asarray(pixels, dtype=np.float32)
+        if (image[..., :1] == image[..., 1:]).all():
+            return np.repeat(_resize_plane(image[..., 0], size)[:, :, None], 3, axis=2)
+        return np.stack([_resize_plane(image[..., channel], size) for channel in range(3)], axis=2)
 
     def normalize(self, pixels: FloatArray) -> FloatArray:
         """Turn RGB pixels (…, 3), float32 0–255, into network input of the same shape."""
@@ -74,6 +88,20 @@ class PreprocessSpec:
     def apply(self, image: npt.NDArray[np.uint8]) -> FloatArray:
         """Turn an image (H, W, 3), uint8 RGB, into network input (size, size, 3), float32."""
         return self.normalize(self.resize(image))
+
+    def planes(self, pixels: npt.NDArray[Any]) -> FloatArray:
+        """Turn RGB pixels (…, S, S, 3), 0–255, into network input (…, 3, S, S), float32.
+
+        The numbers of ``normalize``, channels first, several times quicker: what engines are fed.
+        """
+        *rest, height, width, _ = pixels.shape
+        out = np.empty((*rest, 3, height, width), np.float32)
+        order = (0, 1, 2) if self.color_order == "RGB" else (2, 1, 0)
+        for plane, channel in enumerate(order):
+            part = out[..., plane, :, :]
+            np.subtract(pixels[..., channel], np.float32(self.mean[plane]), out=part)
+            np.divide(part, np.float32(self.scale[plane]), out=part)
+        return out
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form that ``bundle.json`` holds."""

@@ -29,6 +29,24 @@ def test_resize_is_pillows_bilinear_but_for_rounding(shape: tuple[int, int]) -> 
     assert np.abs(EFFICIENTNET_LITE.resize(image) - expected).max() <= 1.0
 
 
+@pytest.mark.parametrize("shape", [(151, 151), (380, 501), (40, 300), (300, 40), (224, 225), (1, 7)])
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_resize_is_the_filter_that_the_graph_writes(shape: tuple[int, int], is_grey: bool) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    if is_grey:
+        image[:] = image[..., :1]
+    rows = np.einsum("oi,iwc->owc", resize_weights(shape[0], 224).astype(np.float64), image)
+    expected = np.einsum("oi,hic->hoc", resize_weights(shape[1], 224).astype(np.float64), rows)
+    np.testing.assert_allclose(CAFFE.resize(image), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", [CAFFE, TORCHVISION, EFFICIENTNET_LITE])
+def test_planes_are_the_normalised_pixels_channels_first(spec: PreprocessSpec) -> None:
+    images = np.random.default_rng(4).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    expected = spec.normalize(images.astype(np.float32)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(spec.planes(images), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_mirrored_picture_gives_mirrored_input() -> None:
     image = np.random.default_rng(2).integers(0, 256, (90, 133, 3), dtype=np.uint8)
     np.testing.assert_allclose(
