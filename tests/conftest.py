@@ -9,6 +9,8 @@ import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Engines are compared to the fifth decimal, which bfloat16 does not have.
+os.environ.setdefault("GEORGIA_PRECISION", "float32")
 
 ROOT = Path(__file__).parents[1]
 

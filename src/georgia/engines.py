@@ -3,13 +3,19 @@
 Both answer the same question behind one call. ONNX Runtime is the reference: every step, the
 resize too, runs inside the shipped graph. OpenVINO runs the graph from ``network_input`` on, fed
 by ``PreprocessSpec``; export proves that the two agree on real files before a model may ship.
+
+Where the processor computes in bfloat16, OpenVINO runs the net up to ``features`` in it; what comes
+before (preprocessing) and after (the head) stays float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +27,20 @@ EngineName = Literal["auto", "openvino", "onnxruntime"]
 ENGINES: tuple[str, ...] = ("auto", "openvino", "onnxruntime")
 # Pictures a call: enough to fill two to sixteen cores, small enough for memory with large frames.
 BATCH_SIZE = 16
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
+# What "auto" means can be fixed for a whole machine, so that all of them answer alike to the last digit.
+PRECISION_VARIABLE = "GEORGIA_PRECISION"
+T = TypeVar("T")
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 
 class Engine(Protocol):
-    """One loaded model."""
+    """One loaded model; ``precision`` is "float32" or "bfloat16", ``device`` "CPU" or "GPU"."""
 
     name: str
+    precision: str
+    device: str
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Do the per-picture work, in any thread, on an image (H, W, 3), uint8 RGB."""
@@ -35,24 +48,32 @@ class Engine(Protocol):
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
         """Answer for prepared pictures: ``probabilities`` and ``logits`` (N, C), ``features`` (N, F)."""
 
+    def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
+        """Answer batch after batch, in order, while the caller makes the next; ``T`` comes back with each."""
 
-def open_engine(model: Path, spec: PreprocessSpec, name: str = "auto", threads: int = 0) -> Engine:
-    """Load an exported model; ``auto`` is OpenVINO where it is installed.
+
+def open_engine(
+    model: Path, spec: PreprocessSpec, name: str = "auto", threads: int = 0, precision: str = "auto"
+) -> Engine:
+    """Load an exported model; ``auto`` is the GPU's ONNX Runtime where that is installed, else OpenVINO.
 
     Args:
         model: an ONNX file written by Georgia.
         spec: the preprocessing that the file holds.
         name: see ``ENGINES``.
         threads: processor threads for the net; 0 leaves it to the engine.
+        precision: see ``choose_precision``; ONNX Runtime always computes in float32.
 
     Raises:
-        InputError: the name is none of ``ENGINES``, or the engine cannot read the file.
+        InputError: a name is not known, the engine cannot read the file, or bfloat16 is asked for
+            and cannot be had.
         MissingDependencyError: the engine asked for is not installed.
     """
     check_engine_name(name)
-    if name in ("auto", "openvino"):
+    check_precision_name(precision)
+    if name == "openvino" or (name == "auto" and not has_gpu_runtime()):
         try:
-            return OpenVinoEngine(model, spec, threads)
+            return OpenVinoEngine(model, spec, threads, choose_precision(precision))
         except ImportError as error:
             if name == "openvino":
                 raise MissingDependencyError(
@@ -60,7 +81,65 @@ def open_engine(model: Path, spec: PreprocessSpec, name: str = "auto", threads: 
                         "Cannot start OpenVINO", "it must be installed", error, "pip install openvino."
                     )
                 ) from error
+    if precision == "bfloat16":
+        do = "Leave --precision out, or use --engine openvino."
+        raise InputError(describe_fault("Cannot use bfloat16", "OpenVINO is needed", "ONNX Runtime", do))
     return OnnxRuntimeEngine(model, threads)
+
+
+def check_precision_name(name: str) -> None:
+    """Refuse a precision that is none of ``PRECISIONS``.
+
+    Raises:
+        InputError: it is none; the message lists them.
+    """
+    if name not in PRECISIONS:
+        rule = "it must be one of " + ", ".join(PRECISIONS)
+        raise InputError(describe_fault("Unknown precision", rule, repr(name)))
+
+
+def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> str:
+    """Return "float32" or "bfloat16" for this processor.
+
+    "auto" is what the environment's GEORGIA_PRECISION says, else bfloat16 where the processor
+    computes in it (AVX-512 BF16 or AMX), else float32. ``capabilities`` is what OpenVINO names.
+
+    Raises:
+        InputError: bfloat16 is asked for by name on a processor without it, or no such precision.
+    """
+    check_precision_name(asked)
+    if asked == "auto":
+        asked = os.environ.get(PRECISION_VARIABLE) or "auto"
+        check_precision_name(asked)
+    if asked == "float32":
+        return "float32"
+    has_it = "BF16" in (list_capabilities() if capabilities is None else capabilities)
+    if asked == "bfloat16" and not has_it:
+        rule = "the processor must compute in bfloat16 (AVX-512 BF16 or AMX)"
+        raise InputError(describe_fault("Cannot use bfloat16", rule, "one without", "Use precision auto."))
+    return "bfloat16" if has_it else "float32"
+
+
+@cache
+def list_capabilities() -> tuple[str, ...]:
+    """Return what OpenVINO names of this processor, such as ("FP32", "INT8", "BF16")."""
+    import openvino
+
+    return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+@cache
+def has_gpu_runtime() -> bool:
+    """Tell whether ONNX Runtime's GPU build is installed and offers CUDA."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version("onnxruntime-gpu")
+    except PackageNotFoundError:
+        return False
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def check_engine_name(name: str) -> None:
@@ -76,9 +155,10 @@ def check_engine_name(name: str) -> None:
 
 
 class OnnxRuntimeEngine:
-    """The shipped graph whole: uint8 pictures in."""
+    """The shipped graph whole: uint8 pictures in; on an NVIDIA GPU where the GPU build is installed."""
 
     name = "onnxruntime"
+    precision = "float32"
 
     def __init__(self, model: Path, threads: int = 0) -> None:
         import onnxruntime
@@ -86,9 +166,10 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        wanted = ["CUDAExecutionProvider"] if has_gpu_runtime() else []
         try:
             self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=["CPUExecutionProvider"]
+                str(model), options, providers=[*wanted, "CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises its own types, without a shared public base
             rule = "an ONNX file that ONNX Runtime reads is needed"
@@ -96,6 +177,7 @@ class OnnxRuntimeEngine:
             raise InputError(describe_fault(f"Cannot open model {str(model)!r}", rule, got)) from error
         self._names = [output.name for output in self._session.get_outputs()]
         self._input = self._session.get_inputs()[0].name
+        self.device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the image itself: the graph does the rest."""
@@ -109,25 +191,45 @@ class OnnxRuntimeEngine:
         for position, image in enumerate(prepared):
             by_shape.setdefault(image.shape, []).append(position)
         results: dict[str, npt.NDArray[np.float32]] = {}
-        for positions in by_shape.values():
+        for positions in (part for whole in by_shape.values() for part in _cut(whole, BATCH_SIZE)):
             batch = np.stack([prepared[position] for position in positions])
             for name, values in zip(self._names, self._session.run(None, {self._input: batch}), strict=True):
                 target = results.setdefault(name, np.empty((len(prepared), *values.shape[1:]), np.float32))
                 target[positions] = values
         return results
 
+    def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
+        """Answer batch after batch; a thread runs the net while the caller makes the next batch."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1, thread_name_prefix="georgia-engine") as pool:
+            waiting: deque[tuple[T, Any]] = deque()
+            for token, prepared in batches:
+                waiting.append((token, pool.submit(self.run, prepared)))
+                if len(waiting) > 1:
+                    first, answer = waiting.popleft()
+                    yield first, answer.result()
+            for token, answer in waiting:
+                yield token, answer.result()
+
 
 class OpenVinoEngine:
-    """The net from ``network_input`` on, on pictures that ``PreprocessSpec`` prepared; float32."""
+    """The net from ``network_input`` on, on pictures that ``PreprocessSpec`` prepared.
+
+    ``precision`` "bfloat16" is for the net up to ``features``; the head is float32 in any case.
+    """
 
     name = "openvino"
+    device = "CPU"
 
-    def __init__(self, model: Path, spec: PreprocessSpec, threads: int = 0) -> None:
+    def __init__(
+        self, model: Path, spec: PreprocessSpec, threads: int = 0, precision: str = "float32"
+    ) -> None:
         import openvino
 
         self._spec = spec
         core = openvino.Core()
-        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
         try:
@@ -135,24 +237,83 @@ class OpenVinoEngine:
             # Cutting gives a tensor further names, and any of them may come back: keep the first ones.
             self._names = [output.get_any_name() for output in whole.outputs]
             net = cut_at_network_input(whole, spec.size_px)
-            self._compiled = core.compile_model(net, "CPU", properties)
+            body, head = (net, None) if precision == "float32" else split_at_features(net)
+            self.precision = precision if head else "float32"
+            hint = {"bfloat16": "bf16", "float32": "f32"}[self.precision]
+            self._body = core.compile_model(body, "CPU", {**properties, "INFERENCE_PRECISION_HINT": hint})
+            self._head = head and core.compile_model(head, "CPU", properties)
         except RuntimeError as error:
             rule = "an ONNX file that OpenVINO reads is needed"
             got = str(error).strip().splitlines()[-1] if str(error).strip() else "an empty message"
             raise InputError(describe_fault(f"Cannot open model {str(model)!r}", rule, got)) from error
+        # One more than run at once, so that the next batch waits ready.
+        self._n_lanes = 1 + int(self._body.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._idle: deque[_Lane] = deque()
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return network input (3, size, size), float32."""
-        return np.ascontiguousarray(self._spec.apply(image).transpose(2, 0, 1))
+        return self._spec.planes(self._spec.resize(image))
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
         """Answer for any number of pictures, ``BATCH_SIZE`` at a time."""
-        results: dict[str, list[npt.NDArray[np.float32]]] = {}
-        for start in range(0, len(prepared), BATCH_SIZE):
-            answer = self._compiled({0: np.stack(prepared[start : start + BATCH_SIZE])})
-            for number, name in enumerate(self._names):
-                results.setdefault(name, []).append(np.array(answer[number], np.float32))
-        return {name: np.concatenate(parts) for name, parts in results.items()}
+        parts = [answer for _, answer in self.stream((None, part) for part in _cut(prepared, BATCH_SIZE))]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._names if parts}
+
+    def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
+        """Answer batch after batch, in order, while the caller makes the next."""
+        busy: deque[tuple[T, _Lane]] = deque()
+        try:
+            for token, prepared in batches:
+                if len(busy) == self._n_lanes:
+                    yield self._collect(busy)
+                busy.append((token, self._take_lane()))
+                busy[-1][1].start(prepared)
+            while busy:
+                yield self._collect(busy)
+        finally:  # a caller that leaves early leaves no lane running
+            for _, lane in busy:
+                lane.wait()
+
+    def _take_lane(self) -> _Lane:
+        try:
+            return self._idle.popleft()
+        except IndexError:
+            return _Lane(self._body.create_infer_request(), self._head and self._head.create_infer_request())
+
+    def _collect(self, busy: deque[tuple[T, _Lane]]) -> tuple[T, Outputs]:
+        token, lane = busy.popleft()
+        answer = dict(zip(self._names, lane.wait(), strict=False))
+        self._idle.append(lane)
+        return token, answer
+
+
+class _Lane:
+    """One request for the body and one for the head, used by one caller at a time."""
+
+    def __init__(self, body: Any, head: Any | None) -> None:
+        self._body, self._head = body, head
+        self._is_running = False
+
+    def start(self, prepared: Sequence[npt.NDArray[Any]]) -> None:
+        """Begin with a batch; an empty one has no answer."""
+        if prepared:
+            self._body.start_async({0: np.stack(prepared)})
+            self._is_running = True
+
+    def wait(self) -> list[npt.NDArray[np.float32]]:
+        """Return the outputs of the batch that was begun, as copies: the engine uses its memory again."""
+        if not self._is_running:
+            return []
+        self._is_running = False
+        self._body.wait()
+        if self._head is None:
+            return [np.array(tensor.data, np.float32) for tensor in self._body.output_tensors]
+        self._head.infer({0: self._body.output_tensors[0].data})
+        return [np.array(tensor.data, np.float32) for tensor in self._head.output_tensors]
+
+
+def _cut(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def cut_at_network_input(model: Any, size_px: int) -> Any:
@@ -175,3 +336,28 @@ def cut_at_network_input(model: Any, size_px: int) -> Any:
     raise InputError(
         describe_fault("Cannot cut the model", f"a tensor {NETWORK_INPUT!r} is needed", "none", do)
     )
+
+
+def split_at_features(net: Any) -> tuple[Any, Any | None]:
+    """Return an OpenVINO model as two: up to ``features``, and from there to all its outputs.
+
+    The second is None, and the first the whole, where the outputs need more than the features.
+    """
+    import openvino
+    from openvino import opset13
+
+    places = [place for place, output in enumerate(net.outputs) if "features" in output.get_names()]
+    if not places:
+        return net, None
+    copy = net.clone()
+    source = copy.get_results()[places[0]].input_value(0)
+    while source.get_node().get_type_name() == "Identity":  # which gives a tensor its public name
+        source = source.get_node().input_value(0)
+    start = opset13.parameter(source.get_partial_shape(), np.float32, name="features_input")
+    for target in source.get_target_inputs():
+        target.replace_source_output(start.output(0))
+    try:
+        head = openvino.Model(copy.get_results(), [start], "georgia_head")
+    except RuntimeError:  # another way leads from the pictures to an output
+        return net, None
+    return openvino.Model([net.get_results()[places[0]]], net.get_parameters(), "georgia_body"), head

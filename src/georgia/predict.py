@@ -1,40 +1,50 @@
-"""Answers for files: the label, *its* probability and every class's, one row a picture."""
+"""Answers for files: the label, *its* probability and every class's, one row a picture.
+
+Answers come as they are made: while the engine runs one batch, threads read and prepare the next,
+and the caller writes the one before. No more than a few batches are in memory at a time.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import atomic_path
 from georgia.bundle import Bundle
-from georgia.engines import BATCH_SIZE, Engine, check_engine_name, open_engine
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.engines import (
+    BATCH_SIZE,
+    Engine,
+    Outputs,
+    check_engine_name,
+    check_precision_name,
+    open_engine,
+)
 from georgia.images import iter_images
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 
-TABLE_SUFFIXES = (".csv", ".json", ".parquet")
+Image = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """How to run: engine by name, pictures a call, decoding threads (0: one a core)."""
+    """How to run: engine by name, pictures a call, decoding threads (0: one a core), precision by name."""
 
     engine: str = "auto"
     batch_size: int = BATCH_SIZE
     workers: int = 0
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         check_engine_name(self.engine)
+        check_precision_name(self.precision)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,19 @@ class Prediction:
     probabilities: dict[str, float]
     unknown_score: float | None = None
     set: tuple[str, ...] = ()
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the public form of one answer."""
+        return {**vars(self), "file": str(self.file), "set": list(self.set)}
+
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, Any]) -> Prediction:
+        """Read the public form."""
+        return cls(**{**values, "file": Path(values["file"]), "set": tuple(values["set"])})
+
+
+# What comes of one file: its answer, or why there is none.
+Answer = Prediction | Failure
 
 
 @dataclass(frozen=True)
@@ -69,86 +92,82 @@ class Predictions:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form of ``georgia predict --json``."""
-        items = [{**asdict(item), "file": str(item.file), "set": list(item.set)} for item in self.items]
         failed = [{"file": str(failure.path), "error": failure.error} for failure in self.failed]
         return {
-            "predictions": items,
+            "predictions": [item.to_json_dict() for item in self.items],
             "failed": failed,
             "engine": self.engine,
             "classes": list(self.labels.names),
         }
 
     def save(self, target: Path) -> None:
-        """Write a table as its suffix says: .csv, .json or .parquet.
+        """Write a table as its suffix says: .csv, .json, .jsonl or .parquet.
 
         Raises:
             InputError: the suffix is another.
             MissingDependencyError: Parquet is asked for and pyarrow is not installed.
         """
-        check_table_path(target)
-        with atomic_path(target) as temporary:
-            if target.suffix.lower() == ".json":
-                temporary.write_text(
-                    json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False), encoding="utf-8"
-                )
-            elif target.suffix.lower() == ".csv":
-                self._write_csv(temporary)
-            else:
-                self._write_parquet(temporary)
+        from georgia.predict_tables import write_table
 
-    def _rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for item in self.items:
-            by_class = {f"p_{name}": item.probabilities[name] for name in self.labels.names}
-            row = {"file": str(item.file), "label": item.label, "probability": item.probability, **by_class}
-            rows.append({**row, "unknown_score": item.unknown_score, "set": "|".join(item.set), "error": ""})
-        for failure in self.failed:
-            row = dict.fromkeys(
-                ["probability", *(f"p_{name}" for name in self.labels.names), "unknown_score"]
-            )
-            rows.append({"file": str(failure.path), "label": "", **row, "set": "", "error": failure.error})
-        return rows
-
-    def _columns(self) -> list[str]:
-        by_class = [f"p_{name}" for name in self.labels.names]
-        return ["file", "label", "probability", *by_class, "unknown_score", "set", "error"]
-
-    def _write_csv(self, target: Path) -> None:
-        with target.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, self._columns(), lineterminator="\n")
-            writer.writeheader()
-            for row in self._rows():
-                writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
-
-    def _write_parquet(self, target: Path) -> None:
-        import pyarrow
-        import pyarrow.parquet
-
-        text = {"file", "label", "set", "error"}
-        fields = [(name, pyarrow.string() if name in text else pyarrow.float64()) for name in self._columns()]
-        table = pyarrow.Table.from_pylist(self._rows(), schema=pyarrow.schema(fields))
-        pyarrow.parquet.write_table(table, target)
+        write_table(target, (*self.items, *self.failed), self.labels, self.engine)
 
 
-def check_table_path(target: Path) -> None:
-    """Refuse a table that could not be written, before any work is done.
+class Predictor:
+    """An opened model that answers for any number of files, again and again.
 
     Raises:
-        InputError: the suffix is none of ``TABLE_SUFFIXES``.
-        MissingDependencyError: Parquet is asked for and pyarrow is not installed.
+        InputError: the model or the engine cannot be opened.
     """
-    suffix = target.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        rule = "the suffix must be one of " + ", ".join(TABLE_SUFFIXES)
-        raise InputError(describe_fault(f"Cannot write {str(target)!r}", rule, repr(suffix)))
-    if suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            do = "pip install 'georgia[parquet]', or write .csv."
-            raise MissingDependencyError(
-                describe_fault(f"Cannot write {str(target)!r}", "pyarrow is needed", error, do)
-            ) from error
+
+    def __init__(self, bundle: Bundle, config: PredictConfig = PredictConfig()) -> None:
+        self.bundle, self.config = bundle, config
+        self.engine = open_engine(
+            bundle.model_path, bundle.preprocess, config.engine, precision=config.precision
+        )
+
+    def iterate(self, paths: Iterable[Path], progress: Progress = QUIET) -> Iterator[Answer]:
+        """Yield one answer or failure a file, in the order of ``paths``, which may be without end."""
+        progress.start("predict", len(paths) if isinstance(paths, Sized) else None)
+        pace = _Pace()
+        labels = self.bundle.labels
+        for entries, outputs in self.engine.stream(self._batches(paths)):
+            progress.advance(len(entries), pace.note(len(entries)))
+            yield from _read_answers(entries, outputs, labels)
+
+    def _batches(self, paths: Iterable[Path]) -> Iterator[tuple[list[Path | Failure], list[Image]]]:
+        size = self.config.batch_size * _batches_at_once(self.engine)
+        asked: deque[Path] = deque()
+        entries: list[Path | Failure] = []
+        prepared: list[Image] = []
+        workers = self.config.workers or None
+        for _, result in iter_images(_note(paths, asked), workers, transform=self.engine.prepare):
+            path = asked.popleft()
+            if isinstance(result, Failure):
+                entries.append(result)
+            else:
+                entries.append(path)
+                prepared.append(result)
+            if len(prepared) == size or len(entries) == 4 * size:
+                yield entries, prepared
+                entries, prepared = [], []
+        if entries:
+            yield entries, prepared
+
+
+def iter_predictions(
+    bundle: Bundle,
+    paths: Iterable[Path],
+    config: PredictConfig = PredictConfig(),
+    progress: Progress = QUIET,
+) -> Iterator[Answer]:
+    """Yield one answer or failure a file as they are made, in the order of ``paths``, in constant memory.
+
+    For many calls with one model, keep a ``Predictor``.
+
+    Raises:
+        InputError: the model or the engine cannot be opened.
+    """
+    return Predictor(bundle, config).iterate(paths, progress)
 
 
 def predict_files(
@@ -163,32 +182,52 @@ def predict_files(
         InputError: the model or the engine cannot be opened.
     """
     started = time.perf_counter()
-    engine = open_engine(bundle.model_path, bundle.preprocess, config.engine)
-    items: list[Prediction] = []
-    failed: list[Failure] = []
-    waiting: list[tuple[Path, npt.NDArray[Any]]] = []
-    progress.start("predict", len(paths))
-    for position, result in iter_images(paths, workers=config.workers or None, transform=engine.prepare):
-        if isinstance(result, Failure):
-            failed.append(result)
-            progress.advance(1)
-            continue
-        waiting.append((paths[position], result))
-        if len(waiting) == config.batch_size:
-            items += _answer(engine, bundle.labels, waiting)
-            progress.advance(len(waiting))
-            waiting = []
-    items += _answer(engine, bundle.labels, waiting)
-    progress.advance(len(waiting))
-    return Predictions(bundle.labels, tuple(items), tuple(failed), engine.name, time.perf_counter() - started)
+    predictor = Predictor(bundle, config)
+    answers = list(predictor.iterate(paths, progress))
+    items = tuple(answer for answer in answers if isinstance(answer, Prediction))
+    failed = tuple(answer for answer in answers if isinstance(answer, Failure))
+    seconds = time.perf_counter() - started
+    return Predictions(bundle.labels, items, failed, predictor.engine.name, seconds)
 
 
-def _answer(engine: Engine, labels: Labels, waiting: list[tuple[Path, npt.NDArray[Any]]]) -> list[Prediction]:
-    if not waiting:
-        return []
-    probabilities = engine.run([prepared for _, prepared in waiting])["probabilities"]
-    decisions = labels.decode(probabilities)
-    return [
-        Prediction(path, decision.label, decision.probability, decision.probabilities)
-        for (path, _), decision in zip(waiting, decisions, strict=True)
-    ]
+def _read_answers(entries: Sequence[Path | Failure], outputs: Outputs, labels: Labels) -> Iterator[Answer]:
+    """Yield the answers of one batch; ``outputs`` has a row for each path among the entries."""
+    if not outputs:
+        yield from (entry for entry in entries if isinstance(entry, Failure))
+        return
+    decisions = iter(labels.decode(outputs["probabilities"]))
+    for entry in entries:
+        if isinstance(entry, Failure):
+            yield entry
+        else:
+            decision = next(decisions)
+            yield Prediction(entry, decision.label, decision.probability, decision.probabilities)
+
+
+def _batches_at_once(engine: Engine) -> int:
+    # ONNX Runtime takes pictures of one size together: of more pictures, more have the same size.
+    return 4 if engine.name == "onnxruntime" else 1
+
+
+def _note(paths: Iterable[Path], asked: deque[Path]) -> Iterator[Path]:
+    for path in paths:
+        asked.append(path)
+        yield path
+
+
+class _Pace:
+    """Pictures per second of the last seconds, for the progress line."""
+
+    WINDOW_S = 10.0
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)])
+
+    def note(self, count: int) -> str:
+        """Count pictures as done and return the pace in words."""
+        now, total = time.perf_counter(), self._marks[-1][1] + count
+        self._marks.append((now, total))
+        while len(self._marks) > 2 and now - self._marks[0][0] > self.WINDOW_S:
+            self._marks.popleft()
+        start, before = self._marks[0]
+        return f"{(total - before) / max(now - start, 1e-9):,.0f} images/s"

@@ -26,6 +26,7 @@ LAYERS = {
         "placement",
         "synthetic",
         "fetch",
+        "listing",
     },
     "serving": {
         "bundle",

@@ -120,7 +120,9 @@ def test_json_has_the_public_keys(answers: Predictions) -> None:
 
 
 def test_another_suffix_is_refused(answers: Predictions, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the suffix must be one of .csv, .json, .parquet; got '.xlsx'"):
+    with pytest.raises(
+        InputError, match=r"the suffix must be one of .csv, .json, .jsonl, .parquet; got '.xlsx'"
+    ):
         answers.save(tmp_path / "out.xlsx")
 
 

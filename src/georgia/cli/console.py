@@ -6,13 +6,14 @@ import json
 import logging
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from georgia.records import Failure
 
 DONE, DONE_IN_PART = 0, 3
-_SHOWN_FAILURES = 20
+SHOWN_FAILURES = 20
 
 
 class ConsoleProgress:
@@ -113,29 +114,49 @@ def show_note(line: str) -> None:
     print(f"georgia: {line}", file=sys.stderr)
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], more: str = "") -> None:
+def show_stream(stream: IO[str]) -> None:
+    """Print a text file as it is."""
+    shutil.copyfileobj(stream, sys.stdout)
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], more: str = "") -> None:
     """Print a table: as long as the screen is high on a terminal, whole and tab-separated elsewhere.
 
     ``more`` says where the rest is to be had; it is shown if rows are left out.
     """
+    with open_table(columns, more) as add_row:
+        for row in rows:
+            add_row(row)
+
+
+@contextmanager
+def open_table(columns: Sequence[str], more: str = "") -> Iterator[Callable[[Sequence[str]], None]]:
+    """Print a table as ``show_table`` does, of rows that come one by one; only those shown are held."""
     if not sys.stdout.isatty():
-        for row in (columns, *rows):
-            print("\t".join(row))
+        print("\t".join(columns))
+        yield lambda row: print("\t".join(row))
         return
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
     room = max(10, console.size.height - 8)
-    shown = rows if len(rows) <= room else rows[:room]
     table = Table(box=None, pad_edge=False)
     for position, name in enumerate(columns):
         table.add_column(name, overflow="fold", justify="left" if position == 0 else "right")
-    for row in shown:
-        table.add_row(*row)
+    n_left_out = 0
+
+    def add_row(row: Sequence[str]) -> None:
+        nonlocal n_left_out
+        if table.row_count < room:
+            table.add_row(*row)
+        else:
+            n_left_out += 1
+
+    yield add_row
     console.print(table)
-    if len(shown) < len(rows):
-        console.print(f"… and {len(rows) - len(shown):,} more. {more}".rstrip())
+    if n_left_out:
+        console.print(f"… and {n_left_out:,} more. {more}".rstrip())
 
 
 def list_failures(failures: Sequence[Failure]) -> list[dict[str, str]]:
@@ -143,12 +164,16 @@ def list_failures(failures: Sequence[Failure]) -> list[dict[str, str]]:
     return [{"file": str(failure.path), "error": failure.error} for failure in failures]
 
 
-def end_with(failures: Sequence[Failure]) -> int:
-    """Name the files that were left out, on stderr; return the exit code: 0, or 3 if there are any."""
-    for failure in failures[:_SHOWN_FAILURES]:
+def end_with(failures: Sequence[Failure], n_failures: int | None = None) -> int:
+    """Name the files that were left out, on stderr; return the exit code: 0, or 3 if there are any.
+
+    ``n_failures`` is their number where ``failures`` are only the first ones.
+    """
+    total = len(failures) if n_failures is None else n_failures
+    for failure in failures[:SHOWN_FAILURES]:
         show_note(f"left out {str(failure.path)!r}: {failure.error}")
-    if len(failures) > _SHOWN_FAILURES:
-        show_note(f"… and {len(failures) - _SHOWN_FAILURES:,} more files were left out.")
+    if total > SHOWN_FAILURES:
+        show_note(f"… and {total - SHOWN_FAILURES:,} more files were left out.")
     return DONE_IN_PART if failures else DONE
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +17,10 @@ from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_co
 from georgia.errors import InputError, describe_fault
 
 if TYPE_CHECKING:
-    from georgia.predict import Predictions
+    from georgia.labels import Labels
+    from georgia.predict import Answer, Prediction, Predictor
+    from georgia.progress import Progress
+    from georgia.records import Failure
 
 
 def run(
@@ -25,12 +32,16 @@ def run(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Also write a table: .csv, .json or .parquet.")
+        Path | None, typer.Option("--out", help="Also write a table: .csv, .json, .jsonl or .parquet.")
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write the pictures with their labels: .png.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [auto]")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the table in --out after a stop.")
+    ] = False,
     classes: ClassesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -40,54 +51,100 @@ def run(
     \b
     Examples:
       georgia predict runs/first new-pictures/ --out answers.csv
+      georgia predict runs/first new-pictures/ --out answers.csv --resume
       georgia predict "probe/*.png" --sheet sheet.png
       georgia predict GAweights.h5 --classes CEX,PG picture.png
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.images import find_images
-    from georgia.predict import PredictConfig, predict_files
+    from georgia.listing import FoundImages
+    from georgia.predict import PredictConfig, Prediction, Predictor
+    from georgia.predict_resume import predict_to_table
 
-    settings = make_config(PredictConfig, config, "predict", {"engine": engine})
-    _check_outputs(out, sheet)
+    settings = make_config(PredictConfig, config, "predict", {"engine": engine, "precision": precision})
+    _check_outputs(out, sheet, resume)
     model, sources = take_model(words)
-    paths = find_images(sources)
+    paths = FoundImages(sources)
     bundle = open_model(model, classes)
+    failed = _Failed()
+    kept: list[Prediction] = []
     with console.ConsoleProgress() as progress:
-        predictions = predict_files(bundle, paths, settings, progress)
+        predictor = Predictor(bundle, settings)
+        answers = predictor.iterate(paths, progress)
         if out is not None:
-            predictions.save(out)
-        if sheet is not None and predictions.items:
-            from georgia.report.contact_sheet import draw_contact_sheet
+            answers = predict_to_table(predictor, paths, out, resume, progress)
+        with _show_json(predictor) if as_json else _show_table(bundle.labels) as show:
+            for answer in answers:
+                show(answer)
+                if not isinstance(answer, Prediction):
+                    failed.add(answer)
+                elif sheet is not None:
+                    kept.append(answer)
+            if sheet is not None and kept:
+                _draw_sheet(predictor, kept, sheet, progress)
+    return console.end_with(failed.first, failed.count)
 
-            draw_contact_sheet(predictions, sheet, progress=progress)
-    if as_json:
-        console.show_json(predictions.to_json_dict())
-    else:
-        _show(predictions)
-    return console.end_with(predictions.failed)
+
+@dataclass
+class _Failed:
+    """The first files that could not be read, and how many there are."""
+
+    first: list[Failure] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, failure: Failure) -> None:
+        self.count += 1
+        if self.count <= console.SHOWN_FAILURES:
+            self.first.append(failure)
 
 
-def _check_outputs(out: Path | None, sheet: Path | None) -> None:
+@contextmanager
+def _show_json(predictor: Predictor) -> Iterator[Callable[[Answer], None]]:
+    """Collect one JSON object in a file and print it at the end: a run that fails prints nothing."""
+    from georgia.predict_tables import JsonWriter
+
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
+        writer = JsonWriter(stream, predictor.bundle.labels, predictor.engine.name)
+        yield writer.add
+        writer.close()
+        stream.seek(0)
+        console.show_stream(stream)
+
+
+@contextmanager
+def _show_table(labels: Labels) -> Iterator[Callable[[Answer], None]]:
+    from georgia.records import Failure
+
+    columns = ["file", "label", "probability", *(f"P({name})" for name in labels.names)]
+    with console.open_table(columns, more="All of them: --out answers.csv.") as add_row:
+
+        def show(answer: Answer) -> None:
+            if not isinstance(answer, Failure):
+                by_class = [f"{answer.probabilities[name]:.4f}" for name in labels.names]
+                add_row([str(answer.file), answer.label, f"{answer.probability:.4f}", *by_class])
+
+        yield show
+
+
+def _draw_sheet(predictor: Predictor, items: list[Prediction], sheet: Path, progress: Progress) -> None:
+    from georgia.predict import Predictions
+    from georgia.report.contact_sheet import draw_contact_sheet
+
+    predictions = Predictions(predictor.bundle.labels, tuple(items), (), predictor.engine.name)
+    draw_contact_sheet(predictions, sheet, progress=progress)
+
+
+def _check_outputs(out: Path | None, sheet: Path | None, resume: bool) -> None:
     """Refuse what could not be written before any work is done."""
-    from georgia.predict import check_table_path
-    from georgia.report.contact_sheet import SHEET_SUFFIXES
+    from georgia.predict_tables import check_table_path
 
     if out is not None:
         check_table_path(out)
-    if sheet is not None and sheet.suffix.lower() not in SHEET_SUFFIXES:
+    elif resume:
+        do = "Name the table that was begun."
+        raise InputError(describe_fault("Cannot resume", "--resume goes on with --out", "no --out", do))
+    if sheet is None:
+        return
+    from georgia.report.contact_sheet import SHEET_SUFFIXES
+
+    if sheet.suffix.lower() not in SHEET_SUFFIXES:
         rule = "the suffix must be one of " + ", ".join(SHEET_SUFFIXES)
         raise InputError(describe_fault(f"Cannot write {str(sheet)!r}", rule, repr(sheet.suffix)))
-
-
-def _show(predictions: Predictions) -> None:
-    names = predictions.labels.names
-    rows = [
-        [
-            str(item.file),
-            item.label,
-            f"{item.probability:.4f}",
-            *(f"{item.probabilities[name]:.4f}" for name in names),
-        ]
-        for item in predictions.items
-    ]
-    columns = ["file", "label", "probability", *(f"P({name})" for name in names)]
-    console.show_table(columns, rows, more="All of them: --out answers.csv.")

@@ -1,0 +1,120 @@
+"""Engines answer alike in any batches, one after another or at once; bfloat16 where the processor has it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from georgia.bundle import load_bundled_model
+from georgia.engines import (
+    OnnxRuntimeEngine,
+    OpenVinoEngine,
+    choose_precision,
+    cut_at_network_input,
+    list_capabilities,
+    open_engine,
+    split_at_features,
+)
+from georgia.errors import InputError
+
+BUNDLE = load_bundled_model()
+IMAGES = [
+    np.random.default_rng(seed).integers(0, 256, (60 + seed % 3, 70, 3), dtype=np.uint8) for seed in range(6)
+]
+
+
+@pytest.fixture(scope="module")
+def openvino_engine() -> OpenVinoEngine:
+    return OpenVinoEngine(BUNDLE.model_path, BUNDLE.preprocess)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_stream_of_batches_answers_in_order(name: str) -> None:
+    engine = open_engine(BUNDLE.model_path, BUNDLE.preprocess, name)
+    prepared = [engine.prepare(image) for image in IMAGES]
+    whole = engine.run(prepared)
+    batches = [("a", prepared[:4]), ("none", []), ("b", prepared[4:5]), ("c", prepared[5:])]
+    answers = list(engine.stream(iter(batches)))
+    assert [token for token, _ in answers] == ["a", "none", "b", "c"]
+    for key in ("probabilities", "features"):
+        joined = np.concatenate([outputs[key] for _, outputs in answers if outputs])
+        np.testing.assert_allclose(joined, whole[key], rtol=1e-4, atol=1e-5)
+
+
+def test_a_stream_left_early_harms_no_later_one(openvino_engine: OpenVinoEngine) -> None:
+    prepared = [openvino_engine.prepare(image) for image in IMAGES]
+    whole = openvino_engine.run(prepared)
+    left = openvino_engine.stream((number, prepared[:2]) for number in range(5))
+    assert next(left)[0] == 0
+    left.close()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(openvino_engine.run(prepared)["logits"], whole["logits"])
+
+
+def test_several_threads_may_share_an_engine(openvino_engine: OpenVinoEngine) -> None:
+    prepared = [openvino_engine.prepare(image) for image in IMAGES]
+    whole = openvino_engine.run(prepared)["logits"]
+    with ThreadPoolExecutor(3) as pool:
+        rows = list(pool.map(lambda one: openvino_engine.run([one])["logits"][0], prepared * 2))
+    np.testing.assert_allclose(rows, np.tile(whole, (2, 1)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "capabilities", "chosen"),
+    [
+        ("auto", ["FP32", "BF16"], "bfloat16"),
+        ("auto", ["FP32", "INT8"], "float32"),
+        ("float32", ["FP32", "BF16"], "float32"),
+        ("bfloat16", ["FP32", "BF16"], "bfloat16"),
+    ],
+)
+def test_precision_is_what_the_processor_has(
+    asked: str, capabilities: list[str], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
+    assert choose_precision(asked, capabilities) == chosen
+
+
+def test_environment_says_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEORGIA_PRECISION", "float32")
+    assert choose_precision("auto", ["BF16"]) == "float32"
+    assert choose_precision("bfloat16", ["BF16"]) == "bfloat16"
+    monkeypatch.setenv("GEORGIA_PRECISION", "half")
+    with pytest.raises(InputError, match="must be one of auto, float32, bfloat16; got 'half'"):
+        choose_precision("auto", ["BF16"])
+
+
+def test_bfloat16_without_hardware_or_engine_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the processor must compute in bfloat16"):
+        choose_precision("bfloat16", ["FP32"])
+    with pytest.raises(InputError, match="OpenVINO is needed; got ONNX Runtime"):
+        open_engine(BUNDLE.model_path, BUNDLE.preprocess, "onnxruntime", precision="bfloat16")
+
+
+def test_head_and_body_together_are_the_net(openvino_engine: OpenVinoEngine) -> None:
+    # On a processor without bfloat16 the body computes in float32, and nothing may differ.
+    halves = OpenVinoEngine(BUNDLE.model_path, BUNDLE.preprocess, precision="bfloat16")
+    assert halves.precision == "bfloat16"
+    prepared = [halves.prepare(image) for image in IMAGES]
+    answer, whole = halves.run(prepared), openvino_engine.run(prepared)
+    tolerance = 0.05 if "BF16" in list_capabilities() else 1e-5
+    for key in ("probabilities", "logits", "features"):
+        np.testing.assert_allclose(answer[key], whole[key], rtol=tolerance, atol=tolerance)
+
+
+def test_the_head_takes_features_only() -> None:
+    import openvino
+
+    net = cut_at_network_input(openvino.Core().read_model(str(BUNDLE.model_path)), BUNDLE.preprocess.size_px)
+    body, head = split_at_features(net)
+    assert head is not None
+    assert len(body.outputs) == len(head.inputs) == 1
+    assert [output.get_any_name() for output in body.outputs] == ["features"]
+    assert [node.get_type_name() for node in head.get_ops() if node.get_type_name() == "Convolution"] == []
+
+
+def test_onnx_runtime_groups_sizes(openvino_engine: OpenVinoEngine) -> None:
+    shipped = OnnxRuntimeEngine(BUNDLE.model_path).run(IMAGES)["logits"]
+    mine = openvino_engine.run([openvino_engine.prepare(image) for image in IMAGES])["logits"]
+    np.testing.assert_allclose(mine, shipped, rtol=1e-3, atol=1e-3)
