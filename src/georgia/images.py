@@ -69,6 +69,20 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
     """
     with _in_words():
         data = _read_bytes(Path(path), max_pixels)
+    return decode_image(data, max_pixels)
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return the pixels (H, W, 3), uint8 RGB, of a file's content that is already in memory.
+
+    Raises:
+        UnreadableImageError: the content cannot be read; the message is one clause.
+    """
+    with _in_words():
+        if not data:
+            raise UnreadableImageError("the file is empty")
+        if find_format(data[:12]) is None:
+            raise UnreadableImageError(NOT_AN_IMAGE)
         header = _read_header(data, max_pixels)
         if header.n_pages != 1:
             raise UnreadableImageError(f"one page is needed; got {header.n_pages}. Split the stack")

@@ -1,0 +1,139 @@
+"""``georgia monitor``: frames of a live probe in, fraction over time and alarm out."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.models import open_model
+from georgia.cli.options import ConfigOption, read_settings
+from georgia.config import build_config, parse_assignments
+from georgia.errors import InputError, describe_fault
+
+if TYPE_CHECKING:
+    from georgia.monitor.events import MonitorEvent
+
+
+def run(
+    model: Annotated[
+        Path | None, typer.Argument(help="A run folder or an exported .onnx (none: the bundled model).")
+    ] = None,
+    watch: Annotated[
+        Path | None, typer.Option("--watch", help="The folder that the probe writes to.")
+    ] = None,
+    db: Annotated[
+        str | None, typer.Option(help="SQLite file or postgresql://… URL.  [georgia-monitor.db]")
+    ] = None,
+    batch: Annotated[str | None, typer.Option(help="The batch's name; a running one is resumed.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Who runs the batch.  [the user's name]")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Judge what the folder holds, end the batch, and stop.")
+    ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line on stdout for each frame.")
+    ] = False,
+) -> int:
+    """Watch a live probe: fraction of the impurity over time, alarm, record.
+
+    \b
+    Examples:
+      georgia monitor runs/first --watch //probe/frames --db batch.db --batch B-117
+      georgia monitor --watch probe --set limit=0.10 --set time_from=name --set time_pattern=%Y%m%d_%H%M%S
+      georgia monitor runs/first --watch old-frames --once --json
+    Settings for --set and their meaning: docs/monitor.md. Ctrl-C stops; the batch can be resumed.
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.monitor.settings import MonitorConfig
+
+    typed = {"watch": watch, "db": db, "batch": batch, "operator": operator}
+    given = {key: value for key, value in typed.items() if value is not None}
+    layers = (read_settings(config, "monitor"), parse_assignments(changes or []), given)
+    settings = build_config(MonitorConfig, {"operator": _user()}, *layers, where="the settings of 'monitor'")
+    if settings.watch == Path():
+        rule, do = "a folder is needed", "Example: georgia monitor runs/first --watch probe."
+        raise InputError(describe_fault("Cannot watch", rule, "no --watch", do))
+    return _watch(model, settings, once, as_json)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without a name, as in some containers
+        return "unknown user"
+
+
+def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
+    from georgia.monitor import open_store
+    from georgia.monitor.outlets import open_outlets
+    from georgia.monitor.tile import FrameJudge
+
+    bundle = open_model(model, None)
+    store = open_store(settings.db)
+    judge = FrameJudge(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
+    from georgia.monitor.run import Monitor
+
+    monitor = Monitor(judge, settings, store, who=f"{_user()}@{socket.gethostname()}")
+    monitor.add_listener(_Lines(as_json))
+    stop = threading.Event()
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in _SIGNALS}
+    try:
+        with open_outlets(settings, store, monitor):
+            console.show_note(
+                f"watching {str(settings.watch)!r} for {judge.impurity} with {bundle.name}, windows of "
+                f"{judge.tile_px} px, into {settings.db!r}. Ctrl-C stops."
+            )
+            monitor.run(stop, once)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        store.close()
+    return console.DONE
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Lines:
+    """One line on stdout for each frame; alarms, changes of state and faults on stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._fault = ""
+
+    def __call__(self, event: MonitorEvent) -> None:
+        if event.kind == "frame" and event.frame is not None:
+            frame = event.frame
+            plain = frame.to_json_dict()
+            console.show_line(json.dumps(plain) if self._as_json else _describe(plain))
+        elif event.kind == "alarm" and event.alarm is not None:
+            change = event.detail.get("change", "")
+            console.show_note(f"alarm {change}: {event.alarm.reason}")
+        elif event.kind == "state" and event.detail:
+            console.show_note(f"{event.status.state}: {event.detail.get('reason', '')}")
+        elif event.kind == "unreadable":
+            console.show_note(f"left out {event.detail['file']!r}: {event.detail['error']}")
+        elif event.kind == "fault" and event.status.fault != self._fault:
+            self._fault = event.status.fault
+            console.show_note(self._fault or "folder and store answer again.")
+
+
+def _describe(frame: dict[str, Any]) -> str:
+    if frame["fraction"] is None:
+        return f"{frame['frame_time']}  {frame['file']}  {frame['state']}  {frame['error']}".rstrip()
+    interval = f"{frame['fraction']:.1%} ({frame['low']:.1%}–{frame['high']:.1%})"
+    return (
+        f"{frame['frame_time']}  {frame['file']}  {frame['impurity']} {interval} of {frame['n_judged']}  "
+        f"{frame['state']}"
+    )

@@ -1,0 +1,51 @@
+"""``georgia simulate``: drawn frames of a batch in which PG grows in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.options import ConfigOption, JsonOption, read_settings
+from georgia.config import build_config, parse_assignments
+
+
+def run(
+    out: Annotated[Path, typer.Option("--out", help="The folder that the frames are written to.")],
+    frames: Annotated[int | None, typer.Option(help="Number of frames.  [120]")] = None,
+    every: Annotated[
+        float | None, typer.Option("--every", help="Seconds from frame to frame; 0: at once.  [0.5]")
+    ] = None,
+    rise: Annotated[
+        float | None, typer.Option(help="Rise of PG's share from frame to frame.  [0.01]")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Write drawn frames as a probe would, to watch a batch live without one.
+
+    \b
+    Examples:
+      georgia simulate --out probe --frames 200 --every 1
+      georgia simulate --out probe --set start=0 --set clean_frames=60 --set write=pieces
+    Settings for --set and their meaning: docs/simulate.md
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.simulate import SimulateConfig, simulate_batch
+
+    typed = {"frames": frames, "every_s": every, "rise": rise}
+    given = {key: value for key, value in typed.items() if value is not None}
+    layers = (read_settings(config, "simulate"), parse_assignments(changes or []), given)
+    settings = build_config(SimulateConfig, *layers, where="the settings of 'simulate'")
+    with console.ConsoleProgress() as progress:
+        simulation = simulate_batch(out, settings, progress)
+    if as_json:
+        console.show_json(simulation.to_json_dict())
+    else:
+        console.show_line(f"{len(simulation.files)} frames in {simulation.folder}")
+    return console.DONE

@@ -1,0 +1,57 @@
+"""``georgia verify``: is the record of a live probe whole?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.options import ConfigOption, JsonOption, read_settings
+from georgia.errors import GateError, InputError, describe_fault
+
+
+def run(
+    db: Annotated[str, typer.Argument(help="The store: an SQLite file or a postgresql://… URL.")],
+    expect: Annotated[
+        str | None, typer.Option(help="A head that was printed before; the trail must still hold it.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Find every altered, missing or reordered row of a store's record; exit 4 if there is one.
+
+    \b
+    Examples:
+      georgia verify georgia-monitor.db
+      georgia verify georgia-monitor.db --expect 17:3f2a…
+    Write the head that it prints into the batch's protocol: with --expect it proves later that nothing was
+    cut off at the end.
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.monitor import open_store
+    from georgia.verify import verify_store
+
+    settings = read_settings(config, "verify")
+    expected = expect or str(settings.get("expect", ""))
+    if "://" not in db and not Path(db).is_file():
+        do = "Give the file that 'georgia monitor --db' wrote."
+        raise InputError(describe_fault(f"Cannot verify {db!r}", "it must exist", "no such file", do))
+    store = open_store(db)
+    try:
+        verification = verify_store(store, expected)
+    finally:
+        store.close()
+    if as_json:
+        console.show_json(verification.to_json_dict())
+    else:
+        console.show_line(
+            f"trail: {verification.n_entries:,} rows, frames: {verification.n_frames:,}, "
+            f"maps: {verification.n_maps:,}"
+        )
+        console.show_line(f"head: {verification.head}")
+        for fault in verification.faults:
+            console.show_line(f"{fault.table} {fault.row}: {fault.fault}")
+    if not verification.is_whole:
+        raise GateError(f"The record of {db!r} is not whole: {verification.n_faults} faults.")
+    return console.DONE

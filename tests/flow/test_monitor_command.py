@@ -1,0 +1,76 @@
+"""``georgia simulate``, ``georgia monitor`` and ``georgia verify`` together, with the bundled model."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from georgia.cli import main
+
+SMALL = ["--set", "height_px=240", "--set", "width_px=280"]
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six small frames, the last two half PG."""
+    folder = tmp_path_factory.mktemp("probe")
+    words = ["simulate", "--out", str(folder), "--frames", "6", "--every", "0", "--rise", "0.4", *SMALL]
+    assert main([*words, "--set", "clean_frames=4", "--set", "top=0.8"]) == 0
+    return folder
+
+
+def watch(
+    capsys: pytest.CaptureFixture[str], probe: Path, db: Path, *words: str
+) -> tuple[int, list[Any], str]:
+    options = ["--db", str(db), "--set", "look_s=0.05", "--set", "tile_px=120", "--set", "min_judged=2"]
+    code = main(["monitor", "--watch", str(probe), "--once", "--json", *options, *words])
+    out, err = capsys.readouterr()
+    return code, [json.loads(line) for line in out.splitlines()], err
+
+
+def test_a_folder_is_judged_once_and_its_record_is_whole(
+    probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = tmp_path / "batch.db"
+    code, lines, err = watch(capsys, probe, db, "--batch", "B-1", "--operator", "Ann")
+    assert code == 0, err
+    assert [line["file"] for line in lines] == [f"frame-{n:05d}.png" for n in range(1, 7)]
+    assert {line["state"] for line in lines} == {"warming up"}
+    assert all(0 <= line["low"] <= line["fraction"] <= line["high"] <= 1 for line in lines)
+    assert lines[-1]["fraction"] > lines[0]["fraction"]
+    assert sum(item["n"] for item in lines[0]["classes"].values()) == lines[0]["n_judged"]
+    code, again, _ = watch(capsys, probe, db, "--batch", "B-2")
+    assert (code, again) == (0, [])
+
+    assert main(["verify", str(db), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["whole"]
+    assert found["n_frames"] == 6
+    connection = sqlite3.connect(db)
+    connection.execute("UPDATE trail SET who = 'nobody' WHERE seq = 2")
+    connection.commit()
+    connection.close()
+    assert main(["verify", str(db), "--expect", found["head"]]) == 4
+    assert "not whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "a folder is needed; got no --watch"),
+        (["--watch", "x", "--set", "chart=ewna"], "'chart' must be one of ewma, cusum, p"),
+        (["--watch", "x", "--set", "overlap=1", "--set", "limit=0"], "overlap: 0 to 0.9 is needed"),
+        (["--watch", "x", "--set", "impurity=XX"], "Unknown class"),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["monitor", "--db", str(tmp_path / "a.db"), *words]) == 2
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert err.startswith("georgia: ")
+    assert message in err
