@@ -1,0 +1,117 @@
+"""Open the store's database: SQLite by default, PostgreSQL by URL, and one word for both being away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from georgia.errors import GeorgiaError, InputError, MissingDependencyError, describe_fault
+
+# One number for all writers of a store; they take turns, so that chains have one end.
+_LOCK = 0x6765_6F72
+# A database that does not answer is "away" after this long.
+TIMEOUT_S = 5
+
+
+class StoreAwayError(GeorgiaError, ConnectionError):
+    """The database cannot be reached or cannot write now; the same call may work later."""
+
+
+def connect(url: str) -> Engine:
+    """Return an engine for a URL or a plain path of an SQLite file.
+
+    Raises:
+        InputError: the URL cannot be used.
+        MissingDependencyError: PostgreSQL is asked for and psycopg is not installed.
+    """
+    try:
+        address = make_url(url if "://" in url else f"sqlite:///{url}")
+        if address.drivername in ("postgresql", "postgres"):
+            address = address.set(drivername="postgresql+psycopg")
+        if address.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ArgumentError(address.get_backend_name())
+        if address.get_backend_name() == "sqlite":
+            return _connect_sqlite(address)
+        return create_engine(address, pool_pre_ping=True, connect_args=_postgres_arguments())
+    except (ArgumentError, NoSuchModuleError) as error:
+        rule = "a path, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME is needed"
+        raise InputError(describe_fault("Cannot open the store", rule, error)) from error
+    except ModuleNotFoundError as error:
+        do = "pip install 'georgia[postgres]'."
+        raise MissingDependencyError(
+            describe_fault("Cannot open the store", "psycopg is needed for PostgreSQL", error, do)
+        ) from error
+
+
+def _postgres_arguments() -> dict[str, Any]:
+    # Without them a connection whose server has vanished would hang for minutes.
+    return {
+        "connect_timeout": TIMEOUT_S,
+        "tcp_user_timeout": TIMEOUT_S * 1000,
+        "options": f"-c lock_timeout={TIMEOUT_S}s -c statement_timeout=30s",
+    }
+
+
+def _connect_sqlite(address: Any) -> Engine:
+    if address.database and address.database != ":memory:":
+        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(address, connect_args={"timeout": TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        # SQLAlchemy begins transactions here, not the driver, which would begin too late for reads.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("georgia_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection whose reads see one moment.
+
+    Raises:
+        StoreAwayError: the database cannot be reached.
+    """
+    with _in_words(), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection that holds the store's write lock; commit at the end, or nothing at all.
+
+    Raises:
+        StoreAwayError: the database cannot be reached, is full, or another writer holds it too long.
+    """
+    with (
+        _in_words(),
+        engine.connect().execution_options(georgia_writes=True) as connection,
+        connection.begin(),
+    ):
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        yield connection
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        lines = str(getattr(error, "orig", error)).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise StoreAwayError(f"The store cannot be used now: {reason}.") from error

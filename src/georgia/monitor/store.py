@@ -1,0 +1,353 @@
+"""The store of a live probe: every frame with its result, batches, alarms, the ledger and the trail.
+
+A frame, its place in the ledger, the charts' state and an alarm that it raises are written in one
+transaction: a stop at any moment leaves all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from georgia.errors import InputError, describe_fault
+from georgia.monitor import tables, trail
+from georgia.monitor.connect import connect, reading, writing
+from georgia.monitor.queries import StoreReader
+from georgia.monitor.records import Alarm, Batch, frame_values
+from georgia.monitor.result import FileKey, FrameResult
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class AlarmChange:
+    """What a frame does to the batch's alarm: raises one for a reason, or clears the one that stands."""
+
+    kind: Literal["raised", "cleared"]
+    reason: str = ""
+
+
+class Store(StoreReader):
+    """One database; safe to use from several threads and processes.
+
+    Args:
+        url: a path of an SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
+        clock: seconds since 1970; tests give their own.
+
+    Raises:
+        InputError: the URL cannot be used, or the database is no store of this version.
+        StoreAwayError: the database cannot be reached now.
+    """
+
+    def __init__(self, url: str, clock: Clock = time.time) -> None:
+        super().__init__(connect(url))
+        self._clock = clock
+        self.head_file = self._find_head_file()
+        self._prepare(url)
+
+    def _prepare(self, url: str) -> None:
+        try:
+            with writing(self.engine) as connection:
+                tables.metadata.create_all(connection)
+                version = connection.execute(
+                    select(tables.about.c.value).where(tables.about.c.name == "schema")
+                ).scalar()
+                if version is None:
+                    row = {"name": "schema", "value": tables.SCHEMA_VERSION}
+                    connection.execute(insert(tables.about).values(row))
+        except DatabaseError as error:
+            rule = "an SQLite file or a PostgreSQL database of its own is needed"
+            raise InputError(describe_fault("Cannot open the store", rule, error.orig)) from error
+        if version not in (None, tables.SCHEMA_VERSION):
+            do = "Use the version of Georgia that made it, or another --db."
+            rule = f"its tables must be of version {tables.SCHEMA_VERSION}"
+            raise InputError(describe_fault(f"Cannot open the store {url!r}", rule, version, do))
+
+    def _find_head_file(self) -> Path | None:
+        name = self.engine.url.database
+        is_file = self.engine.dialect.name == "sqlite" and name and name != ":memory:"
+        return Path(f"{name}.head") if is_file else None
+
+    # Batches
+
+    def begin_batch(
+        self, source: str, name: str, operator: str, impurity: str, who: str, note: str = ""
+    ) -> Batch:
+        """Return the source's running batch of that name ("" is any), or end what runs and begin one."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            running = self._running(connection, source)
+            if running is not None and name in ("", running.name):
+                return running
+            if running is not None:
+                self._end(connection, running.id, who, f"batch {name!r} begins")
+            name = name or time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
+            values = {"source": source, "name": name, "operator": operator, "impurity": impurity}
+            batch_id = connection.execute(
+                insert(tables.batches)
+                .values(**values, note=note, started_at_s=now, chart_state="{}", n_frames=0)
+                .returning(tables.batches.c.id)
+            ).scalar_one()
+            self._append(connection, who, "batch began", {**values, "note": note}, batch_id)
+        self._write_head_file()
+        return self.batch(batch_id)
+
+    def end_batch(self, batch_id: int, who: str, reason: str = "") -> None:
+        """Close a batch; closing one that has ended changes nothing."""
+        with writing(self.engine) as connection:
+            self._end(connection, batch_id, who, reason)
+        self._write_head_file()
+
+    def _end(self, connection: Connection, batch_id: int, who: str, reason: str) -> None:
+        rows = connection.execute(
+            update(tables.batches)
+            .where(tables.batches.c.id == batch_id, tables.batches.c.ended_at_s.is_(None))
+            .values(ended_at_s=self._clock())
+            .returning(tables.batches.c.n_frames)
+        ).all()
+        for row in rows:
+            head = trail.read_head(connection)
+            detail = {"reason": reason, "n_frames": row.n_frames, "frame": head.frame_id, "chain": head.chain}
+            self._append(connection, who, "batch ended", detail, batch_id)
+
+    # Frames
+
+    def record_frame(
+        self,
+        result: FrameResult,
+        source: str,
+        chart_state: str,
+        change: AlarmChange | None = None,
+        acts: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    ) -> FrameResult:
+        """Write one frame with all that belongs to it; return it with its numbers.
+
+        ``acts`` are what the frame brought about by itself, for the trail.
+
+        A frame whose content the source has given before is not written again: the stored one is
+        returned, so that a call whose answer was lost may be repeated.
+        """
+        known = self._find_frame(source, result.key.sha256)
+        if known is not None:
+            return known
+        try:
+            with writing(self.engine) as connection:
+                done = self._insert_frame(connection, result, source, chart_state, change)
+                for action, detail in acts:
+                    entry = {"frame": done.frame_id, **detail}
+                    self._append(connection, "georgia", action, entry, done.batch_id)
+                return done
+        except IntegrityError:
+            known = self._find_frame(source, result.key.sha256)
+            if known is None:
+                raise
+            return known
+
+    def _insert_frame(
+        self,
+        connection: Connection,
+        result: FrameResult,
+        source: str,
+        chart_state: str,
+        change: AlarmChange | None,
+    ) -> FrameResult:
+        batch = tables.batches
+        ordinal = connection.execute(
+            update(batch)
+            .where(batch.c.id == result.batch_id)
+            .values(n_frames=batch.c.n_frames + 1, chart_state=chart_state)
+            .returning(batch.c.n_frames)
+        ).scalar_one()
+        head = trail.read_head(connection)
+        npz = result.map.to_bytes() if result.map is not None else b""
+        values = frame_values(replace(result, ordinal=ordinal), source)
+        values["map_sha256"] = hashlib.sha256(npz).hexdigest() if npz else ""
+        values["trail_seq"] = head.seq
+        values["chain"] = trail.hash_frame(values, head.chain)
+        frame_id = connection.execute(
+            insert(tables.frames).values(values).returning(tables.frames.c.id)
+        ).scalar_one()
+        if npz:
+            connection.execute(insert(tables.maps).values(frame_id=frame_id, npz=npz))
+        self._insert_ledger(connection, source, result.key, "frame", "", frame_id)
+        done = replace(result, ordinal=ordinal, frame_id=frame_id)
+        if change is not None:
+            self._change_alarm(connection, done, change)
+        return done
+
+    def record_file(
+        self, source: str, key: FileKey, verdict: Literal["repeat", "unreadable"], error: str = ""
+    ) -> None:
+        """Write down a file that gives no frame, so that it is not looked at again."""
+        with writing(self.engine) as connection:
+            self._insert_ledger(connection, source, key, verdict, error, None)
+
+    def _insert_ledger(
+        self,
+        connection: Connection,
+        source: str,
+        key: FileKey,
+        verdict: str,
+        error: str,
+        frame_id: int | None,
+    ) -> None:
+        table = tables.ledger
+        place = {"file": key.file, "size_bytes": key.size_bytes, "mtime_ns": key.mtime_ns}
+        connection.execute(
+            delete(table).where(table.c.source == source, *(table.c[k] == v for k, v in place.items()))
+        )
+        rest = {"sha256": key.sha256, "verdict": verdict, "error": error, "frame_id": frame_id}
+        connection.execute(insert(table).values(source=source, **place, **rest, seen_at_s=self._clock()))
+
+    # Alarms
+
+    def _change_alarm(self, connection: Connection, frame: FrameResult, change: AlarmChange) -> None:
+        now, table = self._clock(), tables.alarms
+        detail = {"frame": frame.frame_id, "fraction": frame.fraction, "reason": change.reason}
+        if change.kind == "raised":
+            values = {"fraction": frame.fraction, "low": frame.low, "high": frame.high, "note": ""}
+            place = {"batch_id": frame.batch_id, "frame_id": frame.frame_id}
+            moments = {"raised_at_s": now, "frame_time_s": frame.frame_time_s}
+            connection.execute(insert(table).values(**place, **moments, **values, reason=change.reason))
+        else:
+            connection.execute(
+                update(table)
+                .where(table.c.batch_id == frame.batch_id, table.c.cleared_at_s.is_(None))
+                .values(cleared_at_s=now)
+            )
+        self._append(connection, "georgia", f"alarm {change.kind}", detail, frame.batch_id)
+
+    def acknowledge_alarm(self, alarm_id: int, who: str, note: str = "") -> Alarm:
+        """Write who has seen an alarm; the first who did stays.
+
+        Raises:
+            InputError: there is no such alarm, or nobody is named.
+        """
+        if not who.strip():
+            rule = "the name of a person is needed"
+            raise InputError(describe_fault("Cannot acknowledge the alarm", rule, "an empty name"))
+        table = tables.alarms
+        with writing(self.engine) as connection:
+            row = connection.execute(
+                update(table)
+                .where(table.c.id == alarm_id, table.c.acknowledged_at_s.is_(None))
+                .values(acknowledged_at_s=self._clock(), acknowledged_by=who, note=note)
+                .returning(table.c.batch_id)
+            ).first()
+            if row is not None:
+                detail = {"alarm": alarm_id, "note": note}
+                self._append(connection, who, "alarm acknowledged", detail, row.batch_id)
+        self._write_head_file()
+        return self.alarm(alarm_id)
+
+    def mark_notified(self, alarm_id: int) -> None:
+        """Write that the webhook has taken an alarm."""
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(tables.alarms)
+                .where(tables.alarms.c.id == alarm_id)
+                .values(notified_at_s=self._clock())
+            )
+
+    # Settings, models, acts
+
+    def save_document(
+        self, kind: Literal["settings", "model"], body: Mapping[str, Any], key: str = ""
+    ) -> str:
+        """Keep settings or a model's description once; return its key, the sha256 of its text by default."""
+        text = trail.canonical(body)
+        key = key or hashlib.sha256(text.encode()).hexdigest()
+        with writing(self.engine) as connection:
+            table = tables.documents
+            if connection.execute(select(table.c.id).where(table.c.id == key)).first() is None:
+                connection.execute(insert(table).values(id=key, kind=kind, body=text))
+        return key
+
+    def record_limits(
+        self,
+        who: str,
+        detail: Mapping[str, Any],
+        batch_id: int | None,
+        chart_state: str,
+        settings: Mapping[str, Any],
+    ) -> str:
+        """Write changed limits: the act, the charts' state and the settings; return the settings' key."""
+        key = self.save_document("settings", settings)
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(tables.batches).where(tables.batches.c.id == batch_id).values(chart_state=chart_state)
+            )
+            self._append(connection, who, "limits changed", {**detail, "settings_id": key}, batch_id)
+        self._write_head_file()
+        return key
+
+    def append_trail(
+        self, who: str, action: str, detail: Mapping[str, Any], batch_id: int | None = None
+    ) -> trail.TrailEntry:
+        """Write one act into the trail; return it with its number and hash."""
+        with writing(self.engine) as connection:
+            entry = self._append(connection, who, action, detail, batch_id)
+        self._write_head_file()
+        return entry
+
+    def _append(
+        self,
+        connection: Connection,
+        who: str,
+        action: str,
+        detail: Mapping[str, Any],
+        batch_id: int | None,
+    ) -> trail.TrailEntry:
+        return trail.append_entry(connection, self._clock(), who, action, detail, batch_id)
+
+    def remove_old(self, who: str, keep_maps_days: float = 0, keep_frames_days: float = 0) -> tuple[int, int]:
+        """Remove maps and frames older than that many days (0: keep all); return how many of each.
+
+        Frames go from the oldest on and never out of the middle; the trail and the ledger stay whole.
+        """
+        n_maps = n_frames = 0
+        with writing(self.engine) as connection:
+            if keep_maps_days > 0:
+                last = self._last_before(connection, keep_maps_days)
+                n_maps = connection.execute(
+                    delete(tables.maps).where(tables.maps.c.frame_id <= last)
+                ).rowcount
+            last = self._last_before(connection, keep_frames_days) if keep_frames_days > 0 else 0
+            chain = connection.execute(
+                select(tables.frames.c.chain).where(tables.frames.c.id == last)
+            ).scalar()
+            if chain is not None:
+                connection.execute(delete(tables.maps).where(tables.maps.c.frame_id <= last))
+                n_frames = connection.execute(
+                    delete(tables.frames).where(tables.frames.c.id <= last)
+                ).rowcount
+                detail = {"through": last, "chain": chain, "n_frames": n_frames, "days": keep_frames_days}
+                self._append(connection, who, "frames removed", detail, None)
+        self._write_head_file()
+        return n_maps, n_frames
+
+    def _last_before(self, connection: Connection, days: float) -> int:
+        """Return the number of the last frame before the first one that is younger than so many days."""
+        frames, limit = tables.frames, self._clock() - days * 86_400
+        first_kept = connection.execute(
+            select(func.min(frames.c.id)).where(frames.c.judged_at_s >= limit)
+        ).scalar()
+        query = select(func.max(frames.c.id))
+        if first_kept is not None:
+            query = query.where(frames.c.id < first_kept)
+        return connection.execute(query).scalar() or 0
+
+    def _write_head_file(self) -> None:
+        """Put both chains' heads beside an SQLite file; where that fails, the store itself still holds."""
+        if self.head_file is None:
+            return
+        with reading(self.engine) as connection:
+            head = trail.read_head(connection)
+        trail.write_head_file(self.head_file, head)

@@ -1,0 +1,162 @@
+"""The store's tables, the same in SQLite and PostgreSQL. Times are seconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+# Raised whenever a table changes; a store of another version is refused, not guessed at.
+SCHEMA_VERSION = "1"
+
+# SQLite counts rows by itself only in plain INTEGER keys.
+Counter = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+about = Table(
+    "about",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Counter, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("note", Text, nullable=False, default=""),
+    Column("impurity", Text, nullable=False),
+    Column("started_at_s", Double, nullable=False),
+    Column("ended_at_s", Double),
+    # What the charts know, as JSON: written with each frame, so that a restart goes on exactly.
+    Column("chart_state", Text, nullable=False, default="{}"),
+    Column("n_frames", Integer, nullable=False, default=0),
+    Index("batches_source", "source", "ended_at_s"),
+)
+
+# A text of settings or a description of a model, kept once under its sha256.
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("id", Counter, primary_key=True),
+    Column("batch_id", Counter, ForeignKey("batches.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("frame_time_s", Double, nullable=False),
+    Column("time_source", String(16), nullable=False),
+    Column("judged_at_s", Double, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("alarm", Boolean, nullable=False),
+    Column("impurity", Text, nullable=False),
+    Column("fraction", Double),
+    Column("low", Double),
+    Column("high", Double),
+    Column("n_tiles", Integer, nullable=False),
+    Column("n_judged", Integer, nullable=False),
+    Column("n_unknown", Integer, nullable=False),
+    Column("n_empty", Integer, nullable=False),
+    Column("n_effective", Double, nullable=False),
+    Column("ewma", Double),
+    Column("ewma_limit", Double),
+    Column("cusum", Double),
+    Column("cusum_limit", Double),
+    Column("p_limit", Double),
+    Column("centre", Double),
+    Column("over", Double),
+    Column("classes", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("settings_id", String(64), nullable=False),
+    Column("seconds", Text, nullable=False),
+    Column("map_sha256", String(64), nullable=False),
+    # The trail's head when the frame was written, and the frames' own chain of hashes.
+    Column("trail_seq", Integer, nullable=False),
+    Column("chain", String(64), nullable=False),
+    Index("frames_batch", "batch_id", "ordinal", unique=True),
+    Index("frames_once", "source", "sha256", unique=True),
+    Index("frames_time", "frame_time_s"),
+)
+
+maps = Table(
+    "maps",
+    metadata,
+    Column("frame_id", Counter, ForeignKey("frames.id", ondelete="CASCADE"), primary_key=True),
+    Column("npz", LargeBinary, nullable=False),
+)
+
+# Every file that was dealt with, under its name, size and time of change.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("file", Text, primary_key=True),
+    Column("size_bytes", BigInteger, primary_key=True),
+    Column("mtime_ns", BigInteger, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("verdict", String(16), nullable=False),  # frame, repeat or unreadable
+    Column("error", Text, nullable=False, default=""),
+    Column("frame_id", Counter),
+    Column("seen_at_s", Double, nullable=False),
+    Index("ledger_content", "source", "sha256"),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Counter, primary_key=True),
+    Column("batch_id", Counter, ForeignKey("batches.id"), nullable=False),
+    Column("frame_id", Counter),
+    Column("raised_at_s", Double, nullable=False),
+    Column("frame_time_s", Double, nullable=False),
+    Column("cleared_at_s", Double),
+    Column("fraction", Double),
+    Column("low", Double),
+    Column("high", Double),
+    Column("reason", Text, nullable=False),
+    Column("acknowledged_at_s", Double),
+    Column("acknowledged_by", Text),
+    Column("note", Text, nullable=False, default=""),
+    Column("notified_at_s", Double),
+    Index("alarms_batch", "batch_id", "id"),
+)
+
+trail = Table(
+    "trail",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at_s", Double, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("batch_id", Counter),
+    Column("detail", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)

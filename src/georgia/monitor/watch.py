@@ -1,0 +1,169 @@
+"""A folder that an instrument writes to: which files are whole and new.
+
+The folder is looked at, not listened to: file events fail on network shares and hand over half-written
+files. A file is ready once its size and time of change are the same at two looks. Times of change are
+only compared with one another, never with this computer's clock, which may jump.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from georgia.errors import UnreadableImageError
+from georgia.images import SUFFIXES, Image, decode_image, is_system_name, natural_key
+from georgia.monitor.result import FileKey
+
+# Files that were dealt with are looked at anew only at every so many looks: an instrument seldom writes
+# over an old name, and each look at a name is a question to the share.
+RECHECK_LOOKS = 30
+# No probe's frame has more; Source: 24,000 × 4,000 px line-scan pictures, rounded up.
+MAX_FRAME_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the folder found: whole new files in the order of their times, and those that wait."""
+
+    ready: tuple[FileKey, ...]
+    n_waiting: int
+    n_files: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """One file that was read: its pixels and bytes, or why there are none.
+
+    ``is_late`` says that the file changed or went away while it was read, so that it is no frame yet.
+    """
+
+    key: FileKey
+    image: Image | None = None
+    data: bytes = b""
+    error: str = ""
+    is_late: bool = False
+    seconds: float = 0.0
+
+
+class FolderWatch:
+    """Looks at one folder and all below it.
+
+    Args:
+        folder: where the instrument writes.
+        seen: (name, bytes, time of change in ns) of files that were dealt with before.
+        grace_s: how long a file that cannot be read may go on as "not finished yet".
+        now: seconds of a clock that never jumps.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        seen: Iterable[tuple[str, int, int]] = (),
+        grace_s: float = 30.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self._grace_s, self._now = grace_s, now
+        self._settled: dict[str, set[tuple[int, int]]] = {}
+        for file, size_bytes, mtime_ns in seen:
+            self._settled.setdefault(file, set()).add((size_bytes, mtime_ns))
+        self._waiting: dict[str, tuple[int, int]] = {}
+        self._failed: dict[str, tuple[int, int, float]] = {}
+        self._n_looks = 0
+
+    def look(self) -> Look:
+        """Return what is ready now; a folder that cannot be listed is named in ``error``."""
+        is_full = self._n_looks % RECHECK_LOOKS == 0
+        self._n_looks += 1
+        waiting: dict[str, tuple[int, int]] = {}
+        ready: list[FileKey] = []
+        error, n_files = "", 0
+        try:
+            for file, size_bytes, mtime_ns in self._list(is_full):
+                n_files += 1
+                if (size_bytes, mtime_ns) in self._settled.get(file, ()):
+                    continue
+                waiting[file] = (size_bytes, mtime_ns)
+                if self._waiting.get(file) == (size_bytes, mtime_ns):
+                    ready.append(FileKey(file, size_bytes, mtime_ns))
+        except OSError as fault:
+            # What was seen so far stays valid; what was not stays as it was.
+            error = f"the folder cannot be read ({fault.strerror or fault})"
+            waiting = {**self._waiting, **waiting}
+        self._waiting = waiting
+        self._failed = {file: value for file, value in self._failed.items() if file in waiting}
+        ready.sort(key=lambda key: (key.mtime_ns, natural_key(key.file)))
+        return Look(tuple(ready), len(waiting) - len(ready), n_files, error)
+
+    def _list(self, is_full: bool) -> Iterator[tuple[str, int, int]]:
+        folders = [""]
+        while folders:
+            below = folders.pop()
+            try:
+                entries = os.scandir(self.folder / below)
+            except OSError:
+                if not below:
+                    raise
+                continue  # a folder below that goes away is no fault of the share
+            with entries:
+                for entry in entries:
+                    name = f"{below}{entry.name}"
+                    if is_system_name(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name + "/")
+                    elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - no Path a file
+                        found = self._measure(entry, name, is_full)
+                        if found is not None:
+                            yield found
+
+    def _measure(self, entry: os.DirEntry[str], name: str, is_full: bool) -> tuple[str, int, int] | None:
+        if not is_full and name in self._settled and name not in self._waiting:
+            return None
+        try:
+            status = entry.stat()
+        except OSError:
+            return None  # renamed or deleted since it was listed
+        return (name, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+    def settle(self, key: FileKey) -> None:
+        """Say that a file was dealt with: it is not ready again until it changes."""
+        self._settled.setdefault(key.file, set()).add((key.size_bytes, key.mtime_ns))
+        self._waiting.pop(key.file, None)
+        self._failed.pop(key.file, None)
+
+    def read(self, key: FileKey) -> FrameFile:
+        """Return a ready file's pixels; a file that cannot be read is late until its grace is over."""
+        started = time.perf_counter()
+        result = self._read(key)
+        if result.error and not result.is_late:
+            size_bytes, mtime_ns, since = self._failed.get(key.file, (-1, -1, 0.0))
+            if (size_bytes, mtime_ns) != (key.size_bytes, key.mtime_ns):
+                since = self._now()
+                self._failed[key.file] = (key.size_bytes, key.mtime_ns, since)
+            if self._now() - since < self._grace_s:
+                result = replace(result, is_late=True)
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def _read(self, key: FileKey) -> FrameFile:
+        try:
+            with (self.folder / key.file).open("rb") as stream:
+                data = stream.read(16 * MAX_FRAME_PIXELS)
+                status = os.fstat(stream.fileno())
+        except OSError as fault:
+            return FrameFile(key, error=f"it went away ({fault.strerror or fault})", is_late=True)
+        if (status.st_size, status.st_mtime_ns) != (key.size_bytes, key.mtime_ns) or len(
+            data
+        ) != status.st_size:
+            return FrameFile(key, error="it changed while it was read", is_late=True)
+        key = replace(key, sha256=hashlib.sha256(data).hexdigest())
+        try:
+            return FrameFile(key, decode_image(data, MAX_FRAME_PIXELS), data)
+        except UnreadableImageError as error:
+            return FrameFile(key, data=data, error=str(error))
