@@ -190,7 +190,7 @@ def test_serving_imports_without_keras() -> None:
     assert not modules_loaded_by(statement) & set(TRAINING_ONLY)
 
 
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-learn": "sklearn"}
 
 
 def test_every_core_dependency_is_imported_and_nothing_else_is() -> None:

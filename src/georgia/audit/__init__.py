@@ -1,1 +1,8 @@
 """What is wrong with a set of labelled pictures, before a model is trained on it."""
+
+from georgia.audit.check import Check, Finding
+from georgia.audit.result import Audit
+from georgia.audit.run import CHECKS, run_audit
+from georgia.audit.settings import AuditConfig
+
+__all__ = ["CHECKS", "Audit", "AuditConfig", "Check", "Finding", "run_audit"]

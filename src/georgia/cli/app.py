@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import georgia
-from georgia.cli import demo, evaluate, fetch, monitor, predict, simulate, split, train, verify
+from georgia.cli import audit, demo, evaluate, fetch, monitor, predict, simulate, split, train, verify
 from georgia.errors import GeorgiaError
 
 INTERRUPTED = 130  # Source: 128 + SIGINT, as shells report it.
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (demo, fetch, split, train, evaluate, predict, monitor, simulate, verify):
+for module in (demo, fetch, audit, split, train, evaluate, predict, monitor, simulate, verify):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)
 
 
@@ -38,7 +38,7 @@ def start(
     """Turn labelled crystal pictures into a classifier, and use it.
 
     \b
-    The way of the data:  fetch → split → train → evaluate → predict
+    The way of the data:  fetch → audit → split → train → evaluate → predict
     Start with:           georgia demo
     Help for a command:   georgia train --help
     """  # noqa: D301 - \b keeps the lines apart in the help

@@ -1,0 +1,159 @@
+"""Which pictures belong together: copies, the source's own groups, and what the user knows, all joined."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from georgia.audit.settings import AuditConfig
+from georgia.catalog import describe_many, relative_name
+from georgia.errors import InputError, describe_fault
+from georgia.images import natural_key
+from georgia.records import Catalog, Record
+
+Positions = Sequence[int]
+
+
+def join_groups(catalog: Catalog, copies: Iterable[Positions], config: AuditConfig) -> Catalog:
+    """Return the catalog with one group name for all pictures that anything joins.
+
+    A group is named after the source's own groups in it, else after its first file; a lone picture has none.
+
+    Raises:
+        InputError: a rule joins nothing, cannot be followed, or would join a whole class.
+    """
+    links = [*copies, *_by_source(catalog)]
+    if config.group_regex:
+        links += _by_regex(catalog, config.group_regex)
+    if config.time_gap_s > 0:
+        links += _by_time(catalog, config.time_gap_s)
+    if config.folder_level > 0:
+        links += _by_folder(catalog, config.folder_level)
+    records = list(catalog.records)
+    for members in connect(len(records), links):
+        name = _name_group([records[at] for at in members], catalog)
+        for at in members:
+            records[at] = replace(records[at], group=name)
+    return replace(catalog, records=tuple(records))
+
+
+def connect(n: int, links: Iterable[Positions]) -> list[list[int]]:
+    """Return the sets of positions below ``n`` that links join, directly or not; sets of one are left out.
+
+    >>> connect(6, [(0, 2), (2, 5), (3, 4)])
+    [[0, 2, 5], [3, 4]]
+    """
+    above = list(range(n))
+
+    def top(at: int) -> int:
+        while above[at] != at:
+            above[at] = above[above[at]]
+            at = above[at]
+        return at
+
+    for members in links:
+        for other in members[1:]:
+            first, second = top(members[0]), top(other)
+            above[max(first, second)] = min(first, second)
+    sets: dict[int, list[int]] = defaultdict(list)
+    for at in range(n):
+        sets[top(at)].append(at)
+    return [members for members in sets.values() if len(members) > 1]
+
+
+def _name_group(records: Sequence[Record], catalog: Catalog) -> str:
+    own = sorted({record.group for record in records if record.group}, key=natural_key)
+    return " + ".join(own[:3]) if own else relative_name(records[0].path, catalog.root)
+
+
+def _collect(keys: Iterable[str | None]) -> list[list[int]]:
+    sets: dict[str, list[int]] = defaultdict(list)
+    for at, key in enumerate(keys):
+        if key is not None:
+            sets[key].append(at)
+    return list(sets.values())
+
+
+def _by_source(catalog: Catalog) -> list[list[int]]:
+    return _collect(record.group or None for record in catalog.records)
+
+
+def _by_regex(catalog: Catalog, pattern: str) -> list[list[int]]:
+    rule = re.compile(pattern)
+    keys = []
+    for record in catalog.records:
+        match = rule.search(relative_name(record.path, catalog.root))
+        named = [part for part in match.groups() if part is not None] if match else []
+        keys.append("\0".join(named) or match[0] if match else None)
+    if all(key is None for key in keys):
+        example = relative_name(catalog.records[0].path, catalog.root)
+        do = f"Names look like {example!r}."
+        raise InputError(
+            describe_fault("Cannot group", "the group regex must match names", repr(pattern), do)
+        )
+    return _refuse_whole_class(catalog, _collect(keys), f"the group regex {pattern!r}")
+
+
+def _by_time(catalog: Catalog, gap_s: float) -> list[list[int]]:
+    moments, faults = [], []
+    for at, record in enumerate(catalog.records):
+        if not record.time:
+            continue
+        moment = parse_time(record.time)
+        if moment is None:
+            faults.append(f"{relative_name(record.path, catalog.root)}: {record.time!r}")
+        else:
+            moments.append((moment, at))
+    if faults or not moments:
+        rule = "the source's column 'time' must hold seconds or ISO 8601"
+        do = "Example: 2021-03-04T12:30:05, or leave the time gap out."
+        raise InputError(
+            describe_fault("Cannot group by time", rule, describe_many(faults) or "no times", do)
+        )
+    moments.sort()
+    runs: list[list[int]] = [[moments[0][1]]]
+    for (before, _), (now, at) in itertools.pairwise(moments):
+        if now - before > gap_s:
+            runs.append([])
+        runs[-1].append(at)
+    return _refuse_whole_class(catalog, runs, f"a time gap of {gap_s:g} s")
+
+
+def parse_time(text: str) -> float | None:
+    """Return seconds from a number or an ISO 8601 text (UTC unless it says otherwise); None if it is neither.
+
+    >>> parse_time("12.5"), parse_time("1970-01-01T00:01:00"), parse_time("noon")
+    (12.5, 60.0, None)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _by_folder(catalog: Catalog, level: int) -> list[list[int]]:
+    names = [PurePosixPath(relative_name(record.path, catalog.root)) for record in catalog.records]
+    keys = [str(name.parents[level - 1]) if level <= len(name.parents) else "." for name in names]
+    return _refuse_whole_class(catalog, _collect(keys), f"folder level {level}")
+
+
+def _refuse_whole_class(catalog: Catalog, sets: list[list[int]], what: str) -> list[list[int]]:
+    totals = catalog.count_by_class()
+    for members in sets:
+        for name, total in totals.items():
+            held = sum(catalog.records[at].class_name == name for at in members)
+            if held == total > 1:
+                do = "Use a finer rule."
+                rule = f"{what} must leave each class two groups or more"
+                raise InputError(describe_fault("Cannot group", rule, f"one group with all of {name}", do))
+    return sets

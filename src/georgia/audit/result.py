@@ -1,0 +1,168 @@
+"""What an audit hands on: findings, groups, the gate's answer; saved as ``audit.json`` and ``files.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.atomic import write_text
+from georgia.audit.check import Finding
+from georgia.audit.measurements import PROPERTIES
+from georgia.audit.settings import AuditConfig
+from georgia.catalog import relative_name
+from georgia.config import build_config
+from georgia.errors import InputError, describe_fault
+from georgia.labels import Labels
+from georgia.records import Catalog, Failure, Record
+from georgia.split import group_of
+
+AUDIT_JSON = "audit.json"
+FILES_CSV = "files.csv"
+_RECORD_COLUMNS = ("path", "class", "group", "part", "time")
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """The audited ``catalog`` with its joined groups, and what was found, errors first.
+
+    ``pairs`` are the copies, ``columns`` the measurements (N,) in the order of the records.
+    """
+
+    catalog: Catalog
+    findings: tuple[Finding, ...]
+    pairs: tuple[Mapping[str, Any], ...]
+    columns: Mapping[str, npt.NDArray[Any]]
+    config: AuditConfig
+    seconds: float
+
+    @property
+    def n_images(self) -> int:
+        """Number of pictures that could be read."""
+        return len(self.catalog.records)
+
+    @cached_property
+    def n_groups(self) -> int:
+        """Number of groups; a picture without one counts as its own."""
+        return len({group_of(record, self.catalog.root) for record in self.catalog.records})
+
+    @property
+    def gate(self) -> Literal["pass", "stop"]:
+        """Whether an error stands that was not allowed."""
+        return "stop" if any(finding.stops for finding in self.findings) else "pass"
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Names of the checks that found something and were let pass."""
+        return tuple(dict.fromkeys(one.check for one in self.findings if one.is_allowed))
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for the first line of a report."""
+        errors = [one for one in self.findings if one.severity == "error"]
+        n_warnings = len(self.findings) - len(errors)
+        warned = f" {n_warnings} warning{'s' if n_warnings > 1 else ''}." if n_warnings else ""
+        if not errors:
+            return (
+                f"Data audited: no error in {self.n_images:,} pictures of {self.n_groups:,} groups.{warned}"
+            )
+        first = "; ".join(f"{one.check}: {one.message}" for one in errors[:2])
+        more = f"; and {len(errors) - 2} more errors" if len(errors) > 2 else ""
+        let_pass = " Let pass on request." if self.gate == "pass" else ""
+        return f"The data is not sound: {first}{more}.{let_pass}{warned}"
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the object that ``georgia audit --json`` prints."""
+        return {
+            "n_images": self.n_images,
+            "classes": self.catalog.count_by_class(),
+            "n_groups": self.n_groups,
+            "findings": [finding.to_json_dict() for finding in self.findings],
+            "gate": self.gate,
+            "allowed": list(self.allowed),
+            "verdict": self.verdict,
+        }
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write ``audit.json`` and ``files.csv`` (a catalog with the groups); return the paths."""
+        details = {
+            **self.to_json_dict(),
+            "root": self.catalog.root.absolute().as_posix(),
+            "pairs": [dict(pair) for pair in self.pairs],
+            "failed": [{"file": str(one.path), "error": one.error} for one in self.catalog.failures],
+            "settings": {
+                key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.config).items()
+            },
+            "seconds": round(self.seconds, 3),
+        }
+        write_text(folder / AUDIT_JSON, json.dumps(details, indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / FILES_CSV, self._list_files())
+        return [folder / AUDIT_JSON, folder / FILES_CSV]
+
+    def _list_files(self) -> str:
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*_RECORD_COLUMNS, *self.columns])
+        for at, record in enumerate(self.catalog.records):
+            name = relative_name(record.path, self.catalog.root)
+            values = [column[at] for column in self.columns.values()]
+            cells = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
+            writer.writerow([name, record.class_name, record.group, record.part, record.time, *cells])
+        return stream.getvalue()
+
+    @classmethod
+    def load(cls, folder: Path) -> Audit:
+        """Read an audit that was saved.
+
+        Raises:
+            InputError: a file is missing or is none of ours.
+        """
+        try:
+            info = json.loads((folder / AUDIT_JSON).read_text(encoding="utf-8"))
+            text = (folder / FILES_CSV).read_text(encoding="utf-8")
+            root = Path(info["root"])
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+            records = tuple(
+                Record(root / row["path"], row["class"], row["group"], row["part"], row["time"])
+                for row in rows
+            )
+            failures = tuple(Failure(Path(one["file"]), one["error"]) for one in info["failed"])
+            catalog = Catalog(root, Labels(tuple(info["classes"])), records, failures)
+            findings = tuple(_read_finding(one) for one in info["findings"])
+            config = build_config(AuditConfig, info["settings"])
+            return cls(catalog, findings, tuple(info["pairs"]), _read_columns(rows), config, info["seconds"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            what = f"Cannot read the audit in {str(folder)!r}"
+            rule = f"{AUDIT_JSON} and {FILES_CSV} are needed"
+            raise InputError(describe_fault(what, rule, error)) from error
+
+
+def _read_finding(one: Mapping[str, Any]) -> Finding:
+    return Finding(
+        one["check"],
+        one["severity"],
+        one["message"],
+        one["todo"],
+        one["evidence"],
+        tuple(one["files"]),
+        one["allowed"],
+    )
+
+
+def _read_columns(rows: list[dict[str, str]]) -> dict[str, npt.NDArray[Any]]:
+    words = {entry.name for entry in PROPERTIES if entry.is_word}
+    names = [name for name in (rows[0] if rows else {}) if name not in _RECORD_COLUMNS]
+    return {
+        name: np.array([row[name] for row in rows], dtype=object)
+        if name in words
+        else np.array([float(row[name]) for row in rows])
+        for name in names
+    }

@@ -1,0 +1,91 @@
+"""The audit as one step: look at every picture once, join groups, ask every check."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from georgia.audit.check import Check, Finding, Observed
+from georgia.audit.conflicts import Conflict, CopiesFound, Leak, NearConflict, describe_pair
+from georgia.audit.duplicates import CopyConfig, find_copies
+from georgia.audit.groups import join_groups
+from georgia.audit.quality import (
+    Blank,
+    Blurred,
+    Colored,
+    Dark,
+    Imbalance,
+    OddSize,
+    Overexposed,
+    Tiny,
+    TooFewGroups,
+    Unreadable,
+)
+from georgia.audit.result import Audit
+from georgia.audit.scan import scan_catalog
+from georgia.audit.settings import AuditConfig
+from georgia.audit.shortcuts import FileShortcut, PictureShortcut
+from georgia.errors import InputError, describe_fault, suggest
+from georgia.progress import QUIET, Progress
+from georgia.records import Catalog
+
+CHECKS: tuple[Check, ...] = (
+    Conflict(),
+    Leak(),
+    FileShortcut(),
+    TooFewGroups(),
+    CopiesFound(),
+    NearConflict(),
+    PictureShortcut(),
+    Imbalance(),
+    Unreadable(),
+    Blank(),
+    Dark(),
+    Overexposed(),
+    Blurred(),
+    Tiny(),
+    OddSize(),
+    Colored(),
+)
+
+
+def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Progress = QUIET) -> Audit:
+    """Return what is wrong with a catalog's pictures and labels, and which pictures belong together.
+
+    The catalog need not be verified: every file is decoded here, once.
+
+    Raises:
+        InputError: ``allow`` names no check, or a rule for groups cannot be followed.
+    """
+    config = config or AuditConfig()
+    check_names(config.allow)
+    started = time.perf_counter()
+    scan = scan_catalog(catalog, progress=progress)
+    if not scan.catalog.records:
+        raise InputError(describe_fault("Cannot audit", "pictures that can be read are needed", "none"))
+    copies = find_copies(scan.descriptions, CopyConfig(near=config.near_copies), progress)
+    grouped = join_groups(scan.catalog, copies.groups, config)
+    seen = Observed(grouped, scan.columns, copies, config, scan.features)
+    progress.start("Asking every check", len(CHECKS))
+    findings: list[Finding] = []
+    for check in CHECKS:
+        if seen.features is not None or not check.is_deep:
+            findings += check.find(seen)
+        progress.advance()
+    allowed = [replace(one, is_allowed=one.check in config.allow) for one in findings]
+    allowed.sort(key=lambda one: (one.severity != "error", one.is_allowed))
+    pairs = tuple(describe_pair(pair, seen) for pair in copies.pairs)
+    return Audit(grouped, tuple(allowed), pairs, scan.columns, config, time.perf_counter() - started)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse names that are none of the checks.
+
+    Raises:
+        InputError: some are; all of them in one message.
+    """
+    known = [check.name for check in CHECKS]
+    wrong = [f"{name!r}.{suggest(name, known)}".rstrip(".") for name in names if name not in known]
+    if wrong:
+        rule = f"it must be one of {', '.join(known)}"
+        raise InputError(describe_fault("Cannot allow a check", rule, " and ".join(wrong)))

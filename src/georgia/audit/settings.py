@@ -1,0 +1,56 @@
+"""Settings of an audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from georgia.errors import InputError, describe_fault
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """What to look at, what may pass, and what the user knows about groups.
+
+    ``deep`` lets a net look at the pictures too. ``allow`` names checks whose findings may pass the gate.
+    Groups are joined from copies, the source's own, and what is asked for here: ``group_regex`` on the name
+    below the data folder (what its brackets match, or the whole match, is the group), ``time_gap_s`` seconds
+    (pictures that follow one another no later than that), ``folder_level`` (1: all files of one folder, 2:
+    of the folder above it …). ``n_permutations`` and ``alpha`` are of the tests against chance.
+    """
+
+    deep: bool = False
+    allow: tuple[str, ...] = ()
+    group_regex: str = ""
+    time_gap_s: float = 0.0
+    folder_level: int = 0
+    near_copies: bool = True
+    n_permutations: int = 199
+    alpha: float = 0.05
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} must be {rule}; got {value!r}"
+            for name, rule, value, is_good in (
+                ("time_gap_s", "0 or more", self.time_gap_s, self.time_gap_s >= 0),
+                ("folder_level", "0 or more", self.folder_level, self.folder_level >= 0),
+                ("n_permutations", "19 or more", self.n_permutations, self.n_permutations >= 19),
+                ("alpha", "above 0 and below 1", self.alpha, 0 < self.alpha < 1),
+                ("seed", "0 or more", self.seed, self.seed >= 0),
+            )
+            if not is_good
+        ]
+        if self.group_regex:
+            faults += _check_regex(self.group_regex)
+        if faults:
+            raise InputError(" · ".join(faults))
+
+
+def _check_regex(pattern: str) -> list[str]:
+    import re
+
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return [describe_fault("group_regex", "it must be a regular expression", f"{pattern!r} ({error})")]
+    return []

@@ -1,0 +1,94 @@
+"""``georgia audit``: what is wrong with the data, before a model learns it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, make_config, parse_folder_names
+
+if TYPE_CHECKING:
+    from georgia.audit import Audit
+
+GATE_STOPPED = 4
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow", help="Let a check's findings pass the gate; repeat for more.", metavar="CHECK"),
+]
+GroupRegexOption = Annotated[
+    str | None,
+    typer.Option(help="Names that match alike (its brackets, or the whole match) are one group."),
+]
+TimeGapOption = Annotated[
+    float | None,
+    typer.Option("--time-gap", help="Pictures so few seconds apart (CSV column time) are one group."),
+]
+GroupFolderOption = Annotated[
+    int | None,
+    typer.Option("--group-folder", help="1: files of one folder are one group; 2: of the one above …"),
+]
+
+
+def run(
+    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for audit.json and the report.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Let a net look for wrong labels and outliers.")
+    ] = False,
+    allow: AllowOption = None,
+    group_regex: GroupRegexOption = None,
+    time_gap: TimeGapOption = None,
+    group_folder: GroupFolderOption = None,
+    class_names: ClassNamesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Look for copies, conflicts, leaks, shortcuts and bad pictures; exit 4 if the data is not sound.
+
+    \b
+    Examples:
+      georgia audit data/crops --out audit
+      georgia audit data/crops --group-regex 'run(\\d+)' --allow file-shortcut
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.audit import AuditConfig, run_audit
+    from georgia.catalog import read_catalog
+
+    typed = {
+        "deep": deep or None,
+        "allow": tuple(allow) if allow else None,
+        "group_regex": group_regex,
+        "time_gap_s": time_gap,
+        "folder_level": group_folder,
+    }
+    settings = make_config(AuditConfig, config, "audit", typed)
+    names = parse_folder_names(class_names)
+    files: list[Path] = []
+    with console.ConsoleProgress() as progress:
+        catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
+        audit = run_audit(catalog, settings, progress)
+        if out is not None:
+            files = audit.save(out)
+    if as_json:
+        failed = console.list_failures(audit.catalog.failures)
+        console.show_json({**audit.to_json_dict(), "files": files, "failed": failed})
+    else:
+        _show(audit, files)
+    code = console.end_with(audit.catalog.failures)
+    return GATE_STOPPED if audit.gate == "stop" else code
+
+
+def _show(audit: Audit, files: list[Path]) -> None:
+    counts = ", ".join(f"{name} {n:,}" for name, n in audit.catalog.count_by_class().items())
+    console.show_line(f"{audit.n_images:,} pictures ({counts}) in {audit.n_groups:,} groups")
+    for finding in audit.findings:
+        passed = " (let pass)" if finding.is_allowed else ""
+        console.show_line(f"{finding.severity}{passed} · {finding.check} · {finding.message}")
+        console.show_line(f"    {finding.todo}")
+    if not audit.findings:
+        console.show_line("Nothing was found.")
+    console.show_line(f"gate: {audit.gate}")
+    for file in files[:1]:
+        console.show_line(f"audit: {file}")
