@@ -60,6 +60,8 @@ def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Pro
     config = config or AuditConfig()
     check_names(config.allow)
     started = time.perf_counter()
+    # What cannot be followed is said before an hour of reading.
+    join_groups(catalog, (), config)
     scan = scan_catalog(catalog, progress=progress)
     if not scan.catalog.records:
         raise InputError(describe_fault("Cannot audit", "pictures that can be read are needed", "none"))
