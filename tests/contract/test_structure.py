@@ -43,7 +43,7 @@ LAYERS = {
         "simulate",
         "verify",
     },
-    "training": {"augment", "backbones", "graph", "train", "export", "demo"},
+    "training": {"augment", "backbones", "graph", "train", "export", "demo", "study"},
     "faces": {"cli", "__main__", "web"},
 }
 ORDER = list(LAYERS)

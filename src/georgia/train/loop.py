@@ -30,13 +30,17 @@ EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class LoopInputs:
-    """What a loop works on; ``folder`` takes history and resume point."""
+    """What a loop works on; ``folder`` takes history and resume point.
+
+    ``trunk`` is the frozen part where runs share one; without it the loop opens its own.
+    """
 
     network: Network
     train: Pictures
     valid: Pictures
     labels: Labels
     folder: Path
+    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class _Loop:
         self._config, self._inputs, self._progress = config, inputs, progress
         self._tail = inputs.network.tail
         self._sigmoid = uses_sigmoid(config, len(inputs.labels))
-        self._trunk = Trunk(inputs.network.trunk, inputs.network.preprocess)
+        self._trunk = inputs.trunk or Trunk(inputs.network.trunk, inputs.network.preprocess)
         self._valid = FixedFeatures(inputs.valid, self._trunk)
         self._augmentation = AUGMENTATIONS[config.augmentation]
         # Without augmentation every view is the picture itself, so one is all.

@@ -46,15 +46,20 @@ class Pictures:
 
 
 def load_pictures(
-    records: Sequence[Record], labels: Labels, spec: PreprocessSpec, spill: Path, progress: Progress = QUIET
+    records: Sequence[Record],
+    labels: Labels,
+    spec: PreprocessSpec,
+    spill: Path,
+    progress: Progress = QUIET,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> tuple[Pictures, tuple[Failure, ...]]:
     """Read and resize all pictures once; what cannot be read is left out and listed.
 
-    ``spill`` is the file that holds the pixels where they would take too much memory.
+    ``spill`` is the file that holds the pixels where they would take more than the limit.
     """
     shape = (len(records), spec.size_px, spec.size_px, 3)
     store: npt.NDArray[np.uint8]
-    if int(np.prod(shape)) > MEMORY_LIMIT_BYTES:
+    if int(np.prod(shape)) > memory_limit_bytes:
         spill.parent.mkdir(parents=True, exist_ok=True)
         store = np.lib.format.open_memmap(spill, mode="w+", dtype=np.uint8, shape=shape)
     else:
@@ -73,5 +78,7 @@ def load_pictures(
             store[len(kept)] = result
             kept.append(records[position])
         progress.advance()
+    if isinstance(store, np.memmap):
+        store.flush()
     targets = labels.indices([record.class_name for record in kept])
     return Pictures(store, np.arange(len(kept)), targets, tuple(kept)), tuple(failures)

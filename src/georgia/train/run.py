@@ -22,7 +22,7 @@ from georgia.train.device import use_device
 from georgia.train.history import Row
 from georgia.train.loop import LoopInputs, LoopResult, run_loop
 from georgia.train.network import Network, build_network
-from georgia.train.pictures import load_pictures
+from georgia.train.pictures import Pictures, load_pictures
 from georgia.train.plan import (
     STATE_FOLDER,
     check_run_folder,
@@ -32,6 +32,7 @@ from georgia.train.plan import (
     thin_catalog,
 )
 from georgia.train.recipes import TrainConfig
+from georgia.train.shared import SharedWork
 from georgia.train.state import TrainState, load_state
 
 
@@ -72,6 +73,7 @@ def train_model(
     resume: bool = False,
     class_names: Mapping[str, str] | None = None,
     progress: Progress = QUIET,
+    shared: SharedWork | None = None,
 ) -> TrainResult:
     """Train, export, evaluate the exported file, and write the report into ``out``.
 
@@ -80,6 +82,7 @@ def train_model(
         out: the run folder; it may not hold another run.
         resume: go on with the run in ``out`` where it stopped, or start it.
         class_names: folder → class name.
+        shared: pictures and features that other runs on the same data use as well.
 
     Raises:
         InputError: pictures, settings, weights or folders cannot be used.
@@ -90,7 +93,7 @@ def train_model(
     started = time.perf_counter()
     with use_device(config.device) as device:
         progress.say(f"device: {device}")
-        return _train(_Run(source, out, config, resume, device, started), class_names, progress)
+        return _train(_Run(source, out, config, resume, device, started, shared), class_names, progress)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class _Run:
     resume: bool
     device: str
     started: float
+    shared: SharedWork | None = None
 
 
 def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress) -> TrainResult:
@@ -111,9 +115,7 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     network = build_network(config, len(catalog.labels))
     progress.say(_describe_network(network, config))
     state_folder = run.out / STATE_FOLDER
-    pictures, failures = load_pictures(
-        catalog.records, catalog.labels, network.preprocess, state_folder / "pictures.npy", progress
-    )
+    pictures, failures = _load_pictures(run, catalog, network, progress)
     catalog = replace(catalog, records=pictures.records, failures=catalog.failures + failures)
     split = _split(catalog, config)
     fingerprint = fingerprint_files([record.path for record in split.records])
@@ -124,6 +126,7 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
         pictures.select(split.part("valid")),
         split.labels,
         run.out,
+        run.shared.open_trunk(network) if run.shared else None,
     )
     result = _learn(run, inputs, key, progress)
     delivery = Delivery(
@@ -134,6 +137,16 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     shutil.rmtree(state_folder, ignore_errors=True)
     epochs = int(result.rows[-1]["epoch"])
     return TrainResult(run.out, config.recipe, epochs, seconds, evaluation, files, catalog.failures)
+
+
+def _load_pictures(
+    run: _Run, catalog: Catalog, network: Network, progress: Progress
+) -> tuple[Pictures, tuple[Failure, ...]]:
+    spec = network.preprocess
+    if run.shared is not None:
+        return run.shared.load_pictures(catalog.records, catalog.labels, spec, progress)
+    spill = run.out / STATE_FOLDER / "pictures.npy"
+    return load_pictures(catalog.records, catalog.labels, spec, spill, progress)
 
 
 def _split(catalog: Catalog, config: TrainConfig) -> Split:

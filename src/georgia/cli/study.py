@@ -1,0 +1,104 @@
+"""``georgia study``: variants, repeats and folds, their table and tests between them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.options import ConfigOption, JsonOption, parse_folder_names, read_settings
+from georgia.config import build_config, parse_assignments, read_toml_section
+from georgia.errors import InputError, describe_fault
+
+if TYPE_CHECKING:
+    from georgia.study import Study
+
+
+def run(
+    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    axes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUES]…", help="More of the grid, as for --grid.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="The study's folder; the same call goes on with it.")],
+    recipe: Annotated[str | None, typer.Option(help="fast, georgia, salami-18 or salami-50.  [fast]")] = None,
+    variants: Annotated[
+        str | None,
+        typer.Option(
+            help="Letters A to D, recipes.  [A,B,C,D; with a grid or folds: the recipe]", metavar="NAME,…"
+        ),
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="Runs of each variant.  [5; with folds: 1]")] = None,
+    folds: Annotated[int | None, typer.Option(help="Cross-validate: test every picture once.")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="Settings to combine, such as lr=1e-1,1e-2; repeat it.", metavar="KEY=VALUES"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A training setting for all runs.", metavar="KEY=VALUE")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Compare variants of a training over repeats, as the source study did.
+
+    \b
+    Examples:
+      georgia study data/crops --out studies/abcd --recipe georgia
+      georgia study data/crops --out studies/fast --variants fast --folds 5
+      georgia study data/crops --out studies/rates --grid lr=1e-1,1e-2 backbone=resnet18,resnet50
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.study import StudyConfig, plan_runs, run_study
+
+    words = (*(grid or ()), *(axes or ())) or None
+    typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": words}
+    file = read_settings(config, "study")
+    names = parse_folder_names(file.pop("class_names", None))
+    chosen = {key: value for key, value in typed.items() if value is not None}
+    settings = build_config(StudyConfig, file, chosen, where="the settings of 'study'")
+    given = {**_training_settings(config), **parse_assignments(changes or [])}
+    plan_runs(settings, given)
+    console.load_keras()
+    # Each run compiles its own net, which TensorFlow takes for a mistake in a loop.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with console.ConsoleProgress() as progress:
+        study = run_study(data, out, settings, given, names, progress)
+    if as_json:
+        console.show_json(study.to_json_dict())
+    else:
+        _show(study)
+    return _end(study)
+
+
+def _training_settings(file: Path | None) -> dict[str, Any]:
+    """Return the section of training settings in the same file, empty if there is none."""
+    return {} if file is None else read_toml_section(file, "train")
+
+
+def _show(study: Study) -> None:
+    from georgia.study.table import describe_best, table_rows
+
+    rows = table_rows(study.rows)
+    shown = [name for name in rows[0] if name not in ("failed", "test pictures")]
+    console.show_table(shown, [[_cell(row[name]) for name in shown] for row in rows])
+    console.show_line(describe_best(study.variants, study.comparisons))
+    for name in ("study.csv", "study.md"):
+        console.show_line(f"{name}: {study.out / name}")
+
+
+def _cell(value: Any) -> str:
+    return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _end(study: Study) -> int:
+    for row in study.failed_rows:
+        console.show_note(f"run {row.run_name} failed: {row.reason}")
+    if study.failed_rows and not study.variants:
+        first = study.failed_rows[0]
+        rule, do = "one run or more must finish", "Repair that and give the same command again."
+        raise InputError(describe_fault("Cannot make the study", rule, first.reason, do))
+    code = console.end_with(study.failures)
+    return console.DONE_IN_PART if study.failed_rows else code

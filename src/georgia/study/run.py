@@ -1,0 +1,303 @@
+"""Run a study: one split, every run in a folder of its own, figures of all of them at the end."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from georgia.atomic import write_text
+from georgia.bundle import BUNDLE_FILE
+from georgia.catalog import read_catalog
+from georgia.errors import GeorgiaError, InputError, describe_fault
+from georgia.evaluate import Evaluation
+from georgia.progress import QUIET, Progress
+from georgia.records import Catalog, Failure, fingerprint_files
+from georgia.report.history import read_history
+from georgia.report.page import REPORT_FILE
+from georgia.report.tables import count_noun
+from georgia.split import MANIFEST_CSV, Split, kfold_split
+from georgia.study.compare import compare_variants, summarize_variants
+from georgia.study.plan import PlannedRun, StudyConfig, plan_runs
+from georgia.study.result import Study
+from georgia.study.rows import StudyRow, load_row, make_failed_row, make_row
+from georgia.train.history import HISTORY_FILE
+from georgia.train.plan import STATE_FOLDER, split_catalog, thin_catalog
+from georgia.train.recipes import REHEARSE_EPOCHS, TrainConfig
+from georgia.train.run import train_model
+from georgia.train.shared import SharedWork
+
+PLAN_FILE, RUNS_FOLDER, SHARED_FOLDER, ERROR_FILE = "plan.json", "runs", "shared", "error.txt"
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """One run that is to be made: on which split, into which folder, with what shared folder."""
+
+    run: PlannedRun
+    source: Path
+    folder: Path
+    shared: Path
+
+
+# Makes runs and yields their rows as they end, in any order.
+Runner = Callable[[Sequence[RunTask], Progress], Iterable[StudyRow]]
+
+
+def run_study(
+    source: Path,
+    out: Path,
+    config: StudyConfig | None = None,
+    changes: Mapping[str, Any] | None = None,
+    class_names: Mapping[str, str] | None = None,
+    progress: Progress = QUIET,
+    runner: Runner | None = None,
+) -> Study:
+    """Train and test every run of a study into ``out/runs``, and compare the variants.
+
+    The same call goes on with a study that was stopped: a run that has ended is not run again, one that
+    was under way goes on after its last epoch, and more repeats or variants join those that are there.
+    A run that fails becomes a row with its reason, and is tried again by the next call.
+
+    Args:
+        source: anything that ``read_catalog`` reads; parts that it already has are kept.
+        out: the study's folder.
+        config: what to compare.
+        changes: training settings for all runs, on top of the recipe's.
+        class_names: folder → class name.
+        progress: hears of every run.
+        runner: makes the runs; ``run_here`` one after the other in this process.
+
+    Raises:
+        InputError: pictures, settings or folders cannot be used, or ``out`` holds a study on other data.
+    """
+    config, started = config or StudyConfig(), time.perf_counter()
+    runs = plan_runs(config, changes)
+    runs, rehearse = _without_rehearsal(runs)
+    catalog = read_catalog(source, class_names=class_names, verify=False)
+    if rehearse:
+        catalog = thin_catalog(catalog, runs[0].config.seed)
+    catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, progress)
+    splits = _make_splits(catalog, config, runs[0].config, out)
+    _open_study(out, catalog, splits)
+    tasks = [_make_task(run, out) for run in runs]
+    rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
+    missing = _order([task for task in tasks if task.run.name not in rows])
+    if rows:
+        progress.say(f"{len(rows)} of {len(tasks)} runs are there already")
+    progress.start("study", len(missing))
+    for row in (runner or run_here)(missing, progress):
+        rows[row.run_name] = row
+        progress.say(_describe_row(row))
+        progress.advance()
+    ordered = tuple(rows[run.name] for run in runs)
+    study = _conclude(ordered, out, str(source), config, catalog.failures)
+    study = replace(study, seconds=time.perf_counter() - started, n_started=len(missing))
+    study.save(out)
+    return study
+
+
+def run_here(tasks: Sequence[RunTask], progress: Progress = QUIET) -> Iterable[StudyRow]:
+    """Make runs one after the other in this process; those on one frozen net share its features."""
+    shared: dict[Path, SharedWork] = {}
+    for task in tasks:
+        own = shared.setdefault(task.shared, SharedWork(task.shared))
+        yield make_run(task, own, progress)
+
+
+def make_run(task: RunTask, shared: SharedWork | None = None, progress: Progress = QUIET) -> StudyRow:
+    """Train and test one run, write its row into its folder and return it; a fault becomes the reason."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+    spent, started = _spent_before(task.folder), time.perf_counter()
+    try:
+        if not _is_finished(task.folder):
+            train_model(
+                task.source,
+                task.folder,
+                task.run.config,
+                resume=True,
+                progress=_Inside(progress, task.run.name),
+                shared=shared or SharedWork(task.shared),
+            )
+        row = make_row(task.run, task.folder, spent + time.perf_counter() - started)
+    except Exception as error:  # whatever stops one run must not stop the others
+        reason = str(error) if isinstance(error, GeorgiaError) else f"{type(error).__name__}: {error}"
+        task.folder.mkdir(parents=True, exist_ok=True)
+        write_text(task.folder / ERROR_FILE, traceback.format_exc())
+        row = make_failed_row(task.run, reason, spent + time.perf_counter() - started)
+    else:
+        (task.folder / ERROR_FILE).unlink(missing_ok=True)
+        shutil.rmtree(task.folder / STATE_FOLDER, ignore_errors=True)
+    row.save(task.folder)
+    return row
+
+
+class _Inside:
+    """Turns what one run says into notes beside the study's bar."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress, self._name = progress, name
+
+    def start(self, stage: str, total: int | None) -> None:
+        self._progress.advance(0, f"{self._name}: {stage}")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        self._progress.advance(0, f"{self._name}: {line.strip()[:70]}")
+
+
+def _without_rehearsal(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], bool]:
+    """Return runs that do not thin the pictures themselves: all of them must see the same ones."""
+    rehearse = runs[0].config.rehearse
+    if not rehearse:
+        return tuple(runs), False
+    shorter = [
+        replace(
+            run, config=replace(run.config, rehearse=False, epochs=min(run.config.epochs, REHEARSE_EPOCHS))
+        )
+        for run in runs
+    ]
+    return tuple(shorter), True
+
+
+def _decode_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
+    """Decode the pictures at each input size of the runs; return the catalog without unreadable ones."""
+    from georgia.preprocess import PreprocessSpec
+
+    shared = SharedWork(folder)
+    for size_px in sorted({run.config.size_px for run in runs}):
+        pictures, failures = shared.load_pictures(
+            catalog.records, catalog.labels, PreprocessSpec(size_px), progress
+        )
+        catalog = replace(catalog, records=pictures.records, failures=catalog.failures + failures)
+    return catalog
+
+
+def _make_splits(catalog: Catalog, config: StudyConfig, training: TrainConfig, out: Path) -> list[Split]:
+    """Return the one split of all runs, or the k of the folds, written where the runs read them."""
+    if not config.folds:
+        split = split_catalog(catalog, training)
+        split.save(_split_folder(out, 0))
+        return [split]
+    train, valid, _ = training.fractions
+    splits = kfold_split(catalog, config.folds, training.seed, valid / (train + valid))
+    for fold, split in enumerate(splits, start=1):
+        split.save(_split_folder(out, fold))
+    return list(splits)
+
+
+def _split_folder(out: Path, fold: int) -> Path:
+    return out / "folds" / str(fold) if fold else out
+
+
+def _open_study(out: Path, catalog: Catalog, splits: Sequence[Split]) -> None:
+    """Write what the study stands on, or compare it with what is there.
+
+    Raises:
+        InputError: the folder holds a study on other pictures or another split.
+    """
+    parts = hashlib.sha256("\n".join(split.to_csv() for split in splits).encode()).hexdigest()
+    data = fingerprint_files([record.path for record in catalog.records])
+    plan = {"data": data, "split": parts, "classes": list(catalog.labels.names)}
+    file = out / PLAN_FILE
+    if file.exists():
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                describe_fault(f"Cannot read {str(file)!r}", "it must be whole", error)
+            ) from error
+        words = {"data": "other pictures", "split": "another split", "classes": "other classes"}
+        faults = [text for key, text in words.items() if before.get(key) != plan[key]]
+        if faults:
+            do = "Give the same data, seed and folds, or another --out."
+            rule = "data and split must be those that it began with"
+            raise InputError(
+                describe_fault(f"Cannot go on with the study in {str(out)!r}", rule, ", ".join(faults), do)
+            )
+    write_text(file, json.dumps(plan, indent=1) + "\n")
+
+
+def _make_task(run: PlannedRun, out: Path) -> RunTask:
+    source = _split_folder(out, run.fold) / MANIFEST_CSV
+    return RunTask(run, source, out / RUNS_FOLDER / run.name, out / SHARED_FOLDER)
+
+
+def _find_row(task: RunTask) -> StudyRow | None:
+    """Return the row of a run that has ended with the same settings, or None.
+
+    Raises:
+        InputError: a run of that name has other settings.
+    """
+    row = load_row(task.folder)
+    if row is None or not row.is_done:
+        return None
+    now = task.run.config.to_dict()
+    names = [name for name in now if name != "device" and now[name] != row.settings.get(name)]
+    if names:
+        got = "; ".join(f"{name} {now[name]!r} instead of {row.settings.get(name)!r}" for name in names)
+        do = "Give the same settings, or another --out."
+        what, rule = f"Cannot go on with run {row.run_name!r}", "settings must be those that it began with"
+        raise InputError(describe_fault(what, rule, got, do))
+    return row
+
+
+def _order(tasks: Sequence[RunTask]) -> list[RunTask]:
+    """Put runs that can share features beside one another: same seed and split, then same frozen part."""
+
+    def key(task: RunTask) -> tuple[Any, ...]:
+        config = task.run.config
+        trunk = (
+            config.backbone,
+            config.weights,
+            config.size_px,
+            config.head_features,
+            config.trainable_share,
+        )
+        return (task.run.repeat, task.run.fold, *map(str, trunk))
+
+    return sorted(tasks, key=key)
+
+
+def _spent_before(folder: Path) -> float:
+    """Return the seconds of the epochs that a stopped run has behind it."""
+    try:
+        return sum(row["seconds"] for row in read_history(folder / HISTORY_FILE))
+    except InputError:
+        return 0.0
+
+
+def _is_finished(folder: Path) -> bool:
+    """Tell whether a run has everything but its row: the report is written last."""
+    return (folder / BUNDLE_FILE).exists() and (folder / REPORT_FILE).exists()
+
+
+def _describe_row(row: StudyRow) -> str:
+    if not row.is_done:
+        return f"{row.run_name}: failed: {row.reason}"
+    return (
+        f"{row.run_name}: {row.test_missed} of {row.n_test} missed, F1 {row.f1:.4f}, "
+        f"{count_noun(row.epochs, 'epoch')}, {row.seconds:.0f} s"
+    )
+
+
+def _conclude(
+    rows: tuple[StudyRow, ...], out: Path, source: str, config: StudyConfig, failures: tuple[Failure, ...]
+) -> Study:
+    done = [row for row in rows if row.is_done]
+    evaluations = {row.run_name: Evaluation.load(out / RUNS_FOLDER / row.run_name) for row in done}
+    variants = summarize_variants(rows, evaluations)
+    comparisons = compare_variants(variants, rows, evaluations)
+    return Study(out, source, config, rows, variants, comparisons, failures)

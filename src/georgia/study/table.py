@@ -1,0 +1,217 @@
+"""The study's table as CSV and Markdown, in the source study's columns and order, with F1 beside them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from georgia.intervals import Interval
+from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
+from georgia.study.compare import Comparison, VariantSummary
+from georgia.study.rows import StudyRow
+
+if TYPE_CHECKING:
+    from georgia.study.result import Study
+
+# Source: the Georgia Project's table; F1 with its interval and the reason of a failure are added.
+COLUMNS = (
+    "run name",
+    "run time",
+    "train acc",
+    "valid acc",
+    "test acc",
+    "acc delta",
+    "test missed",
+    "epochs",
+    "learning rate",
+    "dropout layers",
+    "trainable layers",
+    "F1",
+    "F1 95 % low",
+    "F1 95 % high",
+    "test pictures",
+    "failed",
+)
+
+
+def table_rows(rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Return each run as a dict of ``COLUMNS``: fractions as numbers, run time as h:mm:ss, gaps as None."""
+    return [_table_row(row) for row in rows]
+
+
+def format_csv(rows: Sequence[StudyRow]) -> str:
+    """Return the table as CSV, fractions with six digits."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in table_rows(rows):
+        writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
+    return stream.getvalue()
+
+
+def format_markdown(study: Study) -> str:
+    """Return the whole study as Markdown: variants best first, tests between them, and every run."""
+    parts = [f"# Study of {study.source}", describe_best(study.variants, study.comparisons)]
+    parts += ["## Variants, best first", _variant_table(study.variants)]
+    if study.comparisons:
+        parts += ["## Pairs on the same test pictures", _comparison_table(study.comparisons), TEST_NOTE]
+    parts += ["## Runs", _run_table(study.rows)]
+    if study.failed_rows:
+        parts += ["## Runs that failed", *(f"- {row.run_name}: {row.reason}" for row in study.failed_rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+TEST_NOTE = (
+    "Difference: accuracy of the first minus the second, with a 95 % interval over independent groups. "
+    "p: signs of the groups' differences flipped at random, two-sided; p, all pairs: after Holm's rule. "
+    "Better in: repeats in which the first missed fewer, against more."
+)
+
+
+def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Comparison]) -> str:
+    """Return one or two sentences on which variant leads, and from which others it cannot be told apart.
+
+    >>> describe_best([], [])
+    'No run was finished.'
+    """
+    if not variants:
+        return "No run was finished."
+    best = variants[0]
+    lead = f"Best: {best.variant}, F1 {format_fraction(best.f1)} ({format_interval(best.f1_ci95)}), "
+    lead += f"{sum(best.missed)} of {best.n_test} test answers missed in {count_noun(best.n_runs, 'run')}."
+    own = [pair for pair in comparisons if best.variant in (pair.first, pair.second)]
+    alike = [_other(pair, best.variant) for pair in own if not pair.is_clear]
+    clear = [_other(pair, best.variant) for pair in own if pair.is_clear]
+    if clear:
+        lead += f" It is told apart from {_join(clear)} (p < 0.05, all pairs considered)."
+    if alike:
+        lead += f" It cannot be told apart from {_join(alike)} on these test pictures."
+    return lead
+
+
+def format_time(seconds: float) -> str:
+    """Return a time as h:mm:ss.
+
+    >>> format_time(9_785.2)
+    '2:43:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def format_p(value: float) -> str:
+    """Return a p value in words that never say 0.
+
+    >>> format_p(0.00004), format_p(0.0312)
+    ('< 0.0001', '0.0312')
+    """
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def format_difference(value: float, limits: Interval) -> str:
+    """Return a difference of fractions with its interval, in percentage points.
+
+    >>> format_difference(0.0125, (-0.01, 0.035))
+    '+1.25 (−1.00 to +3.50)'
+    """
+    low, middle, high = (f"{100 * number:+.2f}".replace("-", "−") for number in (limits[0], value, limits[1]))
+    return f"{middle} ({low} to {high})"
+
+
+def _table_row(row: StudyRow) -> dict[str, Any]:
+    low, high = row.f1_ci95 or (None, None)
+    values = (
+        row.run_name,
+        format_time(row.seconds),
+        row.train_accuracy,
+        row.valid_accuracy,
+        row.test_accuracy,
+        row.accuracy_delta,
+        row.test_missed,
+        row.epochs if row.is_done else None,
+        f"{row.settings['learning_rate']:g}",
+        row.dropout_layers,
+        describe_trainable(row),
+        row.f1,
+        low,
+        high,
+        row.n_test if row.is_done else None,
+        row.reason,
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def describe_trainable(row: StudyRow) -> str:
+    """Return the table's word for the base layers that learn, such as ``last 10 % (34)`` or ``none``."""
+    share = float(row.settings["trainable_share"])
+    if not share:
+        return "none"
+    return f"last {100 * share:g} %" + (f" ({row.trainable_layers})" if row.is_done else "")
+
+
+def _run_table(rows: Sequence[StudyRow]) -> str:
+    heads = [*COLUMNS[:11], "F1 (95 %)"]
+    lines = []
+    for row, values in zip(rows, table_rows(rows), strict=True):
+        cells = [_cell(values[name], signed=name == "acc delta") for name in COLUMNS[:11]]
+        f1 = "failed"
+        if row.f1 is not None and row.f1_ci95 is not None:
+            f1 = f"{format_fraction(row.f1)} ({format_interval(row.f1_ci95)})"
+        lines.append([*cells, f1])
+    return _markdown(heads, lines)
+
+
+def _variant_table(variants: Sequence[VariantSummary]) -> str:
+    heads = ["", "variant", "F1 (95 %)", "test acc (95 %)", "test missed, each run", "epochs", "time a run"]
+    lines = [
+        [
+            str(one.rank),
+            one.variant,
+            f"{format_fraction(one.f1)} ({format_interval(one.f1_ci95)})",
+            f"{format_percent(one.accuracy)} ({format_interval(one.accuracy_ci95)})",
+            ", ".join(map(str, one.missed)) + f" of {one.n_test // one.n_runs}",
+            ", ".join(map(str, one.epochs)),
+            format_time(one.seconds / one.n_runs),
+        ]
+        for one in variants
+    ]
+    return _markdown(heads, lines)
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> str:
+    heads = ["pair", "difference, points (95 %)", "groups that differ", "p", "p, all pairs", "better in"]
+    lines = [
+        [
+            f"{one.first} − {one.second}",
+            format_difference(one.difference, one.difference_ci95),
+            f"{one.n_differing} of {one.n_groups}",
+            format_p(one.p_value),
+            format_p(one.p_adjusted),
+            f"{one.n_better} : {one.n_worse}",
+        ]
+        for one in comparisons
+    ]
+    return _markdown(heads, lines)
+
+
+def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _cell(value: Any, signed: bool = False) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:+.4f}".replace("-", "−") if signed else format_fraction(value)
+    return str(value)
+
+
+def _other(pair: Comparison, name: str) -> str:
+    return pair.second if pair.first == name else pair.first
+
+
+def _join(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

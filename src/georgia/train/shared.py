@@ -1,0 +1,181 @@
+"""Work that runs on the same pictures do once: decoded pictures in a file, features in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.atomic import atomic_path, write_text
+from georgia.labels import Labels
+from georgia.preprocess import PreprocessSpec
+from georgia.progress import QUIET, Progress
+from georgia.records import Failure, Record
+from georgia.train.network import Network
+from georgia.train.pictures import Pictures, load_pictures
+from georgia.train.trunk import Features, Trunk
+
+# Features of the runs before are kept up to this size, the oldest leave first.
+FEATURE_LIMIT_BYTES = 2 * 2**30
+
+
+class SharedWork:
+    """What the runs of one study have in common; ``folder`` lies where all of them can read it.
+
+    Decoded pictures are kept in a file for each input size, so that other processes and later starts
+    take them from there. Features are kept in this process, batch by batch: a batch of the same
+    pixels through the same frozen net is answered from memory, with the very same numbers.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int = FEATURE_LIMIT_BYTES) -> None:
+        self._folder = folder
+        self._pictures: dict[int, _Decoded] = {}
+        self._features = _FeatureStore(limit_bytes)
+
+    def load_pictures(
+        self, records: Sequence[Record], labels: Labels, spec: PreprocessSpec, progress: Progress = QUIET
+    ) -> tuple[Pictures, tuple[Failure, ...]]:
+        """Return what ``georgia.train.pictures.load_pictures`` does, decoded once for all runs."""
+        decoded = self._pictures.get(spec.size_px) or _open_decoded(self._file(spec.size_px))
+        if decoded is None or not decoded.covers(records):
+            decoded = _decode(self._file(spec.size_px), records, labels, spec, progress)
+        self._pictures[spec.size_px] = decoded
+        return decoded.choose(records, labels)
+
+    def open_trunk(self, network: Network) -> Trunk:
+        """Return the frozen part of a net, which answers from memory what it has seen before."""
+        return SharedTrunk(network, self._features)
+
+    def _file(self, size_px: int) -> Path:
+        return self._folder / f"pictures-{size_px}.npy"
+
+
+class SharedTrunk(Trunk):
+    """A trunk that remembers its answers, by frozen net and by the pixels of the batch."""
+
+    def __init__(self, network: Network, store: _FeatureStore) -> None:
+        super().__init__(network.trunk, network.preprocess)
+        self._store = store
+        self._name = _name_trunk(network) if self.is_frozen else ""
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> Features:
+        """Return the tail's inputs for images (N, size, size, 3), uint8 RGB."""
+        if not self.is_frozen:
+            return super().__call__(images)
+        pixels = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16).hexdigest()
+        known = self._store.take((self._name, pixels))
+        if known is None:
+            known = super().__call__(images)
+            self._store.put((self._name, pixels), known)
+        return known
+
+
+class _FeatureStore:
+    """Batches of features by key, up to ``limit_bytes``; those not used for longest leave first."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit, self._size = limit_bytes, 0
+        self._kept: OrderedDict[tuple[str, str], Features] = OrderedDict()
+
+    def take(self, key: tuple[str, str]) -> Features | None:
+        features = self._kept.get(key)
+        if features is not None:
+            self._kept.move_to_end(key)
+        return features
+
+    def put(self, key: tuple[str, str], features: Features) -> None:
+        size = _count_bytes(features)
+        if size > self._limit or key in self._kept:
+            return
+        self._kept[key] = features
+        self._size += size
+        while self._size > self._limit:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= _count_bytes(oldest)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """Pictures of one size: ``place`` in ``store`` of each file, by its path and its state on disk."""
+
+    store: npt.NDArray[np.uint8]
+    place: dict[tuple[str, int, int], int]
+    failures: dict[tuple[str, int, int], str]
+
+    def covers(self, records: Sequence[Record]) -> bool:
+        return all(key in self.place or key in self.failures for key in map(_key, records))
+
+    def choose(self, records: Sequence[Record], labels: Labels) -> tuple[Pictures, tuple[Failure, ...]]:
+        keys = [_key(record) for record in records]
+        kept = [
+            (record, self.place[key]) for record, key in zip(records, keys, strict=True) if key in self.place
+        ]
+        failed = [
+            Failure(record.path, self.failures[key])
+            for record, key in zip(records, keys, strict=True)
+            if key in self.failures
+        ]
+        targets = labels.indices([record.class_name for record, _ in kept])
+        positions = np.array([at for _, at in kept], dtype=np.int64)
+        return Pictures(self.store, positions, targets, tuple(record for record, _ in kept)), tuple(failed)
+
+
+def _decode(
+    file: Path, records: Sequence[Record], labels: Labels, spec: PreprocessSpec, progress: Progress
+) -> _Decoded:
+    with atomic_path(file) as temporary:
+        pictures, failures = load_pictures(records, labels, spec, temporary, progress, memory_limit_bytes=0)
+    place = {_key(record): at for at, record in enumerate(pictures.records)}
+    reasons = {failure.path: failure.error for failure in failures}
+    failed = {_key(record): reasons[record.path] for record in records if record.path in reasons}
+    rows = {"place": [[*key, at] for key, at in place.items()]}
+    write_text(
+        file.with_suffix(".json"), json.dumps({**rows, "failed": [[*key, e] for key, e in failed.items()]})
+    )
+    return _Decoded(np.load(file, mmap_mode="r"), place, failed)
+
+
+def _open_decoded(file: Path) -> _Decoded | None:
+    """Return what an earlier start decoded, or None if that is not whole."""
+    try:
+        document = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        place, failed = (
+            {(str(name), int(size), int(time)): value for name, size, time, value in document[part]}
+            for part in ("place", "failed")
+        )
+        store = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _Decoded(store, place, failed) if len(place) <= len(store) else None
+
+
+def _key(record: Record) -> tuple[str, int, int]:
+    """Return a file's path, size in bytes and time of change: another of them, and it is decoded anew."""
+    try:
+        status = record.path.stat()
+    except OSError:
+        return str(record.path.absolute()), -1, -1
+    return str(record.path.absolute()), status.st_size, status.st_mtime_ns
+
+
+def _name_trunk(network: Network) -> str:
+    """Return a digest of the frozen part: its preprocessing, layers and weights."""
+    trunk: Any = network.trunk
+    digest = hashlib.blake2b(
+        json.dumps(network.preprocess.to_dict(), sort_keys=True).encode(), digest_size=16
+    )
+    digest.update(" ".join(layer.name for layer in trunk.layers).encode())
+    for values in trunk.get_weights():
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def _count_bytes(features: Features) -> int:
+    return sum(tensor.nbytes for tensor in features)
