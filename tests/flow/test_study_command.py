@@ -37,58 +37,60 @@ def test_wrong_words_are_2_before_any_work(
     assert not (tmp_path / "study").exists()
 
 
-def read_table(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of the table without the time that they took."""
-    with (folder / "study.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert rows
-    return [{key: value for key, value in row.items() if key != "run time"} for row in rows]
-
-
 @pytest.mark.slow
 def test_killed_study_goes_on_and_its_table_is_that_of_an_unbroken_one(
     georgia: Any, drawn_crops: Path, tmp_path: Path
 ) -> None:
-    words = [str(drawn_crops), "--variants", "fast,A", "--repeats", "1", *TINY]
-    code, whole, _ = georgia("study", *words, "--out", tmp_path / "whole")
-    assert (code, whole["n_started"]) == (0, 2)
+    words = [str(drawn_crops), "--folds", "2", "--grid", "weights=none,gone.h5", *TINY]
+    code, whole, err = georgia("study", *words, "--out", tmp_path / "whole")
+    assert (code, whole["n_started"]) == (3, 4)
+    check_folds_and_failures(whole, err)
     broken, runs = tmp_path / "broken", tmp_path / "broken" / "runs"
-    command = [sys.executable, "-m", "georgia", "study", *words, "--out", str(broken)]
+    kill_in_the_second_run([sys.executable, "-m", "georgia", "study", *words, "--out", str(broken)], runs)
+    (ended,) = [path.parent for path in runs.glob("weights=none*/row.json")]
+    before = {path: path.stat().st_mtime_ns for path in ended.rglob("*")}
+    code, result, err = georgia("study", *words, "--out", broken)
+    assert (code, result["n_started"]) == (3, 3)
+    assert "1 of 4 runs are there already" in err
+    assert {path: path.stat().st_mtime_ns for path in ended.rglob("*")} == before
+    assert read_table(broken) == read_table(tmp_path / "whole")
+    figures = ("f1", "f1_ci95", "missed", "epochs")
+    assert [result["variants"][0][key] for key in figures] == [whole["variants"][0][key] for key in figures]
+
+
+def check_folds_and_failures(result: dict[str, Any], err: str) -> None:
+    reasons = [row["failed"] for row in result["table"]]
+    assert [bool(reason) for reason in reasons] == [False, False, True, True]
+    assert "gone.h5" in err
+    (variant,) = result["variants"]
+    tested = [
+        row["file"]
+        for fold in (1, 2)
+        for row in read_rows(
+            Path(result["out"], "runs", f"weights=none-1-fold{fold}", "predictions_test.csv")
+        )
+    ]
+    assert len(set(tested)) == len(tested) == variant["n_test"] == 80
+
+
+def kill_in_the_second_run(command: list[str], runs: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not list(runs.glob("*/row.json")) or len(list(runs.glob("*/state/resume.npz"))) == 0:
+        while not (list(runs.glob("weights=none*/row.json")) and list(runs.glob("*/state/resume.npz"))):
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.02)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    ended = next(runs.glob("*/row.json"))
-    before = {path: path.stat().st_mtime_ns for path in ended.parent.rglob("*")}
-    code, result, err = georgia("study", *words, "--out", broken)
-    assert (code, result["n_started"]) == (0, 1)
-    assert "1 of 2 runs are there already" in err
-    assert {path: path.stat().st_mtime_ns for path in ended.parent.rglob("*")} == before
-    assert read_table(broken) == read_table(tmp_path / "whole")
-    assert result["comparisons"] == whole["comparisons"]
 
 
-@pytest.mark.slow
-def test_folds_test_every_picture_once_and_a_failed_run_is_a_row(
-    georgia: Any, drawn_crops: Path, tmp_path: Path
-) -> None:
-    words = ["--folds", "2", "--grid", "weights=none,gone.h5", *TINY[2:]]
-    code, result, err = georgia("study", drawn_crops, "--out", tmp_path / "study", *words)
-    assert code == 3
-    reasons = {row["run name"]: row["failed"] for row in result["table"]}
-    assert [bool(reason) for reason in reasons.values()] == [False, False, True, True]
-    assert "gone.h5" in err
-    (variant,) = result["variants"]
-    assert variant["n_test"] == 80
-    tested = [
-        row["file"]
-        for fold in (1, 2)
-        for row in csv.DictReader(
-            (tmp_path / "study" / "runs" / f"weights=none-1-fold{fold}" / "predictions_test.csv").open()
-        )
-    ]
-    assert len(set(tested)) == len(tested) == 80
+def read_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def read_table(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the table without the time that they took."""
+    rows = read_rows(folder / "study.csv")
+    assert rows
+    return [{key: value for key, value in row.items() if key != "run time"} for row in rows]

@@ -22,7 +22,6 @@ from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
 from georgia.report.history import read_history
 from georgia.report.page import REPORT_FILE
-from georgia.report.tables import count_noun
 from georgia.split import MANIFEST_CSV, Split, kfold_split
 from georgia.study.compare import compare_variants, summarize_variants
 from georgia.study.plan import PlannedRun, StudyConfig, plan_runs
@@ -289,7 +288,7 @@ def _describe_row(row: StudyRow) -> str:
         return f"{row.run_name}: failed: {row.reason}"
     return (
         f"{row.run_name}: {row.test_missed} of {row.n_test} missed, F1 {row.f1:.4f}, "
-        f"{count_noun(row.epochs, 'epoch')}, {row.seconds:.0f} s"
+        f"{row.epochs} epochs, {row.seconds:.0f} s"
     )
 
 
