@@ -1,8 +1,8 @@
 """Which pictures may be copies of one another: those whose local features agree on a symmetry.
 
 Every feature looks for its nearest neighbours among all pictures' features, once as it is and once
-mirrored. A neighbour votes for its picture and for the symmetry that turns the one point's angle into
-the other's. Pictures with enough votes for one symmetry are candidates.
+mirrored. A neighbour votes for its picture and for the symmetry that turns the one point's angle and place
+into the other's. Pictures with enough votes for one symmetry are candidates.
 """
 
 from __future__ import annotations
@@ -13,17 +13,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from georgia.audit.descriptors import Description
-from georgia.audit.symmetry import IS_MIRROR, MATRICES, SYMMETRIES
+from georgia.audit.descriptors import SIDE_PX, Description
+from georgia.audit.neighbours import CellIndex, Floats, Ints, learn_reduction, take_evenly
+from georgia.audit.symmetry import IS_MIRROR, MATRICES, SYMMETRIES, invert
 from georgia.progress import QUIET, Progress
 
 # SIFT is 4 × 4 places × 8 directions along the point's own angle: a mirror swaps its rows and turns
 # its directions back.
 _LAYOUT = np.arange(128).reshape(4, 4, 8)
-MIRRORED: npt.NDArray[np.int64] = _LAYOUT[::-1, :, (8 - np.arange(8)) % 8].ravel()
-N_SEARCHED = 32
-N_NEIGHBOURS = 8
+MIRRORED: Ints = _LAYOUT[::-1, :, (8 - np.arange(8)) % 8].ravel()
+# The strongest features of a picture that look and are looked for, and neighbours that each may name.
+_N_SEARCHED = 32
+_N_NEIGHBOURS = 8
+# How far apart two features may lie and still vote: angle (radians), place (share of the side), size.
+_MAX_TWIST = 0.4
+_MAX_SHIFT = 0.375
+_MAX_RATIO = 1.7
+# Pictures that vote at a time, and features that the principal axes are learnt from.
 _BLOCK = 2048
+_N_LEARNT_FROM = 50_000
+_INVERSE: Ints = np.array([SYMMETRIES.index(invert(name)) for name in SYMMETRIES])
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,12 @@ class Candidate:
     n_votes: int
 
 
-def turn_points(points: npt.NDArray[np.float32], symmetry: str) -> npt.NDArray[np.float32]:
+def turn_points(points: Floats, symmetry: str) -> Floats:
     """Return points (K, 4) as they stand in the turned picture."""
-    matrix = MATRICES[SYMMETRIES.index(symmetry)]
+    matrix = MATRICES[SYMMETRIES.index(symmetry)].astype(np.float32)
     directions = np.stack([np.cos(points[:, 3]), np.sin(points[:, 3])], axis=1) @ matrix.T
     angles = np.arctan2(directions[:, 1], directions[:, 0])
-    return np.column_stack([points[:, :2] @ matrix.T, points[:, 2], angles]).astype(np.float32)
+    return np.column_stack([points[:, :2] @ matrix.T, points[:, 2], angles])
 
 
 def turn_features(features: npt.NDArray[np.uint8], symmetry: str) -> npt.NDArray[np.uint8]:
@@ -49,66 +58,103 @@ def turn_features(features: npt.NDArray[np.uint8], symmetry: str) -> npt.NDArray
     return features[:, MIRRORED] if IS_MIRROR[SYMMETRIES.index(symmetry)] else features
 
 
-def find_candidates(
-    descriptions: Sequence[Description], min_votes: int = 3, most: int = 20, progress: Progress = QUIET
-) -> list[Candidate]:
-    """Return up to ``most`` candidates a picture, ``first`` before ``second``, most votes first."""
-    owners = np.concatenate([np.full(min(len(d.points), N_SEARCHED), k) for k, d in enumerate(descriptions)])
-    points = np.concatenate([d.points[:N_SEARCHED] for d in descriptions])
-    raw = np.concatenate([d.features[:N_SEARCHED] for d in descriptions])
-    features = _unit(raw)
-    votes: dict[tuple[int, int, int], int] = {}
-    for is_mirror in (False, True):
-        queries = _unit(raw[:, MIRRORED]) if is_mirror else features
-        for start in range(0, len(queries), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            likeness = queries[block] @ features.T
-            likeness[owners[block][:, None] == owners[None, :]] = -1
-            near = np.argpartition(-likeness, min(N_NEIGHBOURS, len(features) - 1), axis=1)[:, :N_NEIGHBOURS]
-            _count_votes(votes, points, owners, np.arange(len(queries))[block], near, is_mirror)
-    return _rank(votes, min_votes, most)
+def normalize_features(features: npt.NDArray[np.uint8]) -> Floats:
+    """Return the square roots of features, at unit length: less is made of single large numbers.
 
-
-def _unit(features: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the square roots of features, scaled to unit length. Source: 10.1109/CVPR.2012.6248018."""
+    Source: Arandjelović and Zisserman 2012, doi 10.1109/CVPR.2012.6248018.
+    """
     rooted = np.sqrt(features.astype(np.float32))
     return np.asarray(rooted / np.maximum(np.linalg.norm(rooted, axis=1, keepdims=True), 1e-6), np.float32)
 
 
-def _count_votes(
-    votes: dict[tuple[int, int, int], int],
-    points: npt.NDArray[np.float32],
-    owners: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.int64],
-    near: npt.NDArray[np.int64],
-    is_mirror: bool,
-) -> None:
-    for symmetry in np.flatnonzero(is_mirror == IS_MIRROR):
-        turned = turn_points(points[rows], SYMMETRIES[symmetry])
-        shift = points[near][:, :, :2] - turned[:, None, :2]
-        twist = np.abs(np.angle(np.exp(1j * (points[near][:, :, 3] - turned[:, None, 3]))))
-        agrees = (twist < 0.4) & (np.abs(shift).max(axis=2) < 24)
-        for row, column in zip(*np.nonzero(agrees), strict=True):
-            first, second = int(owners[rows[row]]), int(owners[near[row, column]])
-            key = (first, second, int(symmetry))
-            votes[key] = votes.get(key, 0) + 1
+def find_candidates(
+    descriptions: Sequence[Description], min_votes: int, most: int, progress: Progress = QUIET
+) -> list[Candidate]:
+    """Return about ``most`` candidates a picture, ``first`` before ``second``, most votes first."""
+    search = _Search(descriptions)
+    if search.n_points < 2:
+        return []
+    progress.start("search copies", len(descriptions))
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for start in range(0, len(descriptions), _BLOCK):
+        pictures = slice(start, min(start + _BLOCK, len(descriptions)))
+        for is_mirror in (False, True):
+            found, count = np.unique(search.vote(pictures, is_mirror), return_counts=True)
+            keys.append(found[count >= min_votes])
+            counts.append(count[count >= min_votes])
+        progress.advance(pictures.stop - pictures.start)
+    return _rank(np.concatenate(keys), np.concatenate(counts), len(descriptions), most)
 
 
-def _rank(votes: dict[tuple[int, int, int], int], min_votes: int, most: int) -> list[Candidate]:
-    merged: dict[tuple[int, int, int], int] = {}
-    for (first, second, symmetry), count in votes.items():
-        if first > second:
-            back = next(
-                k for k, matrix in enumerate(MATRICES) if np.array_equal(matrix, MATRICES[symmetry].T)
-            )
-            first, second, symmetry = second, first, back
-        merged[first, second, symmetry] = max(count, merged.get((first, second, symmetry), 0))
-    ranked = sorted((-count, key) for key, count in merged.items() if count >= min_votes)
-    used: dict[int, int] = {}
+class _Search:
+    """All pictures' strongest features in one list, with an index over them."""
+
+    def __init__(self, descriptions: Sequence[Description]) -> None:
+        sizes = [min(len(description.points), _N_SEARCHED) for description in descriptions]
+        self.n_points = sum(sizes)
+        self._n_pictures = len(descriptions)
+        if self.n_points < 2:
+            return
+        self._bounds = np.concatenate([[0], np.cumsum(sizes)])
+        self._owners = np.repeat(np.arange(len(descriptions), dtype=np.int32), sizes)
+        self._points = np.concatenate([d.points[:_N_SEARCHED] for d in descriptions])
+        self._features = np.concatenate([d.features[:_N_SEARCHED] for d in descriptions])
+        sample = take_evenly(self._features, _N_LEARNT_FROM)
+        self._reduction = learn_reduction(normalize_features(sample))
+        blocks = range(0, self.n_points, _BLOCK * _N_SEARCHED)
+        reduced = [self._reduce(self._features[at : at + _BLOCK * _N_SEARCHED]) for at in blocks]
+        self._index = CellIndex(np.concatenate(reduced))
+
+    def _reduce(self, features: npt.NDArray[np.uint8]) -> Floats:
+        return self._reduction.apply(normalize_features(features))
+
+    def vote(self, pictures: slice, is_mirror: bool) -> Ints:
+        """Return one number for each vote of some pictures' features: (first, second, symmetry)."""
+        rows = np.arange(self._bounds[pictures.start], self._bounds[pictures.stop])
+        features = self._features[rows]
+        queries = self._reduce(features[:, MIRRORED] if is_mirror else features)
+        near = self._index.query(queries, _N_NEIGHBOURS)
+        owners, others = self._owners[rows].astype(np.int64), self._owners[near].astype(np.int64)
+        is_other = (near >= 0) & (others != owners[:, None])
+        votes = []
+        for symmetry in np.flatnonzero(is_mirror == IS_MIRROR):
+            turned = turn_points(self._points[rows], SYMMETRIES[symmetry])
+            query, neighbour = np.nonzero(is_other & _agree(turned[:, None], self._points[near]))
+            key = (owners[query] * self._n_pictures + others[query, neighbour]) * len(SYMMETRIES) + symmetry
+            # A feature has one vote for a picture, however many of that picture's features are near.
+            votes.append(np.unique(np.column_stack([query, key]), axis=0)[:, 1])
+        return np.concatenate(votes)
+
+
+def _agree(points: Floats, others: Floats) -> npt.NDArray[np.bool_]:
+    """Return where features (…, 4) have about the same place, size and angle."""
+    is_near = np.abs(points[..., :2] - others[..., :2]).max(axis=-1) < _MAX_SHIFT * SIDE_PX
+    ratio = points[..., 2] / others[..., 2]
+    is_alike = (ratio < _MAX_RATIO) & (ratio > 1 / _MAX_RATIO)
+    return np.asarray(is_near & is_alike & (measure_twist(points[..., 3], others[..., 3]) < _MAX_TWIST))
+
+
+def measure_twist(angles: Floats, others: Floats) -> Floats:
+    """Return the difference of angles, radians, 0 to π."""
+    return np.asarray(np.abs((angles - others + np.pi) % (2 * np.pi) - np.pi))
+
+
+def _rank(keys: Ints, counts: Ints, n_pictures: int, most: int) -> list[Candidate]:
+    """Return candidates from votes; of a pair that votes both ways, the side with more counts."""
+    pair, symmetry = np.divmod(keys, len(SYMMETRIES))
+    first, second = np.divmod(pair, n_pictures)
+    is_back = first > second
+    first, second = np.where(is_back, second, first), np.where(is_back, first, second)
+    symmetry = np.where(is_back, _INVERSE[symmetry], symmetry)
+    merged, where = np.unique((first * n_pictures + second) * len(SYMMETRIES) + symmetry, return_inverse=True)
+    votes = np.zeros(len(merged), np.int64)
+    np.maximum.at(votes, where.reshape(-1), counts)
+    used: npt.NDArray[np.int64] = np.zeros(n_pictures, np.int64)
     chosen = []
-    for count, (first, second, symmetry) in ranked:
-        if min(used.get(first, 0), used.get(second, 0)) < most:
-            used[first] = used.get(first, 0) + 1
-            used[second] = used.get(second, 0) + 1
-            chosen.append(Candidate(first, second, SYMMETRIES[symmetry], -count))
+    for place in np.lexsort((merged, -votes)):
+        pair_key, turn = divmod(int(merged[place]), len(SYMMETRIES))
+        one, other = divmod(pair_key, n_pictures)
+        if min(used[one], used[other]) < most:
+            used[[one, other]] += 1
+            chosen.append(Candidate(one, other, SYMMETRIES[turn], int(votes[place])))
     return chosen

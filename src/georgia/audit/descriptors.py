@@ -23,6 +23,10 @@ from georgia.images import Image
 SIDE_PX = 64
 N_FEATURES = 64
 KEY_BYTES = 16
+# What counts as slow, as a share of the side; contrast of half a grey level and less is not enlarged.
+# Source: drawn crops of seed 1, 453 copies, and other pairs' highest correlation.
+_COARSE, _FINE = 1 / 10, 1 / 24
+_LEAST_SPREAD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +67,19 @@ def _digest(content: npt.NDArray[np.uint8], symmetry: str) -> bytes:
     return digest.digest()
 
 
-def level_contrast(square: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return a square (S, S) without its slow changes of brightness and contrast, about −3 to 3."""
+def level_contrast(square: npt.NDArray[np.uint8], fine: bool = False) -> npt.NDArray[np.float32]:
+    """Return a square (S, S) without its slow changes of brightness and contrast, about −3 to 3.
+
+    ``fine`` keeps only what is smaller than about a tenth of the side.
+    """
     light = square.astype(np.float32)
-    light -= cv2.GaussianBlur(light, (0, 0), SIDE_PX / 10)
-    spread = np.sqrt(cv2.GaussianBlur(light * light, (0, 0), SIDE_PX / 6))
-    return np.asarray(light / (spread + 0.3 * float(light.std()) + 0.5), np.float32)
+    sigma = SIDE_PX * (_FINE if fine else _COARSE)
+    pad = round(3 * sigma)
+    # Mirrored in value too, so that a slope of light goes on beyond the rim and leaves nothing.
+    padded = np.pad(light, pad, mode="reflect", reflect_type="odd")
+    light -= cv2.GaussianBlur(padded, (0, 0), sigma)[pad:-pad, pad:-pad]
+    spread = np.sqrt(cv2.GaussianBlur(light * light, (0, 0), 1.6 * sigma))
+    return np.asarray(light / (spread + 0.3 * float(light.std()) + _LEAST_SPREAD), np.float32)
 
 
 def find_features(square: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:

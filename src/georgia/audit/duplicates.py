@@ -8,8 +8,10 @@ pictures laid on one another (``alignment``).
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,13 +19,17 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from georgia.audit.alignment import align_pair
-from georgia.audit.candidates import find_candidates
+from georgia.audit.alignment import Alignment, align_pair
+from georgia.audit.candidates import Candidate, find_candidates
 from georgia.audit.descriptors import Description, describe_picture
-from georgia.audit.symmetry import SYMMETRIES
+from georgia.audit.symmetry import SYMMETRIES, invert
 from georgia.progress import QUIET, Progress
 
 __all__ = ["Copies", "CopyConfig", "CopyPair", "Description", "describe_picture", "find_copies"]
+
+
+# Candidates of a picture that are compared with it; copies of copies join a group through others.
+_MOST_CANDIDATES = 20
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class CopyConfig:
     """
 
     near: bool = True
-    min_similarity: float = 0.8
+    min_similarity: float = 0.7
     min_votes: int = 3
 
 
@@ -80,9 +86,15 @@ def find_copies(
             by_key[description.key].append(position)
     pairs = [pair for members in by_key.values() for pair in _pair_exact(descriptions, members)]
     if config.near:
-        pairs += _find_near(descriptions, sorted(members[0] for members in by_key.values()), config, progress)
+        pairs += _find_near([_choose(descriptions, members) for members in by_key.values()], config, progress)
     pairs.sort(key=lambda pair: (pair.first, pair.second))
     return Copies(tuple(pairs), _join(pairs, len(descriptions)))
+
+
+def _choose(descriptions: Sequence[Description | None], members: list[int]) -> tuple[int, Description]:
+    """Return the one of several exact copies that stands for all; it does not depend on their order."""
+    held = [(position, description) for position in members if (description := descriptions[position])]
+    return min(held, key=lambda item: (item[1].keys[0], item[0]))
 
 
 def _pair_exact(descriptions: Sequence[Description | None], members: list[int]) -> list[CopyPair]:
@@ -97,23 +109,35 @@ def _pair_exact(descriptions: Sequence[Description | None], members: list[int]) 
 
 
 def _find_near(
-    descriptions: Sequence[Description | None], chosen: list[int], config: CopyConfig, progress: Progress
+    known: list[tuple[int, Description]], config: CopyConfig, progress: Progress
 ) -> list[CopyPair]:
-    """Return near pairs among pictures of which no two are exact copies."""
-    places = [place for place in chosen if descriptions[place] is not None]
-    known = [description for place in chosen if (description := descriptions[place]) is not None]
-    if len(known) < 2:
-        return []
-    found: dict[tuple[int, int], CopyPair] = {}
-    for candidate in find_candidates(known, config.min_votes, progress=progress):
-        first, second = places[candidate.first], places[candidate.second]
-        if (first, second) in found:
-            continue
-        alignment = align_pair(known[candidate.first], known[candidate.second], candidate)
-        if alignment is not None and alignment.correlation >= config.min_similarity:
-            similarity = min(alignment.correlation, 1.0)
-            found[first, second] = CopyPair(first, second, "near", candidate.symmetry, similarity)
-    return list(found.values())
+    """Return near pairs among (position, description) of which no two are exact copies."""
+    # In the order of their content, so that the order of files changes nothing.
+    known = sorted(known, key=lambda item: item[1].keys[0])
+    candidates = find_candidates([item[1] for item in known], config.min_votes, _MOST_CANDIDATES, progress)
+    progress.start("compare copies", len(candidates))
+
+    def judge(candidate: Candidate) -> Alignment | None:
+        return align_pair(known[candidate.first][1], known[candidate.second][1], candidate.symmetry)
+
+    best: dict[tuple[int, int], CopyPair] = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="georgia-copies") as pool:
+        for candidate, alignment in zip(candidates, pool.map(judge, candidates), strict=True):
+            progress.advance()
+            if alignment is None or alignment.similarity < config.min_similarity:
+                continue
+            pair = _name_pair(known[candidate.first][0], known[candidate.second][0], candidate, alignment)
+            held = best.get((pair.first, pair.second))
+            if held is None or pair.similarity > held.similarity:
+                best[pair.first, pair.second] = pair
+    return list(best.values())
+
+
+def _name_pair(first: int, second: int, candidate: Candidate, alignment: Alignment) -> CopyPair:
+    similarity = min(alignment.similarity, 1.0)
+    if first < second:
+        return CopyPair(first, second, "near", candidate.symmetry, similarity)
+    return CopyPair(second, first, "near", invert(candidate.symmetry), similarity)
 
 
 def _join(pairs: Sequence[CopyPair], n_pictures: int) -> tuple[tuple[int, ...], ...]:
