@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from georgia.audit.candidates import measure_twist, normalize_features, turn_features, turn_points
 from georgia.audit.descriptors import SIDE_PX, Description, level_contrast
+from georgia.audit.evidence import measure_significance
 from georgia.audit.symmetry import turn_image
 
 Floats = npt.NDArray[np.float32]
@@ -38,10 +39,14 @@ _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 @dataclass(frozen=True)
 class Alignment:
-    """The correlation (−1 to 1) of the fine structure that both pictures show, and what share that is."""
+    """The correlation (−1 to 1) of the fine structure that both pictures show, and what share that is.
+
+    ``significance`` is how many standard deviations the correlation lies above chance.
+    """
 
     similarity: float
     overlap: float
+    significance: float
 
 
 def align_pair(first: Description, second: Description, symmetry: str) -> Alignment | None:
@@ -51,10 +56,13 @@ def align_pair(first: Description, second: Description, symmetry: str) -> Alignm
     warp = _improve(moving, fixed, np.eye(2, 3, dtype=np.float32) if start is None else start)
     if warp is None or not _is_plausible(warp):
         return None
-    fine = [
-        level_contrast(square, fine=True) for square in (turn_image(first.square, symmetry), second.square)
-    ]
-    return _correlate(fine[0], fine[1], warp)
+    one = level_contrast(turn_image(first.square, symmetry), fine=True)
+    other = level_contrast(second.square, fine=True)
+    found = _correlate(one, other, warp)
+    if found is None:
+        return None
+    similarity, overlap = found
+    return Alignment(similarity, overlap, measure_significance(similarity, one, other, overlap))
 
 
 def match_features(first: Description, second: Description, symmetry: str) -> Floats | None:
@@ -98,7 +106,7 @@ def _improve(moving: Floats, fixed: Floats, warp: Floats) -> Floats | None:
     Source: Evangelidis and Psarakis 2008, doi 10.1109/TPAMI.2008.113.
     """
     start = _correlate(moving, fixed, warp)
-    if start is None or start.similarity < _MIN_START:
+    if start is None or start[0] < _MIN_START:
         return None
     everywhere = np.ones(fixed.shape, np.uint8)
     try:
@@ -108,8 +116,8 @@ def _improve(moving: Floats, fixed: Floats, warp: Floats) -> Floats | None:
     return np.asarray(found[1], np.float32)
 
 
-def _correlate(moving: Floats, fixed: Floats, warp: Floats) -> Alignment | None:
-    """Return the correlation of two pictures (S, S) over what both show, None where that is too little."""
+def _correlate(moving: Floats, fixed: Floats, warp: Floats) -> tuple[float, float] | None:
+    """Return the correlation of two pictures (S, S) over what both show, and its share; None if too little."""
     warped = cv2.warpAffine(moving, warp, (SIDE_PX, SIDE_PX), flags=_WARP)
     inside = cv2.warpAffine(np.ones_like(moving), warp, (SIDE_PX, SIDE_PX), flags=_WARP) > 0.99
     overlap = float(inside.mean())
@@ -118,4 +126,4 @@ def _correlate(moving: Floats, fixed: Floats, warp: Floats) -> Alignment | None:
     one, other = warped[inside], fixed[inside]
     one, other = one - one.mean(), other - other.mean()
     norm = float(np.sqrt((one * one).sum() * (other * other).sum()))
-    return Alignment(float((one * other).sum()) / norm if norm > 0 else 0.0, overlap)
+    return (min(float((one * other).sum()) / norm, 1.0) if norm > 0 else 0.0), overlap

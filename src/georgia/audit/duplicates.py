@@ -34,12 +34,20 @@ _MOST_CANDIDATES = 20
 
 @dataclass(frozen=True)
 class CopyConfig:
-    """``near`` False looks for exact copies only. ``min_similarity``: correlation from which on two
-    pictures are copies, 0–1. ``min_votes``: features that must agree before two pictures are compared.
+    """What counts as a near copy; ``near`` False looks for exact copies only.
+
+    ``min_similarity``: least correlation (0–1) of the fine structure. ``min_significance``: how many
+    standard deviations it must lie above chance, so that smooth and nearly blank pictures are not joined.
+    ``min_votes``: local features that must agree before two pictures are compared.
+
+    Source: drawn crops of seed 1, 2,000 scenes: 98 % of the near copies have a similarity above 0.8 and a
+    significance above 20; other pairs reach 0.32 and 8, thin sections 0.38 and 11, photographs of clothes
+    0.67, blank fields 0.76 and 6.
     """
 
     near: bool = True
     min_similarity: float = 0.7
+    min_significance: float = 12.0
     min_votes: int = 3
 
 
@@ -124,7 +132,7 @@ def _find_near(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="georgia-copies") as pool:
         for candidate, alignment in zip(candidates, pool.map(judge, candidates), strict=True):
             progress.advance()
-            if alignment is None or alignment.similarity < config.min_similarity:
+            if alignment is None or not _is_copy(alignment, config):
                 continue
             pair = _name_pair(known[candidate.first][0], known[candidate.second][0], candidate, alignment)
             held = best.get((pair.first, pair.second))
@@ -133,8 +141,12 @@ def _find_near(
     return list(best.values())
 
 
+def _is_copy(alignment: Alignment, config: CopyConfig) -> bool:
+    return alignment.similarity >= config.min_similarity and alignment.significance >= config.min_significance
+
+
 def _name_pair(first: int, second: int, candidate: Candidate, alignment: Alignment) -> CopyPair:
-    similarity = min(alignment.similarity, 1.0)
+    similarity = alignment.similarity
     if first < second:
         return CopyPair(first, second, "near", candidate.symmetry, similarity)
     return CopyPair(second, first, "near", invert(candidate.symmetry), similarity)
