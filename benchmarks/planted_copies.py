@@ -2,22 +2,23 @@
 
 ``plant_copies`` draws distinct crops and, for a part of them, one copy each: turned, in another file type,
 re-compressed, resized, in another light, shifted, cropped, or a moment later. A scene is drawn larger than
-the crop, so that a shifted copy shows what stands beside it. Every copy but the moved frame's is turned by
-one of the eight symmetries too.
+the crop, so that a shifted copy shows what stands beside it. Every copy is turned by one of the eight
+symmetries too.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from georgia.synthetic import draw_crop
+from georgia.synthetic import draw_crop, draw_frame
 from georgia.synthetic.dataset import TRANSFORMS, turn
 from georgia.synthetic.optics import draw_size
 
@@ -57,6 +58,44 @@ def plant_copies(n_scenes: int, seed: int, copied_share: float = 1.0) -> Iterato
             pixels = turn(CHANGES[kind](view, rng), TRANSFORMS[symmetry])
             suffix = encode_as(kind, rng)
             yield Planted(encode(pixels, suffix), suffix, scene, kind, symmetry)
+
+
+@dataclass(frozen=True)
+class PlantedFile:
+    """A planted picture on disk."""
+
+    path: Path
+    scene: int
+    kind: str
+    symmetry: int
+
+
+def write_planted(planted: Iterable[Planted], folder: Path) -> list[PlantedFile]:
+    """Write pictures as files and return them in order; an original comes before its copy."""
+    files = []
+    for item in planted:
+        path = folder / f"{item.scene:06d}{'b' if item.kind else 'a'}{item.suffix}"
+        path.write_bytes(item.data)
+        files.append(PlantedFile(path, item.scene, item.kind, item.symmetry))
+    return files
+
+
+def draw_tiles(n_tiles: int, seed: int, folder: Path, side_px: int = 48) -> None:
+    """Write small pictures cut from drawn frames; three in ten are copies, turned and in another light."""
+    number = frame = 0
+    while True:
+        image = draw_frame(np.random.SeedSequence([seed, frame])).image[:, :, 0]
+        rng = np.random.default_rng(np.random.SeedSequence([seed, frame, 1]))
+        frame += 1
+        for top in range(0, image.shape[0] - side_px + 1, side_px):
+            for left in range(0, image.shape[1] - side_px + 1, side_px):
+                tile = np.ascontiguousarray(image[top : top + side_px, left : left + side_px])
+                copies = [tile, _light(turn(tile, TRANSFORMS[int(rng.integers(8))]), rng)]
+                for pixels in copies[: 1 + (rng.random() < 3 / 7)]:
+                    (folder / f"{number:06d}.png").write_bytes(encode(pixels, ".png"))
+                    number += 1
+                    if number == n_tiles:
+                        return
 
 
 @dataclass(frozen=True)

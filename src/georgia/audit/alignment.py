@@ -117,7 +117,7 @@ def _improve(moving: Floats, fixed: Floats, warp: Floats) -> Floats | None:
 
 
 def _correlate(moving: Floats, fixed: Floats, warp: Floats) -> tuple[float, float] | None:
-    """Return the correlation of two pictures (S, S) over what both show, and its share; None if too little."""
+    """Return the correlation of two pictures (S, S) over what both show, and that share, or None."""
     warped = cv2.warpAffine(moving, warp, (SIDE_PX, SIDE_PX), flags=_WARP)
     inside = cv2.warpAffine(np.ones_like(moving), warp, (SIDE_PX, SIDE_PX), flags=_WARP) > 0.99
     overlap = float(inside.mean())

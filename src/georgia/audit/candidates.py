@@ -16,6 +16,7 @@ import numpy.typing as npt
 from georgia.audit.descriptors import SIDE_PX, Description
 from georgia.audit.neighbours import CellIndex, Floats, Ints, learn_reduction, take_evenly
 from georgia.audit.symmetry import IS_MIRROR, MATRICES, SYMMETRIES, invert
+from georgia.audit.workers import in_threads
 from georgia.progress import QUIET, Progress
 
 # SIFT is 4 × 4 places × 8 directions along the point's own angle: a mirror swaps its rows and turns
@@ -29,7 +30,7 @@ _N_NEIGHBOURS = 8
 _MAX_TWIST = 0.4
 _MAX_SHIFT = 0.375
 _MAX_RATIO = 1.7
-# Pictures that vote at a time, and features that the principal axes are learnt from.
+# Pictures that vote together, and features that the principal axes are learnt from.
 _BLOCK = 2048
 _N_LEARNT_FROM = 50_000
 _INVERSE: Ints = np.array([SYMMETRIES.index(invert(name)) for name in SYMMETRIES])
@@ -75,14 +76,18 @@ def find_candidates(
     if search.n_points < 2:
         return []
     progress.start("search copies", len(descriptions))
-    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for start in range(0, len(descriptions), _BLOCK):
+
+    def count(start: int) -> tuple[Ints, Ints, int]:
         pictures = slice(start, min(start + _BLOCK, len(descriptions)))
-        for is_mirror in (False, True):
-            found, count = np.unique(search.vote(pictures, is_mirror), return_counts=True)
-            keys.append(found[count >= min_votes])
-            counts.append(count[count >= min_votes])
-        progress.advance(pictures.stop - pictures.start)
+        votes = np.concatenate([search.vote(pictures, is_mirror) for is_mirror in (False, True)])
+        found, number = np.unique(votes, return_counts=True)
+        return found[number >= min_votes], number[number >= min_votes], pictures.stop - start
+
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for found, number, n_done in in_threads(count, range(0, len(descriptions), _BLOCK)):
+        keys.append(found)
+        counts.append(number)
+        progress.advance(n_done)
     return _rank(np.concatenate(keys), np.concatenate(counts), len(descriptions), most)
 
 

@@ -8,10 +8,8 @@ pictures laid on one another (``alignment``).
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +21,7 @@ from georgia.audit.alignment import Alignment, align_pair
 from georgia.audit.candidates import Candidate, find_candidates
 from georgia.audit.descriptors import Description, describe_picture
 from georgia.audit.symmetry import SYMMETRIES, invert
+from georgia.audit.workers import in_threads, one_core_each
 from georgia.progress import QUIET, Progress
 
 __all__ = ["Copies", "CopyConfig", "CopyPair", "Description", "describe_picture", "find_copies"]
@@ -94,7 +93,9 @@ def find_copies(
             by_key[description.key].append(position)
     pairs = [pair for members in by_key.values() for pair in _pair_exact(descriptions, members)]
     if config.near:
-        pairs += _find_near([_choose(descriptions, members) for members in by_key.values()], config, progress)
+        chosen = [_choose(descriptions, members) for members in by_key.values()]
+        with one_core_each():
+            pairs += _find_near(chosen, config, progress)
     pairs.sort(key=lambda pair: (pair.first, pair.second))
     return Copies(tuple(pairs), _join(pairs, len(descriptions)))
 
@@ -129,15 +130,14 @@ def _find_near(
         return align_pair(known[candidate.first][1], known[candidate.second][1], candidate.symmetry)
 
     best: dict[tuple[int, int], CopyPair] = {}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="georgia-copies") as pool:
-        for candidate, alignment in zip(candidates, pool.map(judge, candidates), strict=True):
-            progress.advance()
-            if alignment is None or not _is_copy(alignment, config):
-                continue
-            pair = _name_pair(known[candidate.first][0], known[candidate.second][0], candidate, alignment)
-            held = best.get((pair.first, pair.second))
-            if held is None or pair.similarity > held.similarity:
-                best[pair.first, pair.second] = pair
+    for candidate, alignment in zip(candidates, in_threads(judge, candidates), strict=True):
+        progress.advance()
+        if alignment is None or not _is_copy(alignment, config):
+            continue
+        pair = _name_pair(known[candidate.first][0], known[candidate.second][0], candidate, alignment)
+        held = best.get((pair.first, pair.second))
+        if held is None or pair.similarity > held.similarity:
+            best[pair.first, pair.second] = pair
     return list(best.values())
 
 

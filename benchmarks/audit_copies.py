@@ -1,0 +1,233 @@
+"""Copies found in planted truth, in distinct pictures and in real ones, and what the search costs.
+
+    .venv/bin/python benchmarks/audit_copies.py planted  [--scenes 2000] [--seed 2]
+    .venv/bin/python benchmarks/audit_copies.py distinct [--scenes 2000] [--seed 3]
+    .venv/bin/python benchmarks/audit_copies.py real     FOLDER…
+    .venv/bin/python benchmarks/audit_copies.py speed    [--sizes 1000 14000 100000]
+
+Each prints a table and writes JSON (``--out``). Thresholds were chosen on seed 1; take another here.
+``planted`` draws 2,000 crops and a copy of each. ``speed`` runs every size in a process of its own: pictures
+of about 150 px, those beyond 20,000 tiles of 48 px; CPU seconds are told too, as other programs may run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from planted_copies import KINDS, draw_tiles, plant_copies, write_planted
+
+from georgia.audit.duplicates import Copies, Description, describe_picture, find_copies
+from georgia.audit.symmetry import SYMMETRIES
+from georgia.images import find_images, iter_images
+from georgia.intervals import wilson_interval
+from georgia.synthetic import CropPlan, draw_empty
+
+
+def describe_files(paths: Sequence[Path]) -> list[Description | None]:
+    """Return the description of each file, decoded by threads as the audit does."""
+    answers: Any = iter_images(paths, transform=describe_picture)  # type: ignore[arg-type]
+    return [answer if isinstance(answer, Description) else None for _, answer in answers]
+
+
+def judge_pairs(
+    pairs: Sequence[tuple[int, int]], scenes: Sequence[int], kinds: Sequence[str]
+) -> dict[str, Any]:
+    """Return found, planted and false pairs by kind; a false pair counts for the kinds of both its ends."""
+    place = {(scene, bool(kind)): k for k, (scene, kind) in enumerate(zip(scenes, kinds, strict=True))}
+    found = {frozenset(pair) for pair in pairs}
+    planted, hits, false = Counter[str](), Counter[str](), Counter[str]()
+    for (scene, is_copy), k in place.items():
+        if is_copy:
+            planted[kinds[k]] += 1
+            hits[kinds[k]] += frozenset((k, place[scene, False])) in found
+    n_false = 0
+    for pair in found:
+        one, other = sorted(pair)
+        if scenes[one] != scenes[other]:
+            n_false += 1
+            false.update({kinds[one] or "original", kinds[other] or "original"})
+    rows = {
+        kind: {
+            "planted": planted[kind],
+            "found": hits[kind],
+            "recall": hits[kind] / max(planted[kind], 1),
+            "recall_ci95": list(wilson_interval(hits[kind] / planted[kind], planted[kind]))
+            if planted[kind]
+            else None,
+            "false": false[kind],
+            "precision": hits[kind] / max(hits[kind] + false[kind], 1),
+        }
+        for kind in KINDS
+    }
+    total = sum(hits.values())
+    return {"kinds": rows, "false_pairs": n_false, "precision": total / max(total + n_false, 1)}
+
+
+def print_kinds(result: dict[str, Any]) -> None:
+    """Print one line for each kind of copy."""
+    print(
+        f"{'kind':12s} {'planted':>8s} {'found':>6s} {'recall':>7s} {'95 % interval':>15s} {'precision':>9s}"
+    )
+    for kind, row in result["kinds"].items():
+        low, high = row["recall_ci95"] or (0, 0)
+        print(
+            f"{kind:12s} {row['planted']:8d} {row['found']:6d} {row['recall']:7.3f} "
+            f"{low:8.3f}–{high:.3f} {row['precision']:9.3f}"
+        )
+    print(f"false pairs: {result['false_pairs']}, precision {result['precision']:.4f}")
+
+
+def run_planted(options: argparse.Namespace) -> dict[str, Any]:
+    """Plant copies as files, look for them, and compare with what was planted."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_planted(plant_copies(options.scenes, options.seed), Path(folder))
+        descriptions = describe_files([item.path for item in files])
+    copies = find_copies(descriptions)
+    scenes, kinds = [item.scene for item in files], [item.kind for item in files]
+    result = judge_pairs([(pair.first, pair.second) for pair in copies.pairs], scenes, kinds)
+    right = [pair for pair in copies.pairs if scenes[pair.first] == scenes[pair.second]]
+    result["wrong_transform"] = sum(
+        pair.transform != SYMMETRIES[files[pair.second].symmetry] for pair in right
+    )
+    result["called_exact"] = dict(Counter(kinds[pair.second] for pair in right if pair.kind == "exact"))
+    result["n_pictures"], result["seed"] = len(files), options.seed
+    print_kinds(result)
+    print(
+        f"right pairs under another transform: {result['wrong_transform']}; exact: {result['called_exact']}"
+    )
+    return result
+
+
+def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
+    """Look for copies where there are none: distinct crops, and fields without crystals, some as JPEG."""
+    plan = CropPlan(options.scenes // 2, options.seed)
+    crops = [describe_picture(plan.draw(item).image) for item in plan.items()]
+    fields = []
+    for k in range(options.scenes // 2):
+        image = draw_empty(np.random.SeedSequence([options.seed, k]), (151, 151) if k % 2 else None).image
+        if k % 3:
+            packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30 + k % 60])[1]
+            image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+        fields.append(describe_picture(image))
+    both = find_copies([*crops, *fields])
+    # Blank fields can be equal to the last pixel: that is an exact copy, and no near one.
+    result = {
+        "crops": len(crops),
+        "groups_of_crops": len(find_copies(crops).groups),
+        "fields": len(fields),
+        "near_pairs_of_all": sum(pair.kind == "near" for pair in both.pairs),
+        "exact_pairs_of_fields": sum(pair.kind == "exact" for pair in both.pairs),
+    }
+    print(json.dumps(result, indent=1))
+    return result
+
+
+def run_real(options: argparse.Namespace) -> dict[str, Any]:
+    """Look for copies in folders of real pictures; every group is named, to be looked at."""
+    result = {}
+    for folder in options.folders:
+        paths = find_images([folder])
+        copies = find_copies(describe_files(paths))
+        result[folder.name] = {"n_pictures": len(paths), "pairs": name_pairs(copies, paths)}
+        print(folder.name, len(paths), "pictures,", len(copies.groups), "groups")
+        for row in result[folder.name]["pairs"]:
+            print("  ", *row)
+    return result
+
+
+def name_pairs(copies: Copies, paths: Sequence[Path]) -> list[list[Any]]:
+    """Return (first file, second file, kind, transform, similarity) of each pair."""
+    return [
+        [paths[p.first].name, paths[p.second].name, p.kind, p.transform, round(p.similarity, 3)]
+        for p in copies.pairs
+    ]
+
+
+def run_speed(options: argparse.Namespace) -> dict[str, Any]:
+    """Time decoding, describing and matching, each number of pictures in a process of its own."""
+    rows = []
+    with tempfile.TemporaryDirectory() as base:
+        for size in options.sizes:
+            folder = Path(base) / str(size)
+            folder.mkdir()
+            draw_speed_set(size, folder)
+            command = [sys.executable, __file__, "measure", str(folder)]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows.append(json.loads(answer.splitlines()[-1]))
+            print(rows[-1], flush=True)
+    return {"rows": rows}
+
+
+def draw_speed_set(size: int, folder: Path) -> None:
+    """Draw a number of pictures, three in ten of them copies."""
+    if size > 20_000:
+        draw_tiles(size, seed=5, folder=folder)
+    else:
+        planted = plant_copies(size, seed=5, copied_share=3 / 7)
+        write_planted((item for item, _ in zip(planted, range(size), strict=False)), folder)
+
+
+def run_measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return seconds and peak memory of one folder's search."""
+    paths = find_images(options.folders)
+    read, read_cpu, descriptions = _timed(lambda: describe_files(paths))
+    match, match_cpu, copies = _timed(lambda: find_copies(descriptions))
+    return {
+        "n_pictures": len(paths),
+        "read_s": round(read, 1),
+        "match_s": round(match, 1),
+        "cpu_s": round(read_cpu + match_cpu, 1),
+        "read_cpu_ms_each": round(1e3 * read_cpu / len(paths), 2),
+        "match_cpu_ms_each": round(1e3 * match_cpu / len(paths), 2),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "groups": len(copies.groups),
+    }
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    started, cpu = time.perf_counter(), time.process_time()
+    answer = work()
+    return time.perf_counter() - started, time.process_time() - cpu, answer
+
+
+def main() -> None:
+    """Run one part and write its result."""
+    parts = {
+        "planted": run_planted,
+        "distinct": run_distinct,
+        "real": run_real,
+        "speed": run_speed,
+        "measure": run_measure,
+    }
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--scenes", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 14_000, 100_000])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    result = parts[options.part](options)
+    text = json.dumps(result, ensure_ascii=False)
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    if options.part == "measure":
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
