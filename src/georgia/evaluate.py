@@ -16,8 +16,16 @@ import numpy as np
 from georgia.atomic import atomic_path, write_text
 from georgia.bundle import Bundle
 from georgia.errors import InputError, describe_fault
+from georgia.intervals import Interval
 from georgia.labels import UNKNOWN, Labels
-from georgia.metrics import UNKNOWN_INDEX, Metrics, Reliability, compute_metrics, measure_reliability
+from georgia.metrics import (
+    UNKNOWN_INDEX,
+    Metrics,
+    Reliability,
+    calibration_interval,
+    compute_metrics,
+    measure_reliability,
+)
 from georgia.predict import PredictConfig, Prediction, Predictions, predict_files
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
@@ -92,11 +100,23 @@ class Evaluation:
         """Expected calibration error in [0, 1] of the answered files; None if there are none."""
         return self.reliability.error if self.reliability else None
 
+    @cached_property
+    def ece_ci95(self) -> Interval | None:
+        """A 95 % interval of the expected calibration error, over groups; None as above."""
+        answered = [at for at, item in enumerate(self.predictions.items) if item.label != UNKNOWN]
+        if not answered:
+            return None
+        truth = self.labels.indices([self.truth[at] for at in answered])
+        probabilities = self.predictions.probability_array()[answered]
+        groups = [self.groups[at] for at in answered]
+        return calibration_interval(probabilities, truth, groups, seed=self.seed)
+
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia evaluate --json`` prints."""
         return {
             **self.metrics.to_json_dict(),
             "ece": self.ece,
+            "ece_ci95": list(self.ece_ci95) if self.ece_ci95 else None,
             "engine": self.predictions.engine,
             "mistakes": [{**vars(mistake), "file": str(mistake.file)} for mistake in self.mistakes],
             "refused_files": [str(file) for file, _ in self.refused],

@@ -23,6 +23,7 @@ Z95 = 1.959963984540054
 # Source: coverage of nominal 95 % intervals over 400 drawn test sets of 684 files at true error
 # rates of 0.1, 0.3, 1 and 5 %: bootstrap 44, 86, 93, 95 %; Wilson form 96, 95, 95, 96 %.
 FEW_GROUPS = 10
+_N_ECE_DRAWS, _ECE_STEP = 1000, 50
 
 
 def wilson_interval(proportion: float, n: float) -> Interval:
@@ -170,3 +171,34 @@ def group_codes(groups: Sequence[str] | None, n_files: int) -> IntArray:
         return np.arange(n_files, dtype=np.int64)
     named = [group or f"\0{position}" for position, group in enumerate(groups)]
     return np.unique(named, return_inverse=True)[1].astype(np.int64)
+
+
+def ece_interval(
+    sure: FloatArray, is_right: npt.NDArray[np.bool_], codes: IntArray, n_bins: int = 15, seed: int = 0
+) -> Interval:
+    """Return a 95 % interval of the expected calibration error of answers' probabilities (N,), over groups.
+
+    The error measured on few files is too high, since chance alone parts sure from right. So the basic
+    (not the percentile) bootstrap is taken, and the lower limit is 0 as long as the error is no larger
+    than what chance gives a calibrated model: each group's gaps with their signs flipped at random.
+    Source: coverage over 150 drawn sets at true errors of 0.001, 0.02, 0.05, 0.10: of 200 files 96, 97,
+    90, 93 %, of 700 files 93, 89, 93, 90 %; percentile bootstrap: 0, 0, 53, 88 % and 0, 22, 73, 86 %.
+    Signs: wild bootstrap over clusters, Cameron et al. 2008, doi 10.1162/rest.90.3.414.
+    """
+    bins = np.clip(np.ceil(sure * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    n_groups = int(codes.max()) + 1
+    sizes, gaps = np.zeros((n_groups, n_bins)), np.zeros((n_groups, n_bins))
+    np.add.at(sizes, (codes, bins), 1.0)
+    np.add.at(gaps, (codes, bins), sure - is_right)
+    seen = float(np.abs(gaps.sum(axis=0)).sum() / len(sure))
+    rng = np.random.default_rng(seed)
+    drawn, chance = [], []
+    for _ in range(0, _N_ECE_DRAWS, _ECE_STEP):
+        weights = rng.multinomial(n_groups, np.full(n_groups, 1.0 / n_groups), size=_ECE_STEP)
+        drawn.append(np.abs(weights @ gaps).sum(axis=1) / (weights @ sizes).sum(axis=1))
+        signs = rng.integers(0, 2, (_ECE_STEP, n_groups)) * 2.0 - 1.0
+        chance.append(np.abs(signs @ gaps).sum(axis=1) / len(sure))
+    low, high = percentile_interval(np.concatenate(drawn))
+    by_chance = seen <= float(np.quantile(np.concatenate(chance), 0.95))
+    lower = 0.0 if by_chance else min(seen, max(0.0, 2 * seen - high))
+    return lower, min(1.0, max(seen, 2 * seen - low))

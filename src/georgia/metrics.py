@@ -15,6 +15,7 @@ from georgia.intervals import (
     GroupTable,
     IntArray,
     Interval,
+    ece_interval,
     f1_from_counts,
     f1_wilson_interval,
     group_codes,
@@ -56,6 +57,8 @@ class AverageMetrics:
     recall: float
     f1: float
     support: int
+    precision_ci95: Interval
+    recall_ci95: Interval
     f1_ci95: Interval
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class Metrics:
     n_right: int
     n_wrong: int
     n_unknown: int
+    refused_ci95: Interval
     accuracy: float
     accuracy_ci95: Interval
     mistake_limit95: float
@@ -96,6 +100,7 @@ class Metrics:
             "n_right": self.n_right,
             "n_wrong": self.n_wrong,
             "n_unknown": self.n_unknown,
+            "refused_ci95": list(self.refused_ci95),
             "accuracy": self.accuracy,
             "accuracy_ci95": list(self.accuracy_ci95),
             "mistake_limit95": self.mistake_limit95,
@@ -138,7 +143,7 @@ def compute_metrics(
     Raises:
         InputError: no file, lengths that differ, or positions that are no class.
     """
-    true, named = _checked(truth, predicted, len(labels), groups)
+    true, named = check_positions(truth, predicted, len(labels), groups)
     # Classes in the order of their names: the order of the net's outputs must not touch the draws.
     order = np.argsort(np.array(labels.names))
     rank = np.empty_like(order)
@@ -158,6 +163,7 @@ def compute_metrics(
         n_right=n_right,
         n_wrong=n_wrong,
         n_unknown=n_unknown,
+        refused_ci95=wilson_interval(n_unknown / n, effective),
         accuracy=n_right / n,
         accuracy_ci95=wilson_interval(n_right / n, effective),
         mistake_limit95=upper_error_limit(n_wrong * effective / n, effective),
@@ -182,9 +188,14 @@ def epoch_metrics(truth: Positions, predicted: Positions, labels: Labels) -> Met
     return compute_metrics(truth, predicted, labels, n_bootstrap=0)
 
 
-def _checked(
+def check_positions(
     truth: Positions, predicted: Positions, n_classes: int, groups: Sequence[str] | None
 ) -> tuple[IntArray, IntArray]:
+    """Return truth and prediction as int64, if they are class positions of the same files.
+
+    Raises:
+        InputError: no file, lengths that differ, or positions that are no class; all faults in one.
+    """
     true, named = np.asarray(truth), np.asarray(predicted)
     problems = []
     if true.ndim != 1 or true.shape != named.shape or true.size == 0:
@@ -248,23 +259,33 @@ def _average(
     support = np.array([one.support for one in present], dtype=np.float64)
     weights = support / support.sum() if is_weighted else np.full(len(present), 1 / len(present))
 
+    hits, truths = table.counts[:, 0].sum(axis=1), table.counts[:, 2].sum(axis=1)
+    is_rare = draws is None or table.few_events(truths - hits, hits)
+
     def average(key: str) -> float:
         return float(weights @ np.array([getattr(one, key) for one in present]))
 
-    hits, truths = table.counts[:, 0].sum(axis=1), table.counts[:, 2].sum(axis=1)
-    if draws is None or table.few_events(truths - hits, hits):
+    def interval(key: str) -> Interval:
+        if draws is not None and not is_rare:
+            return percentile_interval(_drawn_average(draws, key, is_weighted))
         # Errors of one class are those of another, so the class limits move together: average them.
-        lows, highs = np.array([one.f1_ci95 for one in present]).T
-        interval = (float(weights @ lows), float(weights @ highs))
+        lows, highs = np.array([getattr(one, f"{key}_ci95") for one in present]).T
+        return float(weights @ lows), float(weights @ highs)
+
+    keys = ("precision", "recall", "f1")
+    precision, recall, f1 = (average(key) for key in keys)
+    limits = {f"{key}_ci95": interval(key) for key in keys}
+    return AverageMetrics(precision, recall, f1, int(support.sum()), **limits)
+
+
+def _drawn_average(draws: IntArray, key: str, is_weighted: bool) -> FloatArray:
+    hits, named, support = draws[:, 0], draws[:, 1], draws[:, 2]
+    if key == "f1":
+        scores = f1_from_counts(hits, named, support)
     else:
-        interval = percentile_interval(_drawn_average(draws, is_weighted))
-    precision, recall, f1 = (average(key) for key in ("precision", "recall", "f1"))
-    return AverageMetrics(precision, recall, f1, int(support.sum()), interval)
-
-
-def _drawn_average(draws: IntArray, is_weighted: bool) -> FloatArray:
-    scores = f1_from_counts(draws[:, 0], draws[:, 1], draws[:, 2])
-    weights = draws[:, 2] if is_weighted else (draws[:, 2] > 0).astype(np.int64)
+        total = named if key == "precision" else support
+        scores = np.divide(hits, total, out=np.zeros(hits.shape), where=total > 0)
+    weights = support if is_weighted else (support > 0).astype(np.int64)
     averages: FloatArray = (scores * weights).sum(axis=1) / weights.sum(axis=1)
     return averages
 
@@ -336,3 +357,22 @@ def expected_calibration_error(
         InputError: as `measure_reliability`.
     """
     return measure_reliability(probabilities, truth, n_bins).error
+
+
+def calibration_interval(
+    probabilities: npt.NDArray[np.floating],
+    truth: Positions,
+    groups: Sequence[str] | None = None,
+    n_bins: int = 15,
+    seed: int = 0,
+) -> Interval:
+    """Return a 95 % interval of the expected calibration error, over groups; see `ece_interval`.
+
+    Raises:
+        InputError: as `measure_reliability`.
+    """
+    measure_reliability(probabilities, truth, n_bins)
+    table = np.asarray(probabilities, dtype=np.float64)
+    is_right = table.argmax(axis=1) == np.asarray(truth)
+    codes = group_codes(groups, len(table))
+    return ece_interval(np.clip(table.max(axis=1), 0, 1), is_right, codes, n_bins, seed)

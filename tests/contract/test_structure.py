@@ -37,6 +37,7 @@ LAYERS = {
         "evaluate",
         "audit",
         "calibrate",
+        "compare",
         "unknown",
         "report",
         "monitor",

@@ -78,3 +78,18 @@ def test_strange_class_names_are_refused_with_a_hint(
     code, _, err = georgia("evaluate", brightness_model, grey_pictures)
     assert code == 2
     assert "--class-names pgg=PG" in err
+
+
+def test_second_model_is_compared_on_the_same_files(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    words = ("--against", brightness_model / "model.onnx", "--out", out)
+    code, result, _ = georgia("evaluate", brightness_model, grey_pictures, *words)
+    assert code == 0
+    pair = result["comparison"]
+    assert (pair["n"], pair["n_both_right"], pair["n_neither_right"]) == (8, 7, 1)
+    assert pair["accuracy"]["p_value"] == 1.0
+    assert "No difference beyond chance" in pair["in_words"]
+    assert (out / "comparison.json").is_file()
+    assert "Against another model" in (out / "report.html").read_text(encoding="utf-8")

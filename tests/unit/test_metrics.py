@@ -12,6 +12,7 @@ from georgia.intervals import effective_count, f1_wilson_interval, upper_error_l
 from georgia.labels import Labels
 from georgia.metrics import (
     Metrics,
+    calibration_interval,
     compute_metrics,
     epoch_metrics,
     expected_calibration_error,
@@ -295,6 +296,35 @@ def test_calibration_of_drawn_probabilities_is_good_and_of_sharpened_ones_bad() 
     sharpened = expected_calibration_error(np.stack([1 - sharp, sharp], axis=1), truth)
     assert fair < 0.02
     assert sharpened > 0.1
+
+
+def test_calibration_interval_holds_the_error_and_reaches_0_for_a_calibrated_model() -> None:
+    rng = np.random.default_rng(13)
+    second = rng.random(600)
+    truth = (rng.random(600) < second).astype(int)
+    fair = np.stack([1 - second, second], axis=1)
+    low, high = calibration_interval(fair, truth)
+    assert low == 0.0
+    assert low <= expected_calibration_error(fair, truth) <= high < 0.1
+    always = np.tile([[1.0, 0.0]], (600, 1))
+    low, high = calibration_interval(always, truth)
+    assert 0.4 < low < expected_calibration_error(always, truth) < high < 0.6
+    copies = calibration_interval(
+        np.tile(always, (4, 1)), np.tile(truth, 4), [str(i) for i in range(600)] * 4
+    )
+    assert copies == pytest.approx((low, high), abs=0.01)
+
+
+def test_averages_have_intervals_that_hold_them() -> None:
+    for error in (0.0, 0.01, 0.2):
+        truth, predicted = draw_answers(np.random.default_rng(14), 300, 3, error)
+        metrics = compute_metrics(truth, predicted, THREE)
+        for average in (metrics.macro, metrics.weighted):
+            for key in ("precision", "recall", "f1"):
+                low, high = getattr(average, f"{key}_ci95")
+                assert low <= getattr(average, key) <= high
+                assert high - low > 0.005
+    assert compute_metrics(truth, np.full(300, -1), THREE).refused_ci95[0] > 0.98
 
 
 def test_reliability_counts_every_file_once() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from georgia.cli import console
-from georgia.cli.models import open_model
+from georgia.cli.models import KERAS_SUFFIXES, open_model
 from georgia.cli.options import (
     ClassesOption,
     ClassNamesOption,
@@ -22,6 +22,7 @@ from georgia.errors import InputError, describe_fault, suggest
 
 if TYPE_CHECKING:
     from georgia.bundle import Bundle
+    from georgia.compare import Comparison
     from georgia.evaluate import Evaluation
     from georgia.records import Catalog, Record
 
@@ -33,6 +34,9 @@ def run(
     part: Annotated[
         str | None, typer.Option(help="train, valid, test or all.  [test of split folders, else all]")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A second model: compared on the same files.", metavar="MODEL")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
     classes: ClassesOption = None,
     class_names: ClassNamesOption = None,
@@ -42,31 +46,56 @@ def run(
     """Score a model on labelled pictures, with intervals.
 
     \b
-    Example:
+    Examples:
       georgia evaluate runs/first data/held-out --out reports/first
+      georgia evaluate runs/second data/held-out --against runs/first
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog import read_catalog
+    from georgia.compare import compare_evaluations
     from georgia.evaluate import evaluate_records
     from georgia.predict import PredictConfig
 
     settings = make_config(PredictConfig, config, "evaluate", {"engine": engine})
     names = parse_folder_names(class_names)
     files: list[Path] = []
+    comparison: Comparison | None = None
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
+        other = open_other(against, classes) if against is not None else None
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         records = choose_part(catalog, part)
         evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings)
+        if other is not None:
+            beside = evaluate_records(other, records, catalog.labels, progress, settings)
+            comparison = compare_evaluations(evaluation, beside, name_models(bundle, other, (model, against)))
         if out is not None:
-            files = _write_report(out, evaluation, bundle, data, catalog)
+            files = _write_report(out, evaluation, bundle, (data, catalog), comparison)
+    failures = (*catalog.failures, *evaluation.failed)
     if as_json:
-        failed = console.list_failures((*catalog.failures, *evaluation.failed))
-        console.show_json({**evaluation.to_json_dict(), "files": files, "failed": failed})
+        compared = comparison.to_json_dict() if comparison else None
+        shown = {**evaluation.to_json_dict(), "comparison": compared, "files": files}
+        console.show_json({**shown, "failed": console.list_failures(failures)})
     else:
         show_metrics(evaluation.to_json_dict())
+        if comparison is not None:
+            console.show_line(comparison.describe())
         for file in files[:1]:
             console.show_line(f"report: {file}")
-    return console.end_with((*catalog.failures, *evaluation.failed))
+    return console.end_with(failures)
+
+
+def open_other(path: Path, classes: str | None) -> Bundle:
+    """Open the model to compare with; ``--classes`` is for it only if it brings no names itself."""
+    return open_model(path, classes if path.suffix.lower() in KERAS_SUFFIXES else None)
+
+
+def name_models(this: Bundle, other: Bundle, paths: tuple[Path | None, Path | None]) -> tuple[str, str]:
+    """Return what to call two models: their names, their files' if they are equal, else first and second."""
+    by_path = tuple(path.name if path is not None else "" for path in paths)
+    for first, second in ((this.name, other.name), by_path):
+        if first and second and first != second:
+            return first, second
+    return "the first model", "the second model"
 
 
 def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
@@ -92,7 +121,11 @@ def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
 
 
 def _write_report(
-    out: Path, evaluation: Evaluation, bundle: Bundle, data: Path, catalog: Catalog
+    out: Path,
+    evaluation: Evaluation,
+    bundle: Bundle,
+    source: tuple[Path, Catalog],
+    comparison: Comparison | None,
 ) -> list[Path]:
     """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
     from georgia.report.figures import draw_confusion_matrix, save_figure
@@ -105,6 +138,8 @@ def _write_report(
     evaluation.save(out)
     save_results(evaluation, results)
     save_figure(draw_confusion_matrix, evaluation, matrix)
+    data, catalog = source
+    written = [comparison.save(out)] if comparison else []
     inputs = ReportInputs(
         title=f"Evaluation of {bundle.name}",
         evaluation=evaluation,
@@ -113,8 +148,9 @@ def _write_report(
         part="",
         bundle=bundle.about,
         failures=(*catalog.failures, *evaluation.failed),
-        files=(results, matrix),
+        files=(results, matrix, *written),
         folder=out,
+        comparison=comparison,
     )
     save_report(inputs, page)
-    return [page, results, matrix]
+    return [page, results, matrix, *written]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from georgia.compare import Comparison
 from georgia.evaluate import Evaluation
 from georgia.records import Failure
 from georgia.report.history import Row
@@ -60,6 +61,7 @@ class ReportInputs:
     files: tuple[Path, ...] = ()
     folder: Path | None = None
     created: str = ""
+    comparison: Comparison | None = None
     limits: ReportLimits = ReportLimits()
 
     @property

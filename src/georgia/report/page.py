@@ -66,6 +66,7 @@ def render_report(run: ReportInputs) -> str:
         data=_in_words(run.data) if run.data else "",
         metrics=evaluation.metrics,
         ece=evaluation.ece,
+        ece_ci95=evaluation.ece_ci95,
         engine=evaluation.predictions.engine,
         verdict=make_verdict(run),
         mistakes_in_words=describe_mistakes(evaluation.metrics, run.pictures),

@@ -115,7 +115,8 @@ def _interval_table(metrics: Metrics) -> str:
         lines.append(name.rjust(width) + "".join(format_interval(i).rjust(20) for i in intervals))
     lines.append("accuracy".rjust(width) + " " * 40 + format_interval(metrics.accuracy_ci95).rjust(20))
     for name, average in (("macro avg", metrics.macro), ("weighted avg", metrics.weighted)):
-        lines.append(name.rjust(width) + " " * 40 + format_interval(average.f1_ci95).rjust(20))
+        averaged = (average.precision_ci95, average.recall_ci95, average.f1_ci95)
+        lines.append(name.rjust(width) + "".join(format_interval(i).rjust(20) for i in averaged))
     return "\n".join(lines)
 
 
@@ -127,8 +128,12 @@ def _count_lines(evaluation: Evaluation) -> str:
         f"{metrics.n_right:,} right, {metrics.n_wrong:,} wrong, {metrics.n_unknown:,} refused as {UNKNOWN}.",
         f"Wrong names: {metrics.n_wrong} of {metrics.n}; up to {limit} is possible (one-sided, 95 %).",
     ]
-    if evaluation.ece is not None:
-        lines.append(f"Expected calibration error: {evaluation.ece:.4f}.")
+    if metrics.n_unknown:
+        share = f"{format_fraction(metrics.n_unknown / metrics.n)} ({format_interval(metrics.refused_ci95)})"
+        lines.append(f"Refused: {metrics.n_unknown} of {metrics.n}, {share}.")
+    if evaluation.ece is not None and evaluation.ece_ci95 is not None:
+        interval = format_interval(evaluation.ece_ci95)
+        lines.append(f"Expected calibration error: {evaluation.ece:.4f} ({interval}).")
     if evaluation.failed:
         lines.append(f"Not read, in no figure: {count_noun(len(evaluation.failed), 'file')}.")
     return "\n".join(lines)
