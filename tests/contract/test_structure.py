@@ -45,7 +45,7 @@ LAYERS = {
         "verify",
     },
     "training": {"augment", "backbones", "graph", "train", "export", "demo", "study"},
-    "faces": {"cli", "__main__", "web"},
+    "faces": {"cli", "__main__", "web", "serve"},
 }
 ORDER = list(LAYERS)
 TRAINING_ONLY = ("keras", "tensorflow", "jax", "torch", "h5py")
@@ -191,7 +191,12 @@ def test_serving_imports_without_keras() -> None:
     assert not modules_loaded_by(statement) & set(TRAINING_ONLY)
 
 
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "prometheus-client": "prometheus_client",
+    "scikit-learn": "sklearn",
+}
 
 
 def test_every_core_dependency_is_imported_and_nothing_else_is() -> None:

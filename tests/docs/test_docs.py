@@ -58,11 +58,13 @@ def test_shown_command_parses(page: Path, line: str) -> None:
 def test_shown_settings_exist() -> None:
     from georgia.config import build_config
     from georgia.monitor.settings import MonitorConfig
+    from georgia.serve import ServeConfig
     from georgia.simulate import SimulateConfig
     from georgia.train import recipe_config
 
     takers: dict[str, Callable[[dict[str, str]], object]] = {
         "monitor": lambda values: build_config(MonitorConfig, values),
+        "serve": lambda values: build_config(ServeConfig, values),
         "simulate": lambda values: build_config(SimulateConfig, values),
     }
     shown = 0

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 import georgia
-from georgia.cli import audit, demo, evaluate, fetch, monitor, predict, simulate, split, study, train, verify
+from georgia.cli import (
+    audit,
+    demo,
+    evaluate,
+    fetch,
+    monitor,
+    predict,
+    serve,
+    simulate,
+    split,
+    study,
+    train,
+    verify,
+)
 from georgia.errors import GeorgiaError
 
 INTERRUPTED = 130  # Source: 128 + SIGINT, as shells report it.
@@ -26,7 +39,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (demo, fetch, audit, split, train, evaluate, study, predict, monitor, simulate, verify):
+for module in (
+    demo,
+    fetch,
+    audit,
+    split,
+    train,
+    evaluate,
+    study,
+    predict,
+    monitor,
+    serve,
+    simulate,
+    verify,
+):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)
 
 

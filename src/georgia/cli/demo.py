@@ -17,18 +17,28 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", help="A new folder for pictures and run.  [georgia-demo/<time>]")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Watch a simulated probe on the live page instead.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="The page's port, with --live; 0: any free one.")] = 8420,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Go the whole way on drawn crystals, offline, in minutes.
 
-    Draws them, trains, exports, evaluates the exported file, and writes the report.
+    Draws them, trains, exports, evaluates the exported file, and writes the report. With --live: starts a
+    simulated probe, its monitor and the page, until Ctrl-C.
 
     \b
-    Example:
+    Examples:
       georgia demo --out demo
+      georgia demo --live
     """  # noqa: D301 - \b keeps the lines apart in the help
     folder = out or Path("georgia-demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if live:
+        from georgia.cli.live import run_live
+
+        return run_live(folder, port, as_json)
     console.load_keras()
     from georgia.demo import DemoConfig, run_demo
 

@@ -60,14 +60,22 @@ def run(
     typed = {"watch": watch, "db": db, "batch": batch, "operator": operator}
     given = {key: value for key, value in typed.items() if value is not None}
     layers = (read_settings(config, "monitor"), parse_assignments(changes or []), given)
-    settings = build_config(MonitorConfig, {"operator": _user()}, *layers, where="the settings of 'monitor'")
+    settings = build_config(
+        MonitorConfig, {"operator": read_user()}, *layers, where="the settings of 'monitor'"
+    )
     if settings.watch == Path():
         rule, do = "a folder is needed", "Example: georgia monitor runs/first --watch probe."
         raise InputError(describe_fault("Cannot watch", rule, "no --watch", do))
     return _watch(model, settings, once, as_json)
 
 
-def _user() -> str:
+def read_who() -> str:
+    """Return in whose name a monitor runs: user and machine."""
+    return f"{read_user()}@{socket.gethostname()}"
+
+
+def read_user() -> str:
+    """Return the user's name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # an account without a name, as in some containers
@@ -84,7 +92,7 @@ def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
     judge = FrameJudge(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
     from georgia.monitor.run import Monitor
 
-    monitor = Monitor(judge, settings, store, who=f"{_user()}@{socket.gethostname()}")
+    monitor = Monitor(judge, settings, store, who=read_who())
     monitor.add_listener(_Lines(as_json))
     stop = threading.Event()
     previous = {number: signal.signal(number, lambda *_: stop.set()) for number in _SIGNALS}

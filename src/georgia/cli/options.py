@@ -48,6 +48,15 @@ def read_settings(file: Path | None, section: str) -> dict[str, Any]:
     return values
 
 
+def read_optional_settings(file: Path | None, section: str) -> dict[str, Any]:
+    """Return a section of a settings file, empty where the file has none of that name.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+    return {} if file is None else read_toml_section(file, section)
+
+
 def make_config(
     cls: type[T], file: Path | None, section: str, given: Mapping[str, Any], where: str = ""
 ) -> T:

@@ -1,0 +1,1 @@
+"""The page and the REST service over one store: the only place that speaks HTTP."""

@@ -1,0 +1,71 @@
+"""Put the service together: guard, routes, faults, the page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+import georgia
+from georgia.web.faults import add_fault_handlers
+from georgia.web.gauges import Gauges
+from georgia.web.guard import Guard
+from georgia.web.live import LiveFeed
+from georgia.web.routes_model import make_model_router
+from georgia.web.routes_probe import make_probe_router
+from georgia.web.service import Service
+
+STATIC = Path(__file__).parent / "static"
+ABOUT = (
+    "Live impurity fraction of a crystallization probe, its alarms and record, and answers for single "
+    "pictures. Requests that change something need 'Authorization: Bearer TOKEN'. Every error has the "
+    "shape of ErrorAnswer."
+)
+
+
+def create_app(service: Service) -> Guard:
+    """Return the ASGI application of one service, behind its guard."""
+    feed, gauges = LiveFeed(service), Gauges(service)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await feed.start()
+        yield
+        await feed.stop()
+
+    # Swagger's own page loads scripts from elsewhere, so there is none; the schema is at /openapi.json.
+    app = FastAPI(
+        title="Georgia",
+        version=georgia.__version__,
+        description=ABOUT,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    add_fault_handlers(app)
+    app.include_router(make_probe_router(service, feed))
+    app.include_router(make_model_router(service, gauges))
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", media_type="text/html")
+
+    app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
+    return Guard(app, service.config)
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
+        scheme = {"type": "http", "scheme": "bearer", "description": "Printed when the service starts."}
+        schema.setdefault("components", {}).setdefault("securitySchemes", {})["token"] = scheme
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,87 @@
+"""Figures for Prometheus: how the probe stands and what the service did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from georgia.web.service import Service
+
+STATES = (
+    "warming up",
+    "in control",
+    "warning",
+    "alarm",
+    "no crystals",
+    "no frames",
+    "unknown material",
+    "camera blind",
+    "not running",
+)
+
+
+class Gauges:
+    """All figures of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Probe(service))
+        self.predictions = Counter(
+            "georgia_predictions_total",
+            "Pictures that were answered by POST /api/predict, by label.",
+            ["label"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "georgia_prediction_seconds",
+            "Time to answer one picture, decoding included.",
+            registry=self.registry,
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+
+    def text(self) -> bytes:
+        """Return the exposition text, version 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class _Probe(Collector):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the probe's figures as they stand now."""
+        status = self._service.describe_status()
+        state = GaugeMetricFamily("georgia_state", "1 for the state that the probe is in.", labels=["state"])
+        for name in STATES:
+            state.add_metric([name], float(status["state"] == name))
+        yield state
+        yield GaugeMetricFamily("georgia_alarm", "1 while an alarm stands.", value=float(status["alarm"]))
+        n_open = float(len(status["open_alarms"]))
+        yield GaugeMetricFamily(
+            "georgia_open_alarms", "Alarms that stand or are not acknowledged.", value=n_open
+        )
+        last, batch = status["last"], status["batch"]
+        n_frames = float(batch["n_frames"]) if batch else 0.0
+        yield GaugeMetricFamily("georgia_batch_frames", "Frames of the running batch.", value=n_frames)
+        share = GaugeMetricFamily(
+            "georgia_fraction",
+            "Share of judged windows, 0-1; bound: value, low, high at 95 %.",
+            labels=["class", "bound"],
+        )
+        for name, item in (last["classes"] if last else {}).items():
+            for bound, key in (("value", "fraction"), ("low", "low"), ("high", "high")):
+                share.add_metric([name, bound], item[key])
+        yield share
+        frames = self._service.store.frames(limit=1) if last else []
+        age = time.time() - frames[0].judged_at_s if frames else float("nan")
+        yield GaugeMetricFamily(
+            "georgia_last_frame_age_seconds", "Since the last frame was judged.", value=age
+        )
+
+    def describe(self) -> Iterator[Metric]:
+        """Say nothing ahead: figures are read when they are asked for."""
+        return iter(())

@@ -1,0 +1,127 @@
+"""New frames to every open page, as server-sent events.
+
+The store is asked for what is new: that works for a monitor in this process as for one in another, and a
+page that was away gets what it missed by the number of the last frame it saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from georgia.errors import GeorgiaError
+from georgia.web.service import Service
+
+_log = logging.getLogger(__name__)
+
+# Frames that one look hands out, and that a page which was away gets at most.
+MOST_FRAMES = 200
+# A page so far behind is let go; it comes back and asks for what it missed.
+_QUEUE = 500
+_HEARTBEAT_S = 10.0
+MOST_LISTENERS = 64
+
+
+class LiveFeed:
+    """Looks for new frames once for all listeners."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._listeners: set[asyncio.Queue[str | None]] = set()
+        self._last_id = 0
+        self._told = ""
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look."""
+        self._last_id = await asyncio.to_thread(self._newest_id)
+        self._task = asyncio.create_task(self._look_for_ever())
+
+    async def stop(self) -> None:
+        """Look no more, and let all listeners go."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for queue in self._listeners:
+            _offer(queue, None)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether as many pages listen as may."""
+        return len(self._listeners) >= MOST_LISTENERS
+
+    async def listen(self, last_id: int | None = None) -> AsyncIterator[str]:
+        """Yield events: "status" first, then frames after ``last_id``, then all that comes."""
+        queue: asyncio.Queue[str | None] = asyncio.Queue(_QUEUE)
+        self._listeners.add(queue)
+        try:
+            yield _event("status", await asyncio.to_thread(self._service.describe_status))
+            if last_id is not None:
+                for frame in await asyncio.to_thread(self._frames_after, last_id):
+                    yield _event("frame", frame, frame["frame"])
+            while True:
+                try:
+                    text = await asyncio.wait_for(queue.get(), _HEARTBEAT_S)
+                except TimeoutError:
+                    text = ": still here\n\n"
+                if text is None:
+                    return
+                yield text
+        finally:
+            self._listeners.discard(queue)
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except GeorgiaError as error:
+                _log.debug("no look at the store: %s", error)
+            except Exception:
+                _log.exception("the live feed failed once")
+            await asyncio.sleep(self._service.config.look_s)
+
+    async def _look(self) -> None:
+        if not self._listeners:
+            # Nobody to tell; whoever comes asks for what is new by the last number seen.
+            self._last_id = await asyncio.to_thread(self._newest_id)
+            return
+        for frame in await asyncio.to_thread(self._frames_after, self._last_id):
+            self._last_id = max(self._last_id, frame["frame"])
+            self._tell(_event("frame", frame, frame["frame"]))
+        status = await asyncio.to_thread(self._service.describe_status)
+        told = json.dumps({**status, "at": "", "last": None}, sort_keys=True)
+        if told != self._told:
+            self._told = told
+            self._tell(_event("status", status))
+
+    def _newest_id(self) -> int:
+        frames = self._service.store.frames(limit=1)
+        return frames[0].frame_id if frames else 0
+
+    def _frames_after(self, last_id: int) -> list[dict[str, Any]]:
+        frames = self._service.store.frames(after=last_id, limit=MOST_FRAMES)
+        return [frame.to_json_dict() for frame in reversed(frames)]
+
+    def _tell(self, text: str) -> None:
+        for queue in list(self._listeners):
+            if not _offer(queue, text):
+                self._listeners.discard(queue)
+                while not queue.empty():
+                    queue.get_nowait()
+                _offer(queue, None)
+
+
+def _offer(queue: asyncio.Queue[str | None], text: str | None) -> bool:
+    try:
+        queue.put_nowait(text)
+    except asyncio.QueueFull:
+        return False
+    return True
+
+
+def _event(kind: str, data: dict[str, Any], number: int | None = None) -> str:
+    head = f"id: {number}\n" if number is not None else ""
+    return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

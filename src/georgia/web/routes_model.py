@@ -1,0 +1,103 @@
+"""Routes of the model: what it is, what it says of a picture, health and figures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request, Response, UploadFile
+from fastapi.responses import FileResponse, PlainTextResponse
+
+import georgia
+from georgia.monitor.connect import StoreAwayError
+from georgia.web import schemas
+from georgia.web.faults import Refusal, document_errors
+from georgia.web.gauges import Gauges
+from georgia.web.guard import REPORT_POLICY
+from georgia.web.service import CARD_FILE, REPORT_FILE, Service
+
+TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+
+
+def make_model_router(service: Service, gauges: Gauges) -> APIRouter:
+    """Return the routes of the model and of the service itself."""
+    router = APIRouter(responses=document_errors())
+    _add_model(router, service)
+    _add_predict(router, service, gauges)
+    _add_service(router, service, gauges)
+    return router
+
+
+def _add_model(router: APIRouter, service: Service) -> None:
+    @router.get("/api/model", response_model=schemas.Model, tags=["model"])
+    def model() -> Any:
+        """The model that answers."""
+        return service.describe_model()
+
+    @router.get(
+        "/model/report",
+        response_class=FileResponse,
+        tags=["model"],
+        responses={**document_errors(404), **HTML},
+    )
+    def report() -> FileResponse:
+        """The model's report."""
+        path = service.model_file(REPORT_FILE)
+        if path is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "This model came without a report.")
+        return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+    @router.get(
+        "/model/card",
+        response_class=PlainTextResponse,
+        tags=["model"],
+        responses={**document_errors(404), **TEXT},
+    )
+    def card() -> PlainTextResponse:
+        """The model card."""
+        path = service.model_file(CARD_FILE)
+        if path is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "This model came without a card.")
+        return PlainTextResponse(path.read_text(encoding="utf-8"))
+
+
+def _add_predict(router: APIRouter, service: Service, gauges: Gauges) -> None:
+    @router.post(
+        "/api/predict", response_model=schemas.Answer, tags=["model"], responses=document_errors(403, 415)
+    )
+    async def predict(file: UploadFile) -> Any:
+        """What one picture shows. Nothing of it is kept."""
+        started = time.perf_counter()
+        name = (file.filename or "picture").replace("\\", "/").rsplit("/", 1)[-1][:200]
+        answer = await asyncio.to_thread(service.answer, name, await file.read())
+        gauges.predictions.labels(answer["label"]).inc()
+        gauges.seconds.observe(time.perf_counter() - started)
+        return answer
+
+
+def _add_service(router: APIRouter, service: Service, gauges: Gauges) -> None:
+    @router.get(
+        "/api/health",
+        response_model=schemas.Health,
+        tags=["service"],
+        responses={503: {"model": schemas.Health}},
+    )
+    def health(request: Request, response: Response) -> Any:
+        """Whether the service can do its work; 503 while the store is away."""
+        answer = {"status": "ok", "store": "ok", "version": georgia.__version__}
+        try:
+            service.store.batches(limit=1)
+        except StoreAwayError as error:
+            response.status_code = 503
+            return {**answer, "status": "degraded", "store": str(error)}
+        return answer
+
+    @router.get(
+        "/metrics", response_class=Response, tags=["service"], responses={**document_errors(), **TEXT}
+    )
+    def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(gauges.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,237 @@
+"""What the REST service takes and gives, as the OpenAPI schema shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# No control characters: names go into the record and into lists.
+PLAIN = r"^[^\x00-\x1f\x7f]*$"
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120, pattern=PLAIN)]
+Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00]*$")]
+# What a row's number may be: a 64-bit integer above 0, as databases count.
+Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+class FaultyField(BaseModel):
+    """One part of a request that does not fit."""
+
+    where: str
+    message: str
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="The HTTP status in words, such as not_found.")
+    message: str = Field(description="What and where – rule – what we got – what to do.")
+    fields: list[FaultyField] = []
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+class Open(BaseModel):
+    """An answer that may hold more than is listed."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Frame(Open):
+    """One judged frame; fractions lie in 0–1, intervals are at 95 %."""
+
+    frame: int
+    batch: int
+    file: str
+    frame_time: str
+    status: Literal["judged", "no crystals", "unknown material", "camera blind"]
+    state: str
+    alarm: bool
+    impurity: str
+    fraction: float | None
+    low: float | None
+    high: float | None
+    n_judged: int
+    classes: dict[str, dict[str, float]]
+
+
+class Frames(BaseModel):
+    """Frames, newest first; ``next_before`` pages on."""
+
+    frames: list[Frame]
+    next_before: int | None
+
+
+class Window(Open):
+    """One window of a frame, px of the frame."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    label: str
+    probabilities: list[float]
+
+
+class FrameMap(BaseModel):
+    """The windows of one frame."""
+
+    width_px: int
+    height_px: int
+    classes: list[str]
+    windows: list[Window]
+
+
+class Batch(Open):
+    """One batch of the plant."""
+
+    id: int
+    name: str
+    operator: str
+    impurity: str
+    started_at: str
+    ended_at: str | None
+    n_frames: int
+
+
+class Batches(BaseModel):
+    """Batches, newest first."""
+
+    batches: list[Batch]
+
+
+class Alarm(Open):
+    """One alarm."""
+
+    id: int
+    batch_id: int
+    raised_at: str | None
+    cleared_at: str | None
+    reason: str
+    acknowledged_at: str | None
+    acknowledged_by: str | None
+
+
+class Alarms(BaseModel):
+    """Alarms, newest first."""
+
+    alarms: list[Alarm]
+
+
+class Acknowledgement(BaseModel):
+    """Who has seen an alarm, and what they say of it."""
+
+    model_config = ConfigDict(extra="forbid")
+    who: Name
+    note: Note = ""
+
+
+class NewBatch(BaseModel):
+    """A batch to begin; the running one ends."""
+
+    model_config = ConfigDict(extra="forbid")
+    who: Name
+    name: Name
+    operator: Annotated[str, StringConstraints(max_length=120, pattern=PLAIN)] = ""
+    note: Note = ""
+
+
+class Limits(BaseModel):
+    """Limits of the charts to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+    who: Name
+    limit: Annotated[float, Field(gt=0, le=1)] | None = None
+    mean: Annotated[float, Field(ge=0, le=1)] | None = None
+    sigma: Annotated[float, Field(gt=0, le=1)] | None = None
+    raise_after: Annotated[int, Field(ge=1, le=1000)] | None = None
+    clear_after: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+class Accepted(BaseModel):
+    """A change that is done before the next frame."""
+
+    accepted: Literal[True] = True
+
+
+class Series(BaseModel):
+    """A batch over time in columns; times are seconds since 1970, thinned by ``stride``."""
+
+    stride: int
+    ordinal: list[int]
+    frame_time_s: list[float]
+    fraction: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+    ewma: list[float | None]
+    ewma_limit: list[float | None]
+    cusum: list[float | None]
+    cusum_limit: list[float | None]
+    p_limit: list[float | None]
+    centre: list[float | None]
+    alarm: list[bool]
+
+
+class Answer(Open):
+    """What one picture shows. ``map`` (rows of values in 0–1) says where the net looked, if the model can."""
+
+    file: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    unknown_score: float | None
+    set: list[str]
+    width_px: int
+    height_px: int
+    map: list[list[float]] | None = None
+
+
+class Status(Open):
+    """How the probe stands."""
+
+    state: str
+    alarm: bool
+    batch: Batch | None
+    last: Frame | None
+    fault: str
+    is_live: bool
+    open_alarms: list[Alarm]
+
+
+class Model(Open):
+    """The model that answers."""
+
+    name: str
+    classes: list[str]
+    note: str
+    has_report: bool
+    has_card: bool
+
+
+class Health(BaseModel):
+    """Whether the service can do its work."""
+
+    status: Literal["ok", "degraded"]
+    store: str
+    version: str
+
+
+class TrailRow(Open):
+    """One act of the record."""
+
+    seq: int
+    at: str
+    who: str
+    action: str
+    batch_id: int | None
+    detail: dict[str, Any]
+
+
+class Trail(BaseModel):
+    """Acts, newest first."""
+
+    entries: list[TrailRow]

@@ -1,0 +1,209 @@
+"""What the routes ask: how the probe stands, what a picture shows, where a frame's picture lies."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.bundle import Bundle
+from georgia.engines import Engine, open_engine
+from georgia.errors import InputError, UnreadableImageError
+from georgia.images import Image, decode_image, read_image
+from georgia.monitor.connect import StoreAwayError
+from georgia.monitor.result import iso_time
+from georgia.monitor.run import Monitor
+from georgia.monitor.store import Store
+from georgia.serve import ServeConfig
+from georgia.web.faults import Refusal
+
+REPORT_FILE, CARD_FILE = "report.html", "MODEL_CARD.md"
+# The longer side of a frame's picture on the page, px.
+PREVIEW_PX = 1112
+# A picture that waits longer for its turn is refused.
+_PATIENCE_S = 20.0
+
+
+class Service:
+    """One model, one store, and a monitor if it runs in this process; safe to use from many threads."""
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        bundle: Bundle,
+        store: Store,
+        monitor: Monitor | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.config, self.bundle, self.store, self.monitor = config, bundle, store, monitor
+        self._folder = folder
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+        self._turns = threading.BoundedSemaphore(config.n_predicting)
+        self._model_sha256 = ""
+
+    # The probe
+
+    def describe_status(self) -> dict[str, Any]:
+        """Return the state in words, the running batch, the last frame, and alarms that stand open."""
+        try:
+            batch = self.store.running_batch() or next(iter(self.store.batches(limit=1)), None)
+            frames = self.store.frames(batch.id, limit=1) if batch else []
+            alarms = self.store.alarms(open_only=True, limit=20)
+        except StoreAwayError as error:
+            return self._without_store(str(error))
+        last = frames[0] if frames else None
+        status = self.monitor.status() if self.monitor else None
+        state: str = last.state if last else "warming up"
+        is_alarm = last.alarm if last else False
+        if status is not None:
+            state, is_alarm = status.state, status.alarm
+        elif batch is None or batch.ended_at_s is not None:
+            state, is_alarm = "not running", False
+        elif time.time() - (last.judged_at_s if last else batch.started_at_s) > self.config.no_frames_s:
+            state = "no frames"
+        return {
+            "state": state,
+            "alarm": is_alarm,
+            "batch": batch.to_json_dict() if batch else None,
+            "last": last.to_json_dict() if last else None,
+            "fault": status.fault if status else "",
+            "is_live": status is not None and status.is_running,
+            "open_alarms": [alarm.to_json_dict() for alarm in alarms],
+            "at": iso_time(time.time()),
+        }
+
+    def _without_store(self, fault: str) -> dict[str, Any]:
+        plain: dict[str, Any] = {"state": "no frames", "alarm": False, "batch": None, "last": None}
+        return {**plain, "fault": fault, "is_live": False, "open_alarms": [], "at": iso_time(time.time())}
+
+    def require_monitor(self) -> Monitor:
+        """Return the monitor of this process.
+
+        Raises:
+            Refusal: 409, it runs elsewhere.
+        """
+        if self.monitor is None:
+            message = "The monitor runs in another process; change it there, or start with --watch."
+            raise Refusal(HTTPStatus.CONFLICT, message)
+        return self.monitor
+
+    # Pictures of frames
+
+    def frame_picture(self, frame_id: int) -> bytes:
+        """Return a stored frame's picture as JPEG, at most ``PREVIEW_PX`` wide or high.
+
+        Only the store says which file that is, and only files below the watched folder are opened.
+
+        Raises:
+            Refusal: 404, there is no such frame or its file is gone.
+        """
+        frame = self.find("frame", frame_id)
+        root = self._frames_folder()
+        path = (root / frame.file).resolve() if root else None
+        if root is None or path is None or not path.is_relative_to(root.resolve()):
+            raise Refusal(HTTPStatus.NOT_FOUND, f"The picture of frame {frame_id} is not within reach.")
+        try:
+            image = read_image(path, self.config.max_pixels)
+        except UnreadableImageError as error:
+            raise Refusal(
+                HTTPStatus.NOT_FOUND, f"The picture of frame {frame_id} is gone: {error}."
+            ) from error
+        return encode_preview(image)
+
+    def _frames_folder(self) -> Path | None:
+        if self.monitor is not None:
+            return self.monitor.config.watch
+        return self.config.frames
+
+    def find(self, what: str, number: int) -> Any:
+        """Return one "frame", "batch" or "alarm" of the store.
+
+        Raises:
+            Refusal: 404, there is none of that number.
+        """
+        try:
+            return getattr(self.store, what)(number)
+        except InputError as error:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"There is no {what} {number} in the store.") from error
+
+    # The model
+
+    def describe_model(self) -> dict[str, Any]:
+        """Return the model's name, classes, hash, preprocessing and what it was measured to do."""
+        if not self._model_sha256:
+            self._model_sha256 = hashlib.sha256(self.bundle.model_path.read_bytes()).hexdigest()
+        metrics = self.bundle.about.get("metrics")
+        return {
+            "name": self.bundle.name,
+            "classes": list(self.bundle.labels.names),
+            "note": self.bundle.note,
+            "sha256": self._model_sha256,
+            "created": self.bundle.about.get("created"),
+            "metrics": metrics if isinstance(metrics, dict) else None,
+            "has_report": self.model_file(REPORT_FILE) is not None,
+            "has_card": self.model_file(CARD_FILE) is not None,
+        }
+
+    def model_file(self, name: str) -> Path | None:
+        """Return one of the model's own pages, None where it has none."""
+        path = self._folder / name if self._folder else None
+        return path if path is not None and path.is_file() else None
+
+    def answer(self, name: str, data: bytes) -> dict[str, Any]:
+        """Return what one picture shows: label, probabilities, refusal, and where the net looked.
+
+        Raises:
+            Refusal: 415, it is no readable picture; 503, too many wait.
+        """
+        if not self._turns.acquire(timeout=_PATIENCE_S):
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, "Too many pictures wait here.", {"Retry-After": "5"}
+            )
+        try:
+            image = decode_image(data, self.config.max_pixels)
+            return {"file": name, **self._answer(image)}
+        except UnreadableImageError as error:
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Cannot read {name!r}: {error}.") from error
+        finally:
+            self._turns.release()
+
+    def _answer(self, image: Image) -> dict[str, Any]:
+        engine = self._open()
+        outputs = engine.run([engine.prepare(image)])
+        (decision,) = self.bundle.labels.decode(outputs["probabilities"])
+        return {
+            "label": decision.label,
+            "probability": decision.probability,
+            "probabilities": decision.probabilities,
+            "unknown_score": None,
+            "set": [],
+            "width_px": image.shape[1],
+            "height_px": image.shape[0],
+            "map": None,
+        }
+
+    def _open(self) -> Engine:
+        with self._opening:
+            if self._engine is None:
+                bundle = self.bundle
+                self._engine = open_engine(bundle.model_path, bundle.preprocess, self.config.engine)
+            return self._engine
+
+
+def encode_preview(image: npt.NDArray[np.uint8]) -> bytes:
+    """Return an image (H, W, 3), uint8 RGB, as JPEG bytes, its longer side at most ``PREVIEW_PX``."""
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(image)
+    picture.thumbnail((PREVIEW_PX, PREVIEW_PX))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=85)
+    return stream.getvalue()

@@ -1,0 +1,23 @@
+// Server-sent events, with the state of the line in words. The browser itself comes back after a break
+// and says which frame it saw last.
+
+export function listen({ onStatus, onFrame, onLine }) {
+  let source = null;
+  let retry = null;
+  const open = () => {
+    source = new EventSource("/api/events");
+    source.addEventListener("open", () => onLine("live", true));
+    source.addEventListener("status", (event) => onStatus(JSON.parse(event.data)));
+    source.addEventListener("frame", (event) => onFrame(JSON.parse(event.data)));
+    source.addEventListener("error", () => {
+      onLine("reconnecting …", false);
+      if (source.readyState === EventSource.CLOSED) {
+        clearTimeout(retry);
+        retry = setTimeout(open, 3000);
+      }
+    });
+  };
+  open();
+  addEventListener("pagehide", () => source?.close());
+  addEventListener("pageshow", (event) => event.persisted && open());
+}
