@@ -8,16 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from georgia.errors import UnwritableFileError, describe_fault
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` (same suffix); rename it into place on success.
 
     Raises:
-        OSError: the folder cannot be made or written to; the old file stays as it was.
+        UnwritableFileError: the folder cannot be made or written to; the old file stays as it was.
+        OSError: the disk is full, say; the old file stays as it was.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        line = describe_fault(
+            f"Cannot write {str(target)!r}",
+            "its folder must take files",
+            error.strerror or error,
+            "Name another.",
+        )
+        raise UnwritableFileError(line) from error
     os.close(handle)
     temporary = Path(name)
     try:

@@ -122,7 +122,9 @@ def describe_many(faults: Sequence[str]) -> str:
 
 def _refuse(source: str | Path, faults: Sequence[str]) -> None:
     if faults:
-        raise InputError(f"Cannot read data {str(source)!r}: {describe_many(faults)}. {_LAYOUTS}")
+        said = describe_many(faults).rstrip(".")
+        end = "" if said.endswith("?") else "."
+        raise InputError(f"Cannot read data {str(source)!r}: {said}{end} {_LAYOUTS}")
 
 
 def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:

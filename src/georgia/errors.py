@@ -3,6 +3,7 @@
     GeorgiaError                    exit 1 unless a subclass says otherwise
     ├── InputError (ValueError)     exit 2: what the user gave cannot be used
     │   ├── UnreadableImageError (OSError)   one picture file cannot be read
+    │   ├── UnwritableFileError (OSError)    a file cannot be made where it was asked for
     │   └── MissingDependencyError (ImportError)   an optional package is needed
     ├── GateError                   exit 4: a check said no
     └── ParityError (RuntimeError)  the exported file answers differently from the trained net
@@ -31,6 +32,10 @@ class InputError(GeorgiaError, ValueError):
 
 class UnreadableImageError(InputError, OSError):
     """One picture file cannot be turned into pixels; the message holds the reason only."""
+
+
+class UnwritableFileError(InputError, OSError):
+    """A file cannot be made where it was asked for."""
 
 
 class MissingDependencyError(InputError, ImportError):

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from georgia.atomic import write_text
 from georgia.errors import InputError, describe_fault
 from georgia.predict import Answer, Prediction, Predictor
 from georgia.predict_tables import JsonLinesWriter, check_table_path, write_table
@@ -56,8 +57,7 @@ def predict_to_table(
         progress.say(f"resume: {len(done):,} files are done")
     else:
         done = np.empty(0, "S24")
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        journal.write_text(json.dumps(about) + "\n", encoding="utf-8", newline="\n")
+        write_text(journal, json.dumps(about) + "\n")
     return _iterate(predictor, paths, target, done, progress)
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 pytest.importorskip("keras")
+pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
 def test_whole_way_ends_with_a_report(georgia: Any, tmp_path: Path) -> None:
     file = tmp_path / "small.toml"
     file.write_text(
-        '[demo]\nn_per_class = 24\n[demo.changes]\nweights = "none"\nsize_px = 32\nepochs = 1\n',
+        "[demo]\nn_per_class = 24\n[demo.changes]\n"
+        'weights = "none"\nbackbone = "tiny"\nsize_px = 32\nepochs = 1\n',
         encoding="utf-8",
     )
     code, result, err = georgia("demo", "--out", tmp_path / "demo", "--config", file)

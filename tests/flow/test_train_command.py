@@ -11,15 +11,18 @@ import pytest
 pytest.importorskip("keras")
 
 # As small as a run can be: a net that has learned nothing still has to deliver everything.
-TINY = ("--weights", "none", "--set", "size_px=32", "--set", "epochs=1")
+SMALL = ("--weights", "none", "--set", "size_px=32", "--set", "epochs=1")
+TINY = (*SMALL, "--set", "backbone=tiny")
+pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
 @pytest.fixture(scope="module")
 def tiny_run(drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the default net."""
     from georgia.cli import main
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    assert main(["train", str(drawn_crops), "--out", str(out), *TINY, "--set", "prefix=TRY"]) == 0
+    assert main(["train", str(drawn_crops), "--out", str(out), *SMALL, "--set", "prefix=TRY"]) == 0
     return out
 
 
@@ -55,7 +58,14 @@ def test_settings_of_a_run_make_the_same_run(
     georgia: Any, tiny_run: Path, drawn_crops: Path, tmp_path: Path
 ) -> None:
     code, result, _ = georgia(
-        "train", drawn_crops, "--out", tmp_path / "again", "--config", tiny_run / "settings.toml"
+        "train",
+        drawn_crops,
+        "--out",
+        tmp_path / "again",
+        "--config",
+        tiny_run / "settings.toml",
+        "--set",
+        "backbone=tiny",
     )
     assert code == 0
     assert set(result) >= {"run", "recipe", "epochs", "seconds", "metrics", "files"}

@@ -1,4 +1,4 @@
-"""Write the study's net as Keras 2 does; run in a process of its own: side, layout, file stem."""
+"""Write the study's net as Keras 2 does; run in a process of its own: side, layout, depth, file stem."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 import numpy as np
 
 
-def write(size_px: int, layout: str, stem: str) -> None:
+def write(size_px: int, layout: str, depth: str, stem: str) -> None:
     import tf_keras as keras
 
     keras.utils.set_random_seed(1)
     drawn = np.random.default_rng(0)
     layers = keras.layers
-    base = keras.applications.ResNet101(include_top=False, weights=None, input_shape=(size_px, size_px, 3))
+    build = {"50": keras.applications.ResNet50, "101": keras.applications.ResNet101}[depth]
+    base = build(include_top=False, weights=None, input_shape=(size_px, size_px, 3))
     for layer in base.layers:
         if isinstance(layer, layers.BatchNormalization):
             gamma, beta, mean, variance = layer.get_weights()
@@ -40,4 +41,4 @@ def write(size_px: int, layout: str, stem: str) -> None:
 if __name__ == "__main__":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    write(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    write(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4])

@@ -64,3 +64,10 @@ def test_fingerprint_ignores_names_and_order_but_not_content(tmp_path: Path) -> 
     assert fingerprint_files([tmp_path / "z", *files[1:]]) == plain
     (tmp_path / "z").write_text("other")
     assert fingerprint_files([tmp_path / "z", *files[1:]]) != plain
+
+
+@pytest.mark.parametrize("name", ["file.txt/answers.csv", "x" * 300 + "/answers.csv"])
+def test_a_place_that_takes_no_files_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file.txt").write_text("no folder")
+    with pytest.raises(InputError, match=r"Cannot write '.*answers\.csv': its folder must take files; got "):
+        write_text(tmp_path / name, "a")

@@ -35,17 +35,17 @@ needs_keras_2 = pytest.mark.skipif(
 SIZE_PX = 64
 
 
-# A net in the net is the rarer way, and as slow again.
-LAYOUTS = ["flat", pytest.param("nested", marks=pytest.mark.slow)]
+# The study's own depth, and a net in the net, take long.
+LAYOUTS = ["flat-50", *(pytest.param(name, marks=pytest.mark.slow) for name in ("flat-101", "nested-101"))]
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def study_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study's net (ResNet-101 and its head) in an HDF5 file that Keras 2 wrote, and its answers."""
+    """The study's net (a ResNet and its head) in an HDF5 file that Keras 2 wrote, and its answers."""
     stem = tmp_path_factory.mktemp("keras2") / request.param
     writer = Path(__file__).with_name("keras2_writer.py")
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [sys.executable, str(writer), str(SIZE_PX), request.param, str(stem)]
+    arguments = [sys.executable, str(writer), str(SIZE_PX), *request.param.split("-"), str(stem)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return stem.with_suffix(".h5")
@@ -63,7 +63,8 @@ def test_a_keras_2_file_answers_as_it_did(study_file: Path) -> None:
 def test_a_keras_2_file_starts_a_backbone(study_file: Path) -> None:
     from georgia.backbones import build_backbone
 
-    backbone = build_backbone("resnet101", study_file, SIZE_PX)
+    depth = study_file.stem.split("-")[1]
+    backbone = build_backbone(f"resnet{depth}", study_file, SIZE_PX)
     assert backbone.preprocess.color_order == "BGR"
     with h5py.File(study_file) as file:
         found = []
@@ -206,9 +207,9 @@ def test_a_description_that_keras_cannot_build_is_refused(tmp_path: Path) -> Non
 
 
 def test_preprocessing_is_told_from_the_backbone() -> None:
-    from georgia.backbones import BACKBONES, build_backbone
+    from georgia.backbones import BACKBONES, build_backbone, find_backbone
 
-    for info in BACKBONES[::3]:
+    for info in (BACKBONES[0], find_backbone("resnet18")):
         net = build_backbone(info.name, "none", 32)
         assert find_preprocess(net.model, Path("x.h5")) == net.preprocess
     assert find_preprocess(build_small(), Path("x.h5")).mean == PIXELS.mean

@@ -100,7 +100,7 @@ def measure_shortcuts(image: npt.NDArray[np.uint8]) -> list[float]:
 @pytest.mark.parametrize(
     "model",
     [
-        GradientBoostingClassifier(n_estimators=60, random_state=0),
+        GradientBoostingClassifier(n_estimators=40, random_state=0),
         make_pipeline(StandardScaler(), LogisticRegression()),
     ],
     ids=["boosting", "logistic"],
