@@ -55,12 +55,16 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class Split:
-    """All pictures with their parts; ``config`` tells how they were dealt out."""
+    """All pictures with their parts; ``config`` tells how they were dealt out.
+
+    ``groups_from`` says who knew which pictures belong together: the source, or an audit too.
+    """
 
     root: Path
     labels: Labels
     records: tuple[Record, ...]
     config: SplitConfig
+    groups_from: str = "source"
 
     def part(self, name: str) -> tuple[Record, ...]:
         """Return the records of "train", "valid" or "test"."""
@@ -106,6 +110,7 @@ class Split:
             "classes": list(self.labels.names),
             "counts": self.counts,
             "n_groups": self.n_groups,
+            "groups_from": self.groups_from,
             "leaks": len(self.leaks),
             "leaking_groups": list(self.leaks),
             "distance": {
@@ -151,7 +156,7 @@ class Split:
             what = f"Cannot read the split in {str(folder)!r}"
             rule = f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed"
             raise InputError(describe_fault(what, rule, error)) from error
-        return cls(base, labels, records, config)
+        return cls(base, labels, records, config, str(info.get("groups_from", "source")))
 
 
 def group_of(record: Record, root: Path) -> str:

@@ -12,7 +12,7 @@ from georgia.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-MAX_OPTIONS = 10
+MAX_OPTIONS = 11
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

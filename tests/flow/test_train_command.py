@@ -111,3 +111,40 @@ def test_wrong_settings_are_2_before_any_work(
     assert said in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def turned_copies(tmp_path: Path, drawn_crops: Path) -> Path:
+    """Drawn crops, of which one CEX stands turned among the PG."""
+    from PIL import Image
+
+    data = tmp_path / "crops"
+    shutil.copytree(drawn_crops, data)
+    picture = Image.open(data / "CEX" / "CEX (1).png").transpose(Image.Transpose.ROTATE_90)
+    picture.save(data / "PG" / "turned.png")
+    return data
+
+
+def test_contradicting_labels_stop_with_4_unless_allowed(
+    georgia: Any, turned_copies: Path, tmp_path: Path
+) -> None:
+    code, result, err = georgia("train", turned_copies, "--out", tmp_path / "run", *TINY)
+    assert (code, result) == (4, None)
+    assert "--set allow=conflict" in err
+    assert (tmp_path / "run" / "audit.json").is_file()
+    code, _, _ = georgia("train", turned_copies, "--out", tmp_path / "run", *TINY, "--set", "allow=conflict")
+    assert code == 0
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    first_line = page[page.index('class="verdict') : page.index("</section>")]
+    assert "The data is not sound: conflict" in first_line
+    assert "Let pass on request" in first_line
+
+
+def test_verdict_of_the_audit_stands_in_bundle_and_report(tiny_run: Path) -> None:
+    import json
+
+    about = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))["audit"]
+    assert (about["gate"], about["findings"]) == ("pass", [])
+    page = (tiny_run / "report.html").read_text(encoding="utf-8")
+    assert about["verdict"] in page
+    assert "copies of one crystal in two parts" not in page

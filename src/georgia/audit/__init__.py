@@ -2,7 +2,7 @@
 
 from georgia.audit.check import Check, Finding
 from georgia.audit.result import Audit
-from georgia.audit.run import CHECKS, run_audit
+from georgia.audit.run import CHECKS, group_catalog, run_audit
 from georgia.audit.settings import AuditConfig
 
-__all__ = ["CHECKS", "Audit", "AuditConfig", "Check", "Finding", "run_audit"]
+__all__ = ["CHECKS", "Audit", "AuditConfig", "Check", "Finding", "group_catalog", "run_audit"]

@@ -1,4 +1,4 @@
-"""What an audit hands on: findings, groups, the gate's answer; saved as ``audit.json`` and ``files.csv``."""
+"""What an audit hands on: findings, groups, the gate's answer; saved as ``audit.json`` and ``audit.csv``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from georgia.records import Catalog, Failure, Record
 from georgia.split import group_of
 
 AUDIT_JSON = "audit.json"
-FILES_CSV = "files.csv"
+AUDIT_CSV = "audit.csv"
 _RECORD_COLUMNS = ("path", "class", "group", "part", "time")
 
 
@@ -79,6 +79,25 @@ class Audit:
         let_pass = " Let pass on request." if self.gate == "pass" else ""
         return f"The data is not sound: {first}{more}.{let_pass}{warned}"
 
+    def group_catalog(self, catalog: Catalog) -> Catalog:
+        """Return pictures with the groups that they have here; those that could not be read become failures.
+
+        Raises:
+            InputError: a picture is not known here.
+        """
+        groups = {record.path.resolve(): record.group for record in self.catalog.records}
+        failed = {failure.path.resolve(): failure for failure in self.catalog.failures}
+        readable = [record for record in catalog.records if record.path.resolve() not in failed]
+        new = [record.path.name for record in readable if record.path.resolve() not in groups]
+        if new:
+            do = "Audit these pictures first: georgia audit DATA --out DIR."
+            got = f"{len(new)} that it does not, such as {new[0]!r}"
+            raise InputError(describe_fault("Cannot use the audit", "it must know every picture", got, do))
+        records = tuple(replace(record, group=groups[record.path.resolve()]) for record in readable)
+        left_out = {record.path for record in catalog.records} - {record.path for record in readable}
+        more = tuple(replace(failed[path.resolve()], path=path) for path in sorted(left_out))
+        return replace(catalog, records=records, failures=(*catalog.failures, *more))
+
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia audit --json`` prints."""
         return {
@@ -92,7 +111,7 @@ class Audit:
         }
 
     def save(self, folder: Path) -> list[Path]:
-        """Write ``audit.json`` and ``files.csv`` (a catalog with the groups); return the paths."""
+        """Write ``audit.json`` and ``audit.csv`` (a catalog with the groups); return the paths."""
         details = {
             **self.to_json_dict(),
             "root": self.catalog.root.absolute().as_posix(),
@@ -104,8 +123,8 @@ class Audit:
             "seconds": round(self.seconds, 3),
         }
         write_text(folder / AUDIT_JSON, json.dumps(details, indent=1, ensure_ascii=False) + "\n")
-        write_text(folder / FILES_CSV, self._list_files())
-        return [folder / AUDIT_JSON, folder / FILES_CSV]
+        write_text(folder / AUDIT_CSV, self._list_files())
+        return [folder / AUDIT_JSON, folder / AUDIT_CSV]
 
     def _list_files(self) -> str:
         stream = io.StringIO()
@@ -127,7 +146,7 @@ class Audit:
         """
         try:
             info = json.loads((folder / AUDIT_JSON).read_text(encoding="utf-8"))
-            text = (folder / FILES_CSV).read_text(encoding="utf-8")
+            text = (folder / AUDIT_CSV).read_text(encoding="utf-8")
             root = Path(info["root"])
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
             records = tuple(
@@ -141,7 +160,7 @@ class Audit:
             return cls(catalog, findings, tuple(info["pairs"]), _read_columns(rows), config, info["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"Cannot read the audit in {str(folder)!r}"
-            rule = f"{AUDIT_JSON} and {FILES_CSV} are needed"
+            rule = f"{AUDIT_JSON} and {AUDIT_CSV} are needed"
             raise InputError(describe_fault(what, rule, error)) from error
 
 

@@ -80,6 +80,19 @@ def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Pro
     return Audit(grouped, tuple(allowed), pairs, scan.columns, config, time.perf_counter() - started)
 
 
+def group_catalog(catalog: Catalog, config: AuditConfig | None = None, progress: Progress = QUIET) -> Catalog:
+    """Return the readable pictures with their joined groups: the part of an audit that a split needs.
+
+    Raises:
+        InputError: a rule for groups cannot be followed.
+    """
+    config = config or AuditConfig()
+    join_groups(catalog, (), config)
+    scan = scan_catalog(catalog, progress=progress)
+    copies = find_copies(scan.descriptions, CopyConfig(near=config.near_copies), progress)
+    return join_groups(scan.catalog, copies.groups, config)
+
+
 def check_names(names: tuple[str, ...]) -> None:
     """Refuse names that are none of the checks.
 

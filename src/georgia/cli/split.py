@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,91 +15,203 @@ from georgia.errors import InputError, describe_fault, suggest
 
 if TYPE_CHECKING:
     from georgia.placement import Mode, Placement
-    from georgia.records import Failure
-    from georgia.split import Split
+    from georgia.records import Catalog, Failure
+    from georgia.split import Split, SplitConfig
 
 NAMINGS = ("plain", "study")
+SOURCE_GROUPS = "none"
 OrderOption = Annotated[
     str | None,
     typer.Option(
         help="grouped: a crystal's copies stay together; name: the study's cut; given: keep parts.  [grouped]"
     ),
 ]
+ModeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="copy, link, symlink, move, or manifest (the list only).  [copy; with --folds manifest]",
+        metavar="MODE",
+    ),
+]
+AuditOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audit",
+        help="Groups of this saved audit; none: those of the source only.  [copies are looked for now]",
+        metavar="DIR|none",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What was asked for, checked."""
+
+    data: Path
+    out: Path
+    mode: str
+    naming: str
+    audit: str | None
+    class_names: Mapping[str, str] | None
+    config: Path | None
 
 
 def run(
     data: Annotated[Path, typer.Argument(help="Folder per class, or a CSV with path,class[,group,time].")],
     out: Annotated[Path, typer.Option("--out", help="New folder for the parts and the manifest.")],
-    mode: Annotated[
-        str, typer.Option(help="copy, link, symlink, move, or manifest (the list only).", metavar="MODE")
-    ] = "copy",
+    mode: ModeOption = None,
     order: OrderOption = None,
     fractions: Annotated[
         str | None, typer.Option(help="Shares of train, valid and test.  [0.7,0.25,0.05]", metavar="T,V,T")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Make so many splits, in which each picture is tested once.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, another grouped split.  [42]")] = None,
     naming: Annotated[
         str, typer.Option(help="plain: train/CEX; study: GAtrainBinary/0.", metavar="NAMING")
     ] = "plain",
+    audit: AuditOption = None,
     class_names: ClassNamesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Split pictures 70/25/5 into train, validation and test parts.
+    """Split pictures 70/25/5 into train, validation and test parts, copies of one crystal together.
 
     \b
     Examples:
       georgia split data/cropped --out data/split
       georgia split data/cropped --out data/split --order name --mode link
+      georgia split data/cropped --out data/folds --folds 5
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.placement import find_unfinished_move, finish_move
     from georgia.split import SplitConfig
 
+    typed = {"fractions": fractions, "order": order, "seed": seed}
+    settings = make_config(SplitConfig, config, "split", typed)
+    _check(naming, folds, mode, settings)
+    wish = _Wish(
+        data,
+        out,
+        mode or ("manifest" if folds else "copy"),
+        naming,
+        audit,
+        parse_folder_names(class_names),
+        config,
+    )
+    failures: Sequence[Failure] = ()
+    with console.ConsoleProgress() as progress:
+        if mode == "move" and find_unfinished_move(out):
+            progress.say(f"Finishing the move into '{out}' that was begun before.")
+            done = [finish_move(out, progress)]
+        else:
+            catalog, groups_from = _read(wish, progress)
+            failures = catalog.failures
+            splits = _split(catalog, settings, folds)
+            done = [
+                _place(replace(split, groups_from=groups_from), wish, fold if folds else None, progress)
+                for fold, split in enumerate(splits, start=1)
+            ]
+    _tell_leaks(done[0][0])
+    if as_json:
+        console.show_json(_describe(done, failures, bool(folds)))
+    else:
+        for fold, (split, placement) in enumerate(done, start=1):
+            if folds:
+                console.show_line(f"fold {fold}")
+            _show(split, placement)
+    return console.end_with(failures)
+
+
+def _check(naming: str, folds: int | None, mode: str | None, settings: SplitConfig) -> None:
     if naming not in NAMINGS:
         rule = f"it must be one of {', '.join(NAMINGS)}"
         raise InputError(
             describe_fault("Unknown --naming", rule, repr(naming), suggest(naming, NAMINGS).strip())
         )
-    typed = {"fractions": fractions, "order": order, "seed": seed}
-    settings = make_config(SplitConfig, config, "split", typed)
-    names = parse_folder_names(class_names)
-    failures: Sequence[Failure] = ()
-    with console.ConsoleProgress() as progress:
-        if mode == "move" and find_unfinished_move(out):
-            progress.say(f"Finishing the move into '{out}' that was begun before.")
-            split, placement = finish_move(out, progress)
-        else:
-            split, placement, failures = _split(data, out, mode, settings, (naming, names), progress)
-    if as_json:
-        described = {**split.to_json_dict(), **vars(placement), "failed": console.list_failures(failures)}
-        console.show_json(described)
-    else:
-        _show(split, placement)
-    return console.end_with(failures)
+    if folds is None:
+        return
+    faults = [
+        fault
+        for fault, is_bad in (
+            (f"two or more are needed; got {folds}", folds < 2),
+            ("a file can move into one fold only; use --mode link or copy", mode == "move"),
+            (f"they are grouped; got --order {settings.order}", settings.order != "grouped"),
+        )
+        if is_bad
+    ]
+    if faults:
+        raise InputError(f"Cannot make --folds: {' · '.join(faults)}.")
 
 
-def _split(
-    data: Path,
-    out: Path,
-    mode: str,
-    settings: Any,
-    names: tuple[str, Mapping[str, str] | None],
-    progress: console.ConsoleProgress,
-) -> tuple[Split, Placement, Sequence[Failure]]:
+def _read(wish: _Wish, progress: console.ConsoleProgress) -> tuple[Catalog, str]:
+    """Return the pictures with their groups, and who knew the groups."""
     from georgia.catalog import read_catalog
-    from georgia.placement import place_files, study_names
-    from georgia.split import make_split
 
-    naming, class_names = names
-    catalog = read_catalog(data, class_names=class_names, progress=progress)
-    split = make_split(catalog, settings)
-    folders = study_names(split.labels) if naming == "study" else None
-    return split, place_files(split, out, cast("Mode", mode), folders, progress), catalog.failures
+    if wish.audit == SOURCE_GROUPS:
+        return read_catalog(wish.data, class_names=wish.class_names, progress=progress), "source"
+    from georgia.audit import Audit, AuditConfig, group_catalog
+    from georgia.config import build_config, read_toml_section
+
+    catalog = read_catalog(wish.data, class_names=wish.class_names, verify=False, progress=progress)
+    if wish.audit is not None:
+        return Audit.load(Path(wish.audit)).group_catalog(catalog), "audit"
+    section = {} if wish.config is None else read_toml_section(wish.config, "audit")
+    return group_catalog(catalog, build_config(AuditConfig, section), progress), "audit"
+
+
+def _split(catalog: Catalog, settings: SplitConfig, folds: int | None) -> Sequence[Split]:
+    from georgia.split import kfold_split, make_split
+
+    if folds is None:
+        return [make_split(catalog, settings)]
+    train, valid, _ = settings.fractions
+    return kfold_split(catalog, folds, settings.seed, valid / (train + valid))
+
+
+def _place(
+    split: Split, wish: _Wish, fold: int | None, progress: console.ConsoleProgress
+) -> tuple[Split, Placement]:
+    from georgia.placement import place_files, study_names
+
+    folders = study_names(split.labels) if wish.naming == "study" else None
+    dest = wish.out if fold is None else wish.out / f"fold-{fold}"
+    return split, place_files(split, dest, cast("Mode", wish.mode), folders, progress)
+
+
+def _describe(
+    done: Sequence[tuple[Split, Placement]], failures: Sequence[Failure], has_folds: bool
+) -> dict[str, Any]:
+    described = [{**split.to_json_dict(), **vars(placement)} for split, placement in done]
+    whole = described[0]
+    if has_folds:
+        whole = {key: whole[key] for key in ("root", "classes", "n_groups", "groups_from", "seed", "mode")}
+        whole |= {"leaks": sum(one["leaks"] for one in described), "folds": described}
+    return {**whole, "failed": console.list_failures(failures)}
+
+
+def _tell_leaks(split: Split) -> None:
+    if not split.leaks:
+        return
+    parts: dict[str, set[str]] = {}
+    for record in split.records:
+        parts.setdefault(record.group, set()).add(record.part)
+    n_known = sum(
+        record.part == "test" and bool(record.group) and "train" in parts[record.group]
+        for record in split.records
+    )
+    console.show_note(
+        f"this split leaks: {len(split.leaks):,} groups stand in more than one part, and {n_known:,} of "
+        f"{len(split.part('test')):,} test pictures have a sibling in train. --order grouped has none."
+    )
 
 
 def _show(split: Split, placement: Placement) -> None:
-    classes = split.labels.names
-    rows = [[part, *(f"{counts[name]:,}" for name in classes)] for part, counts in split.counts.items()]
-    console.show_table(["part", *classes], rows)
+    classes, distance = split.labels.names, split.distance
+    rows = [
+        [part, *(f"{n:,} ({100 * distance[part][name]:+.1f} %)" for name, n in counts.items())]
+        for part, counts in split.counts.items()
+    ]
+    console.show_table(["part (off the wish)", *classes], rows)
     console.show_line(f"{split.n_groups:,} groups, {len(split.leaks):,} of them in more than one part")
     console.show_line(f"{placement.mode}: {placement.n_placed:,} files into {placement.dest}")

@@ -29,7 +29,17 @@ __all__ = ["NOT_CHECKED", "ReportInputs", "ReportLimits", "render_report", "save
 
 REPORT_FILE = "report.html"
 # Parts of bundle.json that have a place of their own on the page, or none.
-_SHOWN_ELSEWHERE = ("classes", "preprocess", "versions", "recipe", "metrics", "model", "name", "training")
+_SHOWN_ELSEWHERE = (
+    "classes",
+    "preprocess",
+    "versions",
+    "recipe",
+    "metrics",
+    "model",
+    "name",
+    "training",
+    "audit",
+)
 _LONGEST_VALUE = 240
 
 

@@ -32,6 +32,7 @@ from georgia.train.plan import STATE_FOLDER, split_catalog, thin_catalog
 from georgia.train.recipes import REHEARSE_EPOCHS, TrainConfig
 from georgia.train.run import train_model
 from georgia.train.shared import SharedWork
+from georgia.train.soundness import audit_training_data
 
 PLAN_FILE, RUNS_FOLDER, SHARED_FOLDER, ERROR_FILE = "plan.json", "runs", "shared", "error.txt"
 
@@ -84,6 +85,9 @@ def run_study(
     if rehearse:
         catalog = thin_catalog(catalog, runs[0].config.seed)
     catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, progress)
+    # One audit for all runs: its groups are those of the split.
+    audit_folder = SharedWork(out / SHARED_FOLDER).audit_folder
+    catalog, _ = audit_training_data(catalog, runs[0].config, audit_folder, progress, audit_folder)
     splits = _make_splits(catalog, config, runs[0].config, out)
     _open_study(out, catalog, splits)
     tasks = [_make_task(run, out) for run in runs]

@@ -28,6 +28,7 @@ from georgia.train.history import HISTORY_FILE
 from georgia.train.loop import LoopResult
 from georgia.train.network import Network
 from georgia.train.recipes import TrainConfig
+from georgia.train.soundness import UNKNOWN_SOUNDNESS, Soundness
 
 SETTINGS_FILE = "settings.toml"
 PREDICTIONS_FILE = "predictions_test.csv"
@@ -48,6 +49,7 @@ class Delivery:
     learned: LoopResult
     fingerprint: str
     device: str
+    soundness: Soundness = UNKNOWN_SOUNDNESS
 
 
 def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str, str]]:
@@ -130,6 +132,7 @@ def _describe(run: Delivery, weights_file: str, stamp: str) -> dict[str, Any]:
         },
         "trainable_base_layers": len(run.network.trainable_layers),
         "data": {"source": run.source, "sha256": run.fingerprint, "counts": run.split.counts},
+        "audit": run.soundness.to_json_dict(),
         "training": {
             "epochs": int(run.learned.rows[-1]["epoch"]),
             "kept_epoch": run.learned.kept_epoch,
@@ -149,6 +152,9 @@ def _report_inputs(
         prefix=run.config.prefix,
         model=f"{run.config.backbone}, recipe {run.config.recipe}",
         data=run.source,
+        data_verdict=run.soundness.verdict,
+        data_gate=run.soundness.gate,
+        not_checked=run.soundness.not_checked,
         recipe=run.config.to_dict(),
         history=run.learned.rows,
         kept_epoch=run.learned.kept_epoch,

@@ -29,6 +29,7 @@ class TrainConfig:
     ``views`` augmented views of each picture are drawn once and kept, the picture itself among
     them; 0 draws a new one every epoch, as the study does.
     ``output`` "auto" is one sigmoid for two classes and softmax otherwise.
+    ``audit`` looks at the data first; findings of the checks in ``allow`` do not stop the run.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
 
@@ -62,6 +63,8 @@ class TrainConfig:
     size_px: int = 224
     fractions: tuple[float, ...] = FRACTIONS
     order: Literal["grouped", "name"] = "grouped"
+    audit: bool = True
+    allow: tuple[str, ...] = ()
     prefix: str = "GA"
     study_name: str = "Georgia"
     device: Literal["auto", "cpu", "gpu"] = "auto"

@@ -33,6 +33,7 @@ from georgia.train.plan import (
 )
 from georgia.train.recipes import TrainConfig
 from georgia.train.shared import SharedWork
+from georgia.train.soundness import audit_training_data, check_split
 from georgia.train.state import TrainState, load_state
 
 
@@ -86,6 +87,7 @@ def train_model(
 
     Raises:
         InputError: pictures, settings, weights or folders cannot be used.
+        GateError: the audit found labels that contradict one another, or given parts that leak.
         ParityError: the exported file answers differently from the trained net.
     """
     config = config or TrainConfig()
@@ -114,10 +116,12 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
         catalog = thin_catalog(catalog, config.seed)
     network = build_network(config, len(catalog.labels))
     progress.say(_describe_network(network, config))
-    state_folder = run.out / STATE_FOLDER
+    known = run.shared.audit_folder if run.shared else None
+    catalog, soundness = audit_training_data(catalog, config, run.out, progress, known)
     pictures, failures = _load_pictures(run, catalog, network, progress)
     catalog = replace(catalog, records=pictures.records, failures=catalog.failures + failures)
     split = _split(catalog, config)
+    soundness = check_split(soundness, split, progress)
     fingerprint = fingerprint_files([record.path for record in split.records])
     key = open_plan(run.out, make_plan(config, split, fingerprint, list_versions()), run.resume)
     inputs = LoopInputs(
@@ -130,11 +134,20 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     )
     result = _learn(run, inputs, key, progress)
     delivery = Delivery(
-        run.out, str(run.source), config, network, split, catalog.failures, result, fingerprint, run.device
+        run.out,
+        str(run.source),
+        config,
+        network,
+        split,
+        catalog.failures,
+        result,
+        fingerprint,
+        run.device,
+        soundness,
     )
     evaluation, files = deliver_run(delivery, progress)
     seconds = time.perf_counter() - run.started
-    shutil.rmtree(state_folder, ignore_errors=True)
+    shutil.rmtree(run.out / STATE_FOLDER, ignore_errors=True)
     epochs = int(result.rows[-1]["epoch"])
     return TrainResult(run.out, config.recipe, epochs, seconds, evaluation, files, catalog.failures)
 

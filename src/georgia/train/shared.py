@@ -49,6 +49,11 @@ class SharedWork:
         self._pictures[spec.size_px] = decoded
         return decoded.choose(records, labels)
 
+    @property
+    def audit_folder(self) -> Path:
+        """Where the audit of all runs' pictures lies, if one was made."""
+        return self._folder / "audit"
+
     def open_trunk(self, network: Network) -> Trunk:
         """Return the frozen part of a net, which answers from memory what it has seen before."""
         return SharedTrunk(network, self._features)

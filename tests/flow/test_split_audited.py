@@ -1,0 +1,105 @@
+"""``georgia split`` with the audit's groups: copies stay together, folds, saved audits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from georgia.audit.examples import ExamplePicture, add, draw_texture, draw_textures
+
+Command = Callable[..., tuple[int, Any, str]]
+TURNS = ("rot", "mirror")
+
+
+@pytest.fixture
+def crystals(tmp_path: Path) -> Path:
+    """Five crystals a class, each with a turned and a mirrored copy; name order parts them."""
+    copies = [
+        ExamplePicture(f"{name}/{number + 5 * (1 + turn)}.png", image)
+        for place, name in enumerate(("CEX", "PG"))
+        for number in range(5)
+        for turn, image in enumerate(turned(5 * place + number))
+    ]
+    add(draw_textures(5), *copies).write(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def turned(seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    image = draw_texture(seed, 44 + seed * 7 % 9, 44 + seed * 5 % 9)
+    return np.rot90(image).copy(), image[:, ::-1].copy()
+
+
+def test_copies_stay_on_one_side_by_default(georgia: Command, crystals: Path, tmp_path: Path) -> None:
+    words = ("split", crystals, "--mode", "manifest", "--fractions", "0.6,0.2,0.2")
+    code, result, _ = georgia(*words, "--out", tmp_path / "a")
+    assert code == 0
+    assert (result["n_groups"], result["groups_from"], result["leaks"]) == (10, "audit", 0)
+    assert result["counts"]["test"] == {"CEX": 3, "PG": 3}
+    code, result, _ = georgia(*words, "--out", tmp_path / "b", "--audit", "none")
+    assert (code, result["n_groups"], result["groups_from"]) == (0, 30, "source")
+
+
+def test_name_order_tells_how_much_it_leaks(georgia: Command, crystals: Path, tmp_path: Path) -> None:
+    words = ("split", crystals, "--out", tmp_path / "a", "--mode", "manifest", "--order", "name")
+    code, result, err = georgia(*words, "--fractions", "0.6,0.2,0.2")
+    assert code == 0
+    assert result["leaks"] == 10
+    assert "6 of 6 test pictures have a sibling in train" in err
+
+
+def test_saved_audit_gives_its_groups(georgia: Command, crystals: Path, tmp_path: Path) -> None:
+    georgia("audit", crystals, "--out", tmp_path / "audit", "--group-regex", r"/([01])\.png$")
+    words = (
+        "split",
+        crystals,
+        "--mode",
+        "manifest",
+        "--fractions",
+        "0.6,0.2,0.2",
+        "--audit",
+        tmp_path / "audit",
+    )
+    code, result, _ = georgia(*words, "--out", tmp_path / "a")
+    assert (code, result["n_groups"]) == (0, 8)
+    again = georgia(
+        "split", tmp_path / "audit" / "audit.csv", "--audit", "none", *words[2:6], "--out", tmp_path / "b"
+    )
+    assert again[1]["counts"] == result["counts"]
+
+
+def test_audit_of_other_pictures_is_refused(georgia: Command, crystals: Path, tmp_path: Path) -> None:
+    draw_textures(3, first_seed=100).write(tmp_path / "other")
+    georgia("audit", tmp_path / "other", "--out", tmp_path / "audit")
+    code, _, err = georgia("split", crystals, "--out", tmp_path / "a", "--audit", tmp_path / "audit")
+    assert code == 2
+    assert "it must know every picture" in err
+
+
+def test_folds_test_every_picture_once(georgia: Command, crystals: Path, tmp_path: Path) -> None:
+    code, result, _ = georgia("split", crystals, "--out", tmp_path / "f", "--folds", "5")
+    assert (code, len(result["folds"]), result["leaks"]) == (0, 5, 0)
+    assert [one["counts"]["test"] for one in result["folds"]] == [{"CEX": 3, "PG": 3}] * 5
+    assert all(sum(one["counts"]["valid"].values()) for one in result["folds"])
+    assert sorted(path.name for path in (tmp_path / "f").iterdir()) == [f"fold-{n}" for n in range(1, 6)]
+    assert not list((tmp_path / "f").rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--folds", "1"), "two or more are needed"),
+        (("--folds", "3", "--mode", "move"), "can move into one fold only"),
+        (("--folds", "3", "--order", "name"), "they are grouped"),
+        (("--folds", "9"), "each class needs 9 groups or more"),
+    ],
+)
+def test_impossible_folds_are_refused(
+    georgia: Command, crystals: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    code, _, err = georgia("split", crystals, "--out", tmp_path / "f", *words)
+    assert code == 2
+    assert message in err
