@@ -84,7 +84,6 @@ def run(
       georgia split data/cropped --out data/split --order name --mode link
       georgia split data/cropped --out data/folds --folds 5
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.placement import find_unfinished_move, finish_move
     from georgia.split import SplitConfig
 
     typed = {"fractions": fractions, "order": order, "seed": seed}
@@ -99,19 +98,8 @@ def run(
         parse_folder_names(class_names),
         config,
     )
-    failures: Sequence[Failure] = ()
     with console.ConsoleProgress() as progress:
-        if mode == "move" and find_unfinished_move(out):
-            progress.say(f"Finishing the move into '{out}' that was begun before.")
-            done = [finish_move(out, progress)]
-        else:
-            catalog, groups_from = _read(wish, progress)
-            failures = catalog.failures
-            splits = _split(catalog, settings, folds)
-            done = [
-                _place(replace(split, groups_from=groups_from), wish, fold if folds else None, progress)
-                for fold, split in enumerate(splits, start=1)
-            ]
+        done, failures = _do(wish, settings, folds, progress)
     _tell_leaks(done[0][0])
     if as_json:
         console.show_json(_describe(done, failures, bool(folds)))
@@ -121,6 +109,22 @@ def run(
                 console.show_line(f"fold {fold}")
             _show(split, placement)
     return console.end_with(failures)
+
+
+def _do(
+    wish: _Wish, settings: SplitConfig, folds: int | None, progress: console.ConsoleProgress
+) -> tuple[list[tuple[Split, Placement]], Sequence[Failure]]:
+    """Return every split with where its files lie now, and the files that were left out."""
+    from georgia.placement import find_unfinished_move, finish_move
+
+    if wish.mode == "move" and find_unfinished_move(wish.out):
+        progress.say(f"Finishing the move into '{wish.out}' that was begun before.")
+        return [finish_move(wish.out, progress)], ()
+    catalog, groups_from = _read(wish, progress)
+    splits = [replace(split, groups_from=groups_from) for split in _split(catalog, settings, folds)]
+    numbers = [None] if folds is None else range(1, folds + 1)
+    done = [_place(split, wish, fold, progress) for split, fold in zip(splits, numbers, strict=True)]
+    return done, catalog.failures
 
 
 def _check(naming: str, folds: int | None, mode: str | None, settings: SplitConfig) -> None:
