@@ -7,13 +7,13 @@ crystal as having no up and no left, at one more scale and under one more light.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-AugmentName = Literal["study", "crystal", "none"]
+AugmentName = Literal["study", "crystal", "crystal-jitter", "none"]
 UInt8Image = npt.NDArray[np.uint8]
 
 
@@ -57,8 +57,15 @@ CRYSTAL = AugmentConfig(
     gamma=0.2,
     blur=0.8,
 )
+# For pictures whose size gave the class away: the same, with all scales between half and double of another.
+CRYSTAL_JITTER = replace(CRYSTAL, zoom_out=0.7, zoom_in=1.4)
 NONE = AugmentConfig()
-AUGMENTATIONS: dict[str, AugmentConfig] = {"study": STUDY, "crystal": CRYSTAL, "none": NONE}
+AUGMENTATIONS: dict[str, AugmentConfig] = {
+    "study": STUDY,
+    "crystal": CRYSTAL,
+    "crystal-jitter": CRYSTAL_JITTER,
+    "none": NONE,
+}
 
 
 @dataclass(frozen=True)

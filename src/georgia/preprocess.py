@@ -20,6 +20,7 @@ from georgia.errors import InputError, describe_fault
 
 # The graph tensor where preprocessing ends and the net begins, in every model that Georgia exports.
 NETWORK_INPUT = "network_input"
+_STRETCH, _WINDOW = "triangle", "triangle-window"
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -31,7 +32,22 @@ def resize_weights(n_in: int, n_out: int) -> FloatArray:
     bilinear when enlarging, area-weighted (antialiased) when shrinking.
     """
     ratio = n_in / n_out
-    centres = (np.arange(n_out) + 0.5) * ratio
+    return _filter_at((np.arange(n_out) + 0.5) * ratio, ratio, n_in)
+
+
+@lru_cache(maxsize=256)
+def window_weights(n_in: int, n_out: int, window_px: float) -> FloatArray:
+    """Return the triangle filter (n_out, n_in), float32, that shows the middle ``window_px`` pixels.
+
+    The scale is ``n_out / window_px`` whatever the picture's size. Beyond a picture's edge its mirror image
+    is shown: a plain border would tell how large the picture was.
+    """
+    ratio = window_px / n_out
+    centres = np.abs((np.arange(n_out) + 0.5 - n_out / 2) * ratio + n_in / 2)
+    return _filter_at(np.maximum(0.0, n_in - np.abs(n_in - centres)), ratio, n_in)
+
+
+def _filter_at(centres: npt.NDArray[np.floating[Any]], ratio: float, n_in: int) -> FloatArray:
     distance = np.abs(np.arange(n_in)[None, :] + 0.5 - centres[:, None])
     weights = np.maximum(0.0, 1.0 - distance / max(1.0, ratio))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -53,12 +69,16 @@ class PreprocessSpec:
     """Network input as numbers: side in pixels, colour order, and ``(value − mean) / scale``.
 
     ``mean`` and ``scale`` stand in the order of ``color_order`` and on the scale 0–255.
+
+    With ``window_px`` the picture is not stretched to the square: its middle ``window_px`` × ``window_px``
+    pixels are shown, so that all pictures come at one scale and a picture's size tells nothing.
     """
 
     size_px: int = 224
     color_order: Literal["RGB", "BGR"] = "RGB"
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     scale: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    window_px: float = 0.0
 
     def resize(self, image: npt.NDArray[np.uint8]) -> FloatArray:
         """Return an image (H, W, 3), uint8, at (size, size, 3), float32, still 0–255 RGB."""
@@ -67,6 +87,11 @@ class PreprocessSpec:
             raise InputError(describe_fault("Cannot prepare a picture", rule, f"shape {image.shape}"))
         height, width = image.shape[:2]
         size = self.size_px
+        if self.window_px:
+            rows = window_weights(height, size, self.window_px)
+            columns = window_weights(width, size, self.window_px)
+            tall = (rows @ image.reshape(height, width * 3).astype(np.float32)).reshape(size, width, 3)
+            return np.ascontiguousarray(columns @ tall, dtype=np.float32)
         if height <= size and width <= size:
             import cv2
 
@@ -110,7 +135,7 @@ class PreprocessSpec:
             "color_order": self.color_order,
             "mean": list(self.mean),
             "scale": list(self.scale),
-            "resize": "triangle",
+            **({"resize": _WINDOW, "window_px": self.window_px} if self.window_px else {"resize": _STRETCH}),
         }
 
     @classmethod
@@ -120,17 +145,16 @@ class PreprocessSpec:
         Raises:
             InputError: a value is missing, or the resize is not the one defined here.
         """
-        if values.get("resize", "triangle") != "triangle":
+        if values.get("resize", _STRETCH) not in (_STRETCH, _WINDOW):
             do = "Use the version of Georgia that wrote the model."
-            raise InputError(
-                describe_fault("Cannot use this model", "its resize must be 'triangle'", values["resize"], do)
-            )
+            rule = f"its resize must be {_STRETCH!r} or {_WINDOW!r}"
+            raise InputError(describe_fault("Cannot use this model", rule, values["resize"], do))
         try:
             first, second, third = (float(v) for v in values["mean"])
             one, two, three = (float(v) for v in values["scale"])
-            return cls(
-                int(values["size_px"]), values["color_order"], (first, second, third), (one, two, three)
-            )
+            window_px = float(values["window_px"]) if values.get("resize") == _WINDOW else 0.0
+            size_px, order = int(values["size_px"]), values["color_order"]
+            return cls(size_px, order, (first, second, third), (one, two, three), window_px)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 describe_fault(

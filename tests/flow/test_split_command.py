@@ -20,7 +20,7 @@ def test_counts_files_and_manifest_agree(
     drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "split"
-    code, result = run_json(capsys, "split", drawn_crops, "--out", out)
+    code, result = run_json(capsys, "split", drawn_crops, "--out", out, "--audit", "none")
     assert code == 0
     assert result["leaks"] == 0
     for part, counts in result["counts"].items():  # type: ignore[attr-defined]
@@ -35,7 +35,7 @@ def test_unreadable_file_is_left_out_named_and_3(
     data = tmp_path / "crops"
     shutil.copytree(drawn_crops, data)
     (data / "CEX" / "empty.png").touch()
-    code = main(["split", str(data), "--out", str(tmp_path / "split"), "--json"])
+    code = main(["split", str(data), "--out", str(tmp_path / "split"), "--audit", "none", "--json"])
     out, err = capsys.readouterr()
     assert code == 3
     assert [Path(one["file"]).name for one in json.loads(out)["failed"]] == ["empty.png"]
@@ -50,7 +50,7 @@ def test_study_names_read_back_with_their_classes(
 
     out = tmp_path / "study"
     code, result = run_json(
-        capsys, "split", drawn_crops, "--out", out, "--order", "name", "--naming", "study"
+        capsys, "split", drawn_crops, "--out", out, "--order", "name", "--naming", "study", "--audit", "none"
     )
     assert code == 0
     assert (out / "GAtrainBinary" / "0").is_dir()
@@ -75,6 +75,8 @@ def test_settings_file_and_typed_words_meet(
         "4",
         "--mode",
         "manifest",
+        "--audit",
+        "none",
     )
     code, result = run_json(capsys, *words)
     assert code == 0

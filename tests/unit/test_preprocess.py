@@ -84,3 +84,53 @@ def test_another_resize_is_refused() -> None:
 def test_missing_values_are_named() -> None:
     with pytest.raises(InputError, match="mean"):
         PreprocessSpec.from_dict({"size_px": 224, "color_order": "RGB", "scale": [1, 1, 1]})
+
+
+# The window: all pictures at one scale
+
+
+def test_window_of_the_pictures_size_is_the_resize() -> None:
+    from georgia.preprocess import window_weights
+
+    assert np.allclose(window_weights(50, 64, 50.0), resize_weights(50, 64), atol=1e-6)
+    assert np.allclose(window_weights(90, 32, 90.0), resize_weights(90, 32), atol=1e-6)
+
+
+@pytest.mark.parametrize("window_px", [40.0, 61.0, 128.0])
+def test_window_hides_the_size_of_the_picture(window_px: float) -> None:
+    scene = np.random.default_rng(3).integers(0, 256, (200, 220, 3), dtype=np.uint8)
+    cut = scene[30:170, 40:180]
+    spec = PreprocessSpec(64, window_px=window_px)
+    assert np.allclose(spec.resize(scene), spec.resize(cut), atol=1e-3)
+
+
+def test_window_continues_small_pictures_by_their_mirror_image() -> None:
+    image = np.random.default_rng(4).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    mirrored = np.pad(image, ((20, 20), (25, 25), (0, 0)), mode="symmetric")
+    shown = PreprocessSpec(80, window_px=80.0).resize(image)
+    # The middle of both is the same scene; filters that reach over the edge differ by their weights only.
+    assert np.abs(shown - mirrored).mean() < 1e-3
+
+
+def test_window_survives_its_plain_form() -> None:
+    spec = PreprocessSpec(64, window_px=48.5)
+    assert PreprocessSpec.from_dict(spec.to_dict()) == spec
+    assert PreprocessSpec(64).to_dict()["resize"] != spec.to_dict()["resize"]
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (64, 64), (151, 190), (20, 300)])
+def test_window_in_the_graph_is_that_of_training(shape: tuple[int, int]) -> None:
+    import onnxruntime
+    from onnx import TensorProto
+
+    from georgia.graph.builder import GraphBuilder
+    from georgia.graph.preprocessing import add_preprocessing
+
+    spec = PreprocessSpec(48, window_px=70.0)
+    graph = GraphBuilder()
+    output = add_preprocessing(graph, "image", spec)
+    proto = graph.finish({"image": (TensorProto.UINT8, ["N", "H", "W", 3])}, {output: ["N", 3, 48, 48]}, {})
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    answer = session.run(None, {"image": image[None]})[0][0]
+    assert np.allclose(answer.transpose(1, 2, 0), spec.apply(image), atol=1e-4)

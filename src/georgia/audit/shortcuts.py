@@ -205,7 +205,8 @@ class FileShortcut(_ShortcutCheck):
     )
     todo = (
         "A model can score without looking at a crystal. Bring pictures of all classes that were taken, "
-        "cut and saved in one way."
+        "cut and saved in one way. Against a size that tells, train shows all pictures at one scale "
+        "(geometry=scale) by itself."
     )
 
     def bad_example(self) -> Example:

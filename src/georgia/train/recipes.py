@@ -29,6 +29,9 @@ class TrainConfig:
     ``views`` augmented views of each picture are drawn once and kept, the picture itself among
     them; 0 draws a new one every epoch, as the study does.
     ``output`` "auto" is one sigmoid for two classes and softmax otherwise.
+    ``geometry`` "stretch" fits each picture to the square, "scale" shows the middle ``window_px`` pixels of
+    all pictures at one scale (0: as much as nearly every picture has) with more jitter of the scale, and
+    "auto" does so if the audit finds that the file's size tells the class.
     ``audit`` looks at the data first; findings of the checks in ``allow`` do not stop the run.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
@@ -63,6 +66,8 @@ class TrainConfig:
     size_px: int = 224
     fractions: tuple[float, ...] = FRACTIONS
     order: Literal["grouped", "name"] = "grouped"
+    geometry: Literal["auto", "stretch", "scale"] = "auto"
+    window_px: float = 0.0
     audit: bool = True
     allow: tuple[str, ...] = ()
     prefix: str = "GA"
@@ -104,6 +109,13 @@ class TrainConfig:
                 not (self.standardize and self.trainable_share),
             ),
             ("patience", "0 or more", self.patience, self.patience >= 0),
+            ("window_px", "0 or 16 and more", self.window_px, self.window_px == 0 or self.window_px >= 16),
+            (
+                "geometry",
+                "with window_px where nothing is audited",
+                self.geometry,
+                self.geometry != "scale" or self.audit or self.window_px > 0,
+            ),
             ("size_px", "32 or more", self.size_px, self.size_px >= 32),
             ("seed", "0 or more", self.seed, self.seed >= 0),
             (
@@ -157,6 +169,7 @@ _STUDY: dict[str, Any] = {
     "batch_size": 64,
     "epochs": 100,
     "augmentation": "study",
+    "geometry": "stretch",
     "views": 0,
     "f1_threshold": 0.997,
     "patience": 50,

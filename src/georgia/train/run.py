@@ -19,6 +19,7 @@ from georgia.report.tables import epoch_lines
 from georgia.split import Split
 from georgia.train.deliver import Delivery, deliver_run, list_versions
 from georgia.train.device import use_device
+from georgia.train.geometry import apply_geometry
 from georgia.train.history import Row
 from georgia.train.loop import LoopInputs, LoopResult, run_loop
 from georgia.train.network import Network, build_network
@@ -118,6 +119,9 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     progress.say(_describe_network(network, config))
     known = run.shared.audit_folder if run.shared else None
     catalog, soundness = audit_training_data(catalog, config, run.out, progress, known)
+    network, config = apply_geometry(network, config, soundness.audit, progress)
+    soundness = replace(soundness, is_at_one_scale=config.geometry == "scale")
+    run = replace(run, config=config)
     pictures, failures = _load_pictures(run, catalog, network, progress)
     catalog = replace(catalog, records=pictures.records, failures=catalog.failures + failures)
     split = _split(catalog, config)

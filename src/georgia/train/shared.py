@@ -36,17 +36,18 @@ class SharedWork:
 
     def __init__(self, folder: Path, limit_bytes: int = FEATURE_LIMIT_BYTES) -> None:
         self._folder = folder
-        self._pictures: dict[int, _Decoded] = {}
+        self._pictures: dict[Path, _Decoded] = {}
         self._features = _FeatureStore(limit_bytes)
 
     def load_pictures(
         self, records: Sequence[Record], labels: Labels, spec: PreprocessSpec, progress: Progress = QUIET
     ) -> tuple[Pictures, tuple[Failure, ...]]:
         """Return what ``georgia.train.pictures.load_pictures`` does, decoded once for all runs."""
-        decoded = self._pictures.get(spec.size_px) or _open_decoded(self._file(spec.size_px))
+        file = self._file(spec)
+        decoded = self._pictures.get(file) or _open_decoded(file)
         if decoded is None or not decoded.covers(records):
-            decoded = _decode(self._file(spec.size_px), records, labels, spec, progress)
-        self._pictures[spec.size_px] = decoded
+            decoded = _decode(file, records, labels, spec, progress)
+        self._pictures[file] = decoded
         return decoded.choose(records, labels)
 
     @property
@@ -58,8 +59,9 @@ class SharedWork:
         """Return the frozen part of a net, which answers from memory what it has seen before."""
         return SharedTrunk(network, self._features)
 
-    def _file(self, size_px: int) -> Path:
-        return self._folder / f"pictures-{size_px}.npy"
+    def _file(self, spec: PreprocessSpec) -> Path:
+        window = f"-of-{spec.window_px:g}" if spec.window_px else ""
+        return self._folder / f"pictures-{spec.size_px}{window}.npy"
 
 
 class SharedTrunk(Trunk):

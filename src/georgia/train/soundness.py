@@ -26,11 +26,13 @@ STOPPING_CHECKS = ("conflict", "leak")
 class Soundness:
     """What is known of a run's data: the audit, and a leak that the split itself made.
 
-    ``verdict`` is one sentence for the report, ``gate`` "pass", "stop", or "" where nothing was audited.
+    ``is_at_one_scale`` says that the net sees nothing of a picture's size. ``verdict`` is one line for the
+    report, ``gate`` "pass", "stop", or "" where nothing was audited.
     """
 
     audit: Audit | None = None
     leak: str = ""
+    is_at_one_scale: bool = False
 
     @property
     def gate(self) -> Literal["", "pass", "stop"]:
@@ -44,9 +46,10 @@ class Soundness:
 
     @property
     def verdict(self) -> str:
-        """One sentence on the data, empty where nothing was audited."""
+        """One line on the data, empty where nothing was audited."""
         known = "" if self.audit is None else self.audit.verdict
-        return f"{self.leak} {known}".strip()
+        cure = "The net was shown all pictures at one scale." if self.is_at_one_scale else ""
+        return " ".join(part for part in (self.leak, known, cure) if part)
 
     @property
     def not_checked(self) -> tuple[str, ...]:
