@@ -42,6 +42,7 @@ LAYERS = {
         "report",
         "monitor",
         "simulate",
+        "frames",
         "verify",
     },
     "training": {"augment", "backbones", "graph", "train", "export", "demo", "study"},

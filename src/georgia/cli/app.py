@@ -17,6 +17,7 @@ from georgia.cli import (
     demo,
     evaluate,
     fetch,
+    frames,
     monitor,
     predict,
     serve,
@@ -51,6 +52,7 @@ for module in (
     monitor,
     serve,
     simulate,
+    frames,
     verify,
 ):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, read_settings
 from georgia.errors import GateError, InputError, describe_fault
+
+if TYPE_CHECKING:
+    from georgia.monitor.store import Store
 
 
 def run(
@@ -29,15 +32,11 @@ def run(
     Write the head that it prints into the batch's protocol: with --expect it proves later that nothing was
     cut off at the end.
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.monitor import open_store
     from georgia.verify import verify_store
 
     settings = read_settings(config, "verify")
     expected = expect or str(settings.get("expect", ""))
-    if "://" not in db and not Path(db).is_file():
-        do = "Give the file that 'georgia monitor --db' wrote."
-        raise InputError(describe_fault(f"Cannot verify {db!r}", "it must exist", "no such file", do))
-    store = open_store(db)
+    store = open_existing(db)
     try:
         verification = verify_store(store, expected)
     finally:
@@ -55,3 +54,18 @@ def run(
     if not verification.is_whole:
         raise GateError(f"The record of {db!r} is not whole: {verification.n_faults} faults.")
     return console.DONE
+
+
+def open_existing(db: str) -> Store:
+    """Open a store that is there; a mistyped name must not make a new one.
+
+    Raises:
+        InputError: there is no such file, or it is no store.
+    """
+    from georgia.monitor import open_store
+
+    path = Path(db.removeprefix("sqlite:///"))
+    if "://" not in str(path) and not path.is_file():
+        do = "Give the file that 'georgia monitor --db' wrote."
+        raise InputError(describe_fault(f"Cannot open the store {db!r}", "it must exist", "no such file", do))
+    return open_store(db)

@@ -69,6 +69,7 @@ class Plant:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.n_shown = 0
         self._loop = asyncio.new_event_loop()
         self._nodes: dict[str, Any] = {}
         self._stop = asyncio.Event()
@@ -133,6 +134,7 @@ class Plant:
             await self._nodes[name].write_value(
                 ua.DataValue(variant, ua.StatusCode(ua.UInt32(quality)), SourceTimestamp=now)
             )
+        self.n_shown += 1
 
 
 def _values_of(event: MonitorEvent) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Monitor:
         reason = "stopped"
         try:
             while not stop.is_set():
-                self.step(_TURN_S)
+                self.step(min(_TURN_S, self.config.look_s))
                 if once and self._is_through():
                     reason = "the folder is through"
                     break
@@ -158,14 +158,14 @@ class Monitor:
 
     def step(self, timeout_s: float = 0.0) -> FrameResult | None:
         """Take one turn: queued acts, at most one frame, what waits for the store; return the frame."""
-        while not self._acts.empty():
-            self._acts.get_nowait()()
+        self._do_acts()
         self._outbox.flush()
         result = None
         if self._outbox.is_full:
             time.sleep(min(timeout_s, 0.1))
         elif self._intake is not None:
             frame = self._intake.take(timeout_s)
+            self._do_acts()
             if frame is not None:
                 result = self._deal_with(frame)
         self._check_silence()
@@ -173,6 +173,10 @@ class Monitor:
         self._beat += 1
         self._tell("heartbeat")
         return result
+
+    def _do_acts(self) -> None:
+        while not self._acts.empty():
+            self._acts.get_nowait()()
 
     def _deal_with(self, frame: FrameFile) -> FrameResult | None:
         key = frame.key

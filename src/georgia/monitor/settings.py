@@ -22,7 +22,7 @@ class TileConfig:
     """
 
     tile_px: int = 0
-    overlap: float = 0.5
+    overlap: float = 0.25
     min_detail: float = 0.0
     min_judged: int = 5
 
@@ -75,7 +75,7 @@ class MonitorConfig:
     time_pattern: str = ""
     time_zone: str = "local"
     tile_px: int = 0
-    overlap: float = 0.5
+    overlap: float = 0.25
     min_detail: float = 0.0
     min_judged: int = 5
     chart: ChartName = "ewma"

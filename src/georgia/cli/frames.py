@@ -1,0 +1,85 @@
+"""``georgia frames``: what a live probe's store holds, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.options import ConfigOption, JsonOption, read_settings
+from georgia.cli.verify import open_existing
+
+if TYPE_CHECKING:
+    from georgia.monitor.result import FrameResult
+
+
+def run(
+    db: Annotated[str, typer.Argument(help="The store: an SQLite file or a postgresql://… URL.")],
+    batch: Annotated[
+        str | None, typer.Option(help="A batch's number or name.  [all of them]", metavar="NUMBER|NAME")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write all its frames as a table: .csv or .parquet.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Newest frames that are shown.  [20]")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show or export the frames of a live probe, and its batches.
+
+    \b
+    Examples:
+      georgia frames batch.db
+      georgia frames batch.db --batch B-117 --out B-117.csv
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.frames import check_target, export_frames, find_batch
+
+    settings = read_settings(config, "frames")
+    shown = limit or int(settings.get("limit", 20))
+    if out is not None:
+        check_target(out)
+    store = open_existing(db)
+    try:
+        chosen = find_batch(store, batch) if batch is not None else None
+        batch_id = chosen.id if chosen else None
+        n_frames = store.count_frames(batch_id)
+        if out is not None:
+            export_frames(store, out, batch_id)
+        frames = store.frames(batch_id, limit=shown)
+        batches = [chosen] if chosen else store.batches()
+    finally:
+        store.close()
+    if as_json:
+        console.show_json(
+            {
+                "n_frames": n_frames,
+                "batches": [item.to_json_dict() for item in batches],
+                "frames": [frame.to_json_dict() for frame in frames],
+                "path": str(out) if out else None,
+            }
+        )
+        return console.DONE
+    if out is not None:
+        console.show_line(f"{n_frames:,} frames in {out}")
+        return console.DONE
+    for item in batches:
+        end = "running" if item.ended_at_s is None else "ended"
+        console.show_note(
+            f"batch {item.id} {item.name!r} by {item.operator!r}: {item.n_frames:,} frames, {end}"
+        )
+    _show(frames, n_frames)
+    return console.DONE
+
+
+def _show(frames: list[FrameResult], n_frames: int) -> None:
+    rows = []
+    for frame in frames:
+        plain = frame.to_json_dict()
+        numbers = [
+            "–" if plain[name] is None else f"{plain[name]:.4f}" for name in ("fraction", "low", "high")
+        ]
+        rows.append([frame.file, str(plain["frame_time"]), *numbers, str(frame.n_judged), frame.state])
+    columns = ["file", "time", "fraction", "low", "high", "n", "state"]
+    console.show_table(columns, rows, more=f"All {n_frames:,}: --out frames.csv.")

@@ -1,0 +1,71 @@
+"""A real PostgreSQL server of the tests' own, in a folder of its own, that can be stopped and started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+def has_postgres() -> bool:
+    return bool(BINARIES) and (os.geteuid() != 0 or _server_user() is not None)
+
+
+def _server_user() -> str | None:
+    """Return an account that the server may run under where the tests run as root, which it refuses."""
+    for name in ("postgres", "nobody"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    return None
+
+
+class PostgresServer:
+    """Started at once; ``url`` is what the store takes."""
+
+    def __init__(self) -> None:
+        self._bin = BINARIES[-1]
+        self.folder = Path(tempfile.mkdtemp(prefix="georgia-postgres-"))
+        self._as: dict[str, Any] = {"cwd": "/"}
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(str(_server_user()))
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            self._as |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"postgresql://tester@127.0.0.1:{self.port}/postgres"
+        self._call("initdb", "-D", self._data, "-U", "tester", "--auth=trust", "-E", "UTF8", "--no-sync")
+        self.start()
+
+    @property
+    def _data(self) -> str:
+        return str(self.folder / "data")
+
+    def _call(self, program: str, *words: str) -> None:
+        log = subprocess.DEVNULL
+        subprocess.run(
+            [str(self._bin / program), *words], check=True, stdout=log, stderr=log, timeout=60, **self._as
+        )
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
+        self._call("pg_ctl", "-D", self._data, "-l", str(self.folder / "log"), "-w", "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._call("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
+
+    def close(self) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):  # it was stopped already
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
