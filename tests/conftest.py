@@ -17,6 +17,12 @@ os.environ.setdefault("GEORGIA_PRECISION", "float32")
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What training keeps for later runs stays out of the user's own cache folder."""
+    os.environ["GEORGIA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real pictures beside the checkout."""

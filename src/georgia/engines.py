@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from georgia.engines_async import AsyncNet
 from georgia.errors import InputError, MissingDependencyError, describe_fault
 from georgia.preprocess import NETWORK_INPUT, PreprocessSpec
 
@@ -240,15 +241,12 @@ class OpenVinoEngine:
             body, head = (net, None) if precision == "float32" else split_at_features(net)
             self.precision = precision if head else "float32"
             hint = {"bfloat16": "bf16", "float32": "f32"}[self.precision]
-            self._body = core.compile_model(body, "CPU", {**properties, "INFERENCE_PRECISION_HINT": hint})
-            self._head = head and core.compile_model(head, "CPU", properties)
+            compiled = core.compile_model(body, "CPU", {**properties, "INFERENCE_PRECISION_HINT": hint})
+            self._net = AsyncNet(compiled, head and core.compile_model(head, "CPU", properties))
         except RuntimeError as error:
             rule = "an ONNX file that OpenVINO reads is needed"
             got = str(error).strip().splitlines()[-1] if str(error).strip() else "an empty message"
             raise InputError(describe_fault(f"Cannot open model {str(model)!r}", rule, got)) from error
-        # One more than run at once, so that the next batch waits ready.
-        self._n_lanes = 1 + int(self._body.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._idle: deque[_Lane] = deque()
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return network input (3, size, size), float32."""
@@ -261,55 +259,9 @@ class OpenVinoEngine:
 
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
         """Answer batch after batch, in order, while the caller makes the next."""
-        busy: deque[tuple[T, _Lane]] = deque()
-        try:
-            for token, prepared in batches:
-                if len(busy) == self._n_lanes:
-                    yield self._collect(busy)
-                busy.append((token, self._take_lane()))
-                busy[-1][1].start(prepared)
-            while busy:
-                yield self._collect(busy)
-        finally:  # a caller that leaves early leaves no lane running
-            for _, lane in busy:
-                lane.wait()
-
-    def _take_lane(self) -> _Lane:
-        try:
-            return self._idle.popleft()
-        except IndexError:
-            return _Lane(self._body.create_infer_request(), self._head and self._head.create_infer_request())
-
-    def _collect(self, busy: deque[tuple[T, _Lane]]) -> tuple[T, Outputs]:
-        token, lane = busy.popleft()
-        answer = dict(zip(self._names, lane.wait(), strict=False))
-        self._idle.append(lane)
-        return token, answer
-
-
-class _Lane:
-    """One request for the body and one for the head, used by one caller at a time."""
-
-    def __init__(self, body: Any, head: Any | None) -> None:
-        self._body, self._head = body, head
-        self._is_running = False
-
-    def start(self, prepared: Sequence[npt.NDArray[Any]]) -> None:
-        """Begin with a batch; an empty one has no answer."""
-        if prepared:
-            self._body.start_async({0: np.stack(prepared)})
-            self._is_running = True
-
-    def wait(self) -> list[npt.NDArray[np.float32]]:
-        """Return the outputs of the batch that was begun, as copies: the engine uses its memory again."""
-        if not self._is_running:
-            return []
-        self._is_running = False
-        self._body.wait()
-        if self._head is None:
-            return [np.array(tensor.data, np.float32) for tensor in self._body.output_tensors]
-        self._head.infer({0: self._body.output_tensors[0].data})
-        return [np.array(tensor.data, np.float32) for tensor in self._head.output_tensors]
+        stacked = ((token, np.stack(prepared) if prepared else None) for token, prepared in batches)
+        for token, outputs in self._net.stream(stacked):
+            yield token, dict(zip(self._names, outputs, strict=False))
 
 
 def _cut(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -14,10 +14,12 @@ from georgia.errors import InputError
 from georgia.labels import Labels
 from georgia.preprocess import PreprocessSpec
 from georgia.records import Record
+from georgia.train.feature_store import FeatureStore
 from georgia.train.feed import FixedFeatures, choose_views, read_ahead
-from georgia.train.loop import LoopInputs, LoopResult, run_loop
+from georgia.train.loop import LoopInputs, LoopResult, compile_tail, run_loop
 from georgia.train.network import Network, build_network, split_frozen
 from georgia.train.pictures import Pictures
+from georgia.train.precision import use_precision
 from georgia.train.recipes import RECIPES, TrainConfig, recipe_config
 from georgia.train.state import TrainState, load_state
 from georgia.train.trunk import Trunk
@@ -271,6 +273,106 @@ def test_kept_features_are_those_of_the_views_made_anew() -> None:
         np.testing.assert_array_equal(stored, whole[part])
     plain = FixedFeatures(pictures, trunk).take(np.arange(9))
     np.testing.assert_allclose(plain[0], made[0][:9], atol=1e-4)
+
+
+def test_stored_features_serve_the_next_run(tmp_path: Path) -> None:
+    network = build_network(SMALL, 2)
+    trunk, pictures = Trunk(network.trunk, network.preprocess), _pictures(9, 2, 3)
+    store = FeatureStore(tmp_path, trunk.key, 10**9)
+    first = [batch[0] for batch in FixedFeatures(pictures, trunk, CRYSTAL, 2, store=store).batches()]
+
+    class Resting(Trunk):
+        def __call__(self, images: np.ndarray) -> Any:
+            raise AssertionError("the trunk ran again")
+
+    again = Resting(network.trunk, network.preprocess)
+    assert again.key == trunk.key
+    reopened = FeatureStore(tmp_path, again.key, 10**9)
+    later = FixedFeatures(pictures, again, CRYSTAL, 2, store=reopened)
+    for before, after in zip(first, [batch[0] for batch in later.batches()], strict=True):
+        np.testing.assert_array_equal(after, before)
+    np.testing.assert_array_equal(later.take(np.arange(3))[0], first[0][:3])
+
+
+def test_the_end_is_that_of_plain_keras_training(tmp_path: Path) -> None:
+    plain_sgd = {"optimizer": "sgd", "momentum": 0.9, "augmentation": "none", "epochs": 2}
+    # Every epoch counts as better, so that the last one is kept.
+    config = replace(SMALL, trainable_share=0.1, min_delta=-1e9, **plain_sgd)
+    inputs = _inputs(config, tmp_path)
+    plain = build_network(config, 2).model
+    for mine, theirs in zip(plain.variables, inputs.network.model.variables, strict=True):
+        mine.assign(theirs.value)
+    result = run_loop(config, inputs, TrainState("k"))
+    compile_tail(plain, config, sigmoid=False)
+    pixels = inputs.network.preprocess.normalize(inputs.train.store.astype(np.float32))
+    truth = np.eye(2, dtype=np.float32)[inputs.train.targets]
+    for epoch in (1, 2):
+        order = np.random.default_rng((config.seed, epoch)).permutation(len(pixels))
+        for start in range(0, len(order), config.batch_size):
+            part = order[start : start + config.batch_size]
+            plain.train_on_batch(pixels[part], truth[part])
+    valid = inputs.network.preprocess.normalize(inputs.valid.store.astype(np.float32))
+    answers = np.asarray(plain.predict(valid, verbose=0))
+    right = np.clip(answers[np.arange(len(valid)), inputs.valid.targets], 1e-7, 1.0)
+    assert result.rows[-1]["valid_loss"] == pytest.approx(float(-np.log(right).mean()), rel=1e-2)
+    if result.kept_epoch == 2:
+        np.testing.assert_allclose(_predict(inputs), answers, atol=1e-2)
+
+
+def test_other_weights_or_precision_find_nothing_stored() -> None:
+    network = build_network(SMALL, 2)
+    keys = [
+        Trunk(network.trunk, network.preprocess).key,
+        Trunk(network.trunk, network.preprocess, "bfloat16").key,
+        Trunk(network.trunk, PreprocessSpec(32)).key,
+        Trunk(build_network(replace(SMALL, seed=1), 2).trunk, network.preprocess).key,
+    ]
+    assert len(set(keys)) == 4
+    assert Trunk(build_network(SMALL, 2).trunk, network.preprocess).key == keys[0]
+
+
+def test_maps_are_kept_within_their_stated_rounding() -> None:
+    network = build_network(replace(SMALL, trainable_share=0.1), 2)
+    trunk, pictures = Trunk(network.trunk, network.preprocess), _pictures(5, 2, 3)
+    exact = trunk(pictures.images(slice(None)))
+    assert any(tensor.ndim == 4 for tensor in exact)
+    kept = FixedFeatures(pictures, trunk)
+    for values, expected in zip(next(kept.batches()), exact, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=2**-11, atol=1e-6)
+
+
+def test_features_too_many_for_memory_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("georgia.train.feed.KEEP_LIMIT_BYTES", 0)
+    network = build_network(SMALL, 2)
+    trunk, pictures = Trunk(network.trunk, network.preprocess), _pictures(9, 2, 3)
+    features = FixedFeatures(pictures, trunk, spill=tmp_path / "state" / "valid")
+    first, second = ([batch[0] for batch in features.batches()] for _ in range(2))
+    np.testing.assert_array_equal(np.concatenate(second), np.concatenate(first))
+    assert (tmp_path / "state" / "valid.0.npy").stat().st_size > 0
+
+
+def test_the_compiled_keras_trunk_is_the_engines() -> None:
+    network = build_network(SMALL, 2)
+    images = _pictures(5, 2, 3).images(slice(None))
+    engine, compiled = (
+        Trunk(network.trunk, network.preprocess, on_gpu=on_gpu)(images) for on_gpu in (False, True)
+    )
+    for mine, theirs in zip(engine, compiled, strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-3)
+
+
+def test_mixed_precision_learns_nearly_the_same_and_leaves_no_trace(tmp_path: Path) -> None:
+    changes = {"trainable_share": 0.1, "epochs": 1, "augmentation": "none"}
+    network = build_network(replace(SMALL, **changes), 2)
+    features = Trunk(network.trunk, network.preprocess)(_pictures(8, 2, 3).images(slice(None)))
+    exact = np.asarray(network.tail(features, training=False))
+    with use_precision(network.tail, "bfloat16"):
+        rounded = np.asarray(network.tail(features, training=False))
+        assert {layer.compute_dtype for layer in network.tail.layers} == {"bfloat16", "float32"}
+        assert {variable.dtype for variable in network.tail.trainable_variables} == {"float32"}
+    assert 0 < np.abs(rounded - exact).max() < 0.05
+    assert {layer.compute_dtype for layer in network.tail.layers} == {"float32"}
+    np.testing.assert_array_equal(np.asarray(network.tail(features, training=False)), exact)
 
 
 def test_the_standardised_features_have_mean_0_and_spread_1(tmp_path: Path) -> None:

@@ -16,13 +16,16 @@ from georgia.augment import AUGMENTATIONS
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.metrics import Metrics, compute_metrics
 from georgia.progress import QUIET, Progress
+from georgia.train.device import list_gpus
+from georgia.train.feature_store import FeatureStore, find_cache_folder
 from georgia.train.feed import FixedFeatures, choose_views, fixed_batches, read_ahead, training_batches
 from georgia.train.history import make_row, save_history
 from georgia.train.network import STANDARDIZE, Network, uses_sigmoid
 from georgia.train.pictures import Pictures
+from georgia.train.precision import choose_train_precision, use_precision
 from georgia.train.recipes import TrainConfig
 from georgia.train.state import TrainState
-from georgia.train.trunk import Trunk
+from georgia.train.trunk import Trunk, TrunkMemory
 
 # Probabilities are kept this far from 0 and 1 in the loss. Source: Keras' own epsilon.
 EPSILON = 1e-7
@@ -32,7 +35,7 @@ EPSILON = 1e-7
 class LoopInputs:
     """What a loop works on; ``folder`` takes history and resume point.
 
-    ``trunk`` is the frozen part where runs share one; without it the loop opens its own.
+    ``memory`` is what the frozen part remembers where runs share it.
     """
 
     network: Network
@@ -40,7 +43,7 @@ class LoopInputs:
     valid: Pictures
     labels: Labels
     folder: Path
-    trunk: Trunk | None = None
+    memory: TrunkMemory | None = None
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,23 @@ def run_loop(
     ``min_delta``, or the last epoch, keep those of the lowest validation loss.
     """
     loop = _Loop(config, inputs, progress)
+    with use_precision(inputs.network.tail, loop.precision):
+        return _run(loop, config, inputs, state, on_epoch)
+
+
+def _run(
+    loop: _Loop,
+    config: TrainConfig,
+    inputs: LoopInputs,
+    state: TrainState,
+    on_epoch: EpochListener | None,
+) -> LoopResult:
     if not state.stopped:
         loop.prepare()
     loop.restore(state)
     while not state.stopped:
         epoch = state.epoch + 1
         started = time.perf_counter()
-        progress.start(f"epoch {epoch}/{config.effective_epochs()}", loop.n_batches)
         train = loop.train_epoch(epoch)
         valid_loss, metrics = loop.validate()
         row = make_row(
@@ -115,13 +128,20 @@ class _Loop:
         self._config, self._inputs, self._progress = config, inputs, progress
         self._tail = inputs.network.tail
         self._sigmoid = uses_sigmoid(config, len(inputs.labels))
-        self._trunk = inputs.trunk or Trunk(inputs.network.trunk, inputs.network.preprocess)
-        self._valid = FixedFeatures(inputs.valid, self._trunk)
+        on_gpu = config.device != "cpu" and bool(list_gpus())
+        self.precision = choose_train_precision(config.precision, on_gpu)
+        network = inputs.network
+        self._trunk = Trunk(network.trunk, network.preprocess, self.precision, on_gpu, inputs.memory)
+        store = open_store(config, self._trunk)
+        spill = inputs.folder / "state"
+        self._valid = FixedFeatures(inputs.valid, self._trunk, store=store, spill=spill / "valid")
         self._augmentation = AUGMENTATIONS[config.augmentation]
         # Without augmentation every view is the picture itself, so one is all.
         wanted = 1 if config.augmentation == "none" else config.views
         n_views = choose_views(wanted, len(inputs.train)) if wanted else 1
-        self._kept = FixedFeatures(inputs.train, self._trunk, self._augmentation, n_views, config.seed)
+        self._kept = FixedFeatures(
+            inputs.train, self._trunk, self._augmentation, n_views, config.seed, store, spill / "train"
+        )
         self._uses_kept = wanted > 0
         self._class_weights = (
             _class_weights(inputs.train, len(inputs.labels)) if config.class_weights else None
@@ -143,6 +163,7 @@ class _Loop:
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Run all batches of an epoch; return mean loss and accuracy over its pictures."""
+        self._progress.start(f"epoch {epoch}/{self._config.effective_epochs()}", self.n_batches)
         sums = {"loss": 0.0, "accuracy": 0.0}
         seen = 0
         for step, (features, targets) in enumerate(read_ahead(self._batches(epoch))):
@@ -232,7 +253,16 @@ def compile_tail(tail: Any, config: TrainConfig, sigmoid: bool) -> None:
     else:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-    tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy], jit_compile=False)
+    # XLA on a processor takes longer to compile than it saves; JAX is nothing without it.
+    jit: Any = "auto" if keras.backend.backend() == "jax" or list_gpus() else False
+    tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy], jit_compile=jit)
+
+
+def open_store(config: TrainConfig, trunk: Trunk) -> FeatureStore | None:
+    """Return the features that earlier runs kept of this trunk, or None where nothing is to be kept."""
+    if not trunk.is_frozen or not config.feature_cache_gb:
+        return None
+    return FeatureStore(find_cache_folder(), trunk.key, int(config.feature_cache_gb * 1e9))
 
 
 def standardize_features(tail: Any, features: FixedFeatures) -> None:

@@ -33,6 +33,8 @@ class TrainConfig:
     all pictures at one scale (0: as much as nearly every picture has) with more jitter of the scale, and
     "auto" does so if the audit finds that the file's size tells the class.
     ``audit`` looks at the data first; findings of the checks in ``allow`` do not stop the run.
+    ``precision`` "auto" is bfloat16 where the machine computes in it; ``feature_cache_gb`` bounds what
+    later runs find of the frozen part's work, 0 keeps nothing.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
 
@@ -73,6 +75,8 @@ class TrainConfig:
     prefix: str = "GA"
     study_name: str = "Georgia"
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    feature_cache_gb: float = 10.0
     rehearse: bool = False
 
     def __post_init__(self) -> None:
@@ -117,6 +121,7 @@ class TrainConfig:
                 self.geometry != "scale" or self.audit or self.window_px > 0,
             ),
             ("size_px", "32 or more", self.size_px, self.size_px >= 32),
+            ("feature_cache_gb", "0 or more", self.feature_cache_gb, self.feature_cache_gb >= 0),
             ("seed", "0 or more", self.seed, self.seed >= 0),
             (
                 "prefix",

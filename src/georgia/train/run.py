@@ -134,7 +134,7 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
         pictures.select(split.part("valid")),
         split.labels,
         run.out,
-        run.shared.open_trunk(network) if run.shared else None,
+        run.shared.memory if run.shared else None,
     )
     result = _learn(run, inputs, key, progress)
     delivery = Delivery(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +16,8 @@ from georgia.labels import Labels
 from georgia.preprocess import PreprocessSpec
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
-from georgia.train.network import Network
 from georgia.train.pictures import Pictures, load_pictures
-from georgia.train.trunk import Features, Trunk
+from georgia.train.trunk import Features, TrunkMemory
 
 # Features of the runs before are kept up to this size, the oldest leave first.
 FEATURE_LIMIT_BYTES = 2 * 2**30
@@ -55,33 +52,14 @@ class SharedWork:
         """Where the audit of all runs' pictures lies, if one was made."""
         return self._folder / "audit"
 
-    def open_trunk(self, network: Network) -> Trunk:
-        """Return the frozen part of a net, which answers from memory what it has seen before."""
-        return SharedTrunk(network, self._features)
+    @property
+    def memory(self) -> TrunkMemory:
+        """What frozen nets remember of the batches that they have seen."""
+        return self._features
 
     def _file(self, spec: PreprocessSpec) -> Path:
         window = f"-of-{spec.window_px:g}" if spec.window_px else ""
         return self._folder / f"pictures-{spec.size_px}{window}.npy"
-
-
-class SharedTrunk(Trunk):
-    """A trunk that remembers its answers, by frozen net and by the pixels of the batch."""
-
-    def __init__(self, network: Network, store: _FeatureStore) -> None:
-        super().__init__(network.trunk, network.preprocess)
-        self._store = store
-        self._name = _name_trunk(network) if self.is_frozen else ""
-
-    def __call__(self, images: npt.NDArray[np.uint8]) -> Features:
-        """Return the tail's inputs for images (N, size, size, 3), uint8 RGB."""
-        if not self.is_frozen:
-            return super().__call__(images)
-        pixels = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16).hexdigest()
-        known = self._store.take((self._name, pixels))
-        if known is None:
-            known = super().__call__(images)
-            self._store.put((self._name, pixels), known)
-        return known
 
 
 class _FeatureStore:
@@ -170,18 +148,6 @@ def _key(record: Record) -> tuple[str, int, int]:
     except OSError:
         return str(record.path.absolute()), -1, -1
     return str(record.path.absolute()), status.st_size, status.st_mtime_ns
-
-
-def _name_trunk(network: Network) -> str:
-    """Return a digest of the frozen part: its preprocessing, layers and weights."""
-    trunk: Any = network.trunk
-    digest = hashlib.blake2b(
-        json.dumps(network.preprocess.to_dict(), sort_keys=True).encode(), digest_size=16
-    )
-    digest.update(" ".join(layer.name for layer in trunk.layers).encode())
-    for values in trunk.get_weights():
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
 
 
 def _count_bytes(features: Features) -> int:
