@@ -1,7 +1,8 @@
-"""Pictures per second of each step, on this machine: median of several rounds, written as JSON.
+"""What Georgia gains over the study's way, and how near it is to the machine's limit: ratios of one run.
 
-Source of the yardstick ``predict_one_by_one``: the Georgia Project's inference loop, which opens, resizes and
-answers one file at a time.
+Each section runs in a process of its own; inside a section, everything that is compared takes turns,
+and the median of the turns counts. Results are written as JSON with the machine beside them, and the
+ratios are shown next to those of the last run.
 """
 
 from __future__ import annotations
@@ -10,135 +11,182 @@ import argparse
 import json
 import os
 import platform
-import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from georgia.atomic import write_text
-from georgia.bundle import Bundle, load_bundle, load_bundled_model
-from georgia.engines import open_engine
-from georgia.images import iter_images, read_image
-from georgia.predict import PredictConfig, predict_files
-from georgia.synthetic import draw_crop, draw_dataset
-
-ROUNDS = 5
-N_PER_CLASS = 128
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+SECTIONS = ("predict", "train", "frozen", "fast", "growth", "cores", "memory", "start")
+# Section → what it is run for, one process each.
+NETS = ("resnet101", "resnet50", "efficientnet-lite0")
 
 
-@dataclass(frozen=True)
-class Bed:
-    """What is measured on: drawn files and the model that comes with the package."""
-
-    paths: list[Path]
-    bundle: Bundle
-
-
-def draw(bed: Bed) -> int:
-    """Draw crops in memory, one core."""
-    for seed in range(64):
-        draw_crop("PG" if seed % 2 else "CEX", seed)
-    return 64
+def run_section(name: str, net: str, work: Path, quick: bool) -> dict[str, Any]:
+    """Return one section's figures, measured in a process of its own."""
+    out = work / f"{name}-{net or 'all'}.json"
+    command = [sys.executable, str(HERE / "sections.py"), name, "--work", str(work), "--out", str(out)]
+    command += (["--net", net] if net else []) + (["--quick"] if quick else [])
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GEORGIA_CACHE": str(work / "cache")}
+    done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"section {name} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(out.read_text(encoding="utf-8")))
 
 
-def decode_one_thread(bed: Bed) -> int:
-    """Read files, one thread."""
-    for path in bed.paths:
-        read_image(path)
-    return len(bed.paths)
+def describe_machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    from importlib.metadata import version
+
+    from georgia.engines import list_capabilities
+
+    names = ("georgia", "openvino", "onnxruntime", "keras", "tensorflow-cpu", "numpy")
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except ImportError:
+            continue
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": _read_processor(),
+        "openvino_capabilities": list(list_capabilities()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
 
 
-def decode(bed: Bed) -> int:
-    """Read files, as many threads as there are cores."""
-    return sum(1 for _ in iter_images(bed.paths))
+def _read_processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
 
 
-def prepare(bed: Bed) -> int:
-    """Turn pixels into network input, one thread."""
-    image = read_image(bed.paths[0])
-    for _ in bed.paths:
-        bed.bundle.preprocess.apply(image)
-    return len(bed.paths)
+def list_ratios(found: dict[str, Any]) -> list[tuple[str, float | None, str]]:
+    """Return (what, value, aim) of everything that was measured."""
+    rows: list[tuple[str, float | None, str]] = []
+
+    def add(what: str, value: float | None, aim: str = "") -> None:
+        if value is not None:
+            rows.append((what, value, aim))
+
+    def part(section: str, *keys: str) -> Any:
+        value: Any = found.get(section, {})
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    for net in NETS:
+        speed = part("predict", net)
+        if not speed:
+            continue
+        files = speed["georgia: files → CSV"]
+        aim_study, aim_limit = (">= 8", ">= 0.85") if net == "resnet101" else ("", "")
+        add(f"predict {net}: files → CSV / study's loop", files / speed["study: file by file"], aim_study)
+        add(f"predict {net}: files → CSV / engine alone", files / speed["engine alone"], aim_limit)
+        slowest = min(speed["engine alone"], speed["decode and prepare"])
+        aim = ">= 0.85" if net == "efficientnet-lite0" else ""
+        add(f"predict {net}: files → CSV / min(engine, decoding)", files / slowest, aim)
+        both = 1 / (1 / speed["engine alone"] + 1 / speed["decode and prepare"])
+        add(f"predict {net}: files → CSV / both on the same cores", files / both)
+        add(f"predict {net}: files → CSV / Keras, batch 32", files / speed["keras: batch 32"])
+        add(
+            f"predict {net}: files → CSV / ONNX Runtime, files → CSV",
+            files / speed["onnxruntime: files → CSV"],
+        )
+    if part("train"):
+        study = part("train", "study_epoch_s")
+        add("train georgia: study's epoch / first epoch", study / part("train", "first_epoch_s"), ">= 6")
+        add("train georgia: study's epoch / later epochs", study / part("train", "later_epoch_s"), ">= 8")
+    if part("frozen"):
+        add(
+            "train, base frozen, no augmentation: study's epoch / later epochs",
+            part("frozen", "study_epoch_s") / part("frozen", "later_epoch_s"),
+            ">= 100",
+        )
+    if part("fast"):
+        n_crops = part("fast", "n_crops")
+        add(
+            f"fast on {n_crops:,} crops to evaluated model, s", part("fast", "seconds"), "<= 60 (1,000 crops)"
+        )
+        add(f"fast on {n_crops:,} crops a second time (stored features), s", part("fast", "again_s"))
+    growth = part("growth")
+    if growth:
+        sizes = sorted(growth, key=int)
+        add(f"predict {int(sizes[-1]):,} files / {int(sizes[0]):,} files, images/s", _rate(growth, sizes))
+    if part("cores"):
+        add("predict efficientnet-lite0: 2 cores / 1 core", part("cores", "2") / part("cores", "1"))
+    if part("memory"):
+        add(
+            f"peak memory: {part('memory', 'n_many'):,} files / {part('memory', 'n_few'):,} files",
+            part("memory", "peak_many_mb") / part("memory", "peak_few_mb"),
+            "<= 1.1",
+        )
+    for name, aim in (("import georgia", 0.3), ("georgia --help", 0.5), ("georgia predict, one file", 1.5)):
+        add(f"{name}, s", part("start", name), f"< {aim}")
+    return rows
 
 
-def predict_openvino(bed: Bed) -> int:
-    """Answer for files with OpenVINO, from disk to label."""
-    return len(predict_files(bed.bundle, bed.paths, PredictConfig(engine="openvino")).items)
+def _rate(growth: dict[str, Any], sizes: list[str]) -> float:
+    return float(growth[sizes[-1]]["images_per_s"] / growth[sizes[0]]["images_per_s"])
 
 
-def predict_onnxruntime(bed: Bed) -> int:
-    """Answer for files with ONNX Runtime, from disk to label."""
-    return len(predict_files(bed.bundle, bed.paths, PredictConfig(engine="onnxruntime")).items)
-
-
-def predict_one_by_one(bed: Bed) -> int:
-    """Answer file by file, as the study's loop does, with ONNX Runtime and the same model."""
-    engine = open_engine(bed.bundle.model_path, bed.bundle.preprocess, "onnxruntime")
-    paths = bed.paths[:64]
-    for path in paths:
-        engine.run([engine.prepare(read_image(path))])
-    return len(paths)
-
-
-MEASURED: tuple[Callable[[Bed], int], ...] = (
-    draw,
-    decode_one_thread,
-    decode,
-    prepare,
-    predict_openvino,
-    predict_onnxruntime,
-    predict_one_by_one,
-)
-
-
-def measure(step: Callable[[Bed], int], bed: Bed) -> list[float]:
-    """Return pictures per second of each round; one round before them is not counted."""
-    step(bed)
-    rates = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        n_done = step(bed)
-        rates.append(n_done / (time.perf_counter() - started))
-    return rates
+def show(about: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Print the table, with the last run's values where there is one of the same kind."""
+    same = before is not None and before.get("quick") == about["quick"]
+    last = {what: value for what, value, _ in list_ratios(before["results"])} if same and before else {}
+    print(f"{'what':74} {'now':>8} {'last':>8}  aim")
+    for what, value, aim in list_ratios(about["results"]):
+        shown = f"{last[what]:8.2f}" if what in last else " " * 8
+        print(f"{what:74} {value:8.2f} {shown}  {aim}")
 
 
 def main() -> int:
-    """Measure what was asked for, print it and write it down."""
-    names = [step.__name__ for step in MEASURED]
-    parser = argparse.ArgumentParser(description="Measure pictures per second of each step.")
-    parser.add_argument("--only", choices=names, nargs="+", default=names)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
-    parser.add_argument("--model", type=Path, help="instead of the bundled model")
+    """Measure what was asked for, print ratios, write everything down."""
+    parser = argparse.ArgumentParser(description="Measure speed as ratios in one run.")
+    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument("--nets", choices=NETS, nargs="+", default=list(NETS), metavar="NET")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the pictures, one turn")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--plots", type=Path, help="also draw the figures of docs/speed.md into this folder")
+    parser.add_argument("--show", action="store_true", help="print the table of --out, measure nothing")
     chosen = parser.parse_args()
-    bundle = load_bundle(chosen.model) if chosen.model else load_bundled_model()
-    results: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        records = draw_dataset(Path(folder) / "crops", N_PER_CLASS, seed=1)
-        bed = Bed([record.path for record in records], bundle)
-        for step in MEASURED:
-            if step.__name__ not in chosen.only:
-                continue
-            rates = measure(step, bed)
-            results[step.__name__] = {
-                "images_per_s": round(statistics.median(rates), 1),
-                "slowest": round(min(rates), 1),
-                "fastest": round(max(rates), 1),
-            }
-            print(f"{step.__name__:22} {statistics.median(rates):8.1f} images/s   {step.__doc__}")
-    machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    about = {
-        "model": bundle.name,
-        "machine": machine,
-        "n_files": 2 * N_PER_CLASS,
-        "rounds": ROUNDS,
-        "results": results,
-    }
-    write_text(chosen.out, json.dumps(about, indent=2) + "\n")
+    before = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.exists() else None
+    if chosen.show:
+        about = before or {"results": {}, "quick": False}
+        before = None
+    else:
+        about = {"machine": describe_machine(), "quick": chosen.quick, "results": {}}
+        measure(chosen, about)
+        chosen.out.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    show(about, before)
+    if chosen.plots:
+        from plots import draw_all
+
+        for file in draw_all(about["results"], chosen.plots):
+            print(file)
     print(chosen.out)
     return 0
+
+
+def measure(chosen: argparse.Namespace, about: dict[str, Any]) -> None:
+    """Fill ``about`` section by section, telling on stderr how far it is."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in chosen.only:
+            for net in chosen.nets if name == "predict" else [""]:
+                now = time.perf_counter()
+                found = run_section(name, net, Path(folder), chosen.quick)
+                about["results"].setdefault(name, {}).update({net: found} if net else found)
+                print(f"{name} {net}: {time.perf_counter() - now:.0f} s", file=sys.stderr, flush=True)
+    about["seconds"] = round(time.perf_counter() - started, 1)
 
 
 if __name__ == "__main__":

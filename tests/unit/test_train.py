@@ -295,7 +295,7 @@ def test_stored_features_serve_the_next_run(tmp_path: Path) -> None:
 
 
 def test_the_end_is_that_of_plain_keras_training(tmp_path: Path) -> None:
-    plain_sgd = {"optimizer": "sgd", "momentum": 0.9, "augmentation": "none", "epochs": 2}
+    plain_sgd = {"optimizer": "sgd", "schedule": "constant", "augmentation": "none", "epochs": 2}
     # Every epoch counts as better, so that the last one is kept.
     config = replace(SMALL, trainable_share=0.1, min_delta=-1e9, **plain_sgd)
     inputs = _inputs(config, tmp_path)
@@ -324,7 +324,7 @@ def test_other_weights_or_precision_find_nothing_stored() -> None:
     keys = [
         Trunk(network.trunk, network.preprocess).key,
         Trunk(network.trunk, network.preprocess, "bfloat16").key,
-        Trunk(network.trunk, PreprocessSpec(32)).key,
+        Trunk(network.trunk, PreprocessSpec(32, "BGR")).key,
         Trunk(build_network(replace(SMALL, seed=1), 2).trunk, network.preprocess).key,
     ]
     assert len(set(keys)) == 4

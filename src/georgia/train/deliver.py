@@ -5,20 +5,24 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 import georgia
 from georgia.atomic import write_text
-from georgia.bundle import BUNDLE_FILE, Bundle, read_details, save_bundle
+from georgia.bundle import BUNDLE_FILE, Bundle, load_bundle, read_details, save_bundle
 from georgia.config import format_toml
 from georgia.errors import UnreadableImageError
 from georgia.evaluate import Evaluation, evaluate_records
 from georgia.export import Parity, check_parity, export_onnx, save_hdf5
 from georgia.images import read_image
 from georgia.progress import Progress
-from georgia.records import Failure
+from georgia.records import Failure, Record
 from georgia.report.figures import draw_confusion_matrix, draw_metrics_plot, save_figure
 from georgia.report.history import TrainingHistory
 from georgia.report.page import REPORT_FILE, ReportInputs, save_report
@@ -76,11 +80,36 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
     evaluation = _evaluate(run, read_details(details, onnx, str(onnx)), progress)
     about["metrics"] = evaluation.metrics.to_json_dict()
     files = _write_results(run, evaluation)
+    if run.config.int8:
+        files |= _deliver_int8(run, onnx, evaluation, about, progress)
     save_bundle(run.out, onnx.name, run.split.labels, run.network.preprocess, about)
     files = {"weights": weights, "onnx": onnx, "bundle": run.out / BUNDLE_FILE, **files}
     report = run.out / REPORT_FILE
     save_report(_report_inputs(run, evaluation, about, tuple(files.values())), report)
     return evaluation, {kind: str(path) for kind, path in {"report": report, **files}.items()}
+
+
+def _deliver_int8(
+    run: Delivery, onnx: Path, evaluation: Evaluation, about: dict[str, Any], progress: Progress
+) -> dict[str, Path]:
+    """Write the 8-bit file, judge it on the test part, and note the comparison; a worse one is deleted."""
+    from georgia.export_int8 import N_CALIBRATION, compare_int8, quantize_model
+
+    spec, target = run.network.preprocess, onnx.with_name(f"{onnx.stem}_int8.onnx")
+    progress.start("int8", None)
+    images = _read_some([*run.split.part("valid"), *run.split.part("train")], N_CALIBRATION)
+    quantize_model(onnx, target, images)
+    bundle = load_bundle(target)
+    answers = evaluate_records(bundle, run.split.part("test"), run.split.labels, progress)
+    both = (evaluation.metrics, answers.metrics)
+    comparison = compare_int8(onnx, target, spec, images[:N_PARITY], both)
+    for line in comparison.lines():
+        progress.say(line)
+    about["int8"] = comparison.to_json_dict()
+    if not comparison.kept:
+        target.unlink()
+        return {}
+    return {"int8": target}
 
 
 def _evaluate(run: Delivery, bundle: Bundle, progress: Progress) -> Evaluation:
@@ -90,13 +119,19 @@ def _evaluate(run: Delivery, bundle: Bundle, progress: Progress) -> Evaluation:
 
 
 def _prove(run: Delivery, onnx: Path) -> Parity:
+    images = _read_some([*run.split.part("test"), *run.split.part("valid")], N_PARITY)
+    return check_parity(run.network.model, run.network.preprocess, onnx, images)
+
+
+def _read_some(records: Sequence[Record], count: int) -> list[npt.NDArray[np.uint8]]:
+    """Return the pictures of the first ``count`` records, without those that cannot be read."""
     images = []
-    for record in [*run.split.part("test"), *run.split.part("valid")][:N_PARITY]:
+    for record in records[:count]:
         try:
             images.append(read_image(record.path))
         except UnreadableImageError:
             continue
-    return check_parity(run.network.model, run.network.preprocess, onnx, images)
+    return images
 
 
 def _write_results(run: Delivery, evaluation: Evaluation) -> dict[str, Path]:

@@ -34,7 +34,7 @@ class TrainConfig:
     "auto" does so if the audit finds that the file's size tells the class.
     ``audit`` looks at the data first; findings of the checks in ``allow`` do not stop the run.
     ``precision`` "auto" is bfloat16 where the machine computes in it; ``feature_cache_gb`` bounds what
-    later runs find of the frozen part's work, 0 keeps nothing.
+    later runs find of the frozen part's work, 0 keeps nothing; ``int8`` exports an 8-bit file too.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
 
@@ -77,6 +77,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     feature_cache_gb: float = 10.0
+    int8: bool = False
     rehearse: bool = False
 
     def __post_init__(self) -> None:

@@ -1,0 +1,317 @@
+"""One section of ``speed.py``, measured in this process: python sections.py NAME --work DIR --out FILE."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from georgia.bundle import Bundle, load_bundle, load_bundled_model
+from georgia.engines import open_engine
+from georgia.images import iter_images, read_image
+from georgia.labels import Labels
+from georgia.predict import PredictConfig, Predictor
+from georgia.predict_resume import predict_to_table
+from georgia.synthetic import draw_dataset
+
+LABELS = Labels(("CEX", "PG"))
+# Files of a turn, by net: a few seconds each on two cores.
+N_FILES = {"resnet101": 48, "resnet50": 96, "efficientnet-lite0": 384}
+N_ONE_BY_ONE = {"resnet101": 8, "resnet50": 12, "efficientnet-lite0": 24}
+BATCH = 32
+
+
+class Bench:
+    """What all sections use: drawn files, a working folder, and how thorough to be."""
+
+    def __init__(self, work: Path, net: str, quick: bool) -> None:
+        self.work, self.net, self.quick = work, net, quick
+        self.turns = 1 if quick else 3
+
+    def crops(self, n_per_class: int) -> list[Path]:
+        """Return drawn crops of both classes, drawn once for all sections."""
+        folder = self.work / f"crops-{n_per_class}"
+        if not folder.exists():
+            draw_dataset(folder, n_per_class, seed=1)
+        return sorted(folder.rglob("*.png"))
+
+    def many(self, count: int) -> Path:
+        """Return a folder with so many file names that lead to 200 drawn crops."""
+        folder = self.work / f"many-{count}"
+        if not folder.exists():
+            crops = self.crops(100)
+            folder.mkdir()
+            for number in range(count):
+                os.link(crops[number % len(crops)], folder / f"crop ({number}).png")
+        return folder
+
+    def take_turns(self, steps: dict[str, Callable[[], int]]) -> dict[str, float]:
+        """Return images/s of each step: the median of turns in which every step runs once."""
+        rates: dict[str, list[float]] = {name: [] for name in steps}
+        for step in steps.values():
+            step()
+        for _ in range(self.turns):
+            for name, step in steps.items():
+                started = time.perf_counter()
+                count = step()
+                rates[name].append(count / (time.perf_counter() - started))
+        return {name: round(statistics.median(found), 2) for name, found in rates.items()}
+
+
+def export_net(bench: Bench, model: Any) -> Bundle:
+    """Return the exported form of a net, as training writes it."""
+    from georgia.export import export_onnx
+    from georgia.preprocess import CAFFE, EFFICIENTNET_LITE
+
+    spec = EFFICIENTNET_LITE if bench.net.startswith("efficientnet") else CAFFE
+    file = bench.work / f"{bench.net}.onnx"
+    export_onnx(model, spec, LABELS, file, {"name": bench.net})
+    return load_bundle(file)
+
+
+def measure_predict(bench: Bench) -> dict[str, float]:
+    """Images/s from files to CSV, beside the study's loop, Keras, ONNX Runtime, engine and decoding alone."""
+    import study_loop
+
+    n_files = N_FILES[bench.net] // (4 if bench.quick else 1)
+    paths = (bench.crops(200) if not bench.quick else bench.crops(60))[-n_files:]
+    model = study_loop.build_net(bench.net, study_loop.LAST_TENTH)
+    bundle = export_net(bench, model)
+    engine = open_engine(bundle.model_path, bundle.preprocess)
+    prepared = [engine.prepare(read_image(path)) for path in paths]
+    ready = np.stack([tensor.transpose(1, 2, 0) for tensor in prepared])
+    alone = paths[: N_ONE_BY_ONE[bench.net]]
+    predictors = {name: Predictor(bundle, PredictConfig(name)) for name in ("auto", "onnxruntime")}
+
+    def write_csv(name: str) -> int:
+        return sum(1 for _ in predict_to_table(predictors[name], paths, bench.work / f"{name}.csv"))
+
+    def engine_alone() -> int:
+        batches = ((None, prepared[start : start + 16]) for start in range(0, len(prepared), 16))
+        return sum(len(outputs["logits"]) for _, outputs in engine.stream(batches))
+
+    return bench.take_turns(
+        {
+            "study: file by file": lambda: len([study_loop.predict_file(model, path) for path in alone]),
+            "keras: batch 32": lambda: len(model.predict(ready, batch_size=BATCH, verbose=0)),
+            "onnxruntime: files → CSV": lambda: write_csv("onnxruntime"),
+            "engine alone": engine_alone,
+            "georgia: files → CSV": lambda: write_csv("auto"),
+            "decode": lambda: sum(1 for _ in iter_images(paths)),
+            "decode and prepare": lambda: sum(1 for _ in iter_images(paths, transform=engine.prepare)),
+        }
+    )
+
+
+def _split(bench: Bench, n_train: int, n_valid: int) -> Path:
+    """Return a folder with train and valid parts, a folder per class each."""
+    folder = bench.work / f"split-{n_train}-{n_valid}"
+    crops = bench.crops(60 if bench.quick else 200)
+    if not folder.exists():
+        for name in LABELS.names:
+            own = [path for path in crops if path.parent.name == name]
+            for part, start, count in (("train", 0, n_train // 2), ("valid", n_train // 2, n_valid // 2)):
+                (folder / part / name).mkdir(parents=True)
+                for path in own[start : start + count]:
+                    os.link(path, folder / part / name / path.name)
+    return folder
+
+
+def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tuple[float, float]:
+    """Return seconds of the validation part's one pass through the trunk, and of an epoch behind it."""
+    from georgia.catalog import read_catalog
+    from georgia.train.feed import FixedFeatures
+    from georgia.train.loop import LoopInputs, run_loop
+    from georgia.train.network import build_network
+    from georgia.train.pictures import load_pictures
+    from georgia.train.precision import choose_train_precision
+    from georgia.train.recipes import recipe_config
+    from georgia.train.state import TrainState
+    from georgia.train.trunk import Trunk
+
+    settings = {"weights": "none", "f1_threshold": 0, "patience": 0, "feature_cache_gb": 0, **changes}
+    config = recipe_config("georgia", settings)
+    network = build_network(config, 2)
+    records = read_catalog(folder).records
+    pictures, _ = load_pictures(records, LABELS, network.preprocess, bench.work / "pictures.npy")
+    parts = {
+        part: pictures.select([record for record in records if record.part == part])
+        for part in ("train", "valid")
+    }
+    inputs = LoopInputs(network, parts["train"], parts["valid"], LABELS, bench.work / "run")
+    trunk = Trunk(network.trunk, network.preprocess, choose_train_precision(config.precision, False))
+    trunk(parts["valid"].images(np.arange(2)))
+    started = time.perf_counter()
+    for _ in FixedFeatures(parts["valid"], trunk).batches():
+        pass
+    fixed_s = time.perf_counter() - started
+    result = run_loop(config, inputs, TrainState("bench"))
+    # The first epoch compiles; a run of many pictures does not feel that.
+    return fixed_s, statistics.median(row["seconds"] for row in result.rows[1:])
+
+
+def _study_epochs(bench: Bench, folder: Path, share: float, augmented: bool) -> float:
+    """Return seconds of an epoch as the study does it; one before is not counted."""
+    import study_loop
+
+    model = study_loop.build_net("resnet101", share)
+    train, valid = study_loop.open_generators(folder, 32, augmented)
+    seconds = []
+    for _ in range(1 + bench.turns):
+        started = time.perf_counter()
+        study_loop.train_epoch(model, train, valid)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+def measure_train(bench: Bench) -> dict[str, float]:
+    """Seconds of an epoch of recipe ``georgia`` with its validation, and of the study's."""
+    n_train, n_valid = (32, 12) if bench.quick else (64, 24)
+    folder = _split(bench, n_train, n_valid)
+    study_s = _study_epochs(bench, folder, 0.1, augmented=True)
+    fixed_s, epoch_s = _georgia_epochs(bench, folder, {"batch_size": 32, "epochs": 2 + bench.turns})
+    return {
+        "n_train": n_train,
+        "n_valid": n_valid,
+        "study_epoch_s": study_s,
+        "first_epoch_s": fixed_s + epoch_s,
+        "later_epoch_s": epoch_s,
+    }
+
+
+def measure_frozen(bench: Bench) -> dict[str, float]:
+    """The same with a frozen base and no augmentation (the study's variant A without its views)."""
+    n_train, n_valid = (32, 12) if bench.quick else (64, 24)
+    folder = _split(bench, n_train, n_valid)
+    changes = {"trainable_share": 0.0, "augmentation": "none", "dropout": ()}
+    _, epoch_s = _georgia_epochs(bench, folder, {"batch_size": 32, "epochs": 12, **changes})
+    return {
+        "n_train": n_train,
+        "n_valid": n_valid,
+        "study_epoch_s": _study_epochs(bench, folder, 0.0, augmented=False),
+        "later_epoch_s": epoch_s,
+    }
+
+
+def measure_fast(bench: Bench) -> dict[str, float]:
+    """Seconds of ``georgia train`` with recipe ``fast``, from crops to the evaluated model, twice."""
+    n_per_class = 100 if bench.quick else 500
+    data = bench.crops(n_per_class)[0].parents[1]
+    seconds = []
+    for number in range(2):
+        command = ["train", str(data), "--out", str(bench.work / f"fast-{number}")]
+        started = time.perf_counter()
+        _georgia(command)
+        seconds.append(round(time.perf_counter() - started, 1))
+    return {"n_crops": 2 * n_per_class, "seconds": seconds[0], "again_s": seconds[1]}
+
+
+def _georgia(arguments: list[str], cores: set[int] | None = None) -> None:
+    """Run the program in a process of its own, on some of the cores."""
+    command = [sys.executable, "-m", "georgia", *arguments]
+    subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+    )
+
+
+def _predict_process(folder: Path, model: Path, out: Path, cores: set[int] | None = None) -> dict[str, float]:
+    """Return images/s and peak memory of predicting a folder to CSV in a process of its own."""
+    script = Path(__file__).with_name("predict_process.py")
+    command = [sys.executable, str(script), str(model), str(folder), str(out)]
+    text = subprocess.run(
+        command,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+    ).stdout
+    return dict(json.loads(text.splitlines()[-1]))
+
+
+def measure_growth(bench: Bench) -> dict[str, Any]:
+    """Images/s and peak memory of the bundled model on more and more files."""
+    model = load_bundled_model().model_path.parent
+    sizes = (100, 1000) if bench.quick else (100, 1000, 10_000)
+    return {str(n): _predict_process(bench.many(n), model, bench.work / f"growth-{n}.csv") for n in sizes}
+
+
+def measure_cores(bench: Bench) -> dict[str, float]:
+    """Images/s of the bundled model on one core and on two."""
+    model = load_bundled_model().model_path.parent
+    folder = bench.many(100 if bench.quick else 1000)
+    at_hand = sorted(os.sched_getaffinity(0))
+    found = {}
+    for count in (1, 2):
+        cores = set(at_hand[:count])
+        found[str(count)] = _predict_process(folder, model, bench.work / "cores.csv", cores)["images_per_s"]
+    return found
+
+
+def measure_memory(bench: Bench) -> dict[str, float]:
+    """Peak memory with few and with many files; a tiny net, so that many are soon done."""
+    import keras
+
+    from georgia.export import export_onnx
+    from georgia.preprocess import PreprocessSpec
+
+    image = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(pooled))
+    file = bench.work / "tiny.onnx"
+    export_onnx(model, PreprocessSpec(32), LABELS, file, {"name": "tiny"})
+    few, many = 1000, 10_000 if bench.quick else 100_000
+    peaks = [_predict_process(bench.many(n), file, bench.work / "memory.csv")["peak_mb"] for n in (few, many)]
+    return {"n_few": few, "n_many": many, "peak_few_mb": peaks[0], "peak_many_mb": peaks[1]}
+
+
+def measure_start(bench: Bench) -> dict[str, float]:
+    """Seconds of a fresh process: the import, the help, one file with the bundled model."""
+    picture = str(bench.crops(60 if bench.quick else 200)[0])
+    python = [sys.executable]
+    commands = {
+        "bare python": [*python, "-c", "pass"],
+        "import georgia": [*python, "-c", "import georgia"],
+        "georgia --help": [*python, "-m", "georgia", "--help"],
+        "georgia predict, one file": [*python, "-m", "georgia", "predict", picture],
+    }
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(5):
+        for name, command in commands.items():
+            started = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            found[name].append(time.perf_counter() - started)
+    return {name: round(statistics.median(seconds), 3) for name, seconds in found.items()}
+
+
+def main() -> int:
+    """Measure one section and write its figures."""
+    sections = {
+        name.removeprefix("measure_"): value for name, value in globals().items() if "measure_" in name
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("section", choices=sections)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--net", default="")
+    parser.add_argument("--quick", action="store_true")
+    chosen = parser.parse_args()
+    found = sections[chosen.section](Bench(chosen.work, chosen.net, chosen.quick))
+    chosen.out.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
