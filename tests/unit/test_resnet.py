@@ -178,8 +178,14 @@ def test_impossible_statistics_are_refused(
     refuse(torch_writer, tmp_path, state, match)
 
 
-@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
-def test_a_saved_keras_model_gives_its_backbone_back(tmp_path: Path, name: str) -> None:
+SAVED = [
+    pytest.param(name, file_name, marks=pytest.mark.slow)
+    for name, file_name in (("resnet18", "w.weights.h5"), ("resnet18", "w.keras"), ("resnet50", "w.h5"))
+]
+
+
+@pytest.mark.parametrize(("name", "file_name"), [("resnet18", "w.h5"), *SAVED])
+def test_a_saved_keras_model_gives_its_backbone_back(tmp_path: Path, name: str, file_name: str) -> None:
     import keras
 
     net = build_backbone(name, "none", SIZE_PX, seed=2).model
@@ -191,15 +197,14 @@ def test_a_saved_keras_model_gives_its_backbone_back(tmp_path: Path, name: str) 
     expected = np.asarray(net(x, training=False))
     outputs = keras.layers.Dense(1, name="head_output")(keras.layers.GlobalAveragePooling2D()(net.output))
     whole = keras.Model(net.input, outputs)
-    for file_name in ("w.h5", "w.weights.h5", "w.keras"):
-        path = tmp_path / file_name
-        whole.save_weights(path) if "weights" in file_name else whole.save(path)
-        backbone = build_backbone(name, path, SIZE_PX)
-        np.testing.assert_array_equal(np.asarray(backbone.model(x, training=False)), expected)
-        assert backbone.preprocess.mean == find_backbone(name).preprocess.mean
+    path = tmp_path / file_name
+    whole.save_weights(path) if "weights" in file_name else whole.save(path)
+    backbone = build_backbone(name, path, SIZE_PX)
+    np.testing.assert_array_equal(np.asarray(backbone.model(x, training=False)), expected)
+    assert backbone.preprocess.mean == find_backbone(name).preprocess.mean
     deeper = {"resnet18": "resnet34", "resnet50": "resnet101"}[name]
     with pytest.raises(InputError, match=r"conv\d_block\d_1_conv/kernel is missing"):
-        build_backbone(deeper, tmp_path / "w.h5", SIZE_PX)
+        build_backbone(deeper, path, SIZE_PX)
 
 
 def test_frozen_norm_stays_in_inference_mode() -> None:

@@ -223,11 +223,10 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, changes: dict[str,
     np.testing.assert_allclose(answers, expected, atol=2e-3)
 
 
-def test_the_seed_decides(tmp_path: Path) -> None:
+def test_another_seed_learns_otherwise(tmp_path: Path) -> None:
+    """That the same seed learns the same is what the killed run shows."""
     first = _run(replace(SMALL, epochs=1), tmp_path / "a")[1]
-    again = _run(replace(SMALL, epochs=1), tmp_path / "b")[1]
-    other = _run(replace(SMALL, epochs=1, seed=43), tmp_path / "c")[1]
-    np.testing.assert_allclose(again, first, atol=1e-4)
+    other = _run(replace(SMALL, epochs=1, seed=43), tmp_path / "b")[1]
     assert np.abs(other - first).max() > 1e-3
 
 

@@ -1,0 +1,50 @@
+"""The source study's recipe as a user runs it: a rehearsal on drawn crystals, without any weights to load."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("keras")
+
+
+@pytest.mark.slow
+def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_onnx(
+    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+    import onnxruntime
+
+    from georgia.cli import main
+
+    run = tmp_path / "run"
+    words = ["train", drawn_crops, "--out", run, "--recipe", "georgia", "--weights", "none", "--rehearse"]
+    assert main([*map(str, words), "--json"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert "34 trainable base layers from conv5_block1_1_conv on" in err
+    assert result["epochs"] == 3
+    names = sorted(path.name for path in run.iterdir())
+    (stem,) = {Path(name).stem for name in names if name.startswith("GAweights_")}
+    assert re.fullmatch(r"GAweights_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", stem)
+    assert {f"{stem}.h5", f"{stem}.onnx", "GAmetrics_plot.png", "GAFinalTestResults.txt"} <= set(names)
+    assert {"GAfinal_confusion_matrix.png", "bundle.json", "report.html", "history.csv"} <= set(names)
+    # As others open them: Keras alone, fed as the study feeds it; ONNX Runtime alone, fed with pixels.
+    net = keras.models.load_model(run / f"{stem}.h5")
+    session = onnxruntime.InferenceSession(str(run / f"{stem}.onnx"))
+    differences = []
+    for path in sorted(drawn_crops.glob("*/*.png"))[::8]:
+        picture = Image.open(path).convert("RGB")
+        # At the net's own size no resize stands between the two.
+        pixels = np.asarray(picture.resize((224, 224)), np.uint8)
+        caffe = pixels[np.newaxis, :, :, ::-1].astype(np.float32) - (103.939, 116.779, 123.68)
+        p_last = float(net.predict(caffe.astype(np.float32), verbose=0)[0, 0])
+        (both,) = session.run(["probabilities"], {"image": pixels[np.newaxis]})
+        differences.append(np.abs(both[0] - (1 - p_last, p_last)).max())
+    print(f"largest difference over {len(differences)} pictures: {max(differences):.1e}")
+    assert max(differences) <= 1e-4
