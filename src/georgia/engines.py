@@ -24,8 +24,9 @@ from georgia.engines_async import AsyncNet
 from georgia.errors import InputError, MissingDependencyError, describe_fault
 from georgia.preprocess import NETWORK_INPUT, PreprocessSpec
 
-EngineName = Literal["auto", "openvino", "onnxruntime"]
-ENGINES: tuple[str, ...] = ("auto", "openvino", "onnxruntime")
+EngineName = Literal["auto", "openvino", "onnxruntime", "ray"]
+# "ray" is ``georgia predict`` on a cluster, whose workers open one of the others; see ``georgia.scale``.
+ENGINES: tuple[str, ...] = ("auto", "openvino", "onnxruntime", "ray")
 # Pictures a call: enough to fill two to sixteen cores, small enough for memory with large frames.
 BATCH_SIZE = 16
 PrecisionName = Literal["auto", "float32", "bfloat16"]
@@ -72,6 +73,11 @@ def open_engine(
     """
     check_engine_name(name)
     check_precision_name(precision)
+    if name == "ray":
+        do = "Use auto, openvino or onnxruntime."
+        raise InputError(
+            describe_fault("Cannot open a model by ray", "it serves georgia predict", "another", do)
+        )
     if name == "openvino" or (name == "auto" and not has_gpu_runtime()):
         try:
             return OpenVinoEngine(model, spec, threads, choose_precision(precision))

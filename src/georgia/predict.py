@@ -35,12 +35,16 @@ Image = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """How to run: engine by name, pictures a call, decoding threads (0: one a core), precision by name."""
+    """How to run: engine by name, pictures a call, decoding threads (0: one a core), precision by name.
+
+    ``threads`` are the engine's own (0: it chooses).
+    """
 
     engine: str = "auto"
     batch_size: int = BATCH_SIZE
     workers: int = 0
     precision: str = "auto"
+    threads: int = 0
 
     def __post_init__(self) -> None:
         check_engine_name(self.engine)
@@ -122,7 +126,7 @@ class Predictor:
     def __init__(self, bundle: Bundle, config: PredictConfig = PredictConfig()) -> None:
         self.bundle, self.config = bundle, config
         self.engine = open_engine(
-            bundle.model_path, bundle.preprocess, config.engine, precision=config.precision
+            bundle.model_path, bundle.preprocess, config.engine, config.threads, config.precision
         )
 
     def iterate(self, paths: Iterable[Path], progress: Progress = QUIET) -> Iterator[Answer]:

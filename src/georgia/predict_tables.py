@@ -182,7 +182,7 @@ class JsonWriter:
 class ParquetWriter:
     """A flat table in row groups of ``ROW_GROUP``."""
 
-    def __init__(self, target: Path, labels: Labels) -> None:
+    def __init__(self, target: Path | IO[bytes], labels: Labels) -> None:
         import pyarrow
         import pyarrow.parquet
 

@@ -40,6 +40,7 @@ LAYERS = {
         "compare",
         "unknown",
         "report",
+        "scale",
         "monitor",
         "simulate",
         "frames",

@@ -41,7 +41,7 @@ def test_wrong_words_are_2_before_any_work(
 def test_killed_study_goes_on_and_its_table_is_that_of_an_unbroken_one(
     georgia: Any, drawn_crops: Path, tmp_path: Path
 ) -> None:
-    words = [str(drawn_crops), "--folds", "2", "--grid", "weights=none,gone.h5", *TINY]
+    words = [str(drawn_crops), "--folds", "2", "--grid", "weights=none,gone.h5", *TINY[2:]]
     code, whole, err = georgia("study", *words, "--out", tmp_path / "whole")
     assert (code, whole["n_started"]) == (3, 4)
     check_folds_and_failures(whole, err)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from georgia.cli import console
+from georgia.cli import archive, console
 from georgia.cli.models import open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
 from georgia.errors import InputError, describe_fault
@@ -37,7 +37,7 @@ def run(
     sheet: Annotated[
         Path | None, typer.Option(help="Also write the pictures with their labels: .png.")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino, onnxruntime or ray.  [auto]")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [auto]")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the table in --out after a stop.")
@@ -53,6 +53,7 @@ def run(
       georgia predict runs/first new-pictures/ --out answers.csv
       georgia predict runs/first new-pictures/ --out answers.csv --resume
       georgia predict "probe/*.png" --sheet sheet.png
+      georgia predict runs/first archive/ --engine ray --out answers.parquet
       georgia predict GAweights.h5 --classes CEX,PG picture.png
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.listing import FoundImages
@@ -60,18 +61,19 @@ def run(
     from georgia.predict_resume import predict_to_table
 
     settings = make_config(PredictConfig, config, "predict", {"engine": engine, "precision": precision})
-    _check_outputs(out, sheet, resume)
+    _check_outputs(out, sheet, resume, settings.engine)
     model, sources = take_model(words)
-    paths = FoundImages(sources)
-    bundle = open_model(model, classes)
-    failed = _Failed()
+    if settings.engine == "ray":
+        return archive.run(open_model(model, classes), sources, out, settings, resume, as_json)
+    paths, bundle = FoundImages(sources), open_model(model, classes)
+    failed = FailedFiles()
     kept: list[Prediction] = []
     with console.ConsoleProgress() as progress:
         predictor = Predictor(bundle, settings)
         answers = predictor.iterate(paths, progress)
         if out is not None:
             answers = predict_to_table(predictor, paths, out, resume, progress)
-        with _show_json(predictor) if as_json else _show_table(bundle.labels) as show:
+        with show_answers(bundle.labels, predictor.engine.name, as_json) as show:
             for answer in answers:
                 show(answer)
                 if not isinstance(answer, Prediction):
@@ -84,25 +86,33 @@ def run(
 
 
 @dataclass
-class _Failed:
+class FailedFiles:
     """The first files that could not be read, and how many there are."""
 
     first: list[Failure] = field(default_factory=list)
     count: int = 0
 
     def add(self, failure: Failure) -> None:
+        """Count a file, and keep it if it is one of the first."""
         self.count += 1
         if self.count <= console.SHOWN_FAILURES:
             self.first.append(failure)
 
 
 @contextmanager
-def _show_json(predictor: Predictor) -> Iterator[Callable[[Answer], None]]:
+def show_answers(labels: Labels, engine: str, as_json: bool) -> Iterator[Callable[[Answer], None]]:
+    """Give what shows one answer: as a row of the table, or in the JSON object."""
+    with _show_json(labels, engine) if as_json else _show_table(labels) as show:
+        yield show
+
+
+@contextmanager
+def _show_json(labels: Labels, engine: str) -> Iterator[Callable[[Answer], None]]:
     """Collect one JSON object in a file and print it at the end: a run that fails prints nothing."""
     from georgia.predict_tables import JsonWriter
 
     with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
-        writer = JsonWriter(stream, predictor.bundle.labels, predictor.engine.name)
+        writer = JsonWriter(stream, labels, engine)
         yield writer.add
         writer.close()
         stream.seek(0)
@@ -132,11 +142,18 @@ def _draw_sheet(predictor: Predictor, items: list[Prediction], sheet: Path, prog
     draw_contact_sheet(predictions, sheet, progress=progress)
 
 
-def _check_outputs(out: Path | None, sheet: Path | None, resume: bool) -> None:
+def _check_outputs(out: Path | None, sheet: Path | None, resume: bool, engine: str) -> None:
     """Refuse what could not be written before any work is done."""
     from georgia.predict_tables import check_table_path
 
-    if out is not None:
+    if sheet is not None and engine == "ray":
+        do = "Leave --sheet out, or predict some of the pictures here."
+        raise InputError(
+            describe_fault("Cannot draw --sheet", "it is drawn on one machine", "--engine ray", do)
+        )
+    if out is not None and engine == "ray":
+        pass  # a folder or a URL will do as well
+    elif out is not None:
         check_table_path(out)
     elif resume:
         do = "Name the table that was begun."

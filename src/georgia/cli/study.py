@@ -40,6 +40,9 @@ def run(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="A training setting for all runs.", metavar="KEY=VALUE")
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Make runs in parallel on a Ray cluster.", metavar="HOST:PORT|auto")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -52,6 +55,7 @@ def run(
       georgia study data/crops --out studies/rates --grid lr=1e-1,1e-2 backbone=resnet18,resnet50
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.study import StudyConfig, plan_runs, run_study
+    from georgia.study.cluster import run_on_ray
 
     words = (*(grid or ()), *(axes or ())) or None
     typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": words}
@@ -61,11 +65,12 @@ def run(
     settings = build_config(StudyConfig, file, chosen, where="the settings of 'study'")
     given = {**_training_settings(config), **parse_assignments(changes or [])}
     plan_runs(settings, given)
+    runner = run_on_ray(ray) if ray else None
     console.load_keras()
     # Each run compiles its own net, which TensorFlow takes for a mistake in a loop.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with console.ConsoleProgress() as progress:
-        study = run_study(data, out, settings, given, names, progress)
+        study = run_study(data, out, settings, given, names, progress, runner)
     if as_json:
         console.show_json(study.to_json_dict())
     else:

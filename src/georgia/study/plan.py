@@ -208,5 +208,5 @@ def _check_settings(study: StudyConfig, given: Mapping[str, Any], axes: Mapping[
     faults += [f"{key!r} is what the variants {', '.join(letters)} differ in" for key in clash]
     faults += [f"{ALIASES.get(key, key)!r} is set and on the grid" for key in axes if key in given]
     if faults:
-        rule = f"variants are {', '.join(LETTERS)} and the recipes {', '.join(sorted(names))}"
-        raise InputError(f"Cannot plan the study: {' · '.join(faults)}. {rule.capitalize()}.")
+        rule = f"Variants are {', '.join(LETTERS)} and the recipes {', '.join(sorted(names))}."
+        raise InputError(f"Cannot plan the study: {' · '.join(faults)}. {rule}")

@@ -1,0 +1,85 @@
+"""Join a Ray cluster, or start one on this machine; quietly, and without telling anybody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from georgia.errors import InputError, MissingDependencyError, describe_fault
+
+# What a cluster of our own keeps objects in: models and lists of file names, no pictures.
+OBJECT_STORE_BYTES = 512 * 2**20
+# Cores of one worker at most: nets of this size gain little from more, and two workers gain it all.
+MAX_CPUS = 8
+
+
+def import_ray() -> Any:
+    """Return the ray package.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        do = "pip install 'georgia[ray]', or leave Ray out: one machine does the same."
+        raise MissingDependencyError(
+            describe_fault("Cannot use Ray", "it must be installed", error, do)
+        ) from error
+    return ray
+
+
+@contextmanager
+def open_cluster(address: str = "auto") -> Iterator[Any]:
+    """Give the ray package, joined to a cluster, which is left at the end.
+
+    "auto" is the cluster that RAY_ADDRESS names or that runs on this machine; where there is none, one
+    is started on this machine and ended with the block. A caller who has joined one already stays in it.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        InputError: no cluster answers at the address.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    _join(ray, address)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def count_cpus(ray: Any) -> tuple[int, int]:
+    """Return the processor cores of the whole cluster, and those of its smallest node that has some."""
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    used = [count for count in nodes if count > 0]
+    if not used:
+        do = "Add a node: ray start --address=HEAD:6379."
+        raise InputError(
+            describe_fault("Cannot use the cluster", "a node with a processor is needed", "none", do)
+        )
+    return sum(used), min(used)
+
+
+def has_many_hosts(ray: Any) -> bool:
+    """Tell whether the cluster is more than one machine."""
+    return len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) > 1
+
+
+def _join(ray: Any, address: str) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    try:
+        ray.init(address=address, **quiet)
+        return
+    except ConnectionError as error:
+        if address != "auto" or os.environ.get("RAY_ADDRESS"):
+            do = "Start one: ray start --head --port=6379; then --ray HOST:6379."
+            what = f"Cannot join the Ray cluster at {os.environ.get('RAY_ADDRESS') or address!r}"
+            raise InputError(describe_fault(what, "it must answer", str(error).split("\n")[0], do)) from error
+    ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
