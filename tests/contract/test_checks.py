@@ -11,7 +11,7 @@ from georgia.audit import CHECKS, Audit, AuditConfig, Check, run_audit
 
 NAMES = [check.name for check in CHECKS]
 # Enough permutations for the level of 5 %, over all properties at once.
-CONFIG = AuditConfig(n_permutations=39, near_copies=False)
+CONFIG = AuditConfig(n_permutations=39, alpha=0.05, near_copies=False)
 
 
 @pytest.fixture(params=CHECKS, ids=NAMES)

@@ -18,7 +18,7 @@ from georgia.errors import InputError
 from georgia.labels import Labels
 from georgia.records import Catalog, Record
 
-FAST = AuditConfig(n_permutations=39, near_copies=False)
+FAST = AuditConfig(n_permutations=39, alpha=0.05, near_copies=False)
 WIDTH = PROPERTIES[0]
 
 
@@ -223,6 +223,8 @@ def test_joining_does_not_depend_on_the_order_of_links() -> None:
 
 
 def test_settings_are_refused_together() -> None:
+    with pytest.raises(InputError, match=r"n_permutations must be 1 / alpha or more"):
+        AuditConfig(n_permutations=39)
     with pytest.raises(InputError, match=r"time_gap_s must be 0 or more.*group_regex"):
         AuditConfig(time_gap_s=-1, group_regex="(")
 
@@ -295,3 +297,45 @@ def test_real_crystals_are_two_crystals_of_pg_told_by_size(shared_data: Path) ->
     assert numbers == {frozenset(("565", "566", "567")), frozenset(("5946", "5947", "5950"))}
     assert any("width = 151 px: CEX, else PG" in one.message for one in audit.findings)
     assert audit.gate == "stop"
+
+
+# The page
+
+
+def test_page_shows_copies_side_by_side_with_their_transform(tmp_path: Path) -> None:
+    from georgia.report.audit_page import render_audit
+
+    example = add(draw_textures(4), ExamplePicture("PG/copy.png", draw_texture(0, 44, 44)[::-1].copy()))
+    audit = run_audit(example.write(tmp_path), FAST)
+    page = render_audit(audit)
+    assert "The gate says stop." in page
+    assert "flip top-bottom of 0.png" in page
+    # Both findings (copies, conflict) show both pictures; a picture is in the page, not beside it.
+    assert page.count('class="frame"') == 4
+    assert page.count("data:image/jpeg;base64,") == 4
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert str(tmp_path) not in page
+
+
+def test_page_of_sound_data_says_so(tmp_path: Path) -> None:
+    from georgia.report.audit_page import render_audit
+
+    page = render_audit(run_audit(draw_textures(4).write(tmp_path), FAST))
+    assert "Nothing was found." in page
+    assert 'class="verdict good"' in page
+
+
+def test_figures_return_the_numbers_that_they_draw(tmp_path: Path) -> None:
+    from georgia.report.audit_figures import Distribution, draw_distribution, draw_property_power
+    from georgia.report.canvas import make_figure
+
+    audit = run_audit(draw_textures(6).write(tmp_path), FAST)
+    drawn: dict[str, object] = {}
+    make_figure(
+        lambda result, axes: drawn.update(draw_distribution(result, axes)) or drawn,
+        Distribution(audit, WIDTH),
+    )
+    assert all(sum(shares) == pytest.approx(1) for shares in drawn["shares"].values())  # type: ignore[attr-defined]
+    make_figure(lambda result, axes: drawn.update(draw_property_power(result, axes)) or drawn, audit)
+    assert drawn["chance"] == 0.5
+    assert len(drawn["properties"]) == len(audit.properties)  # type: ignore[arg-type]

@@ -26,7 +26,9 @@ def audit_of(*findings: Finding) -> Audit:
     records = tuple(Record(Path(f"{n}.png"), "CEX" if n < 40 else "PG") for n in range(100))
     side = np.array([151.0] * 40 + [*np.linspace(130, 220, 60)])
     columns = {"width_px": side, "height_px": side + 3}
-    return Audit(Catalog(Path(), Labels(("CEX", "PG")), records), findings, (), columns, AuditConfig(), 0.0)
+    return Audit(
+        Catalog(Path(), Labels(("CEX", "PG")), records), findings, (), columns, (), AuditConfig(), 0.0
+    )
 
 
 def test_window_is_held_by_nearly_all_pictures_of_every_class() -> None:

@@ -40,7 +40,7 @@ class CopiesFound(Check):
 
     name = "copies"
     severity = "warning"
-    rule = "pairs of copies"
+    rule = "pairs of copies, from"
     threshold = 1
     source = "none is expected; see docs/leaks.md for how they are told"
     todo = "They count as one crystal: split and train keep each group on one side. Nothing must be done."
@@ -77,7 +77,7 @@ class Conflict(Check):
 
     name = "conflict"
     severity: ClassVar[Severity] = "error"
-    rule = "pairs of exact copies under two labels"
+    rule = "pairs of exact copies under two labels, from"
     threshold = 1
     source = "one picture has one label"
     todo = "Look at the pictures, and delete or move the one with the wrong label."
@@ -113,7 +113,7 @@ class NearConflict(Conflict):
 
     name = "near-conflict"
     severity = "warning"
-    rule = "pairs of near copies under two labels"
+    rule = "pairs of near copies under two labels, from"
     source = "one scene has one label, unless a crystal grew between two frames"
     todo = "Look at both: one label may be wrong, or the crop shows two crystals."
     kind = "near"
@@ -136,7 +136,7 @@ class Leak(Check):
 
     name = "leak"
     severity = "error"
-    rule = "groups in more than one part"
+    rule = "groups in more than one part, from"
     threshold = 1
     source = "a model that has seen a crystal is not tested by its copy"
     todo = "Split anew: georgia split DATA --out NEW --order grouped. Figures of this split are too good."

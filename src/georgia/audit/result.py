@@ -34,13 +34,15 @@ _RECORD_COLUMNS = ("path", "class", "group", "part", "time")
 class Audit:
     """The audited ``catalog`` with its joined groups, and what was found, errors first.
 
-    ``pairs`` are the copies, ``columns`` the measurements (N,) in the order of the records.
+    ``pairs`` are the copies, ``columns`` the measurements (N,) in the order of the records, ``properties``
+    how much each one tells of the class.
     """
 
     catalog: Catalog
     findings: tuple[Finding, ...]
     pairs: tuple[Mapping[str, Any], ...]
     columns: Mapping[str, npt.NDArray[Any]]
+    properties: tuple[Mapping[str, Any], ...]
     config: AuditConfig
     seconds: float
 
@@ -74,8 +76,10 @@ class Audit:
             return (
                 f"Data audited: no error in {self.n_images:,} pictures of {self.n_groups:,} groups.{warned}"
             )
-        first = "; ".join(f"{one.check}: {one.message}" for one in errors[:2])
-        more = f"; and {len(errors) - 2} more errors" if len(errors) > 2 else ""
+        named = list({one.check: one for one in reversed(errors)}.values())[::-1]
+        first = "; ".join(f"{one.check}: {one.message}" for one in named)
+        n_more = len(errors) - len(named)
+        more = f"; and {n_more} more error{'s' if n_more > 1 else ''} of these kinds" if n_more else ""
         let_pass = " Let pass on request." if self.gate == "pass" else ""
         return f"The data is not sound: {first}{more}.{let_pass}{warned}"
 
@@ -116,6 +120,7 @@ class Audit:
             **self.to_json_dict(),
             "root": self.catalog.root.absolute().as_posix(),
             "pairs": [dict(pair) for pair in self.pairs],
+            "properties": [dict(row) for row in self.properties],
             "failed": [{"file": str(one.path), "error": one.error} for one in self.catalog.failures],
             "settings": {
                 key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.config).items()
@@ -157,7 +162,8 @@ class Audit:
             catalog = Catalog(root, Labels(tuple(info["classes"])), records, failures)
             findings = tuple(_read_finding(one) for one in info["findings"])
             config = build_config(AuditConfig, info["settings"])
-            return cls(catalog, findings, tuple(info["pairs"]), _read_columns(rows), config, info["seconds"])
+            pairs, properties = tuple(info["pairs"]), tuple(info["properties"])
+            return cls(catalog, findings, pairs, _read_columns(rows), properties, config, info["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"Cannot read the audit in {str(folder)!r}"
             rule = f"{AUDIT_JSON} and {AUDIT_CSV} are needed"

@@ -24,7 +24,7 @@ from georgia.audit.quality import (
 from georgia.audit.result import Audit
 from georgia.audit.scan import scan_catalog
 from georgia.audit.settings import AuditConfig
-from georgia.audit.shortcuts import FileShortcut, PictureShortcut
+from georgia.audit.shortcuts import FileShortcut, PictureShortcut, list_power
 from georgia.errors import InputError, describe_fault, suggest
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog
@@ -77,7 +77,8 @@ def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Pro
     allowed = [replace(one, is_allowed=one.check in config.allow) for one in findings]
     allowed.sort(key=lambda one: (one.severity != "error", one.is_allowed))
     pairs = tuple(describe_pair(pair, seen) for pair in copies.pairs)
-    return Audit(grouped, tuple(allowed), pairs, scan.columns, config, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Audit(grouped, tuple(allowed), pairs, scan.columns, list_power(seen), config, seconds)
 
 
 def group_catalog(catalog: Catalog, config: AuditConfig | None = None, progress: Progress = QUIET) -> Catalog:

@@ -25,7 +25,7 @@ class AuditConfig:
     folder_level: int = 0
     near_copies: bool = True
     n_permutations: int = 199
-    alpha: float = 0.05
+    alpha: float = 0.01
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -34,8 +34,13 @@ class AuditConfig:
             for name, rule, value, is_good in (
                 ("time_gap_s", "0 or more", self.time_gap_s, self.time_gap_s >= 0),
                 ("folder_level", "0 or more", self.folder_level, self.folder_level >= 0),
-                ("n_permutations", "19 or more", self.n_permutations, self.n_permutations >= 19),
                 ("alpha", "above 0 and below 1", self.alpha, 0 < self.alpha < 1),
+                (
+                    "n_permutations",
+                    "1 / alpha or more, as no p-value comes out smaller than 1 / (n_permutations + 1)",
+                    self.n_permutations,
+                    not 0 < self.alpha < 1 or (self.n_permutations + 1) * self.alpha >= 1 - 1e-9,
+                ),
                 ("seed", "0 or more", self.seed, self.seed >= 0),
             )
             if not is_good

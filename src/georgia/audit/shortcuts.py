@@ -116,6 +116,25 @@ def _as_numbers(values: Any) -> Floats:
     return np.asarray(values, np.float64)
 
 
+def list_power(seen: Observed) -> tuple[dict[str, Any], ...]:
+    """Return what every property that varies tells of the class, as plain values, the strongest first."""
+    power = measure_power(seen)
+    if power is None:
+        return ()
+    rows = [
+        {
+            "property": one.entry.name,
+            "kind": one.entry.kind,
+            "balanced_accuracy": round(one.balanced_accuracy, 4),
+            "chance": round(power.chance, 4),
+            "skill": round(one.skill, 4),
+            "p": None if one.p is None else round(one.p, 4),
+        }
+        for one in power.alone
+    ]
+    return tuple(sorted(rows, key=lambda row: -float(str(row["skill"]))))
+
+
 class _ShortcutCheck(Check):
     kind: ClassVar[Kind]
     # From this skill on the property alone goes half the way from guessing to always right.

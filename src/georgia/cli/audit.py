@@ -70,7 +70,7 @@ def run(
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         audit = run_audit(catalog, settings, progress)
         if out is not None:
-            files = audit.save(out)
+            files = _write(audit, out)
     if as_json:
         failed = console.list_failures(audit.catalog.failures)
         console.show_json({**audit.to_json_dict(), "files": files, "failed": failed})
@@ -80,15 +80,26 @@ def run(
     return GATE_STOPPED if audit.gate == "stop" else code
 
 
+def _write(audit: Audit, out: Path) -> list[Path]:
+    from georgia.report.audit_page import AUDIT_PAGE, save_audit_page
+
+    files = audit.save(out)
+    save_audit_page(audit, out / AUDIT_PAGE)
+    return [out / AUDIT_PAGE, *files]
+
+
 def _show(audit: Audit, files: list[Path]) -> None:
     counts = ", ".join(f"{name} {n:,}" for name, n in audit.catalog.count_by_class().items())
     console.show_line(f"{audit.n_images:,} pictures ({counts}) in {audit.n_groups:,} groups")
+    told: set[str] = set()
     for finding in audit.findings:
         passed = " (let pass)" if finding.is_allowed else ""
         console.show_line(f"{finding.severity}{passed} · {finding.check} · {finding.message}")
-        console.show_line(f"    {finding.todo}")
+        if finding.check not in told:
+            console.show_line(f"    {finding.todo}")
+        told.add(finding.check)
     if not audit.findings:
         console.show_line("Nothing was found.")
     console.show_line(f"gate: {audit.gate}")
     for file in files[:1]:
-        console.show_line(f"audit: {file}")
+        console.show_line(f"report: {file}")

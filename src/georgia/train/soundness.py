@@ -13,6 +13,7 @@ from georgia.audit.run import check_names
 from georgia.errors import GateError
 from georgia.progress import Progress
 from georgia.records import Catalog
+from georgia.report.audit_page import AUDIT_PAGE, save_audit_page
 from georgia.report.inputs import NOT_CHECKED
 from georgia.split import Split
 from georgia.train.recipes import TrainConfig
@@ -95,6 +96,8 @@ def audit_training_data(
         return audit.group_catalog(catalog), Soundness(audit)
     audit = run_audit(catalog, AuditConfig(allow=config.allow, seed=config.seed), progress)
     audit.save(out)
+    if audit.findings:
+        save_audit_page(audit, out / AUDIT_PAGE)
     for finding in audit.findings:
         progress.say(f"audit: {finding.severity}: {finding.check}: {finding.message}")
     stopping = [one for one in audit.findings if one.stops and one.check in STOPPING_CHECKS]
@@ -119,5 +122,5 @@ def _describe_stop(findings: Sequence[Finding], out: Path) -> str:
     found = "; ".join(f"{one.check}: {one.message}" for one in findings[:3])
     more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
     names = ",".join(dict.fromkeys(one.check for one in findings))
-    do = f"See {str(out / 'audit.json')!r}. {findings[0].todo} Or go on with --set allow={names}."
+    do = f"See {str(out / AUDIT_PAGE)!r}. {findings[0].todo} Or go on with --set allow={names}."
     return f"Training stopped, the data is not sound: {found}{more}. {do}"

@@ -1,0 +1,78 @@
+"""What a size shortcut costs, and what ``geometry`` does: two models on data whose size tells the class.
+
+    .venv/bin/python benchmarks/size_shortcut.py [--n 200] [--set key=value …]
+
+Training crops are drawn as the real set is: every CEX crop 151×151 px, every PG crop larger (169–211 px).
+Both models are tested on new crops of the same kind, and on the same crops with all of them cut to one size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from PIL import Image
+
+from georgia.bundle import load_bundle
+from georgia.catalog import read_catalog
+from georgia.config import parse_assignments
+from georgia.evaluate import evaluate_records
+from georgia.synthetic import draw_crop
+from georgia.train import recipe_config, train_model
+
+CUT_PX = 144
+
+
+def draw(folder: Path, n_per_class: int, first: int) -> None:
+    """Draw crops whose size tells the class, and beside them the same ones cut to CUT_PX × CUT_PX."""
+    for place, name in enumerate(("CEX", "PG")):
+        for number in range(n_per_class):
+            seed = np.random.SeedSequence([2026, place, first + number])
+            side = np.random.default_rng(seed.spawn(1)[0]).integers(169, 212, 2)
+            image = draw_crop(name, seed, (151, 151) if name == "CEX" else tuple(map(int, side))).image
+            top, left = (image.shape[0] - CUT_PX) // 2, (image.shape[1] - CUT_PX) // 2
+            for kind, pixels in (("whole", image), ("cut", image[top : top + CUT_PX, left : left + CUT_PX])):
+                path = folder / kind / name / f"{name} ({number}).png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+
+
+def main() -> None:
+    """Print one JSON object: accuracy and recall of both models on both kinds of test crops."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--set", action="append", default=[], dest="changes")
+    options = parser.parse_args()
+    started, results = time.perf_counter(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        draw(root / "train", options.n, 0)
+        draw(root / "test", options.n, 100_000)
+        for geometry in ("stretch", "auto"):
+            config = recipe_config("fast", parse_assignments(options.changes), {"geometry": geometry})
+            run = train_model(root / "train" / "whole", root / geometry, config)
+            bundle = load_bundle(run.run)
+            row = {"input": bundle.preprocess.to_dict()}
+            for kind in ("whole", "cut"):
+                catalog = read_catalog(root / "test" / kind, verify=False)
+                metrics = evaluate_records(bundle, catalog.records, catalog.labels).metrics
+                row[kind] = {
+                    "accuracy": round(metrics.accuracy, 4),
+                    "accuracy_ci95": [round(value, 4) for value in metrics.accuracy_ci95],
+                    "recall": {name: round(one.recall, 4) for name, one in metrics.per_class.items()},
+                }
+            results[geometry] = row
+            print(geometry, json.dumps(row), flush=True)
+    print(json.dumps({"models": results, "seconds": round(time.perf_counter() - started, 1)}))
+
+
+if __name__ == "__main__":
+    main()
