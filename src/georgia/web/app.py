@@ -19,6 +19,7 @@ from georgia.web.guard import Guard
 from georgia.web.live import LiveFeed
 from georgia.web.routes_model import make_model_router
 from georgia.web.routes_probe import make_probe_router
+from georgia.web.schemas import ErrorAnswer
 from georgia.web.service import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -65,7 +66,10 @@ def create_app(service: Service) -> Guard:
 def _describe(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
+        components = schema.setdefault("components", {})
+        errors = ErrorAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.setdefault("schemas", {}).update({**errors.pop("$defs"), "ErrorAnswer": errors})
         scheme = {"type": "http", "scheme": "bearer", "description": "Printed when the service starts."}
-        schema.setdefault("components", {}).setdefault("securitySchemes", {})["token"] = scheme
+        components["securitySchemes"] = {"token": scheme}
         app.openapi_schema = schema
     return app.openapi_schema

@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 
 from georgia.errors import GeorgiaError, InputError
 from georgia.monitor.connect import StoreAwayError
-from georgia.web.schemas import ErrorAnswer
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +40,10 @@ def answer_error(
 
 
 def document_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI entries of error statuses, all of one shape."""
+    """Return the OpenAPI entries of error statuses: JSON of one shape, whatever a route answers otherwise."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     return {
-        status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
+        status: {"content": content, "description": HTTPStatus(status).phrase}
         for status in (400, 408, 413, 421, 422, 429, 500, 503, *statuses)
     }
 

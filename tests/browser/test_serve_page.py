@@ -1,0 +1,173 @@
+"""The page in a real browser: what it shows, live, by keyboard, on a phone, and without a connection."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: apt-get install chromium)"),
+]
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+def _load_beds() -> Any:
+    import sys
+
+    folder = Path(__file__).parents[1] / "unit"
+    package = importlib.util.spec_from_loader("georgia_beds", None, is_package=True)
+    assert package is not None
+    module = importlib.util.module_from_spec(package)
+    module.__path__ = [str(folder)]
+    sys.modules["georgia_beds"] = module
+    return importlib.import_module("georgia_beds.serve_beds")
+
+
+@dataclass
+class Running:
+    """A service on a port of its own, and what the browser complained of."""
+
+    url: str
+    service: Any
+    beds: Any
+    complaints: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    from georgia.serve import open_service
+
+    beds = _load_beds()
+    service = beds.make_service(tmp_path, port=0)
+    started: list[str] = []
+    ready = threading.Event()
+
+    def tell(url: str) -> None:
+        started.append(url)
+        ready.set()
+
+    server = open_service(service.config, service.bundle, service.store, on_start=tell)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield Running(started[0], service, beds)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        service.store.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(running: Running, browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    width, height = getattr(request, "param", (1280, 900))
+    with closing(browser.new_context(viewport={"width": width, "height": height})) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        note = running.complaints.append
+        page.on("pageerror", lambda error: note(str(error)))
+        page.on("console", lambda line: note(line.text) if line.type == "error" else None)
+        page.on(
+            "request",
+            lambda ask: None if ask.url.startswith((running.url, "blob:", "data:")) else note(ask.url),
+        )
+        page.goto(f"{running.url}#token={running.beds.TOKEN}")
+        page.wait_for_selector("#strip button")
+        yield page
+
+
+def test_the_page_shows_the_probe_and_loads_nothing_from_elsewhere(page: Any, running: Running) -> None:
+    assert page.inner_text("#state .word") == "no frames"
+    assert page.inner_text("#fig-fraction") == "22.0 %"
+    assert page.inner_text("#fig-interval") == "11.0–44.0 %"
+    assert page.locator("#chart canvas").count() == 1
+    assert page.locator("#strip button").count() == 24
+    assert "token" not in page.url
+    expect(page.locator("#frame-words")).to_contain_text("f30.png")
+    assert "PG: 1 windows" in page.inner_text("#frame-key")
+    assert running.complaints == []
+
+
+def test_a_new_frame_comes_by_itself(page: Any, running: Running) -> None:
+    result = running.beds.beds.make_result(31, 1, 0.33, state="alarm", alarm=True, n_judged=40)
+    running.service.store.record_frame(result, "probe", "{}")
+    expect(page.locator("#fig-fraction")).to_have_text("33.0 %")
+    expect(page.locator("#chart-words")).to_contain_text("31 points")
+
+
+def test_an_alarm_is_acknowledged_by_keyboard(page: Any, running: Running) -> None:
+    page.locator("#alarms button").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#ask[open]")
+    page.locator("#ask input[name=who]").fill("A. Miller")
+    page.keyboard.press("Enter")
+    expect(page.locator("#alarms")).to_contain_text("seen by A. Miller")
+    assert running.service.store.alarm(1).acknowledged_by == "A. Miller"
+
+
+def test_a_wrong_token_is_told_and_asked_for_again(page: Any, running: Running) -> None:
+    page.evaluate("sessionStorage.setItem('georgia-token', 'wrong')")
+    page.locator("#alarms button").click()
+    page.locator("#ask input[name=who]").fill("B")
+    page.locator("#ask button.main").click()
+    expect(page.locator("#ask-fault")).to_contain_text("got another")
+    page.locator("#ask input[name=token]").fill(running.beds.TOKEN)
+    page.locator("#ask button.main").click()
+    expect(page.locator("#alarms")).to_contain_text("seen by B")
+
+
+def test_the_strip_is_walked_with_arrow_keys(page: Any) -> None:
+    page.locator("#strip button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#frame-words")).to_contain_text("f28.png")
+
+
+def test_a_picture_is_answered_and_a_wrong_one_told(page: Any, running: Running, tmp_path: Path) -> None:
+    crop = running.beds.beds.write_frame(tmp_path / "crop.png", 5)
+    page.set_input_files("#try-file", str(crop))
+    page.wait_for_selector("#try-answer .label")
+    assert page.locator("#try-answer meter").count() == 2
+    wrong = tmp_path / "wrong.png"
+    wrong.write_bytes(b"no picture")
+    page.set_input_files("#try-file", str(wrong))
+    page.wait_for_selector("#try-answer .fault")
+    assert "Cannot read 'wrong.png'" in page.inner_text("#try-answer")
+
+
+def test_batches_are_laid_over_one_another(page: Any) -> None:
+    page.locator("#batches input").first.check()
+    page.wait_for_selector("#compare canvas")
+    assert "B-1" in page.inner_text("#compare")
+
+
+@pytest.mark.parametrize("page", [(390, 844)], indirect=True)
+def test_a_phone_needs_no_sideways_scrolling(page: Any, running: Running) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    small = page.evaluate(
+        "[...document.querySelectorAll('button')].filter(b => b.offsetParent && b.offsetHeight < 30)"
+        ".map(b => b.textContent)"
+    )
+    assert small == []
+    assert running.complaints == []

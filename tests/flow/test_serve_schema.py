@@ -1,0 +1,73 @@
+"""Everything that the OpenAPI schema allows: no answer is a fault of ours, and all fit the schema."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    # What schemathesis and hypothesis themselves are warned of is not ours.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+def _load_beds() -> Any:
+    folder = Path(__file__).parents[1] / "unit"
+    package = importlib.util.spec_from_loader("georgia_beds", None, is_package=True)
+    assert package is not None
+    module = importlib.util.module_from_spec(package)
+    module.__path__ = [str(folder)]
+    sys.modules["georgia_beds"] = module
+    return importlib.import_module("georgia_beds.serve_beds")
+
+
+def test_no_request_brings_the_service_down(tmp_path: Path) -> None:
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    beds = _load_beds()
+    many = 10**6
+    app = beds.make_app(tmp_path, 5, uploads_per_minute=many, requests_per_minute=many)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Host": "localhost"})
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_schema_conformance,
+    ]
+    quick = settings(
+        max_examples=25,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    n_operations = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if operation.path == "/api/events":  # never ends
+            continue
+        n_operations += 1
+
+        @quick
+        @given(case=operation.as_strategy())
+        def ask(case: Any) -> None:
+            headers = {"Host": "localhost", "Authorization": f"Bearer {beds.TOKEN}"}
+            answer = case.call(headers=headers)
+            case.validate_response(answer, checks=checks, headers=headers)
+
+        ask()
+    assert n_operations >= 18
