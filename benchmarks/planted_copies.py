@@ -42,8 +42,13 @@ class Planted:
     symmetry: int
 
 
-def plant_copies(n_scenes: int, seed: int, copied_share: float = 1.0) -> Iterator[Planted]:
-    """Yield each scene's crop and, for a share of the scenes, one copy; kinds take turns."""
+def plant_copies(
+    n_scenes: int, seed: int, copied_share: float = 1.0, is_turned: bool = True
+) -> Iterator[Planted]:
+    """Yield each scene's crop and, for a share of the scenes, one copy; kinds take turns.
+
+    Without ``is_turned`` all copies stand upright, as other tools expect them.
+    """
     for scene in range(n_scenes):
         rng = np.random.default_rng(np.random.SeedSequence([seed, scene]))
         height, width = draw_size(rng)
@@ -55,6 +60,7 @@ def plant_copies(n_scenes: int, seed: int, copied_share: float = 1.0) -> Iterato
         if rng.random() < copied_share:
             kind = KINDS[scene % len(KINDS)]
             symmetry = 1 + int(rng.integers(7)) if kind == "turned" else int(rng.integers(8))
+            symmetry *= is_turned
             pixels = turn(CHANGES[kind](view, rng), TRANSFORMS[symmetry])
             suffix = encode_as(kind, rng)
             yield Planted(encode(pixels, suffix), suffix, scene, kind, symmetry)

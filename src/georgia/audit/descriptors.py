@@ -85,7 +85,8 @@ def level_contrast(square: npt.NDArray[np.uint8], fine: bool = False) -> npt.NDA
 def find_features(square: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Return points (K, 4) and features (K, 128) of a square, strongest first."""
     level = np.clip(level_contrast(square) * 40 + 128, 0, 255).astype(np.uint8)
-    sift = cv2.SIFT.create(nfeatures=N_FEATURES, contrastThreshold=0.0)
+    # Without the precise enlargement, points lie a quarter of a pixel off, to the same side however turned.
+    sift = cv2.SIFT.create(nfeatures=N_FEATURES, contrastThreshold=0.0, enable_precise_upscale=True)
     found, features = sift.detectAndCompute(level, None)
     if not found:
         return np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
