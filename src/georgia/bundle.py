@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from georgia.assurance import Limits
 from georgia.atomic import write_text
 from georgia.errors import InputError, MissingDependencyError, describe_fault
 from georgia.labels import Labels
@@ -34,6 +36,11 @@ class Bundle:
     preprocess: PreprocessSpec
     about: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What turns the graph's outputs into answers, refusals and sets."""
+        return Limits.from_details(self.labels, self.about)
 
     @property
     def name(self) -> str:

@@ -17,11 +17,18 @@ Activation = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True)
 class Decision:
-    """One picture's answer: the label and *its* probability, with those of all classes in order."""
+    """One picture's answer: the label and *its* probability, with those of all classes in order.
+
+    A refused picture is ``unknown`` with probability 0. ``set`` holds the classes that the picture may
+    be of at the model's error rate; it is empty, and ``unknown_score`` None, where the model holds no
+    limits for them.
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    unknown_score: float | None = None
+    set: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

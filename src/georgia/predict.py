@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from georgia.assurance import Limits
 from georgia.bundle import Bundle
 from georgia.engines import (
     BATCH_SIZE,
@@ -53,7 +54,7 @@ class PredictConfig:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's answer; ``probability`` is that of ``label``.
+    """One picture's answer; ``probability`` is that of ``label``, 0 where that is "unknown".
 
     ``unknown_score`` and ``set`` are empty where the model holds no limits for them.
     """
@@ -133,10 +134,10 @@ class Predictor:
         """Yield one answer or failure a file, in the order of ``paths``, which may be without end."""
         progress.start("predict", len(paths) if isinstance(paths, Sized) else None)
         pace = _Pace()
-        labels = self.bundle.labels
+        limits = self.bundle.limits
         for entries, outputs in self.engine.stream(self._batches(paths)):
             progress.advance(len(entries), pace.note(len(entries)))
-            yield from _read_answers(entries, outputs, labels)
+            yield from _read_answers(entries, outputs, limits)
 
     def _batches(self, paths: Iterable[Path]) -> Iterator[tuple[list[Path | Failure], list[Image]]]:
         size = self.config.batch_size * _batches_at_once(self.engine)
@@ -194,18 +195,14 @@ def predict_files(
     return Predictions(bundle.labels, items, failed, predictor.engine.name, seconds)
 
 
-def _read_answers(entries: Sequence[Path | Failure], outputs: Outputs, labels: Labels) -> Iterator[Answer]:
+def _read_answers(entries: Sequence[Path | Failure], outputs: Outputs, limits: Limits) -> Iterator[Answer]:
     """Yield the answers of one batch; ``outputs`` has a row for each path among the entries."""
     if not outputs:
         yield from (entry for entry in entries if isinstance(entry, Failure))
         return
-    decisions = iter(labels.decode(outputs["probabilities"]))
+    decisions = iter(limits.decide(outputs))
     for entry in entries:
-        if isinstance(entry, Failure):
-            yield entry
-        else:
-            decision = next(decisions)
-            yield Prediction(entry, decision.label, decision.probability, decision.probabilities)
+        yield entry if isinstance(entry, Failure) else Prediction(entry, **vars(next(decisions)))
 
 
 def _batches_at_once(engine: Engine) -> int:

@@ -11,11 +11,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from georgia.assurance import Assurance
+from georgia.bundle import load_bundle
+from georgia.calibrate import fit_temperature, soften
+from georgia.conformal import fit_conformal
 from georgia.engines import OnnxRuntimeEngine, OpenVinoEngine, open_engine
 from georgia.errors import InputError, ParityError
 from georgia.export import METADATA_KEY, check_parity, export_onnx, save_hdf5
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.preprocess import CAFFE, EFFICIENTNET_LITE, PreprocessSpec
+from georgia.unknown import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -184,3 +189,73 @@ def test_both_engines_agree_on_large_and_tiny_pictures(tmp_path: Path) -> None:
         export_onnx(model, spec, LABELS, tmp_path / "model.onnx", {})
         frames = [RNG.integers(0, 256, s, dtype=np.uint8) for s in ((1000, 1112, 3), (1, 1, 3), (3, 700, 3))]
         check_parity(model, spec, tmp_path / "model.onnx", frames, tolerance=1e-4)
+
+
+def _assured(model: Any, folder: Path) -> Assurance:
+    """Fit everything on what the probe export of a net says about drawn numbers."""
+    export_onnx(model, SPEC, LABELS, folder / "probe.onnx", {}, probe=["last"])
+    images = [RNG.integers(0, 60 + 9 * i, (40, 40, 3), dtype=np.uint8) for i in range(20)]
+    answer = OnnxRuntimeEngine(folder / "probe.onnx").run(images)
+    truth = np.arange(20) % 2
+    calibration = fit_temperature(answer["logits"], truth)
+    measured = Measured(answer["picture_features"])
+    widths = {LIGHT: N_LIGHT + count_scales(SPEC.size_px), "last": 4}
+    unknown = fit_unknown(measured, measured, widths)
+    conformal = fit_conformal(answer["probabilities"], truth, LABELS)
+    return Assurance(calibration, unknown, conformal)
+
+
+def test_temperature_and_unknown_score_are_in_the_graph_and_limits_in_its_metadata(tmp_path: Path) -> None:
+    model = _net(lambda x: layers.Conv2D(4, 3, activation="relu", name="last")(x))
+    assurance = _assured(model, tmp_path)
+    export_onnx(model, SPEC, LABELS, tmp_path / "model.onnx", {}, assurance=assurance)
+    engine = OnnxRuntimeEngine(tmp_path / "model.onnx")
+    answer = engine.run(IMAGES)
+    np.testing.assert_allclose(
+        answer["probabilities"], soften(answer["logits"], assurance.temperature), atol=1e-5
+    )
+    assert answer["unknown_score"].shape == (len(IMAGES),)
+    probe = OnnxRuntimeEngine(tmp_path / "probe.onnx").run(IMAGES)
+    assert assurance.unknown is not None
+    expected = assurance.unknown.score(probe["picture_features"])
+    np.testing.assert_allclose(answer["unknown_score"], expected, rtol=1e-3)
+    parity = check_parity(model, SPEC, tmp_path / "model.onnx", IMAGES, temperature=assurance.temperature)
+    assert set(parity.outputs) == {"logits", "cam", "features", "unknown_score"}
+    limits = load_bundle(tmp_path / "model.onnx").limits
+    assert limits.threshold == 1.0
+    assert limits.conformal == assurance.conformal
+
+
+def test_the_picture_statistics_are_those_of_the_resized_picture(tmp_path: Path) -> None:
+    spec = PreprocessSpec(56, "BGR", (103.9, 116.8, 123.7), (58.0, 57.0, 56.0))
+    model = _net(lambda x: layers.Conv2D(4, 3, name="last")(x), size=56)
+    export_onnx(model, spec, LABELS, tmp_path / "probe.onnx", {}, probe=["last"])
+    image = RNG.integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    image[:30] //= 40
+    image[60:] = 255
+    got = OnnxRuntimeEngine(tmp_path / "probe.onnx").run([image])["picture_features"][0]
+    pixels = spec.resize(image).astype(np.float64)
+    grey = pixels.mean(axis=2)
+    colour = pixels.max(axis=2) - pixels.min(axis=2)
+    expected = [grey.mean() / 255, colour.mean() / 255, (grey < 8).mean(), (grey > 247).mean()]
+    expected.append(np.log(grey.std() + 0.5))
+    for _ in range(4):
+        detail = grey - _blur(grey)
+        expected.append(np.log(np.sqrt((detail**2).mean()) + 0.5))
+        grey = grey.reshape(len(grey) // 2, 2, len(grey) // 2, 2).mean(axis=(1, 3)) if len(grey) > 7 else grey
+    np.testing.assert_allclose(got[: len(expected)], expected, atol=1e-3)
+
+
+def _blur(plane: np.ndarray) -> np.ndarray:
+    """Mean of each pixel and its neighbours, as many as there are."""
+    padded, ones = np.pad(plane, 1), np.pad(np.ones_like(plane), 1)
+    height, width = plane.shape
+    moves = [(i, j) for i in range(3) for j in range(3)]
+    total = sum(padded[i : i + height, j : j + width] for i, j in moves)
+    count = sum(ones[i : i + height, j : j + width] for i, j in moves)
+    return np.asarray(total / count)
+
+
+def test_a_layer_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold those that the unknown score reads; got no block9"):
+        export_onnx(_net(lambda x: x), SPEC, LABELS, tmp_path / "a.onnx", {}, probe=["block9"])

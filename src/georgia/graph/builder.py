@@ -43,6 +43,16 @@ class GraphBuilder:
         self.nodes.append(helper.make_node("Identity", [tensor], [name], name=f"{name}/identity"))
         return name
 
+    def mark(self) -> tuple[int, frozenset[str]]:
+        """Return a point to come back to with `rewind`."""
+        return len(self.nodes), frozenset(self.weights)
+
+    def rewind(self, point: tuple[int, frozenset[str]]) -> None:
+        """Forget the nodes and weights added since a `mark`; their names stay taken."""
+        n_nodes, names = point
+        del self.nodes[n_nodes:]
+        self.weights = {name: value for name, value in self.weights.items() if name in names}
+
     def halve_weights(self, prefix: str) -> None:
         """Store the float32 kernels under ``prefix`` as float16, cast back when the model loads."""
         for name in [name for name in self.weights if name.startswith(prefix)]:

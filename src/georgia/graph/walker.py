@@ -15,11 +15,11 @@ Port = tuple[str, tuple[int | None, ...]]
 
 
 def write_model(
-    graph: GraphBuilder, model: Any, inputs: Sequence[str], found: dict[str, str] | None = None
+    graph: GraphBuilder, model: Any, inputs: Sequence[str], found: dict[str, Port] | None = None
 ) -> list[str]:
     """Append all layers of a net and return its output tensors, in the net's order.
 
-    ``found`` is filled with each layer's output tensor, by layer name.
+    ``found`` is filled with each layer's output tensor and Keras shape, by layer name.
 
     Works from the net's own description (``get_config``), so that a part cut out of a larger net
     is written like any other.
@@ -34,7 +34,7 @@ def write_model(
 @dataclass(frozen=True)
 class _Walk:
     graph: GraphBuilder
-    found: dict[str, str]
+    found: dict[str, Port]
 
     def follow(self, model: Any, inputs: list[str]) -> list[Port]:
         config = model.get_config()
@@ -72,9 +72,9 @@ class _Walk:
             return self.follow(layer, [name for name, _ in ports])
         names, shapes = tuple(name for name, _ in ports), tuple(shape for _, shape in ports)
         output = write_layer(self.graph, LayerCall(layer, names, shapes))
-        self.found[layer.name] = output
         shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else list(shapes))
-        return [(output, tuple(shape))]
+        self.found[layer.name] = (output, tuple(shape))
+        return [self.found[layer.name]]
 
 
 def _entries(value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 import georgia
 from georgia.atomic import write_text
+from georgia.backbones import find_backbone
 from georgia.bundle import BUNDLE_FILE, Bundle, load_bundle, read_details, save_bundle
 from georgia.config import format_toml
 from georgia.errors import UnreadableImageError
@@ -28,6 +29,7 @@ from georgia.report.history import TrainingHistory
 from georgia.report.page import REPORT_FILE, ReportInputs, save_report
 from georgia.report.tables import save_results
 from georgia.split import Split
+from georgia.train.assure import assure_answers
 from georgia.train.history import HISTORY_FILE
 from georgia.train.loop import LoopResult
 from georgia.train.network import Network
@@ -66,12 +68,13 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
     prefix = run.config.prefix
     weights = run.out / f"{prefix}weights_{stamp}.h5"
     onnx = weights.with_suffix(".onnx")
+    model, spec, labels = run.network.model, run.network.preprocess, run.split.labels
+    assurance = assure_answers(run.network, run.split, find_backbone(run.config.backbone).levels, progress)
     progress.start("export", None)
-    save_hdf5(run.network.model, weights)
+    save_hdf5(model, weights)
     about = _describe(run, weights.name, stamp)
-    export_onnx(run.network.model, run.network.preprocess, run.split.labels, onnx, about)
-    parity = _prove(run, onnx)
-    about["parity"] = {"n_files": parity.n_files, "largest_difference": parity.differences}
+    export_onnx(model, spec, labels, onnx, about, assurance=assurance)
+    about |= {**assurance.to_dict(), "parity": _prove(run, onnx, assurance.temperature).to_dict()}
     details = {
         **about,
         "classes": list(run.split.labels.names),
@@ -84,6 +87,8 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
         files |= _deliver_int8(run, onnx, evaluation, about, progress)
     save_bundle(run.out, onnx.name, run.split.labels, run.network.preprocess, about)
     files = {"weights": weights, "onnx": onnx, "bundle": run.out / BUNDLE_FILE, **files}
+    if assurance.unknown is not None:
+        files["reference"] = assurance.unknown.save(run.out)
     report = run.out / REPORT_FILE
     save_report(_report_inputs(run, evaluation, about, tuple(files.values())), report)
     return evaluation, {kind: str(path) for kind, path in {"report": report, **files}.items()}
@@ -118,9 +123,9 @@ def _evaluate(run: Delivery, bundle: Bundle, progress: Progress) -> Evaluation:
     return evaluation
 
 
-def _prove(run: Delivery, onnx: Path) -> Parity:
+def _prove(run: Delivery, onnx: Path, temperature: float) -> Parity:
     images = _read_some([*run.split.part("test"), *run.split.part("valid")], N_PARITY)
-    return check_parity(run.network.model, run.network.preprocess, onnx, images)
+    return check_parity(run.network.model, run.network.preprocess, onnx, images, temperature=temperature)
 
 
 def _read_some(records: Sequence[Record], count: int) -> list[npt.NDArray[np.uint8]]:

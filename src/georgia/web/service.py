@@ -178,13 +178,13 @@ class Service:
     def _answer(self, image: Image) -> dict[str, Any]:
         engine = self._open()
         outputs = engine.run([engine.prepare(image)])
-        (decision,) = self.bundle.labels.decode(outputs["probabilities"])
+        (decision,) = self.bundle.limits.decide(outputs)
         return {
             "label": decision.label,
             "probability": decision.probability,
             "probabilities": decision.probabilities,
-            "unknown_score": None,
-            "set": [],
+            "unknown_score": decision.unknown_score,
+            "set": list(decision.set),
             "width_px": image.shape[1],
             "height_px": image.shape[0],
             "map": None,
