@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from georgia.audit.check import Check, Finding, Observed
 from georgia.audit.conflicts import Conflict, CopiesFound, Leak, NearConflict, describe_pair
+from georgia.audit.deep import LabelSuspect, Outlier, open_look
 from georgia.audit.duplicates import CopyConfig, find_copies
 from georgia.audit.groups import join_groups
 from georgia.audit.quality import (
@@ -46,6 +47,8 @@ CHECKS: tuple[Check, ...] = (
     Tiny(),
     OddSize(),
     Colored(),
+    LabelSuspect(),
+    Outlier(),
 )
 
 
@@ -62,7 +65,7 @@ def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Pro
     started = time.perf_counter()
     # What cannot be followed is said before an hour of reading.
     join_groups(catalog, (), config)
-    scan = scan_catalog(catalog, progress=progress)
+    scan = scan_catalog(catalog, open_look() if config.deep else None, progress)
     if not scan.catalog.records:
         raise InputError(describe_fault("Cannot audit", "pictures that can be read are needed", "none"))
     copies = find_copies(scan.descriptions, CopyConfig(near=config.near_copies), progress)
