@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 SECTIONS = ("predict", "train", "frozen", "fast", "growth", "cores", "memory", "start")
 # Section → what it is run for, one process each.
+MARKS = ("<!-- measured: scripts/bench --docs -->", "<!-- end of measured -->")
 NETS = ("resnet101", "resnet50", "efficientnet-lite0")
 
 
@@ -138,14 +140,40 @@ def _rate(growth: dict[str, Any], sizes: list[str]) -> float:
     return float(growth[sizes[-1]]["images_per_s"] / growth[sizes[0]]["images_per_s"])
 
 
+def merge(runs: list[Any]) -> Any:
+    """Return the median of each figure over several runs."""
+    first = runs[0]
+    if isinstance(first, dict):
+        return {key: merge([run[key] for run in runs if key in run]) for key in first}
+    return statistics.median(runs)
+
+
 def show(about: dict[str, Any], before: dict[str, Any] | None) -> None:
     """Print the table, with the last run's values where there is one of the same kind."""
-    same = before is not None and before.get("quick") == about["quick"]
-    last = {what: value for what, value, _ in list_ratios(before["results"])} if same and before else {}
+    same = before is not None and before.get("quick") == about["quick"] and "runs" in before
+    last = {what: value for what, value, _ in list_ratios(merge(before["runs"]))} if same and before else {}
     print(f"{'what':74} {'now':>8} {'last':>8}  aim")
-    for what, value, aim in list_ratios(about["results"]):
+    for what, value, aim in list_ratios(merge(about["runs"])):
         shown = f"{last[what]:8.2f}" if what in last else " " * 8
         print(f"{what:74} {value:8.2f} {shown}  {aim}")
+
+
+def write_docs(about: dict[str, Any], page: Path) -> None:
+    """Put the table, and what it was measured on, between the marks of a docs page."""
+    machine = about["machine"]
+    capabilities = " ".join(machine["openvino_capabilities"])
+    lines = [
+        f"{len(about['runs'])} run(s), medians; {machine['cores']} cores, {machine['processor']} ({capabilities}), "
+        f"load before: {machine['load_before']:.1f}; `scripts/bench{' --quick' if about['quick'] else ''}`, "
+        f"{about['seconds'] / 60:.0f} minutes a run.",
+        "",
+        "| what | measured | aim |",
+        "|---|---|---|",
+        *(f"| {what} | {value:.2f} | {aim} |" for what, value, aim in list_ratios(merge(about["runs"]))),
+    ]
+    text = page.read_text(encoding="utf-8")
+    start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
+    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[end:], encoding="utf-8")
 
 
 def main() -> int:
@@ -155,38 +183,43 @@ def main() -> int:
     parser.add_argument("--nets", choices=NETS, nargs="+", default=list(NETS), metavar="NET")
     parser.add_argument("--quick", action="store_true", help="a tenth of the pictures, one turn")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--plots", type=Path, help="also draw the figures of docs/speed.md into this folder")
+    parser.add_argument("--runs", type=int, default=1, help="whole runs, one after another; medians count")
+    parser.add_argument("--docs", action="store_true", help="also write table and figures of docs/speed.md")
     parser.add_argument("--show", action="store_true", help="print the table of --out, measure nothing")
     chosen = parser.parse_args()
     before = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.exists() else None
     if chosen.show:
-        about = before or {"results": {}, "quick": False}
-        before = None
+        if before is None:
+            raise SystemExit(f"{chosen.out} is not there: measure first")
+        about, before = before, None
     else:
-        about = {"machine": describe_machine(), "quick": chosen.quick, "results": {}}
-        measure(chosen, about)
-        chosen.out.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        about = {"machine": describe_machine(), "quick": chosen.quick, "runs": []}
+        started = time.perf_counter()
+        for _ in range(chosen.runs):
+            about["runs"].append(measure(chosen))
+            about["seconds"] = round((time.perf_counter() - started) / len(about["runs"]), 1)
+            chosen.out.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     show(about, before)
-    if chosen.plots:
+    if chosen.docs:
         from plots import draw_all
 
-        for file in draw_all(about["results"], chosen.plots):
-            print(file)
+        draw_all(merge(about["runs"]), HERE.parent / "docs" / "images")
+        write_docs(about, HERE.parent / "docs" / "speed.md")
     print(chosen.out)
     return 0
 
 
-def measure(chosen: argparse.Namespace, about: dict[str, Any]) -> None:
-    """Fill ``about`` section by section, telling on stderr how far it is."""
-    started = time.perf_counter()
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of all sections, telling on stderr how far it is."""
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen.only:
             for net in chosen.nets if name == "predict" else [""]:
                 now = time.perf_counter()
                 found = run_section(name, net, Path(folder), chosen.quick)
-                about["results"].setdefault(name, {}).update({net: found} if net else found)
+                results.setdefault(name, {}).update({net: found} if net else found)
                 print(f"{name} {net}: {time.perf_counter() - now:.0f} s", file=sys.stderr, flush=True)
-    about["seconds"] = round(time.perf_counter() - started, 1)
+    return results
 
 
 if __name__ == "__main__":

@@ -47,6 +47,21 @@ def window_weights(n_in: int, n_out: int, window_px: float) -> FloatArray:
     return _filter_at(np.maximum(0.0, n_in - np.abs(n_in - centres)), ratio, n_in)
 
 
+@lru_cache(maxsize=256)
+def _window_taps(
+    n_in: int, n_out: int, window_px: float
+) -> tuple[tuple[npt.NDArray[np.int64], FloatArray], ...]:
+    """Return ``window_weights`` as few pairs of (positions, weights), (n_out,) each: most of it is zeros."""
+    dense = window_weights(n_in, n_out, window_px)
+    first = (dense > 0).argmax(axis=1)
+    n_taps = int((dense > 0).sum(axis=1).max())
+    places = first[:, None] + np.arange(n_taps)
+    inside = places < n_in
+    places = np.minimum(places, n_in - 1)
+    weights = np.where(inside, dense[np.arange(n_out)[:, None], places], np.float32(0))
+    return tuple((places[:, tap], weights[:, tap]) for tap in range(n_taps))
+
+
 def _filter_at(centres: npt.NDArray[np.floating[Any]], ratio: float, n_in: int) -> FloatArray:
     distance = np.abs(np.arange(n_in)[None, :] + 0.5 - centres[:, None])
     weights = np.maximum(0.0, 1.0 - distance / max(1.0, ratio))
@@ -88,10 +103,13 @@ class PreprocessSpec:
         height, width = image.shape[:2]
         size = self.size_px
         if self.window_px:
-            rows = window_weights(height, size, self.window_px)
-            columns = window_weights(width, size, self.window_px)
-            tall = (rows @ image.reshape(height, width * 3).astype(np.float32)).reshape(size, width, 3)
-            return np.ascontiguousarray(columns @ tall, dtype=np.float32)
+            pixels = np.zeros((size, width, 3), np.float32)
+            for places, weights in _window_taps(height, size, self.window_px):
+                pixels += weights[:, None, None] * image[places].astype(np.float32)
+            seen = np.zeros((size, size, 3), np.float32)
+            for places, weights in _window_taps(width, size, self.window_px):
+                seen += (weights[None, :, None] * pixels[:, places]).astype(np.float32, copy=False)
+            return seen
         if height <= size and width <= size:
             import cv2
 

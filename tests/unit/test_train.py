@@ -300,7 +300,7 @@ def test_the_end_is_that_of_plain_keras_training(tmp_path: Path) -> None:
     inputs = _inputs(config, tmp_path)
     plain = build_network(config, 2).model
     for mine, theirs in zip(plain.variables, inputs.network.model.variables, strict=True):
-        mine.assign(theirs.value)
+        mine.assign(keras.ops.convert_to_numpy(theirs.value))
     result = run_loop(config, inputs, TrainState("k"))
     compile_tail(plain, config, sigmoid=False)
     pixels = inputs.network.preprocess.normalize(inputs.train.store.astype(np.float32))
