@@ -163,9 +163,9 @@ def write_docs(about: dict[str, Any], page: Path) -> None:
     machine = about["machine"]
     capabilities = " ".join(machine["openvino_capabilities"])
     lines = [
-        f"{len(about['runs'])} run(s), medians; {machine['cores']} cores, {machine['processor']} ({capabilities}), "
-        f"load before: {machine['load_before']:.1f}; `scripts/bench{' --quick' if about['quick'] else ''}`, "
-        f"{about['seconds'] / 60:.0f} minutes a run.",
+        f"`scripts/bench{' --quick' if about['quick'] else ''}`, median of {len(about['runs'])}; "
+        f"{machine['cores']} cores, {machine['processor']} ({capabilities}), "
+        f"load before {machine['load_before']:.1f}; {about['seconds'] / 60:.0f} minutes each.",
         "",
         "| what | measured | aim |",
         "|---|---|---|",

@@ -11,6 +11,7 @@ before (preprocessing) and after (the head) stays float32.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -127,11 +128,26 @@ def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> s
     return "bfloat16" if has_it else "float32"
 
 
+def import_openvino() -> Any:
+    """Return the package ``openvino``, kept from reporting on its use.
+
+    It sends what it reads and where to its makers through ``openvino_telemetry``, from a process of its
+    own, unless told otherwise on each machine. Georgia opens no connection that it was not asked for.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    # Python's own way to say that a package may not be imported; OpenVINO then goes without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 @cache
 def list_capabilities() -> tuple[str, ...]:
     """Return what OpenVINO names of this processor, such as ("FP32", "INT8", "BF16")."""
-    import openvino
-
+    openvino = import_openvino()
     return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
@@ -232,8 +248,7 @@ class OpenVinoEngine:
     def __init__(
         self, model: Path, spec: PreprocessSpec, threads: int = 0, precision: str = "float32"
     ) -> None:
-        import openvino
-
+        openvino = import_openvino()
         self._spec = spec
         core = openvino.Core()
         properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -280,7 +295,7 @@ def cut_at_network_input(model: Any, size_px: int) -> Any:
     Raises:
         InputError: the graph has no such tensor, so Georgia did not write it.
     """
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13
 
     for node in model.get_ordered_ops():
@@ -301,7 +316,7 @@ def split_at_features(net: Any) -> tuple[Any, Any | None]:
 
     The second is None, and the first the whole, where the outputs need more than the features.
     """
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13
 
     places = [place for place, output in enumerate(net.outputs) if "features" in output.get_names()]

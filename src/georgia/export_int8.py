@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.atomic import atomic_path
-from georgia.engines import open_engine
+from georgia.engines import import_openvino, open_engine
 from georgia.errors import MissingDependencyError, describe_fault
 from georgia.metrics import Metrics
 from georgia.preprocess import NETWORK_INPUT, PreprocessSpec
@@ -69,6 +69,7 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
     Raises:
         MissingDependencyError: NNCF is not installed.
     """
+    import_openvino()  # NNCF reports on its use the same way
     try:
         import nncf
     except ImportError as error:

@@ -103,12 +103,12 @@ class PreprocessSpec:
         height, width = image.shape[:2]
         size = self.size_px
         if self.window_px:
-            pixels = np.zeros((size, width, 3), np.float32)
+            tall = np.zeros((size, width, 3), np.float32)
             for places, weights in _window_taps(height, size, self.window_px):
-                pixels += weights[:, None, None] * image[places].astype(np.float32)
+                tall += weights[:, None, None] * image[places].astype(np.float32)
             seen = np.zeros((size, size, 3), np.float32)
             for places, weights in _window_taps(width, size, self.window_px):
-                seen += (weights[None, :, None] * pixels[:, places]).astype(np.float32, copy=False)
+                seen += weights[None, :, None] * tall[:, places]
             return seen
         if height <= size and width <= size:
             import cv2

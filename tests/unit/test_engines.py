@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -101,6 +103,19 @@ def test_head_and_body_together_are_the_net(openvino_engine: OpenVinoEngine) -> 
     tolerance = 0.05 if "BF16" in list_capabilities() else 1e-5
     for key in ("probabilities", "logits", "features"):
         np.testing.assert_allclose(answer[key], whole[key], rtol=tolerance, atol=tolerance)
+
+
+def test_opening_a_model_reports_to_nobody() -> None:
+    code = (
+        "import sys, multiprocessing.process as p\n"
+        "p.BaseProcess.start = lambda self: sys.exit('a process was started')\n"
+        "from georgia.bundle import load_bundled_model\n"
+        "from georgia.engines import OpenVinoEngine\n"
+        "bundle = load_bundled_model()\n"
+        "OpenVinoEngine(bundle.model_path, bundle.preprocess)\n"
+        "sys.exit(sys.modules.get('openvino_telemetry') is not None)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_the_head_takes_features_only() -> None:

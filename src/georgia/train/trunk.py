@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from georgia.engines import import_openvino
 from georgia.engines_async import AsyncNet
 from georgia.preprocess import PreprocessSpec
 
@@ -119,20 +120,16 @@ def _write_graph(model: Any, size_px: int) -> bytes:
 
 def _name_features(graph: bytes, spec: PreprocessSpec, device: str, precision: str) -> str:
     """Return a digest (hex) of all that decides the numbers of a trunk: net, weights, input, arithmetic."""
-    import openvino
-
-    about = [spec.to_dict(), device, precision, openvino.__version__ if device == "cpu" else ""]
+    about = [spec.to_dict(), device, precision, import_openvino().__version__ if device == "cpu" else ""]
     digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
     digest.update(graph)
     return digest.hexdigest()
 
 
 def _compile_openvino(graph: bytes, precision: str) -> AsyncNet:
-    import openvino
-
     hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
     properties = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    core = openvino.Core()
+    core = import_openvino().Core()
     return AsyncNet(core.compile_model(core.read_model(graph), "CPU", properties))
 
 
