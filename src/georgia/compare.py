@@ -174,11 +174,13 @@ def compare_answers(
     names: tuple[str, str] = ("this model", "the other"),
     seed: int = 0,
     level: float = 0.95,
+    n_draws: int = N_DRAWS,
 ) -> Comparison:
     """Return how two models' answers (N,), −1 = refused, differ on files with known ``truth`` (N,).
 
     Intervals: paired Bayesian bootstrap over groups. p of accuracy: McNemar's exact test, over groups.
-    p of F1: both models' answers change places in random groups (randomisation test).
+    p of F1: both models' answers change places in random groups (randomisation test). Raise
+    ``n_draws`` with ``level``.
 
     >>> truth = np.array([0] * 10 + [1] * 10)
     >>> wrong = np.where(np.arange(20) < 6, 1 - truth, truth)
@@ -194,7 +196,7 @@ def compare_answers(
     table = _PairTable(truth, answers, labels, group_codes(groups, len(truth)))
     right = [truth == named for named in answers]
     counts = Counter(zip(right[0].tolist(), right[1].tolist(), strict=True))
-    drawn = table.draw(seed)
+    drawn = table.draw(seed, n_draws)
     tails = [(1 - level) / 2, (1 + level) / 2]
     figures = table.figures(table.counts.T @ table.repeats)
     draws = table.figures(drawn.T)
@@ -290,7 +292,7 @@ class _PairTable:
             rows.append(np.stack([accuracy, scores.mean(axis=0), *scores]))
         return np.stack(rows, axis=1)
 
-    def draw(self, seed: int) -> FloatArray:
+    def draw(self, seed: int, n_draws: int) -> FloatArray:
         """Return sums (B, 5·C) over groups that are weighted at random.
 
         Two half groups are added in which one model is right and the other is not, so that the interval
@@ -312,8 +314,8 @@ class _PairTable:
         step = max(1, _AT_ONCE // len(shapes))
         return np.concatenate(
             [
-                rng.standard_gamma(shapes, (min(step, N_DRAWS - done), len(shapes))) @ counts
-                for done in range(0, N_DRAWS, step)
+                rng.standard_gamma(shapes, (min(step, n_draws - done), len(shapes))) @ counts
+                for done in range(0, n_draws, step)
             ]
         )
 

@@ -36,6 +36,13 @@ _Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class EvaluateConfig(PredictConfig):
+    """How to run, and how many pictures a robustness test changes."""
+
+    robustness_files: int = 200
+
+
+@dataclass(frozen=True)
 class Mistake:
     """One file that got a wrong class name, with the probability of that wrong name."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 
 Image = npt.NDArray[Any]
+Alter = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -130,22 +131,37 @@ class Predictor:
             bundle.model_path, bundle.preprocess, config.engine, config.threads, config.precision
         )
 
-    def iterate(self, paths: Iterable[Path], progress: Progress = QUIET) -> Iterator[Answer]:
-        """Yield one answer or failure a file, in the order of ``paths``, which may be without end."""
+    def iterate(
+        self, paths: Iterable[Path], progress: Progress = QUIET, change: Alter | None = None
+    ) -> Iterator[Answer]:
+        """Yield one answer or failure a file, in the order of ``paths``, which may be without end.
+
+        ``change`` alters each picture, (H, W, 3) uint8, before the net sees it.
+        """
+        for entries, outputs in self.iterate_outputs(paths, progress, change):
+            yield from _read_answers(entries, outputs, self.bundle.limits)
+
+    def iterate_outputs(
+        self, paths: Iterable[Path], progress: Progress = QUIET, change: Alter | None = None
+    ) -> Iterator[tuple[list[Path | Failure], Outputs]]:
+        """Yield files or failures with all outputs of the net: a row for each file that could be read."""
         progress.start("predict", len(paths) if isinstance(paths, Sized) else None)
         pace = _Pace()
-        limits = self.bundle.limits
-        for entries, outputs in self.engine.stream(self._batches(paths)):
+        for entries, outputs in self.engine.stream(self._batches(paths, change)):
             progress.advance(len(entries), pace.note(len(entries)))
-            yield from _read_answers(entries, outputs, limits)
+            yield entries, outputs
 
-    def _batches(self, paths: Iterable[Path]) -> Iterator[tuple[list[Path | Failure], list[Image]]]:
+    def _batches(
+        self, paths: Iterable[Path], change: Alter | None
+    ) -> Iterator[tuple[list[Path | Failure], list[Image]]]:
+        prepare = self.engine.prepare
+        transform = prepare if change is None else lambda image: prepare(change(image))
         size = self.config.batch_size * _batches_at_once(self.engine)
         asked: deque[Path] = deque()
         entries: list[Path | Failure] = []
         prepared: list[Image] = []
         workers = self.config.workers or None
-        for _, result in iter_images(_note(paths, asked), workers, transform=self.engine.prepare):
+        for _, result in iter_images(_note(paths, asked), workers, transform=transform):
             path = asked.popleft()
             if isinstance(result, Failure):
                 entries.append(result)

@@ -40,6 +40,7 @@ LAYERS = {
         "calibrate",
         "compare",
         "conformal",
+        "robustness",
         "unknown",
         "report",
         "scale",

@@ -93,3 +93,18 @@ def test_second_model_is_compared_on_the_same_files(
     assert "No difference beyond chance" in pair["in_words"]
     assert (out / "comparison.json").is_file()
     assert "Against another model" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_changed_pictures_are_tried_and_shown(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    code, result, _ = georgia("evaluate", brightness_model, grey_pictures, "--robustness", "--out", out)
+    assert code == 0
+    table = result["robustness"]
+    assert (table["n"], len(table["rows"])) == (8, 17)
+    assert {row["accuracy"]["difference"] for row in table["rows"] if "rot" in row["change"]} == {0.0}
+    assert (out / "robustness.json").is_file()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Do the answers stand changes of the picture?" in page
+    assert "cropped to one size, 30×24 px" in page

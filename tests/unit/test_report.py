@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from georgia.compare import Difference
 from georgia.errors import InputError
 from georgia.evaluate import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
@@ -28,6 +29,7 @@ from georgia.report.figures import (
     draw_metrics_plot,
     draw_probability_histogram,
     draw_reliability,
+    draw_robustness,
     find_figure,
     save_figure,
 )
@@ -35,6 +37,8 @@ from georgia.report.gallery import spread
 from georgia.report.history import TrainingHistory, read_history
 from georgia.report.page import ReportInputs, ReportLimits, render_report, save_report
 from georgia.report.tables import epoch_lines, format_percent, format_results
+from georgia.robustness import Robustness, RobustnessRow
+from georgia.robustness_changes import Change, list_changes
 
 MakeEvaluation = Callable[..., Evaluation]
 
@@ -66,6 +70,17 @@ def make_evaluation(tmp_path: Path) -> MakeEvaluation:
         return score_predictions(Predictions(Labels(names), tuple(items), (), "fake"), records)
 
     return make
+
+
+def make_robustness(*marked: str) -> Robustness:
+    """Return a table in which the named changes cost half of the accuracy."""
+
+    def row(change: Change) -> RobustnessRow:
+        drop = -0.5 if change.name in marked else 0.0
+        figure = Difference(0.95 + drop, 0.95, drop, (drop - 0.04, drop + 0.03), 0.5)
+        return RobustnessRow(change.name, change.title, figure, figure, 0, bool(drop))
+
+    return Robustness(100, 90, 0.95, 0.95, tuple(map(row, list_changes((80, 90)))))
 
 
 class TagCheck(HTMLParser):
@@ -160,7 +175,8 @@ def test_figure_is_drawn_for_every_result(
         "all refused": lambda: make_evaluation(6, refused=6),
     }[case]()
     history = TrainingHistory(make_rows(1 if case == "two" else 5))
-    save_figure(info.draw, history if info.needs == "history" else evaluation, tmp_path / "f.png", "$Study$")
+    results = {"history": history, "evaluation": evaluation, "robustness": make_robustness()}
+    save_figure(info.draw, results[info.needs], tmp_path / "f.png", "$Study$")
     with Image.open(tmp_path / "f.png") as image:
         assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
         assert image.convert("L").getextrema()[0] < 120
@@ -376,6 +392,26 @@ def test_page_leaves_out_what_it_was_not_given(make_evaluation: MakeEvaluation, 
     for heading in ("Course of the training", "Network input", "could not be read", "Recipe"):
         assert heading not in bare
         assert heading in full
+
+
+@without_figures
+def test_changes_that_cost_accuracy_are_marked(make_evaluation: MakeEvaluation) -> None:
+    run = ReportInputs("S", make_evaluation(8), robustness=make_robustness("one_size", "blur"))
+    html = render_report(run)
+    assert html.count('<tr class="marked">') == 2
+    text = read_page(html).text
+    assert (
+        "Beyond chance it gets worse when pictures are: cropped to one size, 90×80 px (-50.0 points)" in text
+    )
+    assert "stand changes" not in render_report(replace(run, robustness=None))
+
+
+def test_robustness_figure_returns_what_it_drew(make_evaluation: MakeEvaluation) -> None:
+    from matplotlib.figure import Figure
+
+    drawn = draw_robustness(make_robustness("blur"), Figure().add_subplot())
+    assert len(drawn) == 17
+    assert (drawn["blur"]["difference"], drawn["noise"]["difference"]) == (-0.5, 0.0)
 
 
 @without_figures

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from georgia.compare import Comparison
     from georgia.evaluate import Evaluation
     from georgia.records import Catalog, Record
+    from georgia.robustness import Robustness
 
 
 def run(
@@ -37,6 +38,9 @@ def run(
     against: Annotated[
         Path | None, typer.Option(help="A second model: compared on the same files.", metavar="MODEL")
     ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also on changed pictures: size, scale, light, focus, turns.")
+    ] = False,
     engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
     classes: ClassesOption = None,
     class_names: ClassNamesOption = None,
@@ -48,17 +52,18 @@ def run(
     \b
     Examples:
       georgia evaluate runs/first data/held-out --out reports/first
-      georgia evaluate runs/second data/held-out --against runs/first
+      georgia evaluate runs/second data/held-out --against runs/first --robustness
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog import read_catalog
     from georgia.compare import compare_evaluations
-    from georgia.evaluate import evaluate_records
-    from georgia.predict import PredictConfig
+    from georgia.evaluate import EvaluateConfig, evaluate_records
+    from georgia.robustness import RobustnessConfig, measure_robustness
 
-    settings = make_config(PredictConfig, config, "evaluate", {"engine": engine})
+    settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine})
     names = parse_folder_names(class_names)
     files: list[Path] = []
     comparison: Comparison | None = None
+    tried: Robustness | None = None
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
         other = open_other(against, classes) if against is not None else None
@@ -68,20 +73,42 @@ def run(
         if other is not None:
             beside = evaluate_records(other, records, catalog.labels, progress, settings)
             comparison = compare_evaluations(evaluation, beside, name_models(bundle, other, (model, against)))
+        if robustness:
+            sample = RobustnessConfig(settings.robustness_files)
+            tried = measure_robustness(bundle, records, sample, settings, progress)
         if out is not None:
-            files = _write_report(out, evaluation, bundle, (data, catalog), comparison)
+            files = _write_report(out, evaluation, bundle, (data, catalog), (comparison, tried))
     failures = (*catalog.failures, *evaluation.failed)
     if as_json:
-        compared = comparison.to_json_dict() if comparison else None
-        shown = {**evaluation.to_json_dict(), "comparison": compared, "files": files}
-        console.show_json({**shown, "failed": console.list_failures(failures)})
+        extra = {"comparison": comparison, "robustness": tried}
+        plain = {name: one.to_json_dict() if one else None for name, one in extra.items()}
+        failed = console.list_failures(failures)
+        console.show_json({**evaluation.to_json_dict(), **plain, "files": files, "failed": failed})
     else:
-        show_metrics(evaluation.to_json_dict())
-        if comparison is not None:
-            console.show_line(comparison.describe())
-        for file in files[:1]:
-            console.show_line(f"report: {file}")
+        _show(evaluation, comparison, tried, files)
     return console.end_with(failures)
+
+
+def _show(
+    evaluation: Evaluation, comparison: Comparison | None, tried: Robustness | None, files: list[Path]
+) -> None:
+    show_metrics(evaluation.to_json_dict())
+    if comparison is not None:
+        console.show_line(comparison.describe())
+    if tried is not None:
+        show_robustness(tried)
+    for file in files[:1]:
+        console.show_line(f"report: {file}")
+
+
+def show_robustness(tried: Robustness) -> None:
+    """Print accuracy and F1 under each change, with a star where a drop is beyond chance."""
+    rows = [["as they are", f"{tried.accuracy:.4f}", "", f"{tried.f1:.4f}", "", ""]]
+    for row in tried.rows:
+        change = (f"{row.accuracy.difference:+.4f}", f"{row.f1.this:.4f}", f"{row.f1.difference:+.4f}")
+        rows.append([row.title, f"{row.accuracy.this:.4f}", *change, "*" if row.is_marked else ""])
+    console.show_table(["pictures are", "accuracy", "change", "F1", "change", "beyond chance"], rows)
+    console.show_line(tried.describe())
 
 
 def open_other(path: Path, classes: str | None) -> Bundle:
@@ -125,7 +152,7 @@ def _write_report(
     evaluation: Evaluation,
     bundle: Bundle,
     source: tuple[Path, Catalog],
-    comparison: Comparison | None,
+    extra: tuple[Comparison | None, Robustness | None],
 ) -> list[Path]:
     """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
     from georgia.report.figures import draw_confusion_matrix, save_figure
@@ -139,7 +166,8 @@ def _write_report(
     save_results(evaluation, results)
     save_figure(draw_confusion_matrix, evaluation, matrix)
     data, catalog = source
-    written = [comparison.save(out)] if comparison else []
+    comparison, tried = extra
+    written = [one.save(out) for one in extra if one is not None]
     inputs = ReportInputs(
         title=f"Evaluation of {bundle.name}",
         evaluation=evaluation,
@@ -151,6 +179,7 @@ def _write_report(
         files=(results, matrix, *written),
         folder=out,
         comparison=comparison,
+        robustness=tried,
     )
     save_report(inputs, page)
     return [page, results, matrix, *written]

@@ -31,6 +31,7 @@ from georgia.report.canvas import (
 )
 from georgia.report.history import TrainingHistory
 from georgia.report.tables import format_percent
+from georgia.robustness import Robustness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,18 +46,19 @@ _HISTOGRAM_BINS = 25
 class FigureInfo:
     """One figure: what draws it, from which result, what it is called, and its size in inches.
 
-    ``grow_in`` is added to the size for every class beyond the second.
+    ``grow_in`` is added to the size for every class beyond the second. ``section`` is its place on the page.
     """
 
     name: str
     draw: Draw
-    needs: Literal["history", "evaluation"]
+    needs: Literal["history", "evaluation", "robustness"]
     title: str
     caption: str
     size_in: Size
     grow_in: Size = (0.0, 0.0)
+    section: Literal["figures", "robustness"] = "figures"
 
-    def size_for(self, result: Evaluation | TrainingHistory) -> Size:
+    def size_for(self, result: Evaluation | TrainingHistory | Robustness) -> Size:
         """Return width and height in inches for one result."""
         extra = min(len(result.labels), 40) - 2 if isinstance(result, Evaluation) else 0
         return self.size_in[0] + extra * self.grow_in[0], self.size_in[1] + extra * self.grow_in[1]
@@ -197,6 +199,26 @@ def _write_cells(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[
             axes.text(column, row + 0.2, share, va="center", fontsize=0.62 * big, **place)
 
 
+def draw_robustness(result: Robustness, axes: Axes) -> dict[str, Any]:
+    """Draw the change of accuracy under each change of the pictures, with its interval; drops are marked."""
+    rows = list(reversed(result.rows))
+    axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
+    for place, row in enumerate(rows):
+        color, marker = (VERMILION, "D") if row.is_marked else (BLUE, "o")
+        low, high = (100 * value for value in row.accuracy.interval)
+        value = 100 * row.accuracy.difference
+        axes.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
+        axes.plot([value], [place], marker=marker, markersize=7, color=color)
+    axes.set_yticks(range(len(rows)), [row.title for row in rows], parse_math=False)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("change of accuracy, percentage points")
+    axes.grid(axis="x", color=RULE, linewidth=0.8)
+    return {
+        row.change: {"difference": row.accuracy.difference, "interval": row.accuracy.interval}
+        for row in result.rows
+    }
+
+
 FIGURES = (
     FigureInfo(
         name="confusion_matrix",
@@ -239,6 +261,16 @@ FIGURES = (
         title="How sure are the answers?",
         caption="Number of right and wrong answers at each probability.",
         size_in=(5.6, 3.8),
+    ),
+    FigureInfo(
+        name="robustness",
+        draw=draw_robustness,
+        needs="robustness",
+        title="What each change does to accuracy",
+        caption="Dots: change on the same pictures. Bars: intervals, 95 % for all rows together. "
+        "Orange diamonds: a drop beyond chance, in accuracy or F1.",
+        size_in=(6.4, 5.6),
+        section="robustness",
     ),
 )
 

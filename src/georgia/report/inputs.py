@@ -11,6 +11,7 @@ from georgia.compare import Comparison
 from georgia.evaluate import Evaluation
 from georgia.records import Failure
 from georgia.report.history import Row
+from georgia.robustness import Robustness
 
 # What no step looks at unless the caller says otherwise: a reader must not think it was.
 NOT_CHECKED = (
@@ -62,6 +63,7 @@ class ReportInputs:
     folder: Path | None = None
     created: str = ""
     comparison: Comparison | None = None
+    robustness: Robustness | None = None
     limits: ReportLimits = ReportLimits()
 
     @property

@@ -39,6 +39,7 @@ _SHOWN_ELSEWHERE = (
     "name",
     "training",
     "audit",
+    "robustness",
 )
 _LONGEST_VALUE = 240
 
@@ -52,6 +53,7 @@ class ShownFigure:
     caption: str
     source: str
     width: int
+    section: str
 
 
 @dataclass(frozen=True)
@@ -157,13 +159,15 @@ def _describe_bundle(run: ReportInputs) -> dict[str, str]:
 
 def _draw_figures(run: ReportInputs) -> list[ShownFigure]:
     history = TrainingHistory(run.history, run.kept_epoch, run.stop_reason) if run.history else None
+    results = {"evaluation": run.evaluation, "history": history, "robustness": run.robustness}
     shown = []
     for info in FIGURES:
-        result = run.evaluation if info.needs == "evaluation" else history
+        result: Any = results[info.needs]
         if result is not None:
             size = info.size_for(result)
             source = data_url(figure_png(info.draw, result, size), "image/png")
-            shown.append(ShownFigure(info.name, info.title, info.caption, source, round(size[0] * 100)))
+            width = round(size[0] * 100)
+            shown.append(ShownFigure(info.name, info.title, info.caption, source, width, info.section))
     return shown
 
 

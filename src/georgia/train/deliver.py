@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from georgia.report.figures import draw_confusion_matrix, draw_metrics_plot, sav
 from georgia.report.history import TrainingHistory
 from georgia.report.page import REPORT_FILE, ReportInputs, save_report
 from georgia.report.tables import save_results
+from georgia.robustness import Robustness, RobustnessConfig, measure_robustness
 from georgia.split import Split
 from georgia.train.assure import assure_answers
 from georgia.train.history import HISTORY_FILE
@@ -80,17 +81,23 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
         "classes": list(run.split.labels.names),
         "preprocess": run.network.preprocess.to_dict(),
     }
-    evaluation = _evaluate(run, read_details(details, onnx, str(onnx)), progress)
+    bundle = read_details(details, onnx, str(onnx))
+    evaluation = _evaluate(run, bundle, progress)
     about["metrics"] = evaluation.metrics.to_json_dict()
     files = _write_results(run, evaluation)
     if run.config.int8:
         files |= _deliver_int8(run, onnx, evaluation, about, progress)
+    robustness = _try_changes(run, bundle, progress)
+    if robustness is not None:
+        about["robustness"] = robustness.describe()
+        files["robustness"] = robustness.save(run.out)
     save_bundle(run.out, onnx.name, run.split.labels, run.network.preprocess, about)
     files = {"weights": weights, "onnx": onnx, "bundle": run.out / BUNDLE_FILE, **files}
     if assurance.unknown is not None:
         files["reference"] = assurance.unknown.save(run.out)
     report = run.out / REPORT_FILE
-    save_report(_report_inputs(run, evaluation, about, tuple(files.values())), report)
+    inputs = _report_inputs(run, evaluation, about, tuple(files.values()))
+    save_report(replace(inputs, robustness=robustness), report)
     return evaluation, {kind: str(path) for kind, path in {"report": report, **files}.items()}
 
 
@@ -121,6 +128,13 @@ def _evaluate(run: Delivery, bundle: Bundle, progress: Progress) -> Evaluation:
     evaluation = evaluate_records(bundle, run.split.part("test"), run.split.labels, progress)
     evaluation.save(run.out, PREDICTIONS_FILE)
     return evaluation
+
+
+def _try_changes(run: Delivery, bundle: Bundle, progress: Progress) -> Robustness | None:
+    if not run.config.robustness:
+        return None
+    config = RobustnessConfig(run.config.robustness, run.config.seed)
+    return measure_robustness(bundle, run.split.part("test"), config, progress=progress)
 
 
 def _prove(run: Delivery, onnx: Path, temperature: float) -> Parity:

@@ -25,7 +25,7 @@ PLAN_FILE = "plan.json"
 # A rehearsal keeps at least this many pictures of a class, so that every part gets some.
 REHEARSE_MINIMUM = 12
 # Settings that may change between stop and resume without changing what is learned.
-FREE_SETTINGS = ("device", "study_name", "feature_cache_gb")
+FREE_SETTINGS = ("device", "study_name", "feature_cache_gb", "robustness")
 
 
 def check_run_folder(out: Path, resume: bool) -> None:

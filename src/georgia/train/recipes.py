@@ -35,6 +35,7 @@ class TrainConfig:
     ``audit`` looks at the data first; findings of the checks in ``allow`` do not stop the run.
     ``precision`` "auto" is bfloat16 where the machine computes in it; ``feature_cache_gb`` bounds what
     later runs find of the frozen part's work, 0 keeps nothing; ``int8`` exports an 8-bit file too.
+    ``robustness`` test pictures are tried under 17 changes once the net is exported; 0 tries none.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
 
@@ -79,6 +80,7 @@ class TrainConfig:
     feature_cache_gb: float = 10.0
     int8: bool = False
     rehearse: bool = False
+    robustness: int = 100
 
     def __post_init__(self) -> None:
         faults = [
@@ -92,6 +94,7 @@ class TrainConfig:
         return [
             ("batch_size", "1 or more", self.batch_size, self.batch_size >= 1),
             ("epochs", "1 or more", self.epochs, self.epochs >= 1),
+            ("robustness", "0 or more", self.robustness, self.robustness >= 0),
             ("learning_rate", "above 0", self.learning_rate, self.learning_rate > 0),
             ("momentum", "from 0 to below 1", self.momentum, 0 <= self.momentum < 1),
             ("trainable_share", "from 0 to 1", self.trainable_share, 0 <= self.trainable_share <= 1),

@@ -1,0 +1,128 @@
+"""What is done to pictures to see whether a model's answers stand it; each change takes and gives pixels."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+
+# Strengths are what a probe meets within a week: another working distance, an older lamp, a lens that
+# needs cleaning, a stream that is compressed on the way. They are milder than the first severity of
+# Hendrycks and Dietterich 2019, arXiv 1903.12261 (noise of 20 grey levels, JPEG at 25).
+SCALE, LIGHT, CONTRAST = 0.2, 0.2, 0.2
+NOISE_LEVELS, JPEG_QUALITY = 8.0, 50
+# Blur in pixels of a picture whose shorter side is 224 px, so that it means the same for all sizes.
+BLUR_PX, BLUR_SIDE_PX = 1.5, 224
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change: its name, what it does in words, and the function from image to image, both uint8."""
+
+    name: str
+    title: str
+    apply: Callable[[Image], Image]
+
+
+def list_changes(size_px: tuple[int, int]) -> tuple[Change, ...]:
+    """Return all changes; ``size_px`` (height, width) is the one size that every picture is cropped to."""
+    height, width = size_px
+    return (
+        Change("one_size", f"cropped to one size, {width}×{height} px", partial(crop_to, size_px=size_px)),
+        Change("larger", "20 % larger", partial(scale, factor=1 + SCALE)),
+        Change("smaller", "20 % smaller", partial(scale, factor=1 - SCALE)),
+        Change("rot90", "turned by 90°", partial(turn, n_quarters=1)),
+        Change("rot180", "turned by 180°", partial(turn, n_quarters=2)),
+        Change("rot270", "turned by 270°", partial(turn, n_quarters=3)),
+        Change("flip_x", "mirrored, left to right", partial(turn, mirrored=True)),
+        Change("transpose", "mirrored and turned by 90°", partial(turn, n_quarters=1, mirrored=True)),
+        Change("flip_y", "mirrored, top to bottom", partial(turn, n_quarters=2, mirrored=True)),
+        Change("transverse", "mirrored and turned by 270°", partial(turn, n_quarters=3, mirrored=True)),
+        Change("brighter", "20 % brighter", partial(brighten, factor=1 + LIGHT)),
+        Change("darker", "20 % darker", partial(brighten, factor=1 - LIGHT)),
+        Change("more_contrast", "20 % more contrast", partial(stretch, factor=1 + CONTRAST)),
+        Change("less_contrast", "20 % less contrast", partial(stretch, factor=1 - CONTRAST)),
+        Change("blur", "blurred", blur),
+        Change("noise", f"noise of {NOISE_LEVELS:.0f} grey levels", add_noise),
+        Change("jpeg", f"saved as JPEG, quality {JPEG_QUALITY}", compress),
+    )
+
+
+def crop_to(image: Image, size_px: tuple[int, int]) -> Image:
+    """Return an image's centre at ``size_px`` (height, width); a smaller one is continued by reflection."""
+    for axis, size in enumerate(size_px):
+        have = image.shape[axis]
+        if have >= size:
+            start = (have - size) // 2
+            image = np.take(image, range(start, start + size), axis=axis)
+    return _extend(image, size_px)
+
+
+def scale(image: Image, factor: float) -> Image:
+    """Return an image of the same size whose content is ``factor`` times as large, about its centre."""
+    height, width = image.shape[:2]
+    if factor >= 1:
+        inner = (max(1, round(height / factor)), max(1, round(width / factor)))
+        return _as_image(cv2.resize(crop_to(image, inner), (width, height), interpolation=cv2.INTER_LINEAR))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = _as_image(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    return _extend(small, (height, width))
+
+
+def turn(image: Image, n_quarters: int = 0, mirrored: bool = False) -> Image:
+    """Return an image mirrored left to right, then turned counter-clockwise; no pixel's value changes."""
+    return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, n_quarters))
+
+
+def brighten(image: Image, factor: float) -> Image:
+    """Return an image under ``factor`` times as much light."""
+    return _to_bytes(image * np.float32(factor))
+
+
+def stretch(image: Image, factor: float) -> Image:
+    """Return an image whose distances from its own mean are ``factor`` times as large."""
+    mean = np.float32(image.mean())
+    return _to_bytes(mean + (image - mean) * np.float32(factor))
+
+
+def blur(image: Image) -> Image:
+    """Return an image out of focus by ``BLUR_PX`` at a shorter side of 224 px."""
+    sigma = BLUR_PX * min(image.shape[:2]) / BLUR_SIDE_PX
+    return _as_image(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.1), borderType=cv2.BORDER_REPLICATE))
+
+
+def add_noise(image: Image) -> Image:
+    """Return an image with normal noise, equal in all colours; the same image gets the same noise."""
+    rng = np.random.default_rng(zlib.crc32(image.tobytes()))
+    noise = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
+    return _to_bytes(image + noise * np.float32(NOISE_LEVELS))
+
+
+def compress(image: Image) -> Image:
+    """Return an image as it comes back from a JPEG file."""
+    blue_first = np.ascontiguousarray(image[:, :, ::-1])
+    data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    return np.ascontiguousarray(_as_image(cv2.imdecode(data, cv2.IMREAD_COLOR))[:, :, ::-1])
+
+
+def _extend(image: Image, size_px: tuple[int, int]) -> Image:
+    more = [max(0, size - have) for size, have in zip(size_px, image.shape[:2], strict=True)]
+    if not any(more):
+        return np.ascontiguousarray(image)
+    (top, left), (bottom, right) = ([n // 2 for n in more], [n - n // 2 for n in more])
+    return _as_image(cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REFLECT))
+
+
+def _to_bytes(values: npt.NDArray[np.float32]) -> Image:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _as_image(pixels: object) -> Image:
+    return np.asarray(pixels, dtype=np.uint8)
