@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from georgia.bundle import load_bundle, load_bundled_model
 from georgia.monitor.detail import measure_detail
-from georgia.monitor.fraction import estimate_fractions
+from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.settings import TileConfig
 from georgia.monitor.tile import FrameJudge
 from georgia.synthetic import draw_frame
@@ -60,11 +60,11 @@ def aim_at(seed: int, index: int) -> tuple[float, float]:
     return fraction, float(rng.uniform(0.15, 0.6))
 
 
-def collect(judge: FrameJudge, n_frames: int, seed: int) -> list[Windows]:
+def collect(judge: FrameJudge, indices: range, seed: int) -> list[Windows]:
     """Draw frames and ask the net about every window of each."""
     found = []
     started = time.perf_counter()
-    for index in range(n_frames):
+    for index in indices:
         fraction, cover = aim_at(seed, index)
         frame = draw_frame(seed + index, pg_fraction=fraction, coverage=cover)
         answer = judge.judge(frame.image).map
@@ -102,21 +102,25 @@ def load(path: Path) -> list[Windows]:
     return [Windows(*row[:4], float(row[4])) for row in zip(*columns, strict=True)]
 
 
-def estimate(frame: Windows, names: tuple[str, ...], min_detail: float) -> tuple[float, float, float] | None:
+def estimate(
+    frame: Windows, names: tuple[str, ...], min_detail: float, smoothing: float
+) -> tuple[float, float, float] | None:
     """Return PG's fraction and its interval, as ``georgia monitor`` does from the same answers."""
     codes = np.where(frame.detail >= min_detail, frame.probabilities.argmax(axis=1), -2).astype(np.int8)
-    classes, _ = estimate_fractions(frame.boxes, codes, frame.probabilities, names)
+    classes, _ = estimate_fractions(frame.boxes, codes, frame.probabilities, names, smoothing)
     for item in classes:
         if item.name == "PG":
             return item.fraction, item.low, item.high
     return None
 
 
-def measure(frames: list[Windows], names: tuple[str, ...], min_detail: float) -> dict[str, object]:
+def measure(
+    frames: list[Windows], names: tuple[str, ...], min_detail: float, smoothing: float
+) -> dict[str, object]:
     """Return errors and coverage, of all frames and by ranges of the truth."""
     rows = []
     for frame in frames:
-        answer = estimate(frame, names, min_detail)
+        answer = estimate(frame, names, min_detail, smoothing)
         if answer is not None and not np.isnan(frame.truth):
             rows.append((frame.truth, frame.area_fraction, *answer))
     table = np.array(rows)
@@ -155,17 +159,26 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="none: the bundled model")
     parser.add_argument("--frames", type=int, default=220)
     parser.add_argument("--seed", type=int, default=50_000)
-    parser.add_argument("--cache", type=Path, help="windows of an earlier call, or where to keep them: .npz")
+    parser.add_argument("--first", type=int, default=0, help="number of the first frame: to go on in pieces")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="windows of earlier calls, or where to keep them: .npz",
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     bundle = load_bundled_model() if options.model is None else load_bundle(options.model)
-    if options.cache is not None and options.cache.is_file():
-        frames = load(options.cache)
+    if options.cache and all(file.is_file() for file in options.cache):
+        frames = [frame for file in options.cache for frame in load(file)]
     else:
-        frames = collect(FrameJudge(bundle, TileConfig(min_detail=0.0)), options.frames, options.seed)
-        if options.cache is not None:
-            save(options.cache, frames)
-    result = measure(frames, bundle.labels.names, TileConfig().min_detail)
+        judge = FrameJudge(bundle, TileConfig(min_detail=0.0), threads=options.threads)
+        frames = collect(judge, range(options.first, options.first + options.frames), options.seed)
+        if options.cache:
+            save(options.cache[0], frames)
+    result = measure(frames, bundle.labels.names, TileConfig().min_detail, find_smoothing(bundle.about))
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if options.out is not None:

@@ -60,7 +60,7 @@ class BrightJudge:
         boxes = place_windows(image.shape[0], image.shape[1], 8, 0.0)
         means = np.array([image[t : t + h, x : x + w].mean() for x, t, w, h in boxes])
         codes = np.where(means < 5, -2, (means > 127).astype(int)).astype(np.int8)
-        probabilities = np.zeros((len(boxes), 2), np.float32)
+        probabilities = np.eye(2, dtype=np.float32)[np.maximum(codes, 0)]
         classes, n_effective = estimate_fractions(boxes, codes, probabilities, NAMES)
         n = int((codes >= 0).sum())
         found = TileMap(image.shape[1], image.shape[0], NAMES, boxes, codes, probabilities.astype(np.float16))

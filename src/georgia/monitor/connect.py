@@ -68,7 +68,8 @@ def _connect_sqlite(address: Any) -> Engine:
     def configure(connection: Any, _: Any) -> None:
         # SQLAlchemy begins transactions here, not the driver, which would begin too late for reads.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        # A short log: it must fit on a disk that is nearly full.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=200"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")

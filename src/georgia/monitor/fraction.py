@@ -5,6 +5,9 @@ The fraction of a class is its share of the judged windows: those that show a cr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -42,17 +45,53 @@ def estimate_fractions(
     codes: npt.NDArray[np.int8],
     probabilities: npt.NDArray[np.float32],
     names: tuple[str, ...],
+    smoothing: float = 0.0,
 ) -> tuple[tuple[ClassFraction, ...], float]:
-    """Return each class's fraction, and the effective number of judged windows."""
+    """Return each class's fraction of the judged windows, and how many independent ones they are worth.
+
+    A fraction is the mean of the class's probability over the judged windows: a window that shows both
+    classes counts as a part of each, where counting labels would give all of it to the larger. A net that
+    was trained with label smoothing s keeps its probabilities between s/C and 1 − s + s/C; that is undone.
+    The interval is Wilson's of that mean in ``n_effective`` trials, undone in the same way; a window's
+    probability scatters less than its label would, and what is left over is room for the net's own errors.
+
+    Source: probabilistic adjusted classify and count, Bella et al. 2010, doi 10.1109/ICDM.2010.75; label
+    smoothing, Szegedy et al. 2016, doi 10.1109/CVPR.2016.308.
+    """
     judged = codes >= 0
-    n_judged = int(judged.sum())
     n_effective = count_effective(boxes[judged])
-    if n_judged == 0:
+    if not judged.any():
         return (), 0.0
     counts = np.bincount(codes[judged], minlength=len(names))
+    means = probabilities[judged].astype(np.float64).mean(axis=0)
+    fractions = _undo_smoothing(means, smoothing)
+    fractions /= fractions.sum()
     items = []
-    for name, count in zip(names, counts.tolist(), strict=True):
-        share = count / n_judged
-        low, high = wilson_interval(share, n_effective)
-        items.append(ClassFraction(name, share, low, high, count))
+    for index, name in enumerate(names):
+        limits = wilson_interval(float(np.clip(means[index], 0.0, 1.0)), n_effective)
+        low, high = _undo_smoothing(np.array(limits), smoothing, len(names))
+        fraction = float(fractions[index])
+        items.append(
+            ClassFraction(
+                name, fraction, min(float(low), fraction), max(float(high), fraction), int(counts[index])
+            )
+        )
     return tuple(items), n_effective
+
+
+def _undo_smoothing(
+    values: npt.NDArray[np.float64], smoothing: float, n_classes: int = 0
+) -> npt.NDArray[np.float64]:
+    share = smoothing / (n_classes or len(values))
+    return np.clip((values - share) / (1.0 - smoothing), 0.0, 1.0)
+
+
+def find_smoothing(about: Mapping[str, Any]) -> float:
+    """Return the label smoothing that a model's probabilities still carry, 0–1.
+
+    One whose probabilities were calibrated afterwards carries none.
+    """
+    recipe = about.get("recipe")
+    if "calibration" in about or not isinstance(recipe, Mapping):
+        return 0.0
+    return float(recipe.get("label_smoothing") or 0.0)

@@ -19,7 +19,7 @@ from georgia.errors import InputError, describe_fault
 from georgia.images import Image
 from georgia.labels import UNKNOWN, Labels
 from georgia.monitor.detail import find_blindness, measure_detail
-from georgia.monitor.fraction import estimate_fractions
+from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, ClassFraction, Status, TileMap
 from georgia.monitor.settings import TileConfig
 
@@ -98,6 +98,7 @@ class FrameJudge:
     ) -> None:
         self.bundle, self.config = bundle, config
         self.impurity = choose_impurity(bundle.labels, impurity)
+        self.smoothing = find_smoothing(bundle.about)
         self.tile_px = find_tile_px(bundle, config.tile_px)
         self.model_sha256 = hashlib.sha256(bundle.model_path.read_bytes()).hexdigest()
         self._engine = open_engine(bundle.model_path, bundle.preprocess, engine, threads)
@@ -112,6 +113,7 @@ class FrameJudge:
             "classes": list(self.bundle.labels.names),
             "preprocess": self.bundle.preprocess.to_dict(),
             "tile_px": self.tile_px,
+            "label_smoothing": self.smoothing,
         }
 
     def judge(self, image: Image) -> Judgement:
@@ -168,7 +170,7 @@ class FrameJudge:
         elif n_judged < self.config.min_judged:
             status = "no crystals"
         names = self.bundle.labels.names
-        classes, n_effective = estimate_fractions(boxes, codes, probabilities, names)
+        classes, n_effective = estimate_fractions(boxes, codes, probabilities, names, self.smoothing)
         return Judgement(
             status=status,
             classes=classes if status == "judged" else (),
