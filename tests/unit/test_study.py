@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from georgia.errors import InputError
@@ -15,13 +14,7 @@ from georgia.metrics import compute_metrics
 from georgia.predict import Prediction, Predictions
 from georgia.records import Record
 from georgia.study import Study, StudyConfig, plan_runs
-from georgia.study.compare import (
-    compare_variants,
-    paired_interval,
-    paired_test,
-    pool_metrics,
-    summarize_variants,
-)
+from georgia.study.compare import adjust_p_values, compare_variants, pool_metrics, summarize_variants
 from georgia.study.plan import LETTERS, parse_grid
 from georgia.study.rows import StudyRow, load_row, make_failed_row
 from georgia.study.table import COLUMNS, format_csv, table_rows
@@ -186,7 +179,7 @@ def test_variants_are_ranked_by_f1_and_clear_differences_are_told() -> None:
     pairs = {(one.first, one.second): one for one in study.comparisons}
     assert pairs["D", "A"].is_clear
     assert not pairs["D", "B"].is_clear
-    assert pairs["D", "A"].difference == pytest.approx(37 / 80)
+    assert pairs["D", "A"].accuracy_difference == pytest.approx(37 / 80)
     assert (pairs["D", "A"].n_better, pairs["D", "A"].n_worse) == (2, 0)
 
 
@@ -215,34 +208,41 @@ def test_folds_pool_to_the_figures_of_all_pictures() -> None:
 
 
 def test_copies_of_one_crystal_count_once_in_the_paired_test() -> None:
-    alone = _study({"A": [set(range(8))], "D": [set()]})
-    grouped = _study({"A": [set(range(8))], "D": [set()]}, group_size=8)
-    assert alone.comparisons[0].p_value == pytest.approx(2 / 2**8)
-    assert (grouped.comparisons[0].n_differing, grouped.comparisons[0].p_value) == (1, 1.0)
-    assert grouped.comparisons[0].difference == alone.comparisons[0].difference
+    alone = _study({"A": [set(range(8))], "D": [set()]}).comparisons[0]
+    grouped = _study({"A": [set(range(8))], "D": [set()]}, group_size=8).comparisons[0]
+    assert (alone.n_groups_better, grouped.n_groups_better) == (8, 1)
+    assert alone.p_value < 0.03 < 0.5 < grouped.p_value
+    assert grouped.accuracy_difference == alone.accuracy_difference
 
 
-def test_paired_test_is_mcnemars_exact_test() -> None:
-    from scipy.stats import binomtest
+def test_the_paired_test_of_single_runs_is_that_of_evaluate_against() -> None:
+    from georgia.compare import compare_evaluations
 
-    for n_first, n_second in ((1, 6), (4, 9), (0, 3), (5, 5)):
-        differences = np.array([1.0] * n_first + [-1.0] * n_second + [0.0] * 30)
-        exact = binomtest(n_first, n_first + n_second).pvalue
-        assert paired_test(differences) == pytest.approx(exact)
-    many = np.array([1.0] * 25 + [-1.0] * 12)
-    assert paired_test(many) == pytest.approx(binomtest(12, 37).pvalue, abs=0.01)
+    own = _study({"A": [{1, 2, 5}], "D": [{2}]}).comparisons[0]
+    theirs = compare_evaluations(_evaluation({2}), _evaluation({1, 2, 5}))
+    assert (own.first, own.p_value, own.f1_difference_ci95) == ("D", theirs.f1.p_value, theirs.f1.interval)
 
 
-def test_paired_test_keeps_its_level_and_the_interval_its_cover() -> None:
-    rng = np.random.default_rng(0)
-    n_found = n_covered = 0
-    for _ in range(400):
-        differences = rng.choice((-1.0, 0.0, 1.0), 60, p=(0.05, 0.88, 0.07))
-        n_found += paired_test(rng.permutation(np.repeat((-1.0, 1.0), 6)) * rng.choice((-1, 1), 12)) < 0.05
-        low, high = paired_interval(differences)
-        n_covered += low <= 0.02 <= high
-    assert n_found / 400 <= 0.07
-    assert n_covered / 400 >= 0.93
+def test_repeats_of_the_same_answers_change_no_paired_figure() -> None:
+    once = _study({"A": [{1, 2, 5}], "D": [{2}]}).comparisons[0]
+    often = _study({"A": [{1, 2, 5}] * 5, "D": [{2}] * 5}).comparisons[0]
+    assert (often.n_groups_better, often.n_groups_worse) == (once.n_groups_better, once.n_groups_worse)
+    assert often.p_value == pytest.approx(once.p_value, abs=0.03)
+    assert often.f1_difference_ci95 == pytest.approx(once.f1_difference_ci95, abs=0.01)
+
+
+def test_only_repeats_that_both_finished_are_compared() -> None:
+    study = _study({"A": [{1, 2}, {3}], "D": [{1}]})
+    (pair,) = study.comparisons
+    assert (pair.n_better, pair.n_worse, pair.n_groups) == (1, 0, 40)
+
+
+def test_holms_rule_is_between_none_and_bonferroni() -> None:
+    values = [0.01, 0.04, 0.03, 0.5]
+    adjusted = adjust_p_values(values)
+    assert all(own <= new <= min(1.0, 4 * own) for own, new in zip(values, adjusted, strict=True))
+    assert adjusted[0] == 0.04
+    assert adjust_p_values([]) == []
 
 
 def test_order_of_runs_changes_no_figure() -> None:

@@ -12,7 +12,7 @@ from georgia.atomic import write_text
 from georgia.config import build_config
 from georgia.errors import InputError, describe_fault
 from georgia.records import Failure
-from georgia.study.compare import Comparison, VariantSummary
+from georgia.study.compare import PairedTest, VariantSummary
 from georgia.study.plan import StudyConfig
 from georgia.study.rows import StudyRow
 from georgia.study.table import format_csv, format_markdown, table_rows
@@ -33,7 +33,7 @@ class Study:
     config: StudyConfig
     rows: tuple[StudyRow, ...]
     variants: tuple[VariantSummary, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PairedTest, ...]
     failures: tuple[Failure, ...] = ()
     seconds: float = 0.0
     n_started: int = 0
@@ -79,7 +79,7 @@ class Study:
                 config=build_config(StudyConfig, document["config"]),
                 rows=tuple(StudyRow(**_with_tuples(row)) for row in document["rows"]),
                 variants=tuple(VariantSummary(**_with_tuples(one)) for one in document["variants"]),
-                comparisons=tuple(Comparison(**_with_tuples(one)) for one in document["comparisons"]),
+                comparisons=tuple(PairedTest(**_with_tuples(one)) for one in document["comparisons"]),
                 failures=tuple(Failure(Path(one["file"]), one["error"]) for one in document["failed"]),
                 seconds=document["seconds"],
                 n_started=document["n_started"],

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from georgia.atomic import write_text
+from georgia.audit.result import AUDIT_JSON
 from georgia.bundle import BUNDLE_FILE
 from georgia.catalog import read_catalog
 from georgia.errors import GeorgiaError, InputError, describe_fault
 from georgia.evaluate import Evaluation
+from georgia.preprocess import PreprocessSpec
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
 from georgia.report.history import read_history
@@ -27,6 +29,7 @@ from georgia.study.compare import compare_variants, summarize_variants
 from georgia.study.plan import PlannedRun, StudyConfig, plan_runs
 from georgia.study.result import Study
 from georgia.study.rows import StudyRow, load_row, make_failed_row, make_row
+from georgia.train.geometry import tells_by_size
 from georgia.train.history import HISTORY_FILE
 from georgia.train.plan import STATE_FOLDER, split_catalog, thin_catalog
 from georgia.train.recipes import REHEARSE_EPOCHS, TrainConfig
@@ -77,19 +80,16 @@ def run_study(
 
     Raises:
         InputError: pictures, settings or folders cannot be used, or ``out`` holds a study on other data.
+        GateError: the audit found labels that contradict one another, or given parts that leak.
     """
     config, started = config or StudyConfig(), time.perf_counter()
-    runs = plan_runs(config, changes)
-    runs, rehearse = _without_rehearsal(runs)
+    runs, rehearse = _without_rehearsal(plan_runs(config, changes))
     catalog = read_catalog(source, class_names=class_names, verify=False)
     if rehearse:
         catalog = thin_catalog(catalog, runs[0].config.seed)
-    catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, progress)
-    # One audit for all runs: its groups are those of the split.
-    audit_folder = SharedWork(out / SHARED_FOLDER).audit_folder
-    catalog, _ = audit_training_data(catalog, runs[0].config, audit_folder, progress, audit_folder)
-    splits = _make_splits(catalog, config, runs[0].config, out)
-    _open_study(out, catalog, splits)
+    _open_study(out, catalog)
+    catalog = _look_once(catalog, runs, out / SHARED_FOLDER, progress)
+    _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
     tasks = [_make_task(run, out) for run in runs]
     rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
     missing = _order([task for task in tasks if task.run.name not in rows])
@@ -175,12 +175,19 @@ def _without_rehearsal(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ..
     return tuple(shorter), True
 
 
-def _decode_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
-    """Decode the pictures at each input size of the runs; return the catalog without unreadable ones."""
-    from georgia.preprocess import PreprocessSpec
+def _look_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
+    """Audit and decode the pictures for all runs; return the readable ones, with the audit's groups.
 
-    shared = SharedWork(folder)
-    for size_px in sorted({run.config.size_px for run in runs}):
+    Raises:
+        GateError: the audit found labels that contradict one another, or given parts that leak.
+    """
+    shared, training = SharedWork(folder), runs[0].config
+    known = shared.audit_folder if _is_known(catalog, shared.audit_folder) else None
+    catalog, soundness = audit_training_data(catalog, training, shared.audit_folder, progress, known)
+    by_size = tells_by_size(soundness.audit)
+    # At one scale the window comes with the run; the first of them decodes for all.
+    plain = {run.config.size_px for run in runs if run.config.geometry == "stretch" or not by_size}
+    for size_px in sorted(plain or {training.size_px}):
         pictures, failures = shared.load_pictures(
             catalog.records, catalog.labels, PreprocessSpec(size_px), progress
         )
@@ -188,47 +195,64 @@ def _decode_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, pro
     return catalog
 
 
-def _make_splits(catalog: Catalog, config: StudyConfig, training: TrainConfig, out: Path) -> list[Split]:
-    """Return the one split of all runs, or the k of the folds, written where the runs read them."""
+def _is_known(catalog: Catalog, folder: Path) -> bool:
+    """Tell whether an audit of these pictures is there: the plan has said that they are the same."""
+    return bool(catalog.records) and (folder / AUDIT_JSON).exists()
+
+
+def _make_splits(catalog: Catalog, config: StudyConfig, training: TrainConfig) -> Sequence[Split]:
+    """Return the one split of all runs, or the k of the folds."""
     if not config.folds:
-        split = split_catalog(catalog, training)
-        split.save(_split_folder(out, 0))
-        return [split]
+        return [split_catalog(catalog, training)]
     train, valid, _ = training.fractions
-    splits = kfold_split(catalog, config.folds, training.seed, valid / (train + valid))
-    for fold, split in enumerate(splits, start=1):
-        split.save(_split_folder(out, fold))
-    return list(splits)
+    return kfold_split(catalog, config.folds, training.seed, valid / (train + valid))
+
+
+def _save_splits(splits: Sequence[Split], out: Path, config: StudyConfig) -> None:
+    """Write the splits where the runs read them.
+
+    Raises:
+        InputError: the folder holds a study on another split.
+    """
+    for number, split in enumerate(splits):
+        folder = _split_folder(out, number + 1 if config.folds else 0)
+        file = folder / MANIFEST_CSV
+        if file.exists() and file.read_text(encoding="utf-8") != split.to_csv():
+            do = "Give the same data, seed and shares, or another --out."
+            rule = "the split must be the one that it began with"
+            raise InputError(
+                describe_fault(f"Cannot go on with the study in {str(out)!r}", rule, "another split", do)
+            )
+        split.save(folder)
 
 
 def _split_folder(out: Path, fold: int) -> Path:
     return out / "folds" / str(fold) if fold else out
 
 
-def _open_study(out: Path, catalog: Catalog, splits: Sequence[Split]) -> None:
-    """Write what the study stands on, or compare it with what is there.
+def _open_study(out: Path, catalog: Catalog) -> None:
+    """Write down the pictures that the study stands on, or compare them with those that it began with.
 
     Raises:
-        InputError: the folder holds a study on other pictures or another split.
+        InputError: the folder holds a study on other pictures, or cannot be read.
     """
-    parts = hashlib.sha256("\n".join(split.to_csv() for split in splits).encode()).hexdigest()
-    data = fingerprint_files([record.path for record in catalog.records])
-    plan = {"data": data, "split": parts, "classes": list(catalog.labels.names)}
+    labelled = "\n".join(sorted(f"{record.path.name}\t{record.class_name}" for record in catalog.records))
+    plan = {
+        "data": fingerprint_files([record.path for record in catalog.records]),
+        "labels": hashlib.sha256(labelled.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
     file = out / PLAN_FILE
     if file.exists():
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            what = f"Cannot read {str(file)!r}"
+            raise InputError(describe_fault(what, "it must be whole", error)) from error
+        if before != plan:
+            do = "Give the same data, or another --out."
+            rule = "the pictures and their classes must be those that it began with"
             raise InputError(
-                describe_fault(f"Cannot read {str(file)!r}", "it must be whole", error)
-            ) from error
-        words = {"data": "other pictures", "split": "another split", "classes": "other classes"}
-        faults = [text for key, text in words.items() if before.get(key) != plan[key]]
-        if faults:
-            do = "Give the same data, seed and folds, or another --out."
-            rule = "data and split must be those that it began with"
-            raise InputError(
-                describe_fault(f"Cannot go on with the study in {str(out)!r}", rule, ", ".join(faults), do)
+                describe_fault(f"Cannot go on with the study in {str(out)!r}", rule, "others", do)
             )
     write_text(file, json.dumps(plan, indent=1) + "\n")
 

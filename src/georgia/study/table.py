@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from georgia.intervals import Interval
 from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
-from georgia.study.compare import Comparison, VariantSummary
+from georgia.study.compare import PairedTest, VariantSummary
 from georgia.study.rows import StudyRow
 
 if TYPE_CHECKING:
@@ -64,13 +64,14 @@ def format_markdown(study: Study) -> str:
 
 
 TEST_NOTE = (
-    "Difference: accuracy of the first minus the second, with a 95 % interval over independent groups. "
-    "p: signs of the groups' differences flipped at random, two-sided; p, all pairs: after Holm's rule. "
-    "Better in: repeats in which the first missed fewer, against more."
+    "Differences are the first minus the second, in percentage points, with 95 % intervals over independent "
+    "groups. p: both variants' answers change places in random groups, two-sided, for F1; p, all pairs: after "
+    "Holm's rule. Groups: in how many the first is right more often, against less often. Repeats: in how many "
+    "it missed fewer, against more."
 )
 
 
-def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Comparison]) -> str:
+def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[PairedTest]) -> str:
     """Return one or two sentences on which variant leads, and from which others it cannot be told apart.
 
     >>> describe_best([], [])
@@ -180,20 +181,21 @@ def _variant_table(variants: Sequence[VariantSummary]) -> str:
     return _markdown(heads, lines)
 
 
-def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-    heads = ["pair", "difference, points (95 %)", "groups that differ", "p", "p, all pairs", "better in"]
+def _comparison_table(comparisons: Sequence[PairedTest]) -> str:
+    heads = ["pair", "F1, difference (95 %)", "p", "p, all pairs", "accuracy, difference (95 %)"]
     lines = [
         [
             f"{one.first} − {one.second}",
-            format_difference(one.difference, one.difference_ci95),
-            f"{one.n_differing} of {one.n_groups}",
+            format_difference(one.f1_difference, one.f1_difference_ci95),
             format_p(one.p_value),
             format_p(one.p_adjusted),
+            format_difference(one.accuracy_difference, one.accuracy_difference_ci95),
+            f"{one.n_groups_better} : {one.n_groups_worse} of {one.n_groups}",
             f"{one.n_better} : {one.n_worse}",
         ]
         for one in comparisons
     ]
-    return _markdown(heads, lines)
+    return _markdown([*heads, "groups", "repeats"], lines)
 
 
 def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -209,7 +211,7 @@ def _cell(value: Any, signed: bool = False) -> str:
     return str(value)
 
 
-def _other(pair: Comparison, name: str) -> str:
+def _other(pair: PairedTest, name: str) -> str:
     return pair.second if pair.first == name else pair.first
 
 
