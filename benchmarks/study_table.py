@@ -1,10 +1,10 @@
-"""The source study's table on drawn crystals, traps planted and not, with `fast` beside it; and what sharing saves.
+"""The source study's table on drawn crystals, traps planted and not, `fast` beside it; what sharing saves.
 
-    .venv/bin/python benchmarks/study_table.py table OUT [--n 150] [--repeats 5] [--seconds 300]
-    .venv/bin/python benchmarks/study_table.py sharing OUT [--n 150]
+    .venv/bin/python benchmarks/study_table.py table OUT [--n 80] [--repeats 5] [--seconds 300]
+    .venv/bin/python benchmarks/study_table.py sharing OUT [--n 80]
 
 `table` goes on where it was stopped: with `--seconds` it stops itself after the run that is under way.
-The letters take the recipe `georgia` on EfficientNet-Lite0 at reduced size, so that twenty runs fit two cores.
+The letters take the recipe `georgia` on EfficientNet-Lite0 at reduced size: so twenty runs fit two cores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from georgia.synthetic import draw_dataset
 from georgia.synthetic.dataset import Traps
 from georgia.train import train_model
 
-SETTINGS: dict[str, Any] = {"size_px": 96, "epochs": 12, "fractions": (0.5, 0.2, 0.3)}
+SETTINGS: dict[str, Any] = {"size_px": 64, "epochs": 8, "fractions": (0.4, 0.2, 0.4)}
 # What makes the letters affordable; `fast` keeps its own backbone, which is the same.
 LETTERS = {"backbone": "efficientnet-lite0"}
 TRAPS = {"plain": Traps(), "trapped": Traps(cex_size_151=True, copies=0.5)}
@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("table", "sharing"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("--n", type=int, default=150, help="crops of each class")
+    parser.add_argument("--n", type=int, default=80, help="crops of each class")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no run after this time")
     options = parser.parse_args()

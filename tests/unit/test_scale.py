@@ -205,3 +205,42 @@ def test_a_node_that_dies_is_made_up_for_and_the_table_is_the_local_one(
     assert (again.n_files, again.n_reused, again.n_failed) == (600, 536, 1)
     assert kept.stat().st_mtime_ns == before
     assert list(again.answers()) == list(result.answers())
+
+
+@pytest.mark.slow
+@RAY_NOISE
+def test_tasks_end_once_each_also_where_a_worker_dies(cluster: Any, tmp_path: Path) -> None:
+    from georgia.scale import run_tasks
+
+    mark, folder = tmp_path / "died", str(tmp_path)
+
+    def work(number: int) -> tuple[int, bool]:
+        from pathlib import Path
+
+        if number == 2 and not Path(mark).exists():
+            Path(mark).write_text("")
+            os._exit(1)
+        if number == 3:
+            raise ValueError("three")
+        return number**2, str(Path.cwd()) == folder
+
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        outcomes = dict(run_tasks(work, [0, 1, 2, 3], cluster.address))
+    finally:
+        os.chdir(before)
+    assert [outcomes[number] for number in range(3)] == [(0, True), (1, True), (4, True)]
+    assert "three" in str(outcomes[3])
+
+
+def test_no_cluster_at_an_address_is_one_line() -> None:
+    from georgia.scale import open_cluster
+
+    pytest.importorskip("ray")
+    for address in ("127.0.0.1:1", "nowhere"):
+        with (
+            pytest.raises(InputError, match=f"Cannot join the Ray cluster at '{address}': HOST:PORT"),
+            open_cluster(address),
+        ):
+            pass

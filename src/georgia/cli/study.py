@@ -90,7 +90,7 @@ def _show(study: Study) -> None:
     shown = [name for name in rows[0] if name not in ("failed", "test pictures")]
     console.show_table(shown, [[_cell(row[name]) for name in shown] for row in rows])
     console.show_line(describe_best(study.variants, study.comparisons))
-    for name in ("study.csv", "study.md"):
+    for name in ("study.html", "study.csv", "study.md"):
         console.show_line(f"{name}: {study.out / name}")
 
 

@@ -72,7 +72,7 @@ def render_report(run: ReportInputs) -> str:
         InputError: the history lacks a column that its figure needs.
     """
     evaluation = run.evaluation
-    template = _environment().get_template("report.html.jinja")
+    template = open_templates().get_template("report.html.jinja")
     page = template.render(
         run=run,
         data=_in_words(run.data) if run.data else "",
@@ -186,7 +186,8 @@ def _link_files(run: ReportInputs) -> list[LinkedFile]:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def open_templates() -> Environment:
+    """Return the pages' templates, with the ways to write numbers that they use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent / "templates")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from georgia.errors import InputError, MissingDependencyError, describe_fault
 
 # What a cluster of our own keeps objects in: models and lists of file names, no pictures.
 OBJECT_STORE_BYTES = 512 * 2**20
+# How long a cluster may take to pick up.
+CONNECT_S = 10.0
 # Cores of one worker at most: nets of this size gain little from more, and two workers gain it all.
 MAX_CPUS = 8
 
@@ -72,7 +75,25 @@ def has_many_hosts(ray: Any) -> bool:
     return len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) > 1
 
 
+def _check_answers(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for minutes.
+
+    Raises:
+        InputError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        do = "Start one: ray start --head --port=6379; then --ray HOST:6379."
+        what = f"Cannot join the Ray cluster at {address!r}"
+        raise InputError(describe_fault(what, "HOST:PORT that answers is needed", error, do)) from error
+
+
 def _join(ray: Any, address: str) -> None:
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if named not in ("", "auto", "local"):
+        _check_answers(named)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
         ray.init(address=address, **quiet)

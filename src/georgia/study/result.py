@@ -12,10 +12,11 @@ from georgia.atomic import write_text
 from georgia.config import build_config
 from georgia.errors import InputError, describe_fault
 from georgia.records import Failure
+from georgia.report.study import FIGURE_FILE, PAGE_FILE, save_study_figure, save_study_page
 from georgia.study.compare import PairedTest, VariantSummary
 from georgia.study.plan import StudyConfig
 from georgia.study.rows import StudyRow
-from georgia.study.table import format_csv, format_markdown, table_rows
+from georgia.study.table import TEST_NOTE, describe_best, format_csv, format_markdown, table_rows
 
 STUDY_FILE, CSV_FILE, MARKDOWN_FILE = "study.json", "study.csv", "study.md"
 
@@ -59,10 +60,14 @@ class Study:
         }
 
     def save(self, folder: Path) -> None:
-        """Write ``study.json``, ``study.csv`` and ``study.md``, each whole or not at all."""
+        """Write the tables, the figure and the page, each whole or not at all."""
         write_text(folder / STUDY_FILE, json.dumps(self.to_json_dict(), indent=1, ensure_ascii=False) + "\n")
         write_text(folder / CSV_FILE, format_csv(self.rows))
         write_text(folder / MARKDOWN_FILE, format_markdown(self))
+        if self.variants:
+            save_study_figure(self, folder / FIGURE_FILE)
+        lead = describe_best(self.variants, self.comparisons)
+        save_study_page(self, folder / PAGE_FILE, lead, TEST_NOTE, table_rows(self.rows))
 
     @classmethod
     def load(cls, folder: Path) -> Study:

@@ -65,9 +65,9 @@ def format_markdown(study: Study) -> str:
 
 TEST_NOTE = (
     "Differences are the first minus the second, in percentage points, with 95 % intervals over independent "
-    "groups. p: both variants' answers change places in random groups, two-sided, for F1; p, all pairs: after "
-    "Holm's rule. Groups: in how many the first is right more often, against less often. Repeats: in how many "
-    "it missed fewer, against more."
+    "groups. p: both variants' answers change places in random groups, two-sided, for F1; p, all pairs: by "
+    "Holm's rule. Groups: where the first is right more often, against less often. Repeats: where it missed "
+    "fewer, against more."
 )
 
 

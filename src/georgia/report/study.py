@@ -1,0 +1,103 @@
+"""A study's figure and page: variants best first, what tells them apart, and every run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import georgia
+from georgia.atomic import write_text
+from georgia.report.canvas import BLUE, INK, MUTED, RULE, Size, figure_png, save_png, shorten
+from georgia.report.gallery import data_url
+from georgia.report.page import open_templates
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from georgia.study import Study
+
+PAGE_FILE, FIGURE_FILE = "study.html", "study.png"
+_LONGEST_NAME = 34
+
+
+def draw_study(result: Study, axes: Axes) -> dict[str, Any]:
+    """Draw each variant's F1 with its 95 % interval, best on top, and a ring for each of its runs."""
+    from matplotlib.ticker import MaxNLocator
+
+    drawn: dict[str, Any] = {}
+    lowest = 1.0
+    for place, one in enumerate(reversed(result.variants)):
+        runs = [row.f1 for row in result.rows if row.variant == one.variant and row.f1 is not None]
+        low, high = one.f1_ci95
+        color = INK if one.rank == 1 else BLUE
+        axes.plot([low, high], [place, place], color=color, linewidth=2.6, solid_capstyle="butt")
+        axes.plot([one.f1], [place], marker="o", markersize=8, color=color)
+        # Rings stand below the line, so that runs of one figure lie on one another without hiding it.
+        style: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 6,
+            "markerfacecolor": "none",
+            "linestyle": "none",
+        }
+        axes.plot(runs, [place - 0.25] * len(runs), color=MUTED, **style)
+        axes.text(one.f1, place + 0.17, f"{one.f1:.4f}", ha="center", fontsize=9.5, color=color)
+        lowest = min(lowest, low, *runs)
+        drawn[one.variant] = {"f1": one.f1, "ci95": list(one.f1_ci95), "runs": runs}
+    names = [shorten(one.variant, _LONGEST_NAME) for one in reversed(result.variants)]
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(-0.6, max(0, len(names) - 1) + 0.6)
+    axes.set_xlim(max(-0.02, lowest - 0.06 * (1.0 - lowest) - 0.003), 1.0 + 0.04 * (1.0 - lowest) + 0.001)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.set_xlabel("macro F1 with 95 % interval; rings: single runs")
+    axes.grid(axis="x", color=RULE, linewidth=0.8)
+    return drawn
+
+
+def size_for(study: Study) -> Size:
+    """Return the figure's width and height in inches: a row for each variant."""
+    return 7.2, 1.3 + 0.62 * max(1, len(study.variants))
+
+
+def save_study_figure(study: Study, path: Path) -> None:
+    """Draw the variants into a PNG at 150 dpi, written whole or not at all."""
+    save_png(path, figure_png(draw_study, study, size_for(study)))
+
+
+def render_study(study: Study, lead: str, note: str, table: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page as HTML.
+
+    ``lead`` says what came out, ``note`` how pairs are tested, ``table`` has a dict of cells for each run,
+    in the order of ``study.rows``.
+    """
+    figure = data_url(figure_png(draw_study, study, size_for(study)), "image/png") if study.variants else ""
+    links = [quote(f"./runs/{row.run_name}/report.html") if row.is_done else "" for row in study.rows]
+    page = (
+        open_templates()
+        .get_template("study.html.jinja")
+        .render(
+            study=study,
+            source=Path(study.source).name,
+            lead=lead,
+            note=note,
+            figure=figure,
+            width=round(size_for(study)[0] * 100),
+            heads=list(table[0])[:11] if table else [],
+            runs=list(zip(study.rows, table, links, strict=True)),
+            version=georgia.__version__,
+        )
+    )
+    return re.sub(" %", "\N{NO-BREAK SPACE}%", page)
+
+
+def save_study_page(
+    study: Study, path: Path, lead: str, note: str, table: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the page whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    write_text(path, render_study(study, lead, note, table))
