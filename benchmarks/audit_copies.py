@@ -6,8 +6,9 @@
     .venv/bin/python benchmarks/audit_copies.py speed    [--sizes 1000 14000 100000]
 
 Each prints a table and writes JSON (``--out``). Thresholds were chosen on seed 1; take another here.
-``planted`` draws 2,000 crops and a copy of each. ``speed`` runs every size in a process of its own: pictures
-of about 150 px, those beyond 20,000 tiles of 48 px; CPU seconds are told too, as other programs may run.
+``planted`` draws 2,000 crops and a copy of each. ``speed`` cuts drawn frames into tiles of 151 px (48 px
+beyond 20,000), three in ten of them copies, and runs every size in a process of its own; CPU seconds are
+told too, as other programs may run.
 """
 
 from __future__ import annotations
@@ -162,21 +163,12 @@ def run_speed(options: argparse.Namespace) -> dict[str, Any]:
         for size in options.sizes:
             folder = Path(base) / str(size)
             folder.mkdir()
-            draw_speed_set(size, folder)
+            draw_tiles(size, 5, folder, side_px=48 if size > 20_000 else 151)
             command = [sys.executable, __file__, "measure", str(folder)]
             answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             rows.append(json.loads(answer.splitlines()[-1]))
             print(rows[-1], flush=True)
     return {"rows": rows}
-
-
-def draw_speed_set(size: int, folder: Path) -> None:
-    """Draw a number of pictures, three in ten of them copies."""
-    if size > 20_000:
-        draw_tiles(size, seed=5, folder=folder)
-    else:
-        planted = plant_copies(size, seed=5, copied_share=3 / 7)
-        write_planted((item for item, _ in zip(planted, range(size), strict=False)), folder)
 
 
 def run_measure(options: argparse.Namespace) -> dict[str, Any]:

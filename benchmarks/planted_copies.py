@@ -1,6 +1,6 @@
 """Drawn crops with known copies of every kind, for the benchmarks of the audit.
 
-``plant_copies`` draws distinct crops and, for a part of them, one copy each: turned, in another file type,
+``plant_copies`` draws distinct crops and one copy of each: turned, in another file type,
 re-compressed, resized, in another light, shifted, cropped, or a moment later. A scene is drawn larger than
 the crop, so that a shifted copy shows what stands beside it. Every copy is turned by one of the eight
 symmetries too.
@@ -42,10 +42,8 @@ class Planted:
     symmetry: int
 
 
-def plant_copies(
-    n_scenes: int, seed: int, copied_share: float = 1.0, is_turned: bool = True
-) -> Iterator[Planted]:
-    """Yield each scene's crop and, for a share of the scenes, one copy; kinds take turns.
+def plant_copies(n_scenes: int, seed: int, is_turned: bool = True) -> Iterator[Planted]:
+    """Yield each scene's crop and one copy of it; kinds take turns.
 
     Without ``is_turned`` all copies stand upright, as other tools expect them.
     """
@@ -57,13 +55,14 @@ def plant_copies(
         whole = draw_crop(class_name, rng, (height + 2 * top, width + 2 * left)).image[:, :, 0]
         view = View(whole, top, left, height, width)
         yield Planted(encode(view.cut(), ".png"), ".png", scene, "", 0)
-        if rng.random() < copied_share:
-            kind = KINDS[scene % len(KINDS)]
-            symmetry = 1 + int(rng.integers(7)) if kind == "turned" else int(rng.integers(8))
-            symmetry *= is_turned
-            pixels = turn(CHANGES[kind](view, rng), TRANSFORMS[symmetry])
-            suffix = encode_as(kind, rng)
-            yield Planted(encode(pixels, suffix), suffix, scene, kind, symmetry)
+        # One number that nothing uses: figures told before stay the same.
+        rng.random()
+        kind = KINDS[scene % len(KINDS)]
+        symmetry = 1 + int(rng.integers(7)) if kind == "turned" else int(rng.integers(8))
+        symmetry *= is_turned
+        pixels = turn(CHANGES[kind](view, rng), TRANSFORMS[symmetry])
+        suffix = encode_as(kind, rng)
+        yield Planted(encode(pixels, suffix), suffix, scene, kind, symmetry)
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ def write_planted(planted: Iterable[Planted], folder: Path) -> list[PlantedFile]
     return files
 
 
-def draw_tiles(n_tiles: int, seed: int, folder: Path, side_px: int = 48) -> None:
-    """Write small pictures cut from drawn frames; three in ten are copies, turned and in another light."""
+def draw_tiles(n_tiles: int, seed: int, folder: Path, side_px: int) -> None:
+    """Write square pictures cut from drawn frames; three in ten are copies, turned and in another light."""
     number = frame = 0
     while True:
         image = draw_frame(np.random.SeedSequence([seed, frame])).image[:, :, 0]
