@@ -28,6 +28,8 @@ LABELS = Labels(("CEX", "PG"))
 N_FILES = {"resnet101": 48, "resnet50": 96, "efficientnet-lite0": 384}
 N_ONE_BY_ONE = {"resnet101": 8, "resnet50": 12, "efficientnet-lite0": 24}
 BATCH = 32
+# The net of the study; --net puts another in its place.
+TRAINED = "resnet101"
 
 
 class Bench:
@@ -138,7 +140,15 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
     from georgia.train.state import TrainState
     from georgia.train.trunk import Trunk
 
-    settings = {"weights": "none", "f1_threshold": 0, "patience": 0, "feature_cache_gb": 0, **changes}
+    net = bench.net or TRAINED
+    settings = {
+        "backbone": net,
+        "weights": "none",
+        "f1_threshold": 0,
+        "patience": 0,
+        "feature_cache_gb": 0,
+        **changes,
+    }
     config = recipe_config("georgia", settings)
     network = build_network(config, 2)
     records = read_catalog(folder).records
@@ -163,7 +173,7 @@ def _study_epochs(bench: Bench, folder: Path, share: float, augmented: bool) -> 
     """Return seconds of an epoch as the study does it; one before is not counted."""
     import study_loop
 
-    model = study_loop.build_net("resnet101", share)
+    model = study_loop.build_net(bench.net or TRAINED, share)
     train, valid = study_loop.open_generators(folder, 32, augmented)
     seconds = []
     for _ in range(1 + bench.turns):

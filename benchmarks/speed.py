@@ -158,8 +158,8 @@ def show(about: dict[str, Any], before: dict[str, Any] | None) -> None:
         print(f"{what:74} {value:8.2f} {shown}  {aim}")
 
 
-def write_docs(about: dict[str, Any], page: Path) -> None:
-    """Put the table, and what it was measured on, between the marks of a docs page."""
+def write_docs(about: dict[str, Any], page: Path, figures: list[Path]) -> None:
+    """Put the table, what it was measured on, and the figures between the marks of a docs page."""
     machine = about["machine"]
     capabilities = " ".join(machine["openvino_capabilities"])
     lines = [
@@ -170,6 +170,8 @@ def write_docs(about: dict[str, Any], page: Path) -> None:
         "| what | measured | aim |",
         "|---|---|---|",
         *(f"| {what} | {value:.2f} | {aim} |" for what, value, aim in list_ratios(merge(about["runs"]))),
+        "",
+        *(f"![{file.stem.replace('_', ' ')}](images/{file.name})" for file in figures),
     ]
     text = page.read_text(encoding="utf-8")
     start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
@@ -203,8 +205,8 @@ def main() -> int:
     if chosen.docs:
         from plots import draw_all
 
-        draw_all(merge(about["runs"]), HERE.parent / "docs" / "images")
-        write_docs(about, HERE.parent / "docs" / "speed.md")
+        docs = HERE.parent / "docs"
+        write_docs(about, docs / "speed.md", draw_all(merge(about["runs"]), docs / "images"))
     print(chosen.out)
     return 0
 
