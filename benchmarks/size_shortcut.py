@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/size_shortcut.py [--n 200] [--set key=value …]
 
 Training crops are drawn as the real set is: every CEX crop 151×151 px, every PG crop larger (169–211 px).
+They are out of focus (Gaussian blur) and noisy, so that the size is easier to learn than the crystal.
 Both models are tested on new crops of the same kind, and on the same crops with all of them cut to one size.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -29,6 +31,7 @@ from georgia.synthetic import draw_crop
 from georgia.train import recipe_config, train_model
 
 CUT_PX = 144
+BLUR_PX, NOISE_LEVELS = 3.0, 12.0
 
 
 def draw(folder: Path, n_per_class: int, first: int) -> None:
@@ -38,11 +41,20 @@ def draw(folder: Path, n_per_class: int, first: int) -> None:
             seed = np.random.SeedSequence([2026, place, first + number])
             side = np.random.default_rng(seed.spawn(1)[0]).integers(169, 212, 2)
             image = draw_crop(name, seed, (151, 151) if name == "CEX" else tuple(map(int, side))).image
+            image = spoil(image, seed)
             top, left = (image.shape[0] - CUT_PX) // 2, (image.shape[1] - CUT_PX) // 2
             for kind, pixels in (("whole", image), ("cut", image[top : top + CUT_PX, left : left + CUT_PX])):
                 path = folder / kind / name / f"{name} ({number}).png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+
+
+def spoil(image: np.ndarray, seed: np.random.SeedSequence) -> np.ndarray:
+    """Return a crop (H, W, 3), uint8, out of focus and with noise."""
+    rng = np.random.default_rng(seed.spawn(1)[0])
+    soft = cv2.GaussianBlur(image, (0, 0), BLUR_PX).astype(np.float32)
+    noisy = soft + rng.normal(0, NOISE_LEVELS, (*image.shape[:2], 1))
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
 def main() -> None:

@@ -14,15 +14,29 @@ NAMES = [check.name for check in CHECKS]
 CONFIG = AuditConfig(n_permutations=39, alpha=0.05, near_copies=False)
 
 
-@pytest.fixture(params=CHECKS, ids=NAMES)
+# A net has to be loaded and run for the deep ones.
+PARAMS = [pytest.param(one, marks=[pytest.mark.slow] if one.is_deep else [], id=one.name) for one in CHECKS]
+
+
+@pytest.fixture(params=PARAMS)
 def check(request: pytest.FixtureRequest) -> Check:
     return request.param  # type: ignore[no-any-return]
 
 
-def audit_example(check: Check, is_bad: bool, folder: Path, config: AuditConfig = CONFIG) -> Audit:
+# Many checks have the same good example: it is audited once.
+AUDITS: dict[tuple[object, ...], Audit] = {}
+
+
+def audit_example(check: Check, is_bad: bool, folder: Path) -> Audit:
     example = check.bad_example() if is_bad else check.good_example()
-    needed = dataclasses.replace(config, deep=check.is_deep, near_copies=check.name == "near-conflict")
-    return run_audit(example.write(folder), needed)
+    needed = dataclasses.replace(CONFIG, deep=check.is_deep, near_copies=check.name == "near-conflict")
+    pictures = tuple(
+        (one.name, one.group, one.part, b"" if one.image is None else one.image.tobytes())
+        for one in example.pictures
+    )
+    if is_bad or (needed, pictures) not in AUDITS:
+        AUDITS[needed, pictures] = run_audit(example.write(folder), needed)
+    return AUDITS[needed, pictures]
 
 
 def test_bad_example_is_found_at_its_severity_with_what_to_do(check: Check, tmp_path: Path) -> None:

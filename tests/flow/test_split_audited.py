@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from georgia.audit import AuditConfig, run_audit
 from georgia.audit.examples import ExamplePicture, add, draw_texture, draw_textures
+from georgia.catalog import read_catalog
 
 Command = Callable[..., tuple[int, Any, str]]
-TURNS = ("rot", "mirror")
 
 
 @pytest.fixture
@@ -52,7 +53,8 @@ def test_name_order_tells_how_much_it_leaks(georgia: Command, crystals: Path, tm
 
 
 def test_saved_audit_gives_its_groups(georgia: Command, crystals: Path, tmp_path: Path) -> None:
-    georgia("audit", crystals, "--out", tmp_path / "audit", "--group-regex", r"/([01])\.png$")
+    config = AuditConfig(group_regex=r"/([01])\.png$")
+    run_audit(read_catalog(crystals, verify=False), config).save(tmp_path / "audit")
     words = (
         "split",
         crystals,
@@ -73,7 +75,7 @@ def test_saved_audit_gives_its_groups(georgia: Command, crystals: Path, tmp_path
 
 def test_audit_of_other_pictures_is_refused(georgia: Command, crystals: Path, tmp_path: Path) -> None:
     draw_textures(3, first_seed=100).write(tmp_path / "other")
-    georgia("audit", tmp_path / "other", "--out", tmp_path / "audit")
+    run_audit(read_catalog(tmp_path / "other", verify=False), AuditConfig()).save(tmp_path / "audit")
     code, _, err = georgia("split", crystals, "--out", tmp_path / "a", "--audit", tmp_path / "audit")
     assert code == 2
     assert "it must know every picture" in err

@@ -317,14 +317,6 @@ def test_page_shows_copies_side_by_side_with_their_transform(tmp_path: Path) -> 
     assert str(tmp_path) not in page
 
 
-def test_page_of_sound_data_says_so(tmp_path: Path) -> None:
-    from georgia.report.audit_page import render_audit
-
-    page = render_audit(run_audit(draw_textures(4).write(tmp_path), FAST))
-    assert "Nothing was found." in page
-    assert 'class="verdict good"' in page
-
-
 def test_figures_return_the_numbers_that_they_draw(tmp_path: Path) -> None:
     from georgia.report.audit_figures import Distribution, draw_distribution, draw_property_power
     from georgia.report.canvas import make_figure
