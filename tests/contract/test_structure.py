@@ -38,6 +38,7 @@ LAYERS = {
         "audit",
         "assurance",
         "calibrate",
+        "cluster",
         "compare",
         "conformal",
         "robustness",

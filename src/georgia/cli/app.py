@@ -14,6 +14,7 @@ import typer
 import georgia
 from georgia.cli import (
     audit,
+    cluster,
     demo,
     evaluate,
     fetch,
@@ -49,6 +50,7 @@ for module in (
     evaluate,
     study,
     predict,
+    cluster,
     monitor,
     serve,
     simulate,

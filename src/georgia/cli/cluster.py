@@ -1,0 +1,100 @@
+"""``georgia cluster``: which pictures look alike to a model, as tables and maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.models import open_model
+from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+from georgia.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from georgia.cluster import Clustering
+    from georgia.records import Failure
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="A run folder, an exported .onnx, or a foreign Keras .h5.")],
+    data: Annotated[Path, typer.Argument(help="Labelled pictures, or any folder of pictures.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for tables and maps.")],
+    k: Annotated[int | None, typer.Option("--k", help="Number of clusters.  [4]")] = None,
+    components: Annotated[
+        int | None, typer.Option(help="Principal components that k-means sees.  [2, those drawn]")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    classes: ClassesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Group pictures by what the model sees in them, and draw the map.
+
+    \b
+    Examples:
+      georgia cluster runs/first data/crops --k 4 --out clusters
+      georgia cluster runs/first new-pictures/ --out clusters
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.cluster import ClusterConfig, cluster_files
+    from georgia.report.cluster_map import save_cluster_map
+    from georgia.report.cluster_page import save_cluster_page
+
+    typed = {"k": k, "components": components, "engine": engine}
+    settings = make_config(ClusterConfig, config, "cluster", typed)
+    with console.ConsoleProgress() as progress:
+        paths, labels, failures = read_pictures(data)
+        bundle = open_model(model, classes)
+        result = cluster_files(bundle, paths, labels, settings, progress)
+        progress.start("maps", None)
+        files = [*result.save(out), save_cluster_map(result, out), save_cluster_page(result, out)]
+    failures = (*failures, *result.failed)
+    if as_json:
+        failed = console.list_failures(failures)
+        console.show_json({**result.to_json_dict(), "files": files, "failed": failed})
+    else:
+        _show(result, files)
+    return console.end_with(failures)
+
+
+def read_pictures(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Failure]]:
+    """Return picture files, the labels of those that have one, and what was left out.
+
+    Raises:
+        InputError: there is no picture.
+    """
+    from georgia.catalog import read_catalog
+    from georgia.images import find_images
+
+    try:
+        catalog = read_catalog(data, verify=False)
+    except InputError as error:
+        if not data.is_dir():
+            raise
+        paths = find_images([data])
+        console.show_note(f"no labels are used: {error}")
+        return paths, {}, ()
+    return (
+        [record.path for record in catalog.records],
+        {record.path: record.class_name for record in catalog.records},
+        catalog.failures,
+    )
+
+
+def _show(result: Clustering, files: Sequence[Path]) -> None:
+    rows = [
+        [
+            str(one.number),
+            f"{one.size:,}",
+            "–" if one.purity is None else f"{one.purity:.4f}",
+            ", ".join(f"{name} {count:,}" for name, count in one.labels.items()) or "–",
+        ]
+        for one in result.clusters
+    ]
+    console.show_table(["cluster", "pictures", "purity", "labels"], rows)
+    console.show_line(result.describe())
+    for file in files:
+        console.show_line(str(file))

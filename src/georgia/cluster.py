@@ -1,0 +1,299 @@
+"""Which pictures look alike to a model: its features in a plane, in k groups, beside their labels.
+
+The plane is that of the two largest principal components; the groups are those of k-means in it, as in
+the source study's plot (k = 4). With more ``components`` k-means sees more than the plane shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.atomic import atomic_path, write_text
+from georgia.bundle import Bundle
+from georgia.engines import check_engine_name
+from georgia.errors import InputError, describe_fault
+from georgia.images import natural_key
+from georgia.predict import PredictConfig, Predictor
+from georgia.progress import QUIET, Progress
+from georgia.records import Failure
+
+FloatArray = npt.NDArray[np.float64]
+
+CLUSTER_FILE, ASSIGNMENTS_FILE = "cluster.json", "assignments.csv"
+# Source: scikit-learn's own default before 1.4; the best of so many starts is kept.
+_N_STARTS = 10
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """How many groups, in how many principal components (2: the plane that is drawn), on which engine."""
+
+    k: int = 4
+    components: int = 2
+    seed: int = 42
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_engine_name(self.engine)
+        faults = [
+            f"{name} must be {low} or more; got {value}"
+            for name, value, low in (("k", self.k, 1), ("components", self.components, 2))
+            if value < low
+        ]
+        if faults:
+            raise InputError("Cannot cluster: " + " · ".join(faults))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One picture's cluster, from 1 (the largest), its place in the plane, and its label, "" if unknown."""
+
+    file: Path
+    cluster: int
+    x: float
+    y: float
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class ClusterSummary:
+    """One cluster: its number, size, count of each label, and the share in [0, 1] of the commonest one.
+
+    ``purity`` is None where no picture has a label.
+    """
+
+    number: int
+    size: int
+    labels: Mapping[str, int]
+    purity: float | None
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """All pictures in path order; ``explained`` is the share of the features' spread along x and y.
+
+    ``purity``: share of pictures whose label is the commonest one of their cluster. ``rand`` (adjusted
+    Rand index) is 0 for clusters that know nothing of the labels and 1 for the same division.
+    Source: Hubert and Arabie 1985, doi 10.1007/BF01908075.
+    """
+
+    assignments: tuple[Assignment, ...]
+    clusters: tuple[ClusterSummary, ...]
+    explained: tuple[float, float]
+    purity: float | None
+    rand: float | None
+    failed: tuple[Failure, ...] = ()
+    model: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the pictures, in natural order; empty where there are none."""
+        return tuple(sorted({one.label for one in self.assignments if one.label}, key=natural_key))
+
+    def describe(self) -> str:
+        """Return sizes and purity in words."""
+        sizes = ", ".join(f"{one.size:,}" for one in self.clusters)
+        text = f"{len(self.assignments):,} pictures in {len(self.clusters)} clusters of {sizes}."
+        if self.purity is None or self.rand is None:
+            return text
+        return (
+            f"{text} {100 * self.purity:.1f} % carry the commonest label of their cluster "
+            f"(adjusted Rand index {self.rand:.3f})."
+        )
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the object that ``georgia cluster --json`` prints, without its files."""
+        return {
+            "assignments": [{**vars(one), "file": str(one.file)} for one in self.assignments],
+            "clusters": [vars(one) for one in self.clusters],
+            "explained": list(self.explained),
+            "purity": self.purity,
+            "rand": self.rand,
+            "model": self.model,
+            "failed": [{"file": str(one.path), "error": one.error} for one in self.failed],
+        }
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write ``cluster.json`` and ``assignments.csv``; return their paths."""
+        rest = {key: value for key, value in self.to_json_dict().items() if key != "assignments"}
+        write_text(folder / CLUSTER_FILE, json.dumps(rest, indent=2, ensure_ascii=False) + "\n")
+        path = folder / ASSIGNMENTS_FILE
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["file", "cluster", "x", "y", "label"])
+            for one in self.assignments:
+                writer.writerow([one.file, one.cluster, repr(one.x), repr(one.y), one.label])
+        return [folder / CLUSTER_FILE, path]
+
+    @classmethod
+    def load(cls, folder: Path) -> Clustering:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a file is missing or is not what `save` wrote.
+        """
+        try:
+            values = json.loads((folder / CLUSTER_FILE).read_text(encoding="utf-8"))
+            with (folder / ASSIGNMENTS_FILE).open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            assignments = tuple(
+                Assignment(
+                    Path(row["file"]), int(row["cluster"]), float(row["x"]), float(row["y"]), row["label"]
+                )
+                for row in rows
+            )
+            clusters = tuple(ClusterSummary(**one) for one in values["clusters"])
+            failed = tuple(Failure(Path(one["file"]), one["error"]) for one in values["failed"])
+            first, second = values["explained"]
+            rates = (values["purity"], values["rand"])
+            return cls(assignments, clusters, (first, second), *rates, failed, values["model"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            what = f"Cannot read the clusters in {str(folder)!r}"
+            rule = f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written"
+            raise InputError(describe_fault(what, rule, error)) from error
+
+
+def cluster_files(
+    bundle: Bundle,
+    paths: Sequence[Path],
+    labels: Mapping[Path, str] | None = None,
+    config: ClusterConfig = ClusterConfig(),
+    progress: Progress = QUIET,
+) -> Clustering:
+    """Return the clusters of picture files by a model's features; ``labels`` names some files' classes.
+
+    Raises:
+        InputError: the model gives no features, or fewer pictures than clusters can be read.
+    """
+    predictor = Predictor(bundle, PredictConfig(config.engine))
+    files, features, failed = read_features(predictor, paths, progress)
+    names = [(labels or {}).get(file, "") for file in files]
+    return cluster_features(files, features, names, config, failed, bundle.name)
+
+
+def read_features(
+    predictor: Predictor, paths: Sequence[Path], progress: Progress = QUIET
+) -> tuple[list[Path], npt.NDArray[np.float32], list[Failure]]:
+    """Return the files that could be read, their features (N, F), and the failures.
+
+    Raises:
+        InputError: the model gives no features.
+    """
+    files: list[Path] = []
+    parts: list[npt.NDArray[np.float32]] = []
+    failed: list[Failure] = []
+    for entries, outputs in predictor.iterate_outputs(paths, progress):
+        failed += [entry for entry in entries if isinstance(entry, Failure)]
+        files += [entry for entry in entries if not isinstance(entry, Failure)]
+        if outputs and "features" not in outputs:
+            rule = "a model with the output 'features' is needed"
+            do = "Export it with Georgia."
+            got = ", ".join(outputs)
+            raise InputError(describe_fault(f"Cannot use {predictor.bundle.name!r}", rule, got, do))
+        if outputs:
+            parts.append(outputs["features"].reshape(len(outputs["features"]), -1).astype(np.float32))
+    return files, np.concatenate(parts) if parts else np.empty((0, 0), np.float32), failed
+
+
+def cluster_features(
+    files: Sequence[Path],
+    features: npt.NDArray[np.floating],
+    labels: Sequence[str],
+    config: ClusterConfig = ClusterConfig(),
+    failed: Sequence[Failure] = (),
+    model: str = "",
+) -> Clustering:
+    """Return clusters of features (N, F), numbered by size; neither the files' order nor names touch them.
+
+    Raises:
+        InputError: fewer pictures than clusters, or fewer than two.
+    """
+    if len(files) < max(2, config.k):
+        rule = f"{max(2, config.k)} pictures that can be read, or more, are needed for k = {config.k}"
+        raise InputError(
+            describe_fault("Cannot cluster", rule, f"{len(files)}", "Lower --k or add pictures.")
+        )
+    # In an order that depends on the features alone, so that the files' order cannot touch the starts.
+    order = np.lexsort(np.asarray(features, np.float64).T[:8][::-1])
+    points, explained = project(features[order], config)
+    numbers = _group(points, config)
+    places = np.empty((len(files), 2))
+    clusters = np.empty(len(files), np.int64)
+    places[order], clusters[order] = points[:, :2], numbers
+    rows = sorted(
+        (
+            Assignment(file, int(number), float(x), float(y), label)
+            for file, number, (x, y), label in zip(files, clusters, places, labels, strict=True)
+        ),
+        key=lambda one: natural_key(str(one.file)),
+    )
+    summaries = tuple(_summarize(rows, number) for number in range(1, int(clusters.max()) + 1))
+    purity, rand = _agreement(rows, summaries)
+    return Clustering(tuple(rows), summaries, explained, purity, rand, tuple(failed), model)
+
+
+def project(
+    features: npt.NDArray[np.floating], config: ClusterConfig
+) -> tuple[FloatArray, tuple[float, float]]:
+    """Return features along their principal components (N, D), and the share of spread along the first two.
+
+    Each axis points to where its longest tail lies, so that the same pictures always look the same.
+    """
+    from sklearn.decomposition import PCA
+
+    n_axes = min(config.components, *features.shape)
+    values = np.asarray(features, np.float64)
+    if float(np.ptp(values, axis=0).max(initial=0.0)) < 1e-12:
+        return np.zeros((len(values), 2)), (0.0, 0.0)
+    method = PCA(n_axes, svd_solver="randomized" if values.size > 2e7 else "full", random_state=config.seed)
+    points = method.fit_transform(values)
+    points *= np.where(np.abs(points.min(axis=0)) > points.max(axis=0), -1.0, 1.0)
+    shares = [*map(float, method.explained_variance_ratio_[:2]), 0.0]
+    if points.shape[1] == 1:
+        points = np.column_stack([points, np.zeros(len(points))])
+    return points, (shares[0], shares[1])
+
+
+def _group(points: FloatArray, config: ClusterConfig) -> npt.NDArray[np.int64]:
+    """Return cluster numbers (N,) from 1, the largest first; equal sizes from left to right."""
+    from sklearn.cluster import KMeans
+
+    n_different = len(np.unique(points.round(12), axis=0))
+    k = min(config.k, n_different)
+    found = KMeans(k, n_init=_N_STARTS, random_state=config.seed).fit_predict(points)
+    sizes = np.bincount(found, minlength=k)
+    left = np.array([points[found == number, 0].mean() for number in range(k)])
+    rank = np.empty(k, np.int64)
+    rank[np.lexsort((left, -sizes))] = np.arange(1, k + 1)
+    numbers: npt.NDArray[np.int64] = rank[found]
+    return numbers
+
+
+def _summarize(rows: Sequence[Assignment], number: int) -> ClusterSummary:
+    own = [one for one in rows if one.cluster == number]
+    counts = Counter(one.label for one in own if one.label)
+    ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], natural_key(item[0]))))
+    purity = max(counts.values()) / sum(counts.values()) if counts else None
+    return ClusterSummary(number, len(own), ordered, purity)
+
+
+def _agreement(
+    rows: Sequence[Assignment], clusters: Sequence[ClusterSummary]
+) -> tuple[float | None, float | None]:
+    from sklearn.metrics import adjusted_rand_score
+
+    labelled = [one for one in rows if one.label]
+    if not labelled:
+        return None, None
+    n_common = sum(max(one.labels.values(), default=0) for one in clusters)
+    rand = adjusted_rand_score([one.label for one in labelled], [one.cluster for one in labelled])
+    return n_common / len(labelled), float(rand)
