@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.bundle import Bundle
-from georgia.engines import Engine, open_engine
+from georgia.engines import Engine, Outputs, open_engine
 from georgia.errors import InputError, UnreadableImageError
 from georgia.images import Image, decode_image, read_image
 from georgia.monitor.connect import StoreAwayError
@@ -179,6 +179,7 @@ class Service:
         engine = self._open()
         outputs = engine.run([engine.prepare(image)])
         (decision,) = self.bundle.limits.decide(outputs)
+        best = max(decision.probabilities, key=lambda name: decision.probabilities[name])
         return {
             "label": decision.label,
             "probability": decision.probability,
@@ -187,7 +188,7 @@ class Service:
             "set": list(decision.set),
             "width_px": image.shape[1],
             "height_px": image.shape[0],
-            "map": None,
+            "map": _class_map(outputs, self.bundle.labels.index(best)),
         }
 
     def _open(self) -> Engine:
@@ -196,6 +197,16 @@ class Service:
                 bundle = self.bundle
                 self._engine = open_engine(bundle.model_path, bundle.preprocess, self.config.engine)
             return self._engine
+
+
+def _class_map(outputs: Outputs, class_index: int) -> list[list[float]] | None:
+    """Return what speaks for a class, rows of shares of its strongest, 0–1; None if the model has no map."""
+    maps = outputs.get("cam")
+    if maps is None:
+        return None
+    positive = np.maximum(maps[0, class_index], 0)
+    rows: list[list[float]] = (positive / max(float(positive.max()), 1e-6)).round(3).tolist()
+    return rows
 
 
 def encode_preview(image: npt.NDArray[np.uint8]) -> bytes:
