@@ -25,7 +25,9 @@ _SEED = 0
 # copy in 2,000 is lost; with twice, none is won at half as much work again.
 _N_PROBES = 6
 _N_PER_CELL = 3
+# Queries that are sorted into cells together, and rows of distances held at a time.
 _BLOCK = 65_536
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,7 @@ class CellIndex:
     def __init__(self, points: Floats) -> None:
         n_cells = max(1, round(2 * np.sqrt(len(points))) if len(points) > 2000 else 1)
         self._centres = _learn_centres(take_evenly(points, 40 * n_cells), n_cells)
-        cell_of = np.concatenate(
-            [
-                _nearest_cells(points[k : k + _BLOCK], self._centres, 1)[:, 0]
-                for k in range(0, len(points), _BLOCK)
-            ]
-        )
+        cell_of = _nearest_cells(points, self._centres, 1)[:, 0]
         self._members: Ints = np.argsort(cell_of, kind="stable")
         self._bounds: Ints = np.searchsorted(cell_of[self._members], np.arange(n_cells + 1))
         self._points: Floats = _with_norm(points[self._members])
@@ -119,8 +116,15 @@ def _with_norm(points: Floats) -> Floats:
 
 
 def _nearest_cells(points: Floats, centres: Floats, k: int) -> Ints:
-    scores = points @ centres.T - 0.5 * (centres * centres).sum(axis=1)
-    return _largest(scores, k)[1]
+    """Return the k nearest centres of each point, some points at a time: there are many distances."""
+    half = 0.5 * (centres * centres).sum(axis=1)
+    cells = np.empty((len(points), k), np.int64)
+    for start in range(0, len(points), _ROWS):
+        rows = slice(start, start + _ROWS)
+        scores = points[rows] @ centres.T
+        scores -= half
+        cells[rows] = _largest(scores, k)[1]
+    return cells
 
 
 def _learn_centres(points: Floats, n_cells: int) -> Floats:
