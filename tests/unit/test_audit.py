@@ -321,13 +321,16 @@ def test_figures_return_the_numbers_that_they_draw(tmp_path: Path) -> None:
     from georgia.report.audit_figures import Distribution, draw_distribution, draw_property_power
     from georgia.report.canvas import make_figure
 
-    audit = run_audit(draw_textures(6).write(tmp_path), FAST)
+    audit = run_audit(draw_textures(3).write(tmp_path), FAST)
     drawn: dict[str, object] = {}
+    cut = float(np.unique(audit.columns["width_px"])[:2].mean())
     make_figure(
         lambda result, axes: drawn.update(draw_distribution(result, axes)) or drawn,
-        Distribution(audit, WIDTH),
+        Distribution(audit, WIDTH, cut),
     )
     assert all(sum(shares) == pytest.approx(1) for shares in drawn["shares"].values())  # type: ignore[attr-defined]
+    # Few values are bars; the mark stands between the first and the second.
+    assert drawn["mark"] == 0.5
     make_figure(lambda result, axes: drawn.update(draw_property_power(result, axes)) or drawn, audit)
     assert drawn["chance"] == 0.5
     assert len(drawn["properties"]) == len(audit.properties)  # type: ignore[arg-type]

@@ -224,8 +224,8 @@ class FileShortcut(_ShortcutCheck):
     )
     todo = (
         "A model can score without looking at a crystal. Bring pictures of all classes that were taken, "
-        "cut and saved in one way. Against a size that tells, train shows all pictures at one scale "
-        "(geometry=scale) by itself."
+        "cut and saved in one way. Where a size is an error, train shows all pictures at one scale by "
+        "itself (geometry=scale)."
     )
 
     def bad_example(self) -> Example:

@@ -56,10 +56,13 @@ def draw_distribution(result: Distribution, axes: Axes) -> dict[str, Any]:
     values = result.audit.columns[result.entry.name]
     names = np.array([record.class_name for record in result.audit.catalog.records])
     unique = np.unique(values)
-    draw = _draw_bars if result.entry.is_word or len(unique) <= _MOST_BARS else _draw_histogram
+    has_bars = result.entry.is_word or len(unique) <= _MOST_BARS
+    draw = _draw_bars if has_bars else _draw_histogram
     drawn = draw(axes, {label: values[names == label] for label in labels}, unique)
     if result.mark is not None:
-        axes.axvline(result.mark, color=VERMILION, linewidth=1.4, linestyle=(0, (4, 3)))
+        # Bars stand at 0, 1, 2 …: the mark stands between two of them.
+        drawn["mark"] = float(np.searchsorted(unique, result.mark)) - 0.5 if has_bars else result.mark
+        axes.axvline(drawn["mark"], color=VERMILION, linewidth=1.4, linestyle=(0, (4, 3)))
     unit = f", {result.entry.unit}" if result.entry.unit else ""
     axes.set_xlabel(f"{result.entry.words}{unit}")
     axes.set_ylabel("share of the class")
