@@ -122,6 +122,54 @@ def test_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
     assert shards.read_answers(0, LABELS) == [answer]
 
 
+def test_a_worker_reads_and_writes_behind_urls(memory: str, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from georgia.bundle import load_bundled_model
+    from georgia.predict import PredictConfig, Predictor
+    from georgia.scale.worker import ShardPredictor, WorkerSetup
+
+    bundle, rng = load_bundled_model(), np.random.default_rng(0)
+    for number in range(3):
+        file = tmp_path / f"p{number}.png"
+        Image.fromarray(rng.integers(0, 256, (24, 24), np.uint8)).save(file)
+        Folder(f"{memory}/frames").write(file.name, file.read_bytes())
+    shards = ShardFolder(f"{memory}/answers")
+    shards.write_model(bundle.model_path.read_bytes())
+    names = [*walk_pictures(f"{memory}/frames"), f"{memory}/frames/gone.png", str(tmp_path / "p1.png")]
+    plan = shards.write_plan({}, names, shard_files=3)
+    setup = WorkerSetup(replace(bundle, model_path=Path("m.onnx")), PredictConfig(), f"{memory}/answers", "/")
+    done = ShardPredictor(setup)({"shard": np.arange(plan["n_shards"])})
+    assert (done["n_files"], done["n_failed"]) == ([3, 2], [0, 1])
+    found = [answer for shard in range(2) for answer in shards.read_answers(shard, bundle.labels)]
+    assert [str(one.path if isinstance(one, Failure) else one.file) for one in found] == names
+    assert isinstance(found[3], Failure)
+    assert "the store cannot give it" in found[3].error
+    local = list(Predictor(bundle).iterate([tmp_path / f"p{number}.png" for number in range(3)]))
+    for number, one in enumerate([*found[:3], found[4]]):
+        same = local[number if number < 3 else 1]
+        assert isinstance(one, Prediction)
+        assert isinstance(same, Prediction)
+        assert one.probabilities["PG"] == pytest.approx(same.probabilities["PG"], abs=1e-6)
+
+
+def test_the_note_of_a_cluster_that_is_gone_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    from georgia.scale.cluster import _is_left_over
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert not _is_left_over()
+    (tmp_path / "ray").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{port}")
+        assert not _is_left_over()
+    assert _is_left_over()
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of a head without processors and two nodes of one processor each."""

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from georgia.errors import InputError, MissingDependencyError, describe_fault
@@ -75,32 +76,60 @@ def has_many_hosts(ray: Any) -> bool:
     return len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) > 1
 
 
+def _join(ray: Any, address: str) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if named and named not in ("auto", "local"):
+        _check_answers(named)
+    elif named != "local" and not _is_left_over():
+        try:
+            ray.init(address="auto", **quiet)
+            return
+        except ConnectionError:
+            named = "local"
+    if named in ("", "auto", "local"):
+        own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        ray.init(address="local", **own, **quiet)
+        return
+    try:
+        ray.init(address=named, **quiet)
+    except ConnectionError as error:
+        got = str(error).split("\n")[0]
+        raise InputError(describe_fault(_WHAT.format(named), "it must be a Ray cluster", got, _DO)) from error
+
+
+_WHAT, _DO = (
+    "Cannot join the Ray cluster at {!r}",
+    "Start one: ray start --head --port=6379; then --ray HOST:6379.",
+)
+
+
 def _check_answers(address: str) -> None:
     """Refuse an address where nobody listens: Ray itself would try for minutes.
 
     Raises:
         InputError: nobody does.
     """
+    fault = _try(address)
+    if fault is not None:
+        what, rule = _WHAT.format(address), "HOST:PORT that answers is needed"
+        raise InputError(describe_fault(what, rule, fault, _DO)) from fault
+
+
+def _try(address: str) -> Exception | None:
+    """Return why nobody can be reached at HOST:PORT, or None."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
     except (OSError, ValueError) as error:
-        do = "Start one: ray start --head --port=6379; then --ray HOST:6379."
-        what = f"Cannot join the Ray cluster at {address!r}"
-        raise InputError(describe_fault(what, "HOST:PORT that answers is needed", error, do)) from error
+        return error
+    return None
 
 
-def _join(ray: Any, address: str) -> None:
-    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    if named not in ("", "auto", "local"):
-        _check_answers(named)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+def _is_left_over() -> bool:
+    """Tell whether this machine's note of a running cluster is that of one which is gone."""
+    note = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
     try:
-        ray.init(address=address, **quiet)
-        return
-    except ConnectionError as error:
-        if address != "auto" or os.environ.get("RAY_ADDRESS"):
-            do = "Start one: ray start --head --port=6379; then --ray HOST:6379."
-            what = f"Cannot join the Ray cluster at {os.environ.get('RAY_ADDRESS') or address!r}"
-            raise InputError(describe_fault(what, "it must answer", str(error).split("\n")[0], do)) from error
-    ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        return _try(note.read_text(encoding="utf-8").strip()) is not None
+    except OSError:
+        return False

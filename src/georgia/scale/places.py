@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from georgia.atomic import atomic_path
 from georgia.errors import InputError, MissingDependencyError, describe_fault
@@ -25,6 +26,16 @@ def is_url(text: str) -> bool:
     (True, False, False)
     """
     return bool(_SCHEME.match(text))
+
+
+def join_place(where: str, name: str) -> str:
+    """Return a name below a folder, here or behind a URL, whose options stay at its end.
+
+    >>> join_place("s3://bucket/a/?region=eu", "b"), join_place("a", "b")
+    ('s3://bucket/a/b?region=eu', 'a/b')
+    """
+    path, mark, options = where.partition("?") if is_url(where) else (where, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{options}"
 
 
 class UrlPath(type(Path())):  # type: ignore[misc]
@@ -72,8 +83,12 @@ def open_place(url: str) -> Place:
 
     Raises:
         MissingDependencyError: pyarrow, or the package for this scheme, is not installed.
-        InputError: the URL cannot be used.
+        InputError: the URL cannot be used, or holds a key.
     """
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        do = "Put it into the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        rule = "a URL without a key is needed, as it would stand in every answer"
+        raise InputError(describe_fault(f"Cannot open {url.partition('@')[2]!r}", rule, "one with a key", do))
     try:
         import pyarrow
         from pyarrow import fs
@@ -83,7 +98,7 @@ def open_place(url: str) -> Place:
             describe_fault(f"Cannot open {url!r}", "pyarrow is needed", error, do)
         ) from error
     try:
-        filesystem, path = fs.FileSystem.from_uri(url)
+        filesystem, path = fs.FileSystem.from_uri(_encode(url))
         return Place(url, filesystem, path)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
         if "nrecognized" not in str(error) and "not compiled" not in str(error):
@@ -93,6 +108,17 @@ def open_place(url: str) -> Place:
     except OSError as error:
         raise InputError(describe_fault(f"Cannot open {url!r}", "its store must answer", error)) from error
     return _open_by_fsspec(url)
+
+
+def _encode(url: str) -> str:
+    """Return a plainly written URL as its standard wants it: names of files may hold anything but ``?``.
+
+    >>> _encode("s3://bucket/PG (1) 50%.png?region=eu")
+    's3://bucket/PG%20%281%29%2050%25.png?region=eu'
+    """
+    scheme, _, rest = url.partition("://")
+    path, mark, options = rest.partition("?")
+    return f"{scheme}://{quote(path)}{mark}{options}"
 
 
 def _open_by_fsspec(url: str) -> Place:

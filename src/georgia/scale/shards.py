@@ -19,7 +19,7 @@ from georgia.labels import Labels
 from georgia.predict import Answer, Prediction
 from georgia.predict_tables import ParquetWriter
 from georgia.records import Failure
-from georgia.scale.places import Folder, name_path
+from georgia.scale.places import Folder, join_place, name_path
 
 PLAN_FILE, MODEL_FILE, DONE_FILE = "plan.json", "model.onnx", "_SUCCESS"
 # Files of one shard: some seconds of one worker's work, and what a lost worker has to make again. From
@@ -32,7 +32,7 @@ class ShardFolder:
 
     def __init__(self, where: str) -> None:
         self.answers = Folder(where)
-        self._lists = Folder(f"{where.rstrip('/')}/_georgia")
+        self._lists = Folder(join_place(where, "_georgia"))
 
     def load_plan(self) -> dict[str, Any] | None:
         """Return what was written down when the lists were whole, or None."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.atomic import write_text
-from georgia.audit.result import AUDIT_JSON
+from georgia.audit import Audit
 from georgia.bundle import BUNDLE_FILE
 from georgia.catalog import read_catalog
 from georgia.errors import GeorgiaError, InputError, describe_fault
@@ -182,7 +182,7 @@ def _look_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progr
         GateError: the audit found labels that contradict one another, or given parts that leak.
     """
     shared, training = SharedWork(folder), runs[0].config
-    known = shared.audit_folder if _is_known(catalog, shared.audit_folder) else None
+    known = shared.audit_folder if _is_known(shared.audit_folder) else None
     catalog, soundness = audit_training_data(catalog, training, shared.audit_folder, progress, known)
     by_size = tells_by_size(soundness.audit)
     # At one scale the window comes with the run; the first of them decodes for all.
@@ -195,9 +195,15 @@ def _look_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progr
     return catalog
 
 
-def _is_known(catalog: Catalog, folder: Path) -> bool:
-    """Tell whether an audit of these pictures is there: the plan has said that they are the same."""
-    return bool(catalog.records) and (folder / AUDIT_JSON).exists()
+def _is_known(folder: Path) -> bool:
+    """Tell whether an audit is there; the plan has said that the pictures are the same.
+
+    One that another version wrote is as good as none.
+    """
+    try:
+        return bool(Audit.load(folder).verdict)
+    except InputError:
+        return False
 
 
 def _make_splits(catalog: Catalog, config: StudyConfig, training: TrainConfig) -> Sequence[Split]:
