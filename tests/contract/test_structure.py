@@ -41,6 +41,7 @@ LAYERS = {
         "cluster",
         "compare",
         "conformal",
+        "explain",
         "robustness",
         "unknown",
         "report",

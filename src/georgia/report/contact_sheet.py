@@ -123,7 +123,7 @@ def save_contact_sheet(
         shown = tiles[page * per_page : (page + 1) * per_page]
         image = draw_page(shown, classes, config, _page_note(len(tiles), n_pages * per_page, page, n_pages))
         path = target if page == 0 else target.with_name(f"{target.stem}_{page + 1}{target.suffix}")
-        write_bytes(path, _encode(image, path.suffix.lower()))
+        write_bytes(path, encode_picture(image, path.suffix.lower()))
         written.append(path)
         progress.advance(len(shown))
     return tuple(written)
@@ -142,7 +142,9 @@ def draw_page(
     size = (2 * _MARGIN_PX + columns * cell[0] - _GAP_PX, 2 * _MARGIN_PX + head + rows * cell[1] - _GAP_PX)
     page = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(page)
-    pen.text((_MARGIN_PX, _MARGIN_PX), _fit(note, _font(13), size[0] - 2 * _MARGIN_PX), MUTED, _font(13))
+    pen.text(
+        (_MARGIN_PX, _MARGIN_PX), _fit(note, load_font(13), size[0] - 2 * _MARGIN_PX), MUTED, load_font(13)
+    )
     for position, picture in read_thumbnails([tile.path for tile in tiles], config.tile_px):
         row, column = divmod(position, columns)
         corner = (_MARGIN_PX + column * cell[0], _MARGIN_PX + head + row * cell[1])
@@ -198,7 +200,12 @@ def _draw_tile(
     pen.rectangle((x, y + side, *outline[2:]), _band(tile.label, classes))
     pen.rectangle(outline, outline=VERMILION if tile.is_mistake else RULE, width=4 if tile.is_mistake else 1)
     for row, (text, size, ink) in enumerate(_stamp(tile)):
-        pen.text((x + 8, y + side + 4 + row * _LINE_PX), _fit(text, _font(size), side - 16), ink, _font(size))
+        pen.text(
+            (x + 8, y + side + 4 + row * _LINE_PX),
+            _fit(text, load_font(size), side - 16),
+            ink,
+            load_font(size),
+        )
 
 
 def _stamp(tile: SheetTile) -> list[tuple[str, int, str]]:
@@ -224,7 +231,8 @@ def _page_note(n_tiles: int, n_shown: int, page: int, n_pages: int) -> str:
     return " · ".join(part for part in (count, pages) if part) if n_tiles > 1 else ""
 
 
-def _encode(image: Image, suffix: str) -> bytes:
+def encode_picture(image: Image, suffix: str) -> bytes:
+    """Return a picture as the bytes of a PNG, or of a JPEG for any other suffix."""
     if suffix != ".png":
         return encode_jpeg(image, 90)
     stream = io.BytesIO()
@@ -233,7 +241,7 @@ def _encode(image: Image, suffix: str) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> Font:
+def load_font(size: int) -> Font:
     """Return matplotlib's own font: Pillow's default has neither µ nor é nor a dash."""
     import matplotlib
     from PIL import ImageFont
@@ -268,5 +276,5 @@ def _wrap(text: str, font: Font, width_px: int) -> list[str]:
 
 
 def _write_reason(pen: ImageDraw, corner: tuple[int, int], reason: str, width_px: int) -> None:
-    for row, line in enumerate(_wrap(f"not read: {reason}", _font(12), width_px)[:8]):
-        pen.text((corner[0], corner[1] + row * _LINE_PX), line, MUTED, _font(12))
+    for row, line in enumerate(_wrap(f"not read: {reason}", load_font(12), width_px)[:8]):
+        pen.text((corner[0], corner[1] + row * _LINE_PX), line, MUTED, load_font(12))

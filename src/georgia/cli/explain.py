@@ -1,0 +1,84 @@
+"""``georgia explain``: where on the pictures the answers come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from georgia.cli import console
+from georgia.cli.models import open_model, take_model
+from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+
+if TYPE_CHECKING:
+    from georgia.explain import Explanations
+
+
+def run(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] PATH…",
+            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then pictures, folders, globs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the overlays and explain.json.")],
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Explain this class.  [each picture's answer]")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="auto, 'class map' or occlusion.  [auto: the class map if there is one]"),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    classes: ClassesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show where the net looked: each picture beside itself with the map of its answer.
+
+    \b
+    Examples:
+      georgia explain runs/first odd/picture.png --out why
+      georgia explain runs/first "probe/*.png" --class PG --out why
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.explain import ExplainConfig, explain_files
+    from georgia.images import find_images
+    from georgia.report.overlay import save_overlays
+
+    typed = {"class_name": class_name, "method": method, "engine": engine}
+    settings = make_config(ExplainConfig, config, "explain", typed)
+    model, sources = take_model(words)
+    paths = find_images(sources)
+    bundle = open_model(model, classes)
+    with console.ConsoleProgress() as progress:
+        result = explain_files(bundle, paths, settings, progress)
+        files = [result.save(out), *save_overlays(result, out, progress=progress)]
+    if as_json:
+        plain = [
+            {key: value for key, value in one.to_json_dict().items() if key != "values"}
+            for one in result.items
+        ]
+        failed = console.list_failures(result.failed)
+        console.show_json({"files": files, "explanations": plain, "failed": failed})
+    else:
+        _show(result, files)
+    return console.end_with(result.failed)
+
+
+def _show(result: Explanations, files: list[Path]) -> None:
+    rows = [
+        [
+            one.file.name,
+            one.label,
+            f"{one.probability:.4f}",
+            one.class_name,
+            one.method,
+            f"{one.strength:.2f}",
+        ]
+        for one in result.items
+    ]
+    columns = ["file", "label", "probability", "explained", "by", "strongest, logits"]
+    console.show_table(columns, rows, more=f"All of them: {files[0]}.")
+    console.show_line(f"{len(files) - 1:,} overlays in {files[0].parent}")

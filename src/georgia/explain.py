@@ -1,0 +1,278 @@
+"""Where on a picture a model's answer comes from.
+
+Models that Georgia exports carry their own class map (``cam``): where their head is piecewise linear
+behind global average pooling it is exact, the map's mean being the logit up to what biases add. For other
+models parts of the picture are covered, and the map shows how far each part held the answer up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.atomic import write_text
+from georgia.bundle import Bundle
+from georgia.engines import Engine, Outputs, check_engine_name
+from georgia.errors import InputError, describe_fault
+from georgia.images import iter_images
+from georgia.labels import UNKNOWN, Labels
+from georgia.predict import PredictConfig, Predictor
+from georgia.preprocess import PreprocessSpec, resize_weights
+from georgia.progress import QUIET, Progress
+from georgia.records import Failure
+
+EXPLAIN_FILE = "explain.json"
+Method = Literal["class map", "occlusion"]
+Image = npt.NDArray[np.uint8]
+FloatMap = npt.NDArray[np.float32]
+
+# Covers as wide as two sevenths of the picture, moved by half of that: small enough to tell the parts of a
+# crystal apart, large enough that covering one takes a needle's middle away.
+# Source: occlusion, Zeiler and Fergus 2014, doi 10.1007/978-3-319-10590-1_53.
+GRID = 6
+# A cover shows the picture blurred by a tenth of its side, not grey: a grey patch has edges of its own.
+# Source: Fong and Vedaldi 2017, doi 10.1109/ICCV.2017.371.
+_BLUR_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """Which class to explain ("" is the answer itself), how ("auto": the class map if there is one)."""
+
+    class_name: str = ""
+    method: Literal["auto", "class map", "occlusion"] = "auto"
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_engine_name(self.engine)
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One picture's map: ``values`` (h, w), float32, over the whole picture, positive where it speaks for.
+
+    ``label`` is the answer, ``probability`` its probability (0 if refused); ``class_name`` is what the map
+    speaks for, against ``rival``, the likeliest other class, and ``class_probability`` its probability.
+    Values are shares of the logit difference between the two: their mean is the difference (class map)
+    or each is what covering that place takes from it (occlusion). Places that the net does not see are NaN.
+    """
+
+    file: Path
+    label: str
+    probability: float
+    class_name: str
+    class_probability: float
+    rival: str
+    method: Method
+    values: FloatMap
+
+    @property
+    def strength(self) -> float:
+        """The largest distance from 0 on the map, in logits; the end of the colour scale."""
+        seen = self.values[np.isfinite(self.values)]
+        return float(np.abs(seen).max(initial=0.0))
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the plain form; NaN becomes null."""
+        rows = [[float(v) if np.isfinite(v) else None for v in row] for row in self.values.round(4)]
+        return {**vars(self), "file": str(self.file), "values": rows}
+
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, Any]) -> Explanation:
+        """Read the plain form."""
+        table = np.array([[np.nan if v is None else v for v in row] for row in values["values"]], np.float32)
+        return cls(**{**values, "file": Path(values["file"]), "values": table})
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """All maps in the order of the files, and what could not be read."""
+
+    labels: Labels
+    items: tuple[Explanation, ...]
+    failed: tuple[Failure, ...] = ()
+    model: str = ""
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the plain form."""
+        return {
+            "model": self.model,
+            "classes": list(self.labels.names),
+            "explanations": [one.to_json_dict() for one in self.items],
+            "failed": [{"file": str(one.path), "error": one.error} for one in self.failed],
+        }
+
+    def save(self, folder: Path) -> Path:
+        """Write ``explain.json`` and return its path."""
+        text = json.dumps(self.to_json_dict(), ensure_ascii=False) + "\n"
+        write_text(folder / EXPLAIN_FILE, text)
+        return folder / EXPLAIN_FILE
+
+    @classmethod
+    def load(cls, folder: Path) -> Explanations:
+        """Read what `save` wrote; values have four decimals.
+
+        Raises:
+            InputError: the file is missing or is not what `save` wrote.
+        """
+        path = folder / EXPLAIN_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            items = tuple(Explanation.from_json_dict(one) for one in values["explanations"])
+            failed = tuple(Failure(Path(one["file"]), one["error"]) for one in values["failed"])
+            return cls(Labels(tuple(values["classes"])), items, failed, values["model"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            rule = "a file that georgia explain wrote is needed"
+            raise InputError(describe_fault(f"Cannot read {str(path)!r}", rule, error)) from error
+
+
+def explain_files(
+    bundle: Bundle,
+    paths: Sequence[Path],
+    config: ExplainConfig = ExplainConfig(),
+    progress: Progress = QUIET,
+) -> Explanations:
+    """Return where the answers to picture files come from, in the order of the files.
+
+    Raises:
+        InputError: the model cannot be opened, has no such class, or has no class map and one is asked for.
+    """
+    if config.class_name:
+        bundle.labels.index(config.class_name)
+    predictor = Predictor(bundle, PredictConfig(config.engine))
+    progress.start("explain", len(paths))
+    items: list[Explanation] = []
+    failed: list[Failure] = []
+    for position, image in iter_images(paths):
+        if isinstance(image, Failure):
+            failed.append(image)
+        else:
+            items.append(explain_image(predictor, image, paths[position], config))
+        progress.advance()
+    return Explanations(bundle.labels, tuple(items), tuple(failed), bundle.name)
+
+
+def explain_image(
+    predictor: Predictor, image: Image, file: Path, config: ExplainConfig = ExplainConfig()
+) -> Explanation:
+    """Return where the answer to one image (H, W, 3), uint8 RGB, comes from.
+
+    Raises:
+        InputError: a class map is asked for and the model has none.
+    """
+    engine, bundle = predictor.engine, predictor.bundle
+    outputs = engine.run([engine.prepare(image)])
+    decision = bundle.limits.decide(outputs)[0]
+    own, rival = _choose_pair(outputs["probabilities"][0], bundle.labels, config.class_name)
+    method = _choose_method(outputs, config.method, bundle.name)
+    if method == "class map":
+        maps = outputs["cam"][0]
+        seen = np.asarray(maps[own] - maps[rival], np.float32)
+        values = place_on_picture(seen, bundle.preprocess, image.shape[:2])
+    else:
+        values = occlude(engine, image, (own, rival), _margin(outputs, own, rival)[0])
+    return Explanation(
+        file=file,
+        label=decision.label,
+        probability=0.0 if decision.label == UNKNOWN else decision.probability,
+        class_name=bundle.labels.name(own),
+        class_probability=float(outputs["probabilities"][0][own]),
+        rival=bundle.labels.name(rival),
+        method=method,
+        values=values,
+    )
+
+
+def place_on_picture(seen: FloatMap, spec: PreprocessSpec, size_px: tuple[int, int]) -> FloatMap:
+    """Return a map of the net's input (h, w) as a map of the whole picture of ``size_px`` (height, width).
+
+    A net that sees all of the picture, stretched, needs no change. One that sees a window at fixed scale
+    gets it laid where it looked; what lies outside is NaN.
+
+    >>> spec = PreprocessSpec(224, window_px=100)
+    >>> place_on_picture(np.ones((7, 7), np.float32), spec, (100, 200))[0, [0, 7, -1]]
+    array([nan,  1., nan], dtype=float32)
+    """
+    if not spec.window_px:
+        return seen
+    # A cell of the new map is as large as one of the old, so that no detail is made up.
+    cells = [max(1, round(side / spec.window_px * n)) for side, n in zip(size_px, seen.shape, strict=True)]
+    places, outside = [], []
+    for side, n_new, n_old in zip(size_px, cells, seen.shape, strict=True):
+        centres_px = (np.arange(n_new) + 0.5) / n_new * side - side / 2
+        at = (centres_px / spec.window_px + 0.5) * n_old
+        outside.append((at < 0) | (at >= n_old))
+        places.append(np.clip(at.astype(np.int64), 0, n_old - 1))
+    laid = seen[np.ix_(*places)].astype(np.float32)
+    laid[outside[0][:, None] | outside[1][None, :]] = np.nan
+    return laid
+
+
+def occlude(engine: Engine, image: Image, pair: tuple[int, int], plain: float, grid: int = GRID) -> FloatMap:
+    """Return what covering each place takes from a pair of logits, as a map (grid + 1, grid + 1).
+
+    Every cover is two cells wide and high; a cell's value is the mean over the covers that lie on it.
+    """
+    covers = list(_cover(image, grid))
+    outputs = engine.run([engine.prepare(covered) for covered, _ in covers])
+    drops = plain - _margin(outputs, *pair)
+    n_cells = grid + 1
+    total, count = np.zeros((n_cells, n_cells)), np.zeros((n_cells, n_cells))
+    for drop, (_, (row, column)) in zip(drops, covers, strict=True):
+        total[row : row + 2, column : column + 2] += drop
+        count[row : row + 2, column : column + 2] += 1
+    return (total / count).astype(np.float32)
+
+
+def enlarge(values: FloatMap, size_px: tuple[int, int]) -> FloatMap:
+    """Return a map at the picture's size (H, W), by the triangle filter; places unseen stay NaN."""
+    known = np.isfinite(values)
+    rows, columns = (resize_weights(n, size) for n, size in zip(values.shape, size_px, strict=True))
+    total = rows @ np.where(known, values, 0.0).astype(np.float32) @ columns.T
+    share = rows @ known.astype(np.float32) @ columns.T
+    result = np.full(size_px, np.nan, np.float32)
+    np.divide(total, share, out=result, where=share >= 0.5)
+    return result
+
+
+def _cover(image: Image, grid: int) -> Iterator[tuple[Image, tuple[int, int]]]:
+    import cv2
+
+    height, width = image.shape[:2]
+    sigma = max(0.5, _BLUR_SHARE * min(height, width))
+    hidden = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+    rows, columns = (np.linspace(0, side, grid + 2).round().astype(int) for side in (height, width))
+    for row in range(grid):
+        for column in range(grid):
+            place = (slice(rows[row], rows[row + 2]), slice(columns[column], columns[column + 2]))
+            covered = image.copy()
+            covered[place] = hidden[place]
+            yield covered, (row, column)
+
+
+def _margin(outputs: Outputs, own: int, rival: int) -> npt.NDArray[np.float64]:
+    """Return the logit difference of a pair of classes (N,)."""
+    logits = outputs.get("logits")
+    if logits is None or logits.shape[1] <= max(own, rival):
+        logits = np.log(np.clip(outputs["probabilities"], 1e-12, 1.0))
+    return np.asarray(logits[:, own] - logits[:, rival], np.float64)
+
+
+def _choose_pair(probabilities: npt.NDArray[np.floating], labels: Labels, asked: str) -> tuple[int, int]:
+    order = np.argsort(-probabilities, kind="stable").tolist()
+    own = labels.index(asked) if asked else order[0]
+    return own, next(at for at in order if at != own)
+
+
+def _choose_method(outputs: Outputs, asked: str, model: str) -> Method:
+    has_map = "cam" in outputs and outputs["cam"].ndim == 4
+    if asked == "class map" and not has_map:
+        do = "Use method occlusion, or export the model with this version of Georgia."
+        raise InputError(describe_fault(f"Cannot explain {model!r}", "a class map is needed", "none", do))
+    return "class map" if has_map and asked != "occlusion" else "occlusion"

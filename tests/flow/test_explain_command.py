@@ -1,0 +1,37 @@
+"""``georgia explain`` from words to overlays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def test_exported_model_shows_where_it_looked(georgia: Any, brightness_model: Path, tmp_path: Path) -> None:
+    pixels = np.full((48, 64, 3), 60, np.uint8)
+    pixels[:, 40:] = 255
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    for method in ("class map", "occlusion"):
+        out = tmp_path / method
+        words = ("--class", "PG", "--method", method, "--out", out)
+        code, result, _ = georgia("explain", brightness_model, tmp_path / "half.png", *words)
+        assert code == 0
+        assert [Path(file).name for file in result["files"]] == ["explain.json", "half.png"]
+        one = result["explanations"][0]
+        assert (one["class_name"], one["rival"], one["method"]) == ("PG", "CEX", method)
+    from georgia.explain import Explanations
+
+    values = Explanations.load(tmp_path / "class map").items[0].values
+    assert values[:, -1].min() > 0 > values[:, 0].max()
+
+
+def test_broken_picture_is_listed_and_3(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    (grey_pictures / "PG" / "empty.png").touch()
+    code, result, _ = georgia("explain", brightness_model, grey_pictures / "PG", "--out", tmp_path / "why")
+    assert code == 3
+    assert len(result["files"]) == 5
+    assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
