@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,17 @@ def test_screen_table_names_the_file_and_every_class(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("\t") == ["file", "label", "probability", "P(CEX)", "P(PG)"]
     assert len(lines) == 5
+
+
+def test_ray_refuses_what_it_cannot_do_before_any_work(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("predict", brightness_model, grey_pictures, "--engine", "ray")
+    code, result, err = georgia(*words, "--sheet", tmp_path / "sheet.png")
+    assert (code, result) == (2, None)
+    assert "it is drawn on one machine" in err
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, result, err = georgia(*words, "--out", tmp_path / "answers.csv")
+    assert (code, result) == (2, None)
+    assert "pip install 'georgia[ray]'" in err
+    assert not list(tmp_path.glob("answers*"))
