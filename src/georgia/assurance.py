@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,20 @@ class Assurance:
         """Return the plain form that stands in ``bundle.json`` and in the ONNX metadata."""
         parts = {"calibration": self.calibration, "unknown": self.unknown, "conformal": self.conformal}
         return {word: part.to_dict() for word, part in parts.items() if part is not None}
+
+    @classmethod
+    def load(cls, folder: Path, labels: Labels, details: Mapping[str, Any]) -> Assurance:
+        """Read what a run folder holds: its ``bundle.json`` (as ``details``) and ``reference.npz``.
+
+        Raises:
+            InputError: a part is damaged.
+        """
+        calibration, conformal = details.get("calibration"), details.get("conformal")
+        return cls(
+            Calibration.from_dict(calibration) if calibration else None,
+            UnknownModel.load(folder) if details.get("unknown") else None,
+            ConformalLimits.from_dict(conformal, labels) if conformal else None,
+        )
 
 
 NO_ASSURANCE = Assurance()

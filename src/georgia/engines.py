@@ -4,7 +4,7 @@ Both answer the same question behind one call. ONNX Runtime is the reference: ev
 resize too, runs inside the shipped graph. OpenVINO runs the graph from ``network_input`` on, fed
 by ``PreprocessSpec``; export proves that the two agree on real files before a model may ship.
 
-Where the processor computes in bfloat16, OpenVINO runs the net up to ``features`` in it; what comes
+Where the processor computes in bfloat16, OpenVINO runs the net's convolutions in it; what comes
 before (preprocessing) and after (the head) stays float32.
 """
 
@@ -239,7 +239,7 @@ class OnnxRuntimeEngine:
 class OpenVinoEngine:
     """The net from ``network_input`` on, on pictures that ``PreprocessSpec`` prepared.
 
-    ``precision`` "bfloat16" is for the net up to ``features``; the head is float32 in any case.
+    ``precision`` "bfloat16" is for the net up to its last convolution; the head is float32 in any case.
     """
 
     name = "openvino"
@@ -259,7 +259,7 @@ class OpenVinoEngine:
             # Cutting gives a tensor further names, and any of them may come back: keep the first ones.
             self._names = [output.get_any_name() for output in whole.outputs]
             net = cut_at_network_input(whole, spec.size_px)
-            body, head = (net, None) if precision == "float32" else split_at_features(net)
+            body, head = (net, None) if precision == "float32" else split_behind_convolutions(net)
             self.precision = precision if head else "float32"
             hint = {"bfloat16": "bf16", "float32": "f32"}[self.precision]
             compiled = core.compile_model(body, "CPU", {**properties, "INFERENCE_PRECISION_HINT": hint})
@@ -311,26 +311,46 @@ def cut_at_network_input(model: Any, size_px: int) -> Any:
     )
 
 
-def split_at_features(net: Any) -> tuple[Any, Any | None]:
-    """Return an OpenVINO model as two: up to ``features``, and from there to all its outputs.
+def split_behind_convolutions(net: Any) -> tuple[Any, Any | None]:
+    """Return an OpenVINO model as two: all that leads to a convolution, and the rest up to the outputs.
 
-    The second is None, and the first the whole, where the outputs need more than the features.
+    What crosses over (maps that are pooled, the network input that is measured) is the first one's
+    outputs and the second one's inputs, in one order. The second is None where nothing is left for it.
     """
     openvino = import_openvino()
     from openvino import opset13
 
-    places = [place for place, output in enumerate(net.outputs) if "features" in output.get_names()]
-    if not places:
-        return net, None
     copy = net.clone()
-    source = copy.get_results()[places[0]].input_value(0)
-    while source.get_node().get_type_name() == "Identity":  # which gives a tensor its public name
-        source = source.get_node().input_value(0)
-    start = opset13.parameter(source.get_partial_shape(), np.float32, name="features_input")
-    for target in source.get_target_inputs():
-        target.replace_source_output(start.output(0))
-    try:
-        head = openvino.Model(copy.get_results(), [start], "georgia_head")
-    except RuntimeError:  # another way leads from the pictures to an output
+    body = _lead_to_convolutions(copy)
+    crossing: dict[tuple[str, int], tuple[Any, Any]] = {}
+    for node in copy.get_ordered_ops():
+        if node.get_name() in body:
+            continue
+        for port in node.inputs():
+            source = port.get_source_output()
+            maker = source.get_node()
+            if maker.get_name() not in body or maker.get_type_name() == "Constant":
+                continue
+            place = (maker.get_name(), source.get_index())
+            if place not in crossing:
+                name = f"crossing_{len(crossing)}"
+                start = opset13.parameter(source.get_partial_shape(), np.float32, name=name)
+                crossing[place] = (source, start)
+            port.replace_source_output(crossing[place][1].output(0))
+    if not crossing:
         return net, None
-    return openvino.Model([net.get_results()[places[0]]], net.get_parameters(), "georgia_body"), head
+    head = openvino.Model(copy.get_results(), [start for _, start in crossing.values()], "georgia_head")
+    ends = [opset13.result(source) for source, _ in crossing.values()]
+    return openvino.Model(ends, copy.get_parameters(), "georgia_body"), head
+
+
+def _lead_to_convolutions(net: Any) -> set[str]:
+    """Return the names of the convolutions and of all that they depend on."""
+    found: set[str] = set()
+    waiting = [node for node in net.get_ordered_ops() if "Convolution" in node.get_type_name()]
+    while waiting:
+        node = waiting.pop()
+        if node.get_name() not in found:
+            found.add(node.get_name())
+            waiting += [port.get_source_output().get_node() for port in node.inputs()]
+    return found

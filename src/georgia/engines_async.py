@@ -76,5 +76,6 @@ class _Lane:
         request = self._body
         if self._head is not None:
             request = self._head
-            request.infer({0: self._body.output_tensors[0].data})
+            crossing = self._body.output_tensors
+            request.infer({number: tensor.data for number, tensor in enumerate(crossing)})
         return [np.array(tensor.data, np.float32) for tensor in request.output_tensors]

@@ -5,9 +5,9 @@ coarse. Each of these parts has a Mahalanobis distance to the training pictures;
 of the distances, each divided by what is usual, and divided by the limit: **above 1 a picture is
 refused**. The limit lets the stated share of the validation pictures through.
 
-Source of the distance: Lee et al. 2018, arXiv 1807.03888. Chosen by measurement among kNN, ViM,
-Mahalanobis and relative Mahalanobis distances on last, middle and fine-tuned features:
-benchmarks/refusal.py, docs/unknown.md.
+Source of the distance: Lee et al. 2018, arXiv 1807.03888. Chosen by measurement against kNN and ViM,
+on last and middle stages:
+benchmarks/refusal_methods.py, docs/assurance.md.
 """
 
 from __future__ import annotations

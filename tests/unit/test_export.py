@@ -174,7 +174,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_engines_refuse_what_they_cannot_open(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match="Unknown engine: it must be one of auto, openvino, onnxruntime; got 'tpu'"
+        InputError, match="Unknown engine: it must be one of auto, openvino, onnxruntime, ray; got 'tpu'"
     ):
         open_engine(tmp_path / "a.onnx", SPEC, "tpu")
     (tmp_path / "a.onnx").write_bytes(b"no model")

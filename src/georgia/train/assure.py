@@ -27,8 +27,8 @@ from georgia.split import Split
 from georgia.train.network import Network
 from georgia.unknown import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
 
-# More pictures than these change neither limits nor covariances that matter. Source: drawn crystals,
-# 1,000 against 4,000 training pictures, benchmarks/refusal.py.
+# The most pictures that are measured, for time: about ten a number of the widest part of a small net,
+# and 40 above the limit of the last per cent.
 MAX_TRAIN, MAX_VALID = 2000, 4000
 FloatArray = npt.NDArray[np.float32]
 

@@ -1,0 +1,91 @@
+"""Calibration error before and after, and the coverage of conformal sets, on pictures that fitted nothing.
+
+    .venv/bin/python benchmarks/assurance.py MODEL DATA [--splits 200]
+
+DATA is a labelled set that the model was not trained on. Calibration: the model's own temperature on
+all of it. Coverage: the pictures' groups are halved at random, temperature and limits are fitted on one
+half and the share of pictures of the other half whose set holds their class is counted, class by class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from georgia.bundle import load_bundle
+from georgia.calibrate import fit_temperature, soften
+from georgia.catalog import read_catalog
+from georgia.conformal import fit_conformal
+from georgia.engines import open_engine
+from georgia.images import iter_images
+from georgia.intervals import group_codes
+from georgia.labels import Labels
+from georgia.metrics import expected_calibration_error
+from georgia.records import Failure
+
+RATES = (0.05, 0.10)
+Numbers = np.ndarray
+
+
+def measure_coverage(
+    logits: Numbers, truth: Numbers, codes: Numbers, labels: Labels, n_splits: int
+) -> dict[str, dict[str, float]]:
+    """Return mean and 5th percentile of coverage by class, and the mean size of the sets, by error rate."""
+    rng = np.random.default_rng(0)
+    covered: dict[float, dict[str, list[float]]] = {r: {name: [] for name in labels.names} for r in RATES}
+    sizes: dict[float, list[float]] = {rate: [] for rate in RATES}
+    for _ in range(n_splits):
+        groups = rng.permutation(int(codes.max()) + 1)
+        fits = np.isin(codes, groups[: len(groups) // 2])
+        names = [str(code) for code in codes[fits]]
+        temperature = fit_temperature(logits[fits], truth[fits], names).temperature
+        limits = fit_conformal(soften(logits[fits], temperature), truth[fits], labels, names, RATES)
+        for rate in RATES:
+            sets = limits.sets(soften(logits[~fits], temperature), labels, rate)
+            sizes[rate].append(float(np.mean([len(one) for one in sets])))
+            for position, name in enumerate(labels.names):
+                own = [name in one for one, true in zip(sets, truth[~fits], strict=True) if true == position]
+                covered[rate][name].append(float(np.mean(own)))
+    result: dict[str, dict[str, float]] = {}
+    for rate in RATES:
+        row = {f"{name} mean": float(np.mean(shares)) for name, shares in covered[rate].items()}
+        row |= {f"{name} 5th percentile": float(np.quantile(v, 0.05)) for name, v in covered[rate].items()}
+        result[f"{rate:g}"] = {**row, "classes in a set": float(np.mean(sizes[rate]))}
+    return result
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--splits", type=int, default=200)
+    options = parser.parse_args()
+    bundle = load_bundle(options.model)
+    catalog = read_catalog(options.data, verify=False)
+    records = [record for record in catalog.records if record.part in ("", "test")]
+    engine = open_engine(bundle.model_path, bundle.preprocess)
+    results = iter_images([record.path for record in records], transform=engine.prepare)
+    read = [(position, result) for position, result in results if not isinstance(result, Failure)]
+    answer = engine.run([prepared for _, prepared in read])
+    kept = [records[position] for position, _ in read]
+    truth = bundle.labels.indices([record.class_name for record in kept])
+    logits = answer["logits"].astype(np.float64)
+    codes = group_codes([record.group for record in kept], len(kept))
+    report = {
+        "n": len(kept),
+        "accuracy": float((logits.argmax(axis=1) == truth).mean()),
+        "temperature": float(bundle.about.get("calibration", {}).get("temperature", 1.0)),
+        "ece_before": expected_calibration_error(soften(logits), truth),
+        "ece_after": expected_calibration_error(answer["probabilities"], truth),
+    }
+    if options.splits:
+        report["coverage"] = measure_coverage(logits, truth, codes, bundle.labels, options.splits)
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

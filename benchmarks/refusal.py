@@ -1,0 +1,95 @@
+"""How well a model refuses what it was not trained on: AUROC and false acceptance, kind by kind.
+
+    .venv/bin/python benchmarks/refusal.py [--model RUN] [--known DIR] UNKNOWN_DIR …
+
+Known pictures are drawn crystals that no model here has seen, unless --known names others; drawn fields
+without a crystal are always among the unknown. Thresholds: the one in the model, and that of 95 % true
+acceptance on the known pictures themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
+
+from georgia.bundle import Bundle, load_bundle, load_bundled_model
+from georgia.engines import open_engine
+from georgia.images import iter_images
+from georgia.listing import FoundImages
+from georgia.records import Failure
+from georgia.synthetic import FIELD_KINDS, draw_crop, draw_empty
+
+Scores = npt.NDArray[np.float64]
+N_KNOWN, N_PER_KIND, SEED = 400, 60, 777_000
+
+
+def score_images(bundle: Bundle, images: list[npt.NDArray[np.uint8]]) -> Scores:
+    """Return the unknown score (N,) of pictures."""
+    engine = open_engine(bundle.model_path, bundle.preprocess)
+    answer = engine.run([engine.prepare(image) for image in images])
+    return np.asarray(answer["unknown_score"], np.float64)
+
+
+def score_folder(bundle: Bundle, folder: Path) -> Scores:
+    """Return the unknown score (N,) of every readable picture in a folder."""
+    engine = open_engine(bundle.model_path, bundle.preprocess)
+    results = iter_images(list(FoundImages([folder])), transform=engine.prepare)
+    prepared = [result for _, result in results if not isinstance(result, Failure)]
+    return np.asarray(engine.run(prepared)["unknown_score"], np.float64)
+
+
+def describe(known: Scores, unknown: Scores) -> dict[str, float]:
+    """Return AUROC and the shares of unknown pictures that are let through."""
+    truth = np.r_[np.zeros(len(known)), np.ones(len(unknown))]
+    return {
+        "n": len(unknown),
+        "auroc": round(float(roc_auc_score(truth, np.r_[known, unknown])), 4),
+        "accepted_at_95": round(float((unknown <= np.quantile(known, 0.95)).mean()), 4),
+        "accepted_by_the_model": round(float((unknown <= 1).mean()), 4),
+        "lowest_score": round(float(unknown.min()), 3),
+    }
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("unknown", type=Path, nargs="*")
+    parser.add_argument("--model", type=Path, help="instead of the bundled model")
+    parser.add_argument("--known", type=Path, help="instead of drawn crystals")
+    parser.add_argument("--must-accept", type=Path, help="pictures that may not be refused")
+    options = parser.parse_args()
+    bundle = load_bundle(options.model) if options.model else load_bundled_model()
+    if options.known:
+        known = score_folder(bundle, options.known)
+    else:
+        names = ("CEX", "PG")
+        known = score_images(bundle, [draw_crop(names[i % 2], SEED + i).image for i in range(N_KNOWN)])
+    kinds = {folder.name: score_folder(bundle, folder) for folder in options.unknown}
+    for kind in FIELD_KINDS:
+        fields = [draw_empty(SEED + i, kind=kind).image for i in range(N_PER_KIND)]
+        kinds[f"empty: {kind}"] = score_images(bundle, fields)
+    kinds["all"] = np.concatenate(list(kinds.values()))
+    result = {
+        "model": bundle.name,
+        "n_known": len(known),
+        "known_accepted_by_the_model": round(float((known <= 1).mean()), 4),
+        "unknown": {kind: describe(known, scores) for kind, scores in kinds.items()},
+    }
+    if options.must_accept:
+        scores = score_folder(bundle, options.must_accept)
+        refused = int((scores > 1).sum())
+        result["must_accept"] = {
+            "n": len(scores),
+            "refused": refused,
+            "highest": round(float(scores.max()), 3),
+        }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Which distance tells the unknown: kNN, ViM and Mahalanobis on the frozen net's last and middle stages.
+
+    .venv/bin/python benchmarks/refusal_methods.py [--train 500] [--held 200]
+
+Known pictures are drawn crystals. Unknown ones are scikit-image's and scikit-learn's sample photographs
+and textures and drawn patterns: nothing that a model is judged on later. Needs scikit-image and scikit-
+learn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
+
+from georgia.backbones import build_backbone, find_backbone
+from georgia.engines import OnnxRuntimeEngine
+from georgia.export import export_onnx
+from georgia.images import read_image
+from georgia.labels import Labels
+from georgia.synthetic import draw_crop
+from georgia.unknown import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
+
+Table = np.ndarray
+PHOTOS = (
+    *(
+        "coffee.png",
+        "camera.png",
+        "astronaut.png",
+        "color.png",
+        "logo.png",
+        "motorcycle_left.png",
+        "text.png",
+    ),
+    *("hubble_deep_field.jpg", "page.png", "moon.png", "retina.jpg", "ihc.png", "rocket.jpg", "horse.png"),
+    *("coins.png", "clock_motion.png", "chelsea.png", "cell.png", "microaneurysms.png"),
+)
+LAST = "top_activation"
+
+
+def cut(image: Table, count: int, rng: np.random.Generator) -> list[Table]:
+    """Return square patches of 120–320 px."""
+    patches = []
+    for _ in range(count):
+        side = int(min(rng.integers(120, 320), min(image.shape[:2])))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
+        patches.append(image[top : top + side, left : left + side])
+    return patches
+
+
+def as_rgb(grey: Table) -> Table:
+    """Return a grey picture (H, W) as (H, W, 3), uint8."""
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def draw_pattern(number: int, rng: np.random.Generator) -> Table:
+    """Return noise, a gradient, stripes or a checkerboard."""
+    shape = tuple(int(v) for v in rng.integers(120, 220, 2))
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    if number % 4 == 0:
+        return rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    if number % 4 == 1:
+        angle = rng.uniform(0, 6.3)
+        slope = np.cos(angle) * columns / shape[1] + np.sin(angle) * rows / shape[0]
+        return as_rgb((slope - slope.min()) / np.ptp(slope) * 255)
+    if number % 4 == 2:
+        phase = (columns * np.cos(number) + rows * np.sin(number)) / rng.uniform(1.5, 12)
+        return as_rgb(127 + 100 * np.sin(phase))
+    side = int(rng.integers(4, 24))
+    return as_rgb(((rows // side + columns // side) % 2) * 200 + 20)
+
+
+def draw_text(rng: np.random.Generator) -> Table:
+    """Return a page of random letters."""
+    page = Image.new("L", (int(rng.integers(120, 260)),) * 2, int(rng.integers(180, 256)))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=int(rng.integers(9, 40)))
+    for top in range(0, page.size[1], int(rng.integers(12, 45))):
+        line = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz    "), 40))
+        pen.text((int(rng.integers(-20, 20)), top), line, fill=int(rng.integers(0, 100)), font=font)
+    return as_rgb(np.asarray(page))
+
+
+def gather_unknown() -> dict[str, list[Table]]:
+    """Return the unknown pictures by kind."""
+    import skimage.data
+    from sklearn.datasets import load_digits, load_sample_images
+
+    rng = np.random.default_rng(0)
+    folder = Path(skimage.data.__file__).parent
+    photos = [read_image(folder / name) for name in PHOTOS] + list(load_sample_images().images)
+    photos += [patch for photo in photos for patch in cut(photo, 4, rng)]
+    textures = [read_image(folder / name) for name in ("brick.png", "grass.png", "gravel.png")]
+    digits = [Image.fromarray((one * 15.9).astype(np.uint8)) for one in load_digits().images[:60]]
+    blobs = [
+        skimage.data.binary_blobs(
+            200, rng.uniform(0.03, 0.2), volume_fraction=rng.uniform(0.2, 0.7), rng=number
+        )
+        for number in range(40)
+    ]
+    return {
+        "photographs": photos,
+        "the same, grey": [as_rgb(np.asarray(Image.fromarray(one).convert("L"))) for one in photos],
+        "textures": [patch for texture in textures for patch in cut(texture, 25, rng)],
+        "digits": [as_rgb(np.asarray(one.resize((160, 160), Image.Resampling.BICUBIC))) for one in digits],
+        "drawn patterns": [draw_pattern(number, rng) for number in range(60)],
+        "text": [draw_text(rng) for _ in range(40)],
+        "blobs": [
+            as_rgb(
+                gaussian_filter(one.astype(float), rng.uniform(0.5, 2)) * 120 + rng.normal(30, 5, one.shape)
+            )
+            for one in blobs
+        ],
+    }
+
+
+def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, Callable[[Table], Table]]:
+    """Return each method's score as a function of picture features (N, D)."""
+    ends = np.cumsum(list(widths.values()))
+    places = {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+    middle = np.r_[tuple(places[name] for name in widths if name not in (LIGHT, LAST))]
+    last = np.r_[places[LAST]]
+
+    def distance(columns: Table, parts: dict[str, int]) -> Callable[[Table], Table]:
+        model = fit_unknown(Measured(train[:, columns]), Measured(held[:, columns]), parts)
+        if model is None:
+            raise SystemExit("more pictures are needed")
+        return lambda table: model.score(table[:, columns])
+
+    def scaled(columns: Table) -> Callable[[Table], Table]:
+        mean, spread = train[:, columns].mean(axis=0), train[:, columns].std(axis=0) + 1e-6
+        return lambda table: (table[:, columns] - mean) / spread
+
+    def knn(columns: Table, n: int = 5) -> Callable[[Table], Table]:
+        scale = scaled(columns)
+
+        def unit(table: Table) -> Table:
+            rows = scale(table)
+            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+        known = unit(train)
+        return lambda table: 2 - 2 * np.sort(unit(table) @ known.T, axis=1)[:, -n]
+
+    def vim(columns: Table, n_kept: int = 200) -> Callable[[Table], Table]:
+        scale = scaled(columns)
+        rest = np.linalg.svd(scale(train), full_matrices=False)[2][n_kept:].T
+        return lambda table: np.linalg.norm(scale(table) @ rest, axis=1)
+
+    chosen = {name: width for name, width in widths.items() if name != LAST}
+    return {
+        "kNN, last map, normalised": knn(last),
+        "ViM residual, last map": vim(last),
+        "Mahalanobis, last map": distance(last, {LAST: len(last)}),
+        "kNN, middle stages, normalised": knn(middle),
+        "ViM residual, middle stages": vim(middle),
+        "Mahalanobis, picture statistics": distance(np.r_[places[LIGHT]], {LIGHT: widths[LIGHT]}),
+        "Mahalanobis, middle stages": distance(middle, {"middle": len(middle)}),
+        "mean of the distances": distance(np.arange(sum(chosen.values())), chosen),
+    }
+
+
+def main() -> None:
+    """Print one JSON object: shares let through at 95 % and 99 % true acceptance, by method and kind."""
+    import tempfile
+
+    import keras
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--train", type=int, default=500, help="drawn crops a class")
+    parser.add_argument("--held", type=int, default=200, help="drawn crops a class")
+    options = parser.parse_args()
+    backbone = build_backbone("efficientnet-lite0")
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone.model.output)
+    model = keras.Model(backbone.model.input, keras.layers.Dense(2, activation="softmax")(pooled))
+    layers = [*find_backbone("efficientnet-lite0").levels, LAST]
+    widths = {LIGHT: N_LIGHT + count_scales(backbone.preprocess.size_px)}
+    widths |= {name: int(backbone.model.get_layer(name).output.shape[-1]) for name in layers}
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe.onnx"
+        export_onnx(model, backbone.preprocess, Labels(("CEX", "PG")), probe, {}, probe=layers)
+        engine = OnnxRuntimeEngine(probe)
+
+    def measure(images: list[Table]) -> Table:
+        parts = [engine.run(images[at : at + 32])["picture_features"] for at in range(0, len(images), 32)]
+        return np.concatenate(parts).astype(np.float64)
+
+    def crops(count: int, first: int) -> list[Table]:
+        return [draw_crop(name, first + i).image for name in ("CEX", "PG") for i in range(count)]
+
+    train, held = measure(crops(options.train, 0)), measure(crops(options.held, 500_000))
+    unknown = {kind: measure(images) for kind, images in gather_unknown().items()}
+    result = {}
+    for name, score in fit_methods(train, held, widths).items():
+        limits = np.quantile(score(held), [0.95, 0.99])
+        result[name] = {
+            kind: [round(float((score(table) <= limit).mean()), 3) for limit in limits]
+            for kind, table in unknown.items()
+        }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The programs in docs/export.md, run outside of the project, give the project's answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from georgia.bundle import load_bundled_model
+from georgia.predict import PredictConfig, predict_files
+from georgia.synthetic import draw_crop, draw_empty
+
+pytestmark = [pytest.mark.slow]
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+BUNDLE = load_bundled_model()
+
+
+def _program(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, f"the page shows no {language}"
+    return found[1]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """PNG files of several sizes, grey and colour, drawn crystals and fields without one."""
+    images = [draw_crop("CEX" if seed % 2 else "PG", seed).image for seed in range(8)]
+    images += [draw_empty(seed).image for seed in range(4)]
+    rng = np.random.default_rng(0)
+    images.append(rng.integers(0, 256, (400, 300, 3), dtype=np.uint8))
+    files = []
+    for number, image in enumerate(images):
+        picture = Image.fromarray(image)
+        files.append(folder / f"{number}.png")
+        (picture.convert("L") if number % 3 == 0 else picture).save(files[-1])
+    return files
+
+
+def _check(lines: str, files: list[Path]) -> None:
+    expected = predict_files(BUNDLE, files, PredictConfig(engine="onnxruntime")).items
+    rows = [line.split("\t") for line in lines.splitlines()]
+    assert [row[0] for row in rows] == [item.label for item in expected]
+    assert {"unknown", "CEX", "PG"} == {row[0] for row in rows}
+    got = np.array([[float(value) for value in row[1:]] for row in rows])
+    mine = np.array([[*item.probabilities.values(), item.unknown_score or 0.0] for item in expected])
+    np.testing.assert_allclose(got, mine, rtol=1e-3, atol=1e-4)
+
+
+def _run(command: list[str | Path], folder: Path, reason: str = "") -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=240, env=environment
+    )
+    if done.returncode and reason:
+        pytest.skip(f"{reason}: {done.stderr.strip()[-200:]}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_ten_lines_of_python_in_an_environment_of_their_own(tmp_path: Path) -> None:
+    files = _pictures(tmp_path)
+    home = tmp_path / "venv"
+    _run([sys.executable, "-m", "venv", home], tmp_path)
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    needed = ["pillow", "numpy", "onnxruntime"]
+    _run([python, "-m", "pip", "install", "-q", *needed], tmp_path, "needs a package index")
+    (tmp_path / "answer.py").write_text(_program("python"), encoding="utf-8")
+    _check(_run([python, "answer.py", BUNDLE.model_path, *files], tmp_path), files)
+
+
+def test_javascript(tmp_path: Path) -> None:
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        pytest.skip("needs node and npm")
+    files = _pictures(tmp_path)
+    (tmp_path / "package.json").write_text(json.dumps({"name": "answer", "private": True}))
+    packages = ["onnxruntime-node", "pngjs"]
+    _run([npm, "install", "--ignore-scripts", "--no-audit", *packages], tmp_path, "needs an npm registry")
+    (tmp_path / "answer.js").write_text(_program("js"), encoding="utf-8")
+    bundle = BUNDLE.model_path.with_name("bundle.json")
+    _check(_run([node, "answer.js", BUNDLE.model_path, bundle, *files], tmp_path), files)
