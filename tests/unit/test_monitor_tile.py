@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,30 @@ def test_a_blind_frame_is_not_asked_about(judge: FrameJudge, tmp_path: Path) -> 
     assert judgement.status == "camera blind"
     assert judgement.error == "it is dark"
     assert (judgement.classes, judgement.n_judged) == ((), 0)
+
+
+@pytest.mark.parametrize(("n_refused", "status"), [(0, "judged"), (2, "judged"), (7, "unknown material")])
+def test_refused_windows_do_not_count(n_refused: int, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundled_model()
+    about = {**bundle.about, "unknown": {"threshold": 1.0}}
+    del about["recipe"]
+    judge = FrameJudge(replace(bundle, about=about), TileConfig(100, 0.0, 0.0, 2), threads=1)
+
+    class Net:
+        name = "net"
+
+        def prepare(self, image: np.ndarray) -> np.ndarray:
+            return image
+
+        def run(self, prepared: list[np.ndarray]) -> dict[str, np.ndarray]:
+            scores = np.where(np.arange(len(prepared)) < n_refused, 1.5, 0.5)
+            p = np.where(scores > 1, 1.0, 0.25)
+            return {"probabilities": np.stack([1 - p, p], axis=1), "unknown_score": scores}
+
+    monkeypatch.setattr(judge, "_engine", Net())
+    judgement = judge.judge(draw_frame(3, (300, 300), 0.5, 0.5).image)
+    assert (judgement.status, judgement.n_unknown, judgement.n_judged) == (status, n_refused, 9 - n_refused)
+    if status == "judged":
+        fraction = judgement.fraction_of("PG")
+        assert fraction is not None
+        assert fraction.fraction == pytest.approx(0.25)

@@ -143,11 +143,11 @@ class FrameJudge:
             np.ascontiguousarray(image[top : top + height, left : left + width])
             for left, top, width, height in boxes[is_full]
         ]
-        answers = self._engine.run(list(self._pool.map(self._engine.prepare, windows)))["probabilities"]
-        probabilities[is_full] = answers
+        outputs = self._engine.run(list(self._pool.map(self._engine.prepare, windows)))
+        probabilities[is_full] = outputs["probabilities"]
         codes[is_full] = [
             UNKNOWN_CODE if decision.label == UNKNOWN else labels.index(decision.label)
-            for decision in labels.decode(answers)
+            for decision in self.bundle.limits.decide(outputs)
         ]
         return probabilities, codes
 
