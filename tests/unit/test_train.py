@@ -331,7 +331,7 @@ def test_other_weights_or_precision_find_nothing_stored() -> None:
 
 
 def test_maps_are_kept_within_their_stated_rounding() -> None:
-    network = build_network(replace(SMALL, trainable_share=0.1), 2)
+    network = build_network(SMALL, 2)
     trunk, pictures = Trunk(network.trunk, network.preprocess), _pictures(5, 2, 3)
     exact = trunk(pictures.images(slice(None)))
     assert any(tensor.ndim == 4 for tensor in exact)
@@ -360,9 +360,9 @@ def test_the_compiled_keras_trunk_is_the_engines() -> None:
         np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-3)
 
 
-def test_mixed_precision_learns_nearly_the_same_and_leaves_no_trace(tmp_path: Path) -> None:
-    changes = {"trainable_share": 0.1, "epochs": 1, "augmentation": "none"}
-    network = build_network(replace(SMALL, **changes), 2)
+def test_mixed_precision_answers_nearly_the_same_and_leaves_no_trace() -> None:
+    network = build_network(SMALL, 2)
+    assert any(isinstance(layer, layers.Conv2D) for layer in network.tail.layers)
     features = Trunk(network.trunk, network.preprocess)(_pictures(8, 2, 3).images(slice(None)))
     exact = np.asarray(network.tail(features, training=False))
     with use_precision(network.tail, "bfloat16"):

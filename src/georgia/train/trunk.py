@@ -115,7 +115,25 @@ def _write_graph(model: Any, size_px: int) -> bytes:
         axes = ["N", shape[2], shape[0], shape[1]] if len(shape) == 3 else ["N", *shape]
         outputs[graph.rename(name, f"features_{number}")] = axes
     proto = graph.finish({"input": (TensorProto.FLOAT, ["N", 3, size_px, size_px])}, outputs, {})
+    _number_names(proto.graph)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _number_names(graph: Any) -> None:
+    """Name tensors by their place: Keras counts its unnamed layers on, so that one net has many names."""
+    numbers: dict[str, str] = {}
+
+    def name(old: str) -> str:
+        return numbers.setdefault(old, f"t{len(numbers)}") if old else old
+
+    for value in (*graph.input, *graph.initializer):
+        value.name = name(value.name)
+    for node in graph.node:
+        node.name = ""
+        node.input[:] = [name(old) for old in node.input]
+        node.output[:] = [name(old) for old in node.output]
+    for value in graph.output:
+        value.name = name(value.name)
 
 
 def _name_features(graph: bytes, spec: PreprocessSpec, device: str, precision: str) -> str:
