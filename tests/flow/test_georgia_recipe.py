@@ -14,6 +14,7 @@ pytest.importorskip("keras")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a busy machine takes long over ResNet-101
 def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_onnx(
     drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
