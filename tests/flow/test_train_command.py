@@ -29,6 +29,7 @@ def tiny_run(drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_run_holds_every_deliverable_under_its_name(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()}
     assert {"bundle.json", "report.html", "history.csv", "split.csv", "settings.toml"} <= names
+    assert {"MODEL_CARD.md", "robustness.json"} <= names
     assert {"TRYmetrics_plot.png", "TRYFinalTestResults.txt", "TRYfinal_confusion_matrix.png"} <= names
     stamped = {path.suffix: path.stem for path in tiny_run.glob("TRYweights_*")}
     assert set(stamped) == {".h5", ".onnx"}

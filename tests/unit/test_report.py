@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from georgia.calibrate import Calibration, fit_temperature
 from georgia.compare import Difference
 from georgia.errors import InputError
 from georgia.evaluate import Evaluation, score_predictions
+from georgia.explain import Explanation, Explanations
 from georgia.labels import UNKNOWN, Labels
 from georgia.predict import Prediction, Predictions
 from georgia.records import Failure, Record
 from georgia.report import SheetConfig, draw_contact_sheet, page
 from georgia.report.canvas import figure_png, make_figure
+from georgia.report.card import render_card
 from georgia.report.contact_sheet import SheetTile, draw_page
 from georgia.report.figures import (
     FIGURES,
@@ -37,6 +40,7 @@ from georgia.report.gallery import spread
 from georgia.report.history import TrainingHistory, read_history
 from georgia.report.page import ReportInputs, ReportLimits, render_report, save_report
 from georgia.report.tables import epoch_lines, format_percent, format_results
+from georgia.report.trust import measure_trust
 from georgia.robustness import Robustness, RobustnessRow
 from georgia.robustness_changes import Change, list_changes
 
@@ -70,6 +74,11 @@ def make_evaluation(tmp_path: Path) -> MakeEvaluation:
         return score_predictions(Predictions(Labels(names), tuple(items), (), "fake"), records)
 
     return make
+
+
+def make_calibration() -> Calibration:
+    logits = np.random.default_rng(0).normal(0, 4, (80, 2))
+    return fit_temperature(logits, np.arange(80) % 2)
 
 
 def make_robustness(*marked: str) -> Robustness:
@@ -176,6 +185,7 @@ def test_figure_is_drawn_for_every_result(
     }[case]()
     history = TrainingHistory(make_rows(1 if case == "two" else 5))
     results = {"history": history, "evaluation": evaluation, "robustness": make_robustness()}
+    results["calibration"] = make_calibration()
     save_figure(info.draw, results[info.needs], tmp_path / "f.png", "$Study$")
     with Image.open(tmp_path / "f.png") as image:
         assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
@@ -412,6 +422,73 @@ def test_robustness_figure_returns_what_it_drew(make_evaluation: MakeEvaluation)
     drawn = draw_robustness(make_robustness("blur"), Figure().add_subplot())
     assert len(drawn) == 17
     assert (drawn["blur"]["difference"], drawn["noise"]["difference"]) == (-0.5, 0.0)
+
+
+ASSURED = {
+    "calibration": make_calibration().to_dict(),
+    "unknown": {"threshold": 1.0},
+    "conformal": {
+        "error_rate": 0.05,
+        "limits": {"0.05": {"CEX": 0.0, "PG": 0.0}, "0.1": {"CEX": 0.5, "PG": 0.5}},
+        "n_groups": {"CEX": 9, "PG": 9},
+    },
+}
+
+
+@without_figures
+def test_refusals_and_sets_are_counted(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(24, wrong=2, refused=4)
+    trust = measure_trust(evaluation, ASSURED)
+    assert [(one.name, one.count, one.n) for one in trust.refused] == [("CEX", 2, 12), ("PG", 2, 12)]
+    five, ten = trust.coverage
+    assert (five.overall.value, five.mean_size, five.n_single) == (1.0, 2.0, 0)
+    assert (ten.overall.count, ten.overall.n, ten.n_single) == (18, 20, 20)
+    assert ten.overall.interval[0] < 0.9 < ten.overall.interval[1]
+    text = read_page(render_report(ReportInputs("S", evaluation, bundle=ASSURED))).text
+    assert "In its set at5 % errors" in text
+    bare = measure_trust(evaluation, {})
+    assert (bare.refused, bare.coverage, bare.calibration) == ((), (), None)
+
+
+def test_card_holds_the_reports_figures_and_only_what_is_known(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(24, wrong=3)
+    full = render_card(
+        replace(full_run(evaluation, Path("run")), bundle=ASSURED, robustness=make_robustness("blur"))
+    )
+    metrics = evaluation.metrics
+    assert f"Accuracy {metrics.accuracy:.4f}" in full
+    for name, one in metrics.per_class.items():
+        assert f"| {name} | {one.precision:.4f} | {one.recall:.4f} | {one.f1:.4f} |" in full
+    for heading in (
+        "## Data",
+        "## Figures",
+        "## How sure it is",
+        "## Robustness",
+        "## Limits",
+        "## How to use",
+    ):
+        assert heading in full
+    bare = render_card(ReportInputs("S", evaluation))
+    assert "## Robustness" not in bare
+    assert "## How sure it is" not in bare
+    assert "It refuses nothing." in bare
+    assert "<b>" not in render_card(ReportInputs("<b>|x", evaluation)).replace("\\<b\\>", "")
+
+
+@without_figures
+def test_mistakes_are_shown_with_their_maps(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(12, wrong=3)
+    items = tuple(
+        Explanation(one.file, one.predicted, one.probability, one.predicted, 0.9, one.truth, "occlusion", MAP)
+        for one in evaluation.mistakes
+    )
+    run = ReportInputs("S", evaluation, explanations=Explanations(evaluation.labels, items))
+    html = render_report(replace(run, limits=ReportLimits(explained=2)))
+    assert html.count("with the map of its answer") == 2
+    assert "Where it looked" not in render_report(ReportInputs("S", evaluation))
+
+
+MAP = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3)
 
 
 @without_figures

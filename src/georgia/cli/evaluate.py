@@ -155,8 +155,9 @@ def _write_report(
     extra: tuple[Comparison | None, Robustness | None],
 ) -> list[Path]:
     """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
+    from georgia.explain import explain_files
     from georgia.report.figures import draw_confusion_matrix, save_figure
-    from georgia.report.inputs import ReportInputs
+    from georgia.report.inputs import ReportInputs, ReportLimits
     from georgia.report.page import REPORT_FILE, save_report
     from georgia.report.tables import save_results
 
@@ -168,6 +169,8 @@ def _write_report(
     data, catalog = source
     comparison, tried = extra
     written = [one.save(out) for one in extra if one is not None]
+    mistakes = [one.file for one in evaluation.mistakes[: ReportLimits().explained]]
+    explained = explain_files(bundle, mistakes) if mistakes else None
     inputs = ReportInputs(
         title=f"Evaluation of {bundle.name}",
         evaluation=evaluation,
@@ -180,6 +183,7 @@ def _write_report(
         folder=out,
         comparison=comparison,
         robustness=tried,
+        explanations=explained,
     )
     save_report(inputs, page)
     return [page, results, matrix, *written]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from georgia.calibrate import Calibration
 from georgia.evaluate import Evaluation
 from georgia.intervals import wilson_interval
 from georgia.labels import UNKNOWN
@@ -51,14 +52,14 @@ class FigureInfo:
 
     name: str
     draw: Draw
-    needs: Literal["history", "evaluation", "robustness"]
+    needs: Literal["history", "evaluation", "robustness", "calibration"]
     title: str
     caption: str
     size_in: Size
     grow_in: Size = (0.0, 0.0)
     section: Literal["figures", "robustness"] = "figures"
 
-    def size_for(self, result: Evaluation | TrainingHistory | Robustness) -> Size:
+    def size_for(self, result: Any) -> Size:
         """Return width and height in inches for one result."""
         extra = min(len(result.labels), 40) - 2 if isinstance(result, Evaluation) else 0
         return self.size_in[0] + extra * self.grow_in[0], self.size_in[1] + extra * self.grow_in[1]
@@ -199,6 +200,30 @@ def _write_cells(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[
             axes.text(column, row + 0.2, share, va="center", fontsize=0.62 * big, **place)
 
 
+def draw_calibration(result: Calibration, axes: Axes) -> dict[str, Any]:
+    """Draw the share of right answers against the stated probability, before and after calibration."""
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+    drawn: dict[str, Any] = {"temperature": result.temperature}
+    for bins, name, color, marker in (
+        (result.before, "before", ORANGE, "s"),
+        (result.after, "after", BLUE, "o"),
+    ):
+        filled = bins.n > 0
+        sure, right, n = bins.mean_probability[filled], bins.share_right[filled], bins.n[filled]
+        label = f"{name}: error {bins.error:.4f}"
+        axes.plot(sure, right, color=color, linewidth=1.4, alpha=0.7)
+        area = 20 + 200 * n / n.max()
+        axes.scatter(sure, right, s=area, color=color, marker=marker, alpha=0.85, linewidth=0, label=label)
+        drawn[name] = {"probability": sure.tolist(), "share_right": right.tolist(), "ece": bins.error}
+    lowest = min([0.5, *drawn["before"]["probability"], *drawn["after"]["probability"]])
+    axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04))
+    axes.set_xlabel("probability of the answer")
+    axes.set_ylabel("share of right answers")
+    axes.grid(color=RULE, linewidth=0.8)
+    axes.legend(loc="lower right", frameon=False)
+    return drawn
+
+
 def draw_robustness(result: Robustness, axes: Axes) -> dict[str, Any]:
     """Draw the change of accuracy under each change of the pictures, with its interval; drops are marked."""
     rows = list(reversed(result.rows))
@@ -252,6 +277,14 @@ FIGURES = (
         needs="evaluation",
         title="Are the probabilities right?",
         caption="On the dashed line answers are as right as sure; below it, too sure. Bars: 95 % intervals.",
+        size_in=(5.6, 4.4),
+    ),
+    FigureInfo(
+        name="calibration",
+        draw=draw_calibration,
+        needs="calibration",
+        title="What calibration did",
+        caption="Validation pictures, before and after. The nearer to the dashed line, the better.",
         size_in=(5.6, 4.4),
     ),
     FigureInfo(

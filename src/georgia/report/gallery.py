@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from georgia.errors import UnreadableImageError
 from georgia.evaluate import Evaluation
+from georgia.images import read_image
 from georgia.labels import UNKNOWN
 from georgia.predict import Prediction
 from georgia.records import Failure
 from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
-from georgia.report.inputs import ReportLimits
+from georgia.report.inputs import ReportInputs, ReportLimits
 from georgia.report.tables import format_percent
 
 
@@ -64,6 +66,24 @@ def gather_right(evaluation: Evaluation, limits: ReportLimits) -> dict[str, Gall
         rows = [(item.file, name, name, format_percent(item.probability)) for item in shown]
         galleries[name] = Gallery(_load(rows, limits.thumbnail_px), len(items))
     return {name: gallery for name, gallery in galleries.items() if gallery.pictures}
+
+
+def gather_explained(run: ReportInputs) -> list[str]:
+    """Return pictures beside their maps, as data URLs, for the explanations that a report holds."""
+    from georgia.report.overlay import draw_explanation
+
+    truth = dict(
+        zip((item.file for item in run.evaluation.predictions.items), run.evaluation.truth, strict=True)
+    )
+    shown = []
+    for one in run.explanations.items[: run.limits.explained] if run.explanations else ():
+        try:
+            image = read_image(one.file)
+        except UnreadableImageError:
+            continue
+        picture = draw_explanation(one, image, truth.get(one.file, ""))
+        shown.append(data_url(encode_jpeg(picture), "image/jpeg"))
+    return shown
 
 
 def spread(n: int, most: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from georgia.compare import Comparison
 from georgia.evaluate import Evaluation
+from georgia.explain import Explanations
 from georgia.records import Failure
 from georgia.report.history import Row
 from georgia.robustness import Robustness
@@ -27,6 +28,7 @@ class ReportLimits:
     """How many pictures and rows the page holds; raise them for a larger file."""
 
     mistakes: int = 60
+    explained: int = 12
     refused: int = 24
     right_per_class: int = 6
     failures: int = 50
@@ -64,6 +66,7 @@ class ReportInputs:
     created: str = ""
     comparison: Comparison | None = None
     robustness: Robustness | None = None
+    explanations: Explanations | None = None
     limits: ReportLimits = ReportLimits()
 
     @property

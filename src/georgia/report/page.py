@@ -16,10 +16,18 @@ from georgia.intervals import FEW_GROUPS
 from georgia.metrics import N_BOOTSTRAP
 from georgia.report.canvas import figure_png
 from georgia.report.figures import FIGURES
-from georgia.report.gallery import data_url, gather_mistakes, gather_refused, gather_right, name_file
+from georgia.report.gallery import (
+    data_url,
+    gather_explained,
+    gather_mistakes,
+    gather_refused,
+    gather_right,
+    name_file,
+)
 from georgia.report.history import TrainingHistory
 from georgia.report.inputs import NOT_CHECKED, ReportInputs, ReportLimits
 from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
+from georgia.report.trust import measure_trust, read_calibration
 from georgia.report.verdict import describe_mistakes, make_verdict
 
 if TYPE_CHECKING:
@@ -40,6 +48,9 @@ _SHOWN_ELSEWHERE = (
     "training",
     "audit",
     "robustness",
+    "calibration",
+    "unknown",
+    "conformal",
 )
 _LONGEST_VALUE = 240
 
@@ -92,6 +103,8 @@ def render_report(run: ReportInputs) -> str:
         about=_describe_bundle(run),
         files=_link_files(run),
         failures=run.all_failures,
+        trust=measure_trust(evaluation, run.bundle),
+        explained=gather_explained(run),
         method={"few": FEW_GROUPS, "draws": N_BOOTSTRAP},
     )
     # A number must not part from its sign at the end of a line.
@@ -159,10 +172,11 @@ def _describe_bundle(run: ReportInputs) -> dict[str, str]:
 
 def _draw_figures(run: ReportInputs) -> list[ShownFigure]:
     history = TrainingHistory(run.history, run.kept_epoch, run.stop_reason) if run.history else None
-    results = {"evaluation": run.evaluation, "history": history, "robustness": run.robustness}
+    results: dict[str, Any] = {"evaluation": run.evaluation, "history": history, "robustness": run.robustness}
+    results["calibration"] = read_calibration(run.bundle)
     shown = []
     for info in FIGURES:
-        result: Any = results[info.needs]
+        result = results[info.needs]
         if result is not None:
             size = info.size_for(result)
             source = data_url(figure_png(info.draw, result, size), "image/png")

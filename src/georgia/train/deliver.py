@@ -20,10 +20,12 @@ from georgia.bundle import BUNDLE_FILE, Bundle, load_bundle, read_details, save_
 from georgia.config import format_toml
 from georgia.errors import UnreadableImageError
 from georgia.evaluate import Evaluation, evaluate_records
+from georgia.explain import explain_files
 from georgia.export import Parity, check_parity, export_onnx, save_hdf5
 from georgia.images import read_image
 from georgia.progress import Progress
 from georgia.records import Failure, Record
+from georgia.report.card import CARD_FILE, save_card
 from georgia.report.figures import draw_confusion_matrix, draw_metrics_plot, save_figure
 from georgia.report.history import TrainingHistory
 from georgia.report.page import REPORT_FILE, ReportInputs, save_report
@@ -96,8 +98,13 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
     if assurance.unknown is not None:
         files["reference"] = assurance.unknown.save(run.out)
     report = run.out / REPORT_FILE
+    files["card"] = run.out / CARD_FILE
     inputs = _report_inputs(run, evaluation, about, tuple(files.values()))
-    save_report(replace(inputs, robustness=robustness), report)
+    mistakes = [one.file for one in evaluation.mistakes[: inputs.limits.explained]]
+    explained = explain_files(bundle, mistakes, progress=progress) if mistakes else None
+    inputs = replace(inputs, robustness=robustness, explanations=explained)
+    save_card(inputs, files["card"])
+    save_report(inputs, report)
     return evaluation, {kind: str(path) for kind, path in {"report": report, **files}.items()}
 
 

@@ -1,0 +1,104 @@
+"""What the test pictures say about a model's own claims: refusals and conformal sets, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from georgia.calibrate import Calibration
+from georgia.conformal import ConformalLimits
+from georgia.errors import InputError
+from georgia.evaluate import Evaluation
+from georgia.intervals import Interval, effective_count, group_codes, wilson_interval
+from georgia.labels import UNKNOWN
+
+
+@dataclass(frozen=True)
+class Share:
+    """``count`` of ``n`` pictures, with a 95 % interval over groups."""
+
+    name: str
+    count: int
+    n: int
+    interval: Interval
+
+    @property
+    def value(self) -> float:
+        """The share in [0, 1]."""
+        return self.count / self.n if self.n else 0.0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Conformal sets at one error rate: how often they hold the true class, and their size."""
+
+    error_rate: float
+    overall: Share
+    by_class: tuple[Share, ...]
+    mean_size: float
+    n_single: int
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Refused known pictures by class, coverage by error rate, calibration; empty where not fitted."""
+
+    refused: tuple[Share, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    calibration: Calibration | None = None
+
+
+def measure_trust(evaluation: Evaluation, about: Mapping[str, Any]) -> Trust:
+    """Return what an evaluation says about the limits that a model's ``bundle.json`` holds.
+
+    Coverage is counted on the pictures that were not refused, as that is where sets are given.
+    """
+    refused: tuple[Share, ...] = ()
+    if isinstance(about.get("unknown"), Mapping):
+        is_refused = np.array([item.label == UNKNOWN for item in evaluation.predictions.items])
+        refused = _by_class(evaluation, is_refused, np.ones(len(is_refused), bool))
+    return Trust(refused, _measure_coverage(evaluation, about), read_calibration(about))
+
+
+def read_calibration(about: Mapping[str, Any]) -> Calibration | None:
+    """Return the calibration that ``bundle.json`` holds; None if there is none or it cannot be read."""
+    values = about.get("calibration")
+    try:
+        return Calibration.from_dict(values) if isinstance(values, Mapping) else None
+    except InputError:
+        return None
+
+
+def _measure_coverage(evaluation: Evaluation, about: Mapping[str, Any]) -> tuple[Coverage, ...]:
+    values, labels = about.get("conformal"), evaluation.labels
+    items = evaluation.predictions.items
+    answered = np.array([item.label != UNKNOWN for item in items])
+    if not isinstance(values, Mapping) or not answered.any():
+        return ()
+    limits = ConformalLimits.from_dict(values, labels)
+    found = []
+    for rate in sorted(limits.limits):
+        sets = limits.sets(evaluation.predictions.probability_array(), labels, rate)
+        holds = np.array([true in names for true, names in zip(evaluation.truth, sets, strict=True)])
+        sizes = np.array([len(names) for names in sets])[answered]
+        overall = _count("all classes", evaluation.groups, holds, answered)
+        by_class = _by_class(evaluation, holds, answered)
+        found.append(Coverage(rate, overall, by_class, float(sizes.mean()), int((sizes == 1).sum())))
+    return tuple(found)
+
+
+def _by_class(evaluation: Evaluation, is_so: Any, among: Any) -> tuple[Share, ...]:
+    truth = np.array(evaluation.truth)
+    shares = [
+        _count(name, evaluation.groups, is_so, among & (truth == name)) for name in evaluation.labels.names
+    ]
+    return tuple(share for share in shares if share.n)
+
+
+def _count(name: str, groups: Sequence[str], is_so: Any, among: Any) -> Share:
+    n, count = int(among.sum()), int((is_so & among).sum())
+    sizes = np.bincount(group_codes(groups, len(among))[among]) if n else np.zeros(1, np.int64)
+    return Share(name, count, n, wilson_interval(count / n if n else 0.0, effective_count(sizes)))
