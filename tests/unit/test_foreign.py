@@ -134,7 +134,7 @@ def test_a_small_net_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("onnxruntime", "openvino"):
         engine = open_engine(bundle.model_path, bundle.preprocess, name)
         answers = engine.run([engine.prepare(image)])
-        assert set(answers) == {"probabilities", "logits", "features"}
+        assert set(answers) == {"probabilities", "logits", "features", "cam"}
         np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
     monkeypatch.setattr(foreign, "load_foreign_model", None)
     assert convert_keras_file(path, Labels(("a", "b"))) == bundle

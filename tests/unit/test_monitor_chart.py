@@ -138,7 +138,7 @@ def test_limits_by_hand_need_no_period_and_a_cusum_comes_down_again() -> None:
     for _ in range(100):
         state, point = update_charts(state, 1.0, 40.0, config)
     assert (point.over or 0) > 1
-    for _ in range(25):
+    for _ in range(50):
         state, point = update_charts(state, 0.1, 40.0, config)
     assert point.over == 0
 

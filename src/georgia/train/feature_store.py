@@ -88,17 +88,20 @@ class FeatureStore:
         self._limit = limit_bytes
         self._waiting: list[tuple[str, Features]] = []
         self._waiting_bytes = 0
-        self._places: dict[str, _Place] = {}
+        # All places of an entry: one that was damaged and written again stands in two packs.
+        self._places: dict[str, list[_Place]] = {}
         for file in sorted(self._folder.glob(f"*{SUFFIX}")):
-            self._places.update(_read_index(file))
+            self._take_index(file)
 
     def read(self, digest: str) -> Features | None:
         """Return an entry's arrays, or None where it is absent or damaged."""
-        place = self._places.get(digest)
-        entry = None if place is None else place.read()
-        if place is not None and entry is None:
-            self._places.pop(digest)
-        return entry
+        places = self._places.get(digest, [])
+        while places:
+            entry = places[-1].read()
+            if entry is not None:
+                return entry
+            places.pop()
+        return None
 
     def add(self, digest: str, features: Features) -> None:
         """Take an entry, of the shapes and dtypes of all others; it is on disk after the next ``flush``."""
@@ -116,7 +119,7 @@ class FeatureStore:
         with contextlib.suppress(OSError):
             if waiting:
                 self._write(waiting)
-            for file in {place.file for place in self._places.values()}:
+            for file in {place.file for places in self._places.values() for place in places}:
                 os.utime(file)
         evict(self._root, self._limit)
 
@@ -131,7 +134,11 @@ class FeatureStore:
         file = self._folder / f"{uuid.uuid4().hex}{SUFFIX}"
         with atomic_path(file) as temporary, temporary.open("wb") as stream:
             stream.writelines([_MAGIC, header, *blocks])
-        self._places.update(_read_index(file))
+        self._take_index(file)
+
+    def _take_index(self, file: Path) -> None:
+        for digest, place in _read_index(file).items():
+            self._places.setdefault(digest, []).append(place)
 
 
 def _read_index(file: Path) -> dict[str, _Place]:
