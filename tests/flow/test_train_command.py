@@ -149,3 +149,14 @@ def test_verdict_of_the_audit_stands_in_bundle_and_report(tiny_run: Path) -> Non
     page = (tiny_run / "report.html").read_text(encoding="utf-8")
     assert about["verdict"] in page
     assert "copies of one crystal in two parts" not in page
+
+
+def test_bundle_says_at_which_scale_it_learned(tiny_run: Path) -> None:
+    import json
+
+    from georgia.bundle import load_bundle
+    from georgia.monitor.tile import find_tile_px
+
+    side_px = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))["data"]["median_side_px"]
+    assert 100 < side_px < 260  # what georgia.synthetic draws: 125 to 225 px a side
+    assert find_tile_px(load_bundle(tiny_run)) == side_px

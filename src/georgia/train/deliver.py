@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from georgia.errors import UnreadableImageError
 from georgia.evaluate import Evaluation, evaluate_records
 from georgia.explain import explain_files
 from georgia.export import Parity, check_parity, export_onnx, save_hdf5
-from georgia.images import read_image
+from georgia.images import read_image, read_info
 from georgia.progress import Progress
 from georgia.records import Failure, Record
 from georgia.report.card import CARD_FILE, save_card
@@ -43,6 +44,8 @@ SETTINGS_FILE = "settings.toml"
 PREDICTIONS_FILE = "predictions_test.csv"
 # Pictures of the test and validation parts on which the exported file must answer like Keras.
 N_PARITY = 64
+# Training pictures whose size is read; a median needs no more.
+N_SIZES = 200
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,12 @@ def _describe(run: Delivery, weights_file: str, stamp: str) -> dict[str, Any]:
             "sha256": run.network.weights_sha256,
         },
         "trainable_base_layers": len(run.network.trainable_layers),
-        "data": {"source": run.source, "sha256": run.fingerprint, "counts": run.split.counts},
+        "data": {
+            "source": run.source,
+            "sha256": run.fingerprint,
+            "counts": run.split.counts,
+            "median_side_px": _median_side_px(run.split.part("train")),
+        },
         "audit": run.soundness.to_json_dict(),
         "training": {
             "epochs": int(run.learned.rows[-1]["epoch"]),
@@ -227,6 +235,18 @@ def _report_inputs(
         folder=run.out,
         created=str(about["created"]),
     )
+
+
+def _median_side_px(records: Sequence[Record]) -> int:
+    """Return the pictures' median side, px: the scale at which a live probe's frames are cut."""
+    sides = []
+    for record in records[:: max(1, len(records) // N_SIZES)]:
+        try:
+            info = read_info(record.path)
+        except UnreadableImageError:
+            continue
+        sides.append((info.width_px * info.height_px) ** 0.5)
+    return round(statistics.median(sides)) if sides else 0
 
 
 def list_versions() -> dict[str, str]:
