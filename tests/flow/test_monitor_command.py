@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,20 @@ def watch(
     code = main(["monitor", "--watch", str(probe), "--once", "--json", *options, *words])
     out, err = capsys.readouterr()
     return code, [json.loads(line) for line in out.splitlines()], err
+
+
+def test_lines_come_at_once_and_a_reader_that_goes_stops_no_record(probe: Path, tmp_path: Path) -> None:
+    options = ["--once", "--json", "--db", str(tmp_path / "m.db"), "--set", "look_s=0.05"]
+    words = [sys.executable, "-m", "georgia", "monitor", "--watch", str(probe), *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as process:  # type: ignore[call-overload]
+        assert json.loads(process.stdout.readline())["file"] == "frame-00001.png"
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(60) == 0
+    assert "Traceback" not in err
+    assert err.count("nobody reads") == 1
+    assert main(["verify", str(tmp_path / "m.db")]) == 0
 
 
 def test_a_folder_is_judged_once_and_its_record_is_whole(

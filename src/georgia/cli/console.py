@@ -109,6 +109,17 @@ def show_line(line: str) -> None:
     print(line)
 
 
+def show_live_line(line: str) -> bool:
+    """Print one line on stdout at once, through a pipe too; tell whether somebody still reads there."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Whoever read has gone; what follows, and Python's own last flush, goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
 def show_note(line: str) -> None:
     """Print one line about the answer on stderr."""
     print(f"georgia: {line}", file=sys.stderr)

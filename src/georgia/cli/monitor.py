@@ -124,7 +124,8 @@ class _Lines:
         if event.kind == "frame" and event.frame is not None:
             frame = event.frame
             plain = frame.to_json_dict()
-            console.show_line(json.dumps(plain) if self._as_json else _describe(plain))
+            if not console.show_live_line(json.dumps(plain) if self._as_json else _describe(plain)):
+                console.show_note("nobody reads the frames' lines any more; the record goes on.")
         elif event.kind == "alarm" and event.alarm is not None:
             change = event.detail.get("change", "")
             console.show_note(f"alarm {change}: {event.alarm.reason}")
