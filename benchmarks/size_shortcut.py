@@ -5,6 +5,7 @@
 Training crops are drawn as the real set is: every CEX crop 151×151 px, every PG crop larger (169–211 px).
 They are out of focus (Gaussian blur) and noisy, so that the size is easier to learn than the crystal.
 Both models are tested on new crops of the same kind, and on the same crops with all of them cut to one size.
+The robustness table of each, taken on the former, says whether it gives the shortcut away.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from georgia.bundle import load_bundle
 from georgia.catalog import read_catalog
 from georgia.config import parse_assignments
 from georgia.evaluate import evaluate_records
+from georgia.robustness import RobustnessConfig, measure_robustness
 from georgia.synthetic import draw_crop
 from georgia.train import recipe_config, train_model
 
@@ -58,7 +60,7 @@ def spoil(image: np.ndarray, seed: np.random.SeedSequence) -> np.ndarray:
 
 
 def main() -> None:
-    """Print one JSON object: accuracy and recall of both models on both kinds of test crops."""
+    """Print one JSON object: accuracy, recall and robustness of both models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--set", action="append", default=[], dest="changes")
@@ -81,6 +83,13 @@ def main() -> None:
                     "accuracy_ci95": [round(value, 4) for value in metrics.accuracy_ci95],
                     "recall": {name: round(one.recall, 4) for name, one in metrics.per_class.items()},
                 }
+            seen = read_catalog(root / "test" / "whole", verify=False).records
+            table = measure_robustness(bundle, seen, RobustnessConfig(2 * options.n))
+            row["robustness"] = {
+                one.change: [round(v, 4) for v in (one.accuracy.difference, *one.accuracy.interval)]
+                for one in table.rows
+            }
+            row["marked"] = [one.change for one in table.marked]
             results[geometry] = row
             print(geometry, json.dumps(row), flush=True)
     print(json.dumps({"models": results, "seconds": round(time.perf_counter() - started, 1)}))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from georgia.atomic import atomic_path
-from georgia.errors import InputError, MissingDependencyError, describe_fault, suggest
+from georgia.errors import InputError, describe_fault, suggest
+from georgia.predict_tables import check_table_path
 
 if TYPE_CHECKING:
     from georgia.monitor.records import Batch
@@ -76,8 +79,9 @@ COLUMNS = [
     "model_sha256",
     "settings_id",
 ]
-# Rows of a Parquet file that are held at a time.
+# Rows of a Parquet file that are held at a time, and lines of CSV.
 _ROWS_AT_ONCE = 5000
+_LINES_AT_ONCE = 200
 
 
 def export_frames(store: Store, target: Path, batch_id: int | None = None) -> int:
@@ -91,31 +95,10 @@ def export_frames(store: Store, target: Path, batch_id: int | None = None) -> in
         MissingDependencyError: Parquet is asked for and pyarrow is not installed.
         StoreAwayError: the store cannot be reached.
     """
-    check_target(target)
+    check_table_path(target, TABLE_SUFFIXES)
     with atomic_path(target) as temporary:
-        rows = map(frame_row, store.iter_frames(batch_id))
-        return (_write_csv if target.suffix.lower() == ".csv" else _write_parquet)(temporary, rows)
-
-
-def check_target(target: Path) -> None:
-    """Refuse a table that could not be written, before any work is done.
-
-    Raises:
-        InputError: the suffix is neither .csv nor .parquet.
-        MissingDependencyError: Parquet is asked for and pyarrow is not installed.
-    """
-    suffix = target.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        rule = "the suffix must be one of " + ", ".join(TABLE_SUFFIXES)
-        raise InputError(describe_fault(f"Cannot write {str(target)!r}", rule, repr(suffix)))
-    if suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            do = "pip install 'georgia[parquet]', or write .csv."
-            raise MissingDependencyError(
-                describe_fault(f"Cannot write {str(target)!r}", "pyarrow is needed", error, do)
-            ) from error
+        write = _write_csv if target.suffix.lower() == ".csv" else _write_parquet
+        return write(temporary, store.iter_frames(batch_id))
 
 
 def frame_row(frame: FrameResult) -> dict[str, Any]:
@@ -143,33 +126,40 @@ def find_batch(store: Store, wanted: str) -> Batch:
     )
 
 
-def _write_csv(target: Path, rows: Iterator[dict[str, Any]]) -> int:
-    count = 0
+def csv_pages(frames: Iterable[FrameResult]) -> Iterator[str]:
+    """Yield a CSV table of frames, its header first, in pieces of up to 200 rows."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for number, frame in enumerate(frames, 1):
+        row = frame_row(frame)
+        writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
+        if number % _LINES_AT_ONCE == 0:
+            yield stream.getvalue()
+            stream.seek(0)
+            stream.truncate()
+    yield stream.getvalue()
+
+
+def _write_csv(target: Path, frames: Iterator[FrameResult]) -> int:
+    counted = count()
     with target.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
-            count += 1
-    return count
+        stream.writelines(csv_pages(frame for frame, _ in zip(frames, counted, strict=False)))
+    return next(counted)
 
 
-def _write_parquet(target: Path, rows: Iterator[dict[str, Any]]) -> int:
+def _write_parquet(target: Path, frames: Iterator[FrameResult]) -> int:
     import pyarrow
     import pyarrow.parquet
 
     kinds = {name: pyarrow.string() for name in _TEXT}
     kinds |= {name: pyarrow.int64() for name in _WHOLE} | {name: pyarrow.float64() for name in _NUMBERS}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.bool_())) for name in COLUMNS])
-    count = 0
+    n_rows = 0
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
-        page: list[dict[str, Any]] = []
-        for row in rows:
-            page.append(row)
-            count += 1
-            if len(page) == _ROWS_AT_ONCE:
-                writer.write_table(pyarrow.Table.from_pylist(page, schema=schema))
-                page = []
-        if page or not count:
+        while page := [frame_row(frame) for frame in islice(frames, _ROWS_AT_ONCE)]:
             writer.write_table(pyarrow.Table.from_pylist(page, schema=schema))
-    return count
+            n_rows += len(page)
+        if not n_rows:
+            writer.write_table(pyarrow.Table.from_pylist([], schema=schema))
+    return n_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -29,16 +29,16 @@ class TableWriter(Protocol):
         """Write what is still held back; the stream stays open."""
 
 
-def check_table_path(target: Path) -> None:
+def check_table_path(target: Path, suffixes: Sequence[str] = TABLE_SUFFIXES) -> None:
     """Refuse a table that could not be written, before any work is done.
 
     Raises:
-        InputError: the suffix is none of ``TABLE_SUFFIXES``.
+        InputError: the suffix is none of those.
         MissingDependencyError: Parquet is asked for and pyarrow is not installed.
     """
     suffix = target.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        rule = "the suffix must be one of " + ", ".join(TABLE_SUFFIXES)
+    if suffix not in suffixes:
+        rule = "the suffix must be one of " + ", ".join(suffixes)
         raise InputError(describe_fault(f"Cannot write {str(target)!r}", rule, repr(suffix)))
     if suffix == ".parquet":
         try:

@@ -34,12 +34,13 @@ def run(
       georgia frames batch.db
       georgia frames batch.db --batch B-117 --out B-117.csv
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.frames import check_target, export_frames, find_batch
+    from georgia.frames import TABLE_SUFFIXES, export_frames, find_batch
+    from georgia.predict_tables import check_table_path
 
     settings = read_settings(config, "frames")
     shown = limit or int(settings.get("limit", 20))
     if out is not None:
-        check_target(out)
+        check_table_path(out, TABLE_SUFFIXES)
     store = open_existing(db)
     try:
         chosen = find_batch(store, batch) if batch is not None else None

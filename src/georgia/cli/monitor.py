@@ -14,7 +14,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.models import open_model
-from georgia.cli.options import ConfigOption, read_settings
+from georgia.cli.options import ConfigOption, ProbeModelArgument, SetOption, StoreOption, read_settings
 from georgia.config import build_config, parse_assignments
 from georgia.errors import InputError, describe_fault
 
@@ -23,24 +23,17 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: Annotated[
-        Path | None, typer.Argument(help="A run folder or an exported .onnx (none: the bundled model).")
-    ] = None,
+    model: ProbeModelArgument = None,
     watch: Annotated[
         Path | None, typer.Option("--watch", help="The folder that the probe writes to.")
     ] = None,
-    db: Annotated[
-        str | None, typer.Option(help="SQLite file or postgresql://… URL.  [georgia-monitor.db]")
-    ] = None,
+    db: StoreOption = None,
     batch: Annotated[str | None, typer.Option(help="The batch's name; a running one is resumed.")] = None,
     operator: Annotated[str | None, typer.Option(help="Who runs the batch.  [the user's name]")] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Judge what the folder holds, end the batch, and stop.")
     ] = False,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
-    ] = None,
+    changes: SetOption = None,
     config: ConfigOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line on stdout for each frame.")

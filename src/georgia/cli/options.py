@@ -27,6 +27,16 @@ ClassesOption = Annotated[
     str | None,
     typer.Option("--classes", help="Class names of a foreign Keras file, in output order.", metavar="NAME,…"),
 ]
+ProbeModelArgument = Annotated[
+    Path | None, typer.Argument(help="A run folder or an exported .onnx (none: the bundled model).")
+]
+StoreOption = Annotated[
+    str | None, typer.Option("--db", help="SQLite file or postgresql://… URL.  [georgia-monitor.db]")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
+]
 
 
 def read_settings(file: Path | None, section: str) -> dict[str, Any]:

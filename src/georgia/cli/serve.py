@@ -14,7 +14,13 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.models import open_model
-from georgia.cli.options import ConfigOption, JsonOption, read_optional_settings
+from georgia.cli.options import (
+    ConfigOption,
+    JsonOption,
+    ProbeModelArgument,
+    StoreOption,
+    read_optional_settings,
+)
 from georgia.config import build_config, parse_assignments
 
 if TYPE_CHECKING:
@@ -26,15 +32,11 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: Annotated[
-        Path | None, typer.Argument(help="A run folder or an exported .onnx (none: the bundled model).")
-    ] = None,
+    model: ProbeModelArgument = None,
     watch: Annotated[
         Path | None, typer.Option("--watch", help="Watch this folder too, as georgia monitor does.")
     ] = None,
-    db: Annotated[
-        str | None, typer.Option(help="SQLite file or postgresql://… URL.  [georgia-monitor.db]")
-    ] = None,
+    db: StoreOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.  [8420]")] = None,
     token: Annotated[

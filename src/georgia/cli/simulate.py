@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ConfigOption, JsonOption, read_settings
+from georgia.cli.options import ConfigOption, JsonOption, SetOption, read_settings
 from georgia.config import build_config, parse_assignments
 
 
@@ -21,10 +21,7 @@ def run(
     rise: Annotated[
         float | None, typer.Option(help="Rise of PG's share from frame to frame.  [0.01]")
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
-    ] = None,
+    changes: SetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, parse_folder_names, read_settings
+from georgia.cli.options import (
+    ClassNamesOption,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    parse_folder_names,
+    read_settings,
+)
 from georgia.config import parse_assignments
 
 if TYPE_CHECKING:
@@ -31,10 +38,7 @@ def run(
         bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")
     ] = False,
     class_names: ClassNamesOption = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
-    ] = None,
+    changes: SetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:

@@ -7,31 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResult, iso_time
+from georgia.monitor.result import MEASURED, ChartPoint, ClassFraction, FileKey, FrameResult, iso_time
 
 _CHART = tuple(ChartPoint.__dataclass_fields__)
-_SAME = (
-    "frame_time_s",
-    "time_source",
-    "judged_at_s",
-    "status",
-    "state",
-    "alarm",
-    "impurity",
-    "fraction",
-    "low",
-    "high",
-    "n_tiles",
-    "n_judged",
-    "n_unknown",
-    "n_empty",
-    "n_effective",
-    "error",
-    "model_sha256",
-    "settings_id",
-    "batch_id",
-    "ordinal",
-)
+_SAME = ("frame_time_s", "judged_at_s", *MEASURED, "model_sha256", "settings_id", "batch_id")
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ class FrameResult:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form: one line of ``georgia monitor --json``, without the map."""
-        plain = {key: getattr(self, key) for key in _PLAIN}
+        plain = {key: getattr(self, key) for key in MEASURED}
         return {
             "frame": self.frame_id,
             "batch": self.batch_id,
@@ -194,7 +194,8 @@ class FrameResult:
         }
 
 
-_PLAIN = (
+# What a frame's row, JSON object and line have alike.
+MEASURED = (
     "time_source",
     "status",
     "state",

@@ -57,7 +57,7 @@ class ChartConfig:
 
 
 @dataclass(frozen=True)
-class MonitorConfig:
+class MonitorConfig(TileConfig, ChartConfig):
     """Everything that ``[monitor]`` in a settings file may say; docs/monitor.md explains each.
 
     ``source`` names the frames' origin in the store: the watched folder's path where it is empty. It stays
@@ -78,23 +78,6 @@ class MonitorConfig:
     time_from: Literal["file", "name", "exif"] = "file"
     time_pattern: str = ""
     time_zone: str = "local"
-    tile_px: int = 0
-    overlap: float = 0.25
-    min_detail: float = 4.6
-    min_judged: int = 5
-    chart: ChartName = "ewma"
-    baseline_frames: int = 30
-    mean: float | None = None
-    sigma: float | None = None
-    limit: float | None = None
-    ewma_lambda: float = 0.2
-    ewma_width: float = 4.0
-    cusum_k: float = 0.5
-    cusum_h: float = 9.0
-    p_width: float = 3.0
-    raise_after: int = 2
-    clear_after: int = 5
-    clear_below: float = 0.7
     webhook: str = ""
     opcua: str = ""
     keep_maps_days: float = 30.0

@@ -66,6 +66,7 @@ def measure_depth(scene: Scene, rng: Rng, plate: Plate) -> tuple[Light, Light]:
     x, y = coordinate_grid(*scene.shape)
     dx = (x - np.float32(plate.x)) * np.float32(1 / plate.half_width)
     dy = (y - np.float32(plate.y)) * np.float32(1 / plate.half_height)
+    dx, dy = (np.ascontiguousarray(part) for part in np.broadcast_arrays(dx, dy))
     distance, angle = (as_light(part) for part in cv2.cartToPolar(dx, dy))
     index = (angle * np.float32(_N_ANGLES / (2 * np.pi))).astype(np.int32) & (_N_ANGLES - 1)
     return distance / draw_outline(rng)[index], angle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -86,13 +85,9 @@ def as_light(values: npt.ArrayLike) -> Light:
     return np.asarray(values, np.float32)
 
 
-@lru_cache(maxsize=64)
 def coordinate_grid(height: int, width: int) -> tuple[Light, Light]:
-    """Return pixel centres (x, y), each (height, width), float32, read-only."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    x.setflags(write=False)
-    y.setflags(write=False)
-    return x, y
+    """Return pixel centres (x, y), (1, width) and (height, 1), float32: an open grid, to be broadcast."""
+    return np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
 
 
 def draw_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: float) -> Light:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -12,6 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from georgia.frames import csv_pages
 from georgia.monitor.result import FrameResult, iso_time
 from georgia.web import schemas
 from georgia.web.faults import Refusal, document_errors
@@ -165,7 +164,7 @@ def _add_batches(router: APIRouter, service: Service) -> None:
         service.find("batch", batch_id)
         name = f"georgia-batch-{batch_id}.{format}"
         kind = "text/csv; charset=utf-8" if format == "csv" else "application/x-ndjson"
-        write = _csv_lines if format == "csv" else _json_lines
+        write = csv_pages if format == "csv" else _json_lines
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(write(store.iter_frames(batch_id)), media_type=kind, headers=headers)
 
@@ -235,43 +234,6 @@ def _add_events(router: APIRouter, feed: LiveFeed) -> None:
         since = int(last_event_id) if last_event_id else None
         headers = {"X-Accel-Buffering": "no"}
         return StreamingResponse(feed.listen(since), media_type="text/event-stream", headers=headers)
-
-
-_COLUMNS = (
-    "frame",
-    "batch",
-    "ordinal",
-    "file",
-    "frame_time",
-    "judged_at",
-    "status",
-    "state",
-    "alarm",
-    "impurity",
-    "fraction",
-    "low",
-    "high",
-    "n_tiles",
-    "n_judged",
-    "n_unknown",
-    "n_empty",
-    "model_sha256",
-    "settings_id",
-    "sha256",
-)
-
-
-def _csv_lines(frames: Iterator[FrameResult]) -> Iterator[str]:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for number, frame in enumerate(frames):
-        writer.writerow(frame.to_json_dict())
-        if number % 200 == 199:
-            yield stream.getvalue()
-            stream.seek(0)
-            stream.truncate()
-    yield stream.getvalue()
 
 
 def _json_lines(frames: Iterator[FrameResult]) -> Iterator[str]:
