@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,24 @@ def test_half_size_weights_change_little(tmp_path: Path) -> None:
     export_onnx(model, SPEC, LABELS, tmp_path / "half.onnx", {}, weights_dtype="float16")
     assert (tmp_path / "half.onnx").stat().st_size < 0.8 * (tmp_path / "full.onnx").stat().st_size
     check_parity(model, SPEC, tmp_path / "half.onnx", IMAGES, tolerance=5e-3)
+
+
+@pytest.mark.parametrize(("n_jumps", "ships"), [(1, True), (4, False)])
+def test_a_class_map_may_jump_on_a_picture_and_must_not_differ_on_most(
+    n_jumps: int, ships: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _net(lambda x: layers.Conv2D(4, 3)(x))
+    export_onnx(model, SPEC, LABELS, tmp_path / "model.onnx", {})
+    true_run = OpenVinoEngine.run
+
+    def run(engine: OpenVinoEngine, *arguments: Any) -> dict[str, np.ndarray]:
+        answer = true_run(engine, *arguments)
+        answer["cam"][:n_jumps] += 0.1
+        return answer
+
+    monkeypatch.setattr(OpenVinoEngine, "run", run)
+    with nullcontext() if ships else pytest.raises(ParityError, match="the engines' cam must agree"):
+        check_parity(model, SPEC, tmp_path / "model.onnx", IMAGES)
 
 
 def test_a_file_that_answers_differently_is_not_shipped(tmp_path: Path) -> None:
