@@ -35,9 +35,8 @@ TRAINED = "resnet101"
 class Bench:
     """What all sections use: drawn files, a working folder, and how thorough to be."""
 
-    def __init__(self, work: Path, net: str, quick: bool) -> None:
-        self.work, self.net, self.quick = work, net, quick
-        self.turns = 1 if quick else 3
+    def __init__(self, work: Path, net: str, quick: bool, turns: int) -> None:
+        self.work, self.net, self.quick, self.turns = work, net, quick, turns
 
     def crops(self, n_per_class: int) -> list[Path]:
         """Return drawn crops of both classes, drawn once for all sections."""
@@ -170,17 +169,18 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
 
 
 def _study_epochs(bench: Bench, folder: Path, share: float, augmented: bool) -> float:
-    """Return seconds of an epoch as the study does it; one before is not counted."""
+    """Return seconds of an epoch as the study does it, once compiled."""
     import study_loop
 
     model = study_loop.build_net(bench.net or TRAINED, share)
     train, valid = study_loop.open_generators(folder, 32, augmented)
+    study_loop.warm_up(model, train, valid)
     seconds = []
-    for _ in range(1 + bench.turns):
+    for _ in range(bench.turns):
         started = time.perf_counter()
         study_loop.train_epoch(model, train, valid)
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
+    return statistics.median(seconds)
 
 
 def measure_train(bench: Bench) -> dict[str, float]:
@@ -317,8 +317,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--net", default="")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--turns", type=int, default=3)
     chosen = parser.parse_args()
-    found = sections[chosen.section](Bench(chosen.work, chosen.net, chosen.quick))
+    found = sections[chosen.section](Bench(chosen.work, chosen.net, chosen.quick, chosen.turns))
     chosen.out.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     return 0
 

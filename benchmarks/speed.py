@@ -22,16 +22,17 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 SECTIONS = ("predict", "train", "frozen", "fast", "growth", "cores", "memory", "start")
-# Section → what it is run for, one process each.
+# Long ones, of counts that scatter little: the first run measures them, further runs do not.
+ONCE = ("growth", "memory")
 MARKS = ("<!-- measured: scripts/bench --docs -->", "<!-- end of measured -->")
 NETS = ("resnet101", "resnet50", "efficientnet-lite0")
 
 
-def run_section(name: str, net: str, work: Path, quick: bool) -> dict[str, Any]:
+def run_section(name: str, net: str, work: Path, quick: bool, turns: int) -> dict[str, Any]:
     """Return one section's figures, measured in a process of its own."""
     out = work / f"{name}-{net or 'all'}.json"
     command = [sys.executable, str(HERE / "sections.py"), name, "--work", str(work), "--out", str(out)]
-    command += (["--net", net] if net else []) + (["--quick"] if quick else [])
+    command += ["--turns", str(turns), *(["--net", net] if net else []), *(["--quick"] if quick else [])]
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GEORGIA_CACHE": str(work / "cache")}
     done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
@@ -165,7 +166,8 @@ def write_docs(about: dict[str, Any], page: Path, figures: list[Path]) -> None:
     lines = [
         f"`scripts/bench{' --quick' if about['quick'] else ''}`, median of {len(about['runs'])}; "
         f"{machine['cores']} cores, {machine['processor']} ({capabilities}), "
-        f"load before {machine['load_before']:.1f}; {about['seconds'] / 60:.0f} minutes each.",
+        f"load before {machine['load_before']:.1f}; "
+        f"{', '.join(f'{seconds / 60:.0f}' for seconds in about['seconds'])} minutes.",
         "",
         "| what | measured | aim |",
         "|---|---|---|",
@@ -186,6 +188,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the pictures, one turn")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--runs", type=int, default=1, help="whole runs, one after another; medians count")
+    parser.add_argument("--add", action="store_true", help="go on with the runs that --out holds")
     parser.add_argument("--docs", action="store_true", help="also write table and figures of docs/speed.md")
     parser.add_argument("--show", action="store_true", help="print the table of --out, measure nothing")
     chosen = parser.parse_args()
@@ -195,11 +198,13 @@ def main() -> int:
             raise SystemExit(f"{chosen.out} is not there: measure first")
         about, before = before, None
     else:
-        about = {"machine": describe_machine(), "quick": chosen.quick, "runs": []}
-        started = time.perf_counter()
-        for _ in range(chosen.runs):
-            about["runs"].append(measure(chosen))
-            about["seconds"] = round((time.perf_counter() - started) / len(about["runs"]), 1)
+        about = {"machine": describe_machine(), "quick": chosen.quick, "runs": [], "seconds": []}
+        if chosen.add and before is not None:
+            about |= {"runs": list(before["runs"]), "seconds": list(before["seconds"])}
+        while len(about["runs"]) < chosen.runs:
+            started = time.perf_counter()
+            about["runs"].append(measure(chosen, is_first=not about["runs"]))
+            about["seconds"].append(round(time.perf_counter() - started, 1))
             chosen.out.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     show(about, before)
     if chosen.docs:
@@ -211,14 +216,16 @@ def main() -> int:
     return 0
 
 
-def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+def measure(chosen: argparse.Namespace, is_first: bool) -> dict[str, Any]:
     """Return the figures of all sections, telling on stderr how far it is."""
     results: dict[str, Any] = {}
+    # Several runs are turns themselves.
+    turns = 1 if chosen.quick or chosen.runs > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
-        for name in chosen.only:
+        for name in [name for name in chosen.only if is_first or name not in ONCE]:
             for net in chosen.nets if name == "predict" else [""]:
                 now = time.perf_counter()
-                found = run_section(name, net, Path(folder), chosen.quick)
+                found = run_section(name, net, Path(folder), chosen.quick, turns)
                 results.setdefault(name, {}).update({net: found} if net else found)
                 print(f"{name} {net}: {time.perf_counter() - now:.0f} s", file=sys.stderr, flush=True)
     return results

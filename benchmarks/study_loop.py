@@ -73,6 +73,14 @@ def train_epoch(model: Any, train: Any, valid: Any) -> None:
             (model.predict(valid, verbose=0) > 0.5).astype(int)
 
 
+def warm_up(model: Any, train: Any, valid: Any) -> None:
+    """Let Keras compile what an epoch needs, on a batch of each kind."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(train, validation_data=valid, steps_per_epoch=1, validation_steps=1, verbose=0)
+        model.predict(valid, steps=1, verbose=0)
+
+
 def predict_file(model: Any, path: Path) -> tuple[str, float]:
     """Return one file's class and the output, opened, resized and answered by itself."""
     import keras

@@ -6,10 +6,11 @@ and the caller writes the one before. No more than a few batches are in memory a
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from georgia.assurance import Limits
 from georgia.bundle import Bundle
 from georgia.engines import (
     BATCH_SIZE,
+    PRECISION_VARIABLE,
     Engine,
     Outputs,
     check_engine_name,
@@ -32,6 +34,8 @@ from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 
 Image = npt.NDArray[Any]
+# Up to so many files the start of the engine counts more than its pace.
+FEW = 16
 Alter = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
 
@@ -75,6 +79,16 @@ class Prediction:
     def from_json_dict(cls, values: Mapping[str, Any]) -> Prediction:
         """Read the public form."""
         return cls(**{**values, "file": Path(values["file"]), "set": tuple(values["set"])})
+
+
+def for_few(config: PredictConfig) -> PredictConfig:
+    """Return the settings for a handful of files: where nothing was chosen, the engine that starts sooner.
+
+    OpenVINO needs 0.6 s more than ONNX Runtime to be imported and to compile the bundled model (two cores
+    at 2.45 GHz), which ``FEW`` pictures do not win back.
+    """
+    is_free = (config.engine, config.precision) == ("auto", "auto") and PRECISION_VARIABLE not in os.environ
+    return replace(config, engine="onnxruntime") if is_free else config
 
 
 # What comes of one file: its answer, or why there is none.

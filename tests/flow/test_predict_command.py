@@ -118,3 +118,18 @@ def test_ray_refuses_what_it_cannot_do_before_any_work(
     assert (code, result) == (2, None)
     assert "pip install 'georgia[ray]'" in err
     assert not list(tmp_path.glob("answers*"))
+
+
+def test_a_handful_starts_sooner_in_onnx_runtime_unless_something_was_chosen(
+    georgia: Any, drawn_crops: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
+    one = next(drawn_crops.glob("PG/*.png"))
+    answers = [
+        georgia("predict", one, *words)[1]
+        for words in ((), ("--engine", "openvino"), ("--precision", "float32"))
+    ]
+    assert [answer["engine"] for answer in answers] == ["onnxruntime", "openvino", "openvino"]
+    shares = [answer["predictions"][0]["probabilities"]["PG"] for answer in answers]
+    assert shares == pytest.approx([shares[0]] * 3, abs=1e-4)
+    assert georgia("predict", drawn_crops)[1]["engine"] == "openvino"
