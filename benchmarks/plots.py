@@ -59,7 +59,7 @@ def draw_growth(growth: dict[str, Any], target: Path) -> Path:
     for axes, key, label in ((left, "images_per_s", "images/s"), (right, "peak_mb", "peak memory, MB")):
         axes.plot([int(size) for size in sizes], [growth[size][key] for size in sizes], "o-", color="#1b6ca8")
         axes.set_xscale("log")
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.15 * max(growth[size][key] for size in sizes))
         axes.set_xlabel("files", fontsize=8)
         axes.set_ylabel(label, fontsize=8)
         axes.tick_params(labelsize=8)

@@ -265,8 +265,8 @@ def _run_shards(
         fn_constructor_args=(setup,),
         batch_size=1,
         num_cpus=cpus,
-        # A pool that may shrink: what waits for a lost node's worker gets the place of an idle one.
-        compute=data.ActorPoolStrategy(min_size=1, max_size=n_workers),
+        # All start at once. The pool may shrink: what waits for a lost node's worker gets an idle one's place.
+        compute=data.ActorPoolStrategy(min_size=1, max_size=n_workers, initial_size=n_workers),
     )
     yield from done.iter_rows()
 
