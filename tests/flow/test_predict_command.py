@@ -125,11 +125,8 @@ def test_a_handful_starts_sooner_in_onnx_runtime_unless_something_was_chosen(
 ) -> None:
     monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
     one = next(drawn_crops.glob("PG/*.png"))
-    answers = [
-        georgia("predict", one, *words)[1]
-        for words in ((), ("--engine", "openvino"), ("--precision", "float32"))
-    ]
-    assert [answer["engine"] for answer in answers] == ["onnxruntime", "openvino", "openvino"]
+    answers = [georgia("predict", one, *words)[1] for words in ((), ("--precision", "float32"))]
+    assert [answer["engine"] for answer in answers] == ["onnxruntime", "openvino"]
     shares = [answer["predictions"][0]["probabilities"]["PG"] for answer in answers]
-    assert shares == pytest.approx([shares[0]] * 3, abs=1e-4)
-    assert georgia("predict", drawn_crops)[1]["engine"] == "openvino"
+    assert shares[0] == pytest.approx(shares[1], abs=1e-4)
+    assert georgia("predict", drawn_crops / "CEX")[1]["engine"] == "openvino"

@@ -55,6 +55,7 @@ def test_run_onnx_and_weights_predict_the_same(georgia: Any, tiny_run: Path, dra
     assert answers[0] == pytest.approx(answers[2], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_settings_of_a_run_make_the_same_run(
     georgia: Any, tiny_run: Path, drawn_crops: Path, tmp_path: Path
 ) -> None:
@@ -126,6 +127,7 @@ def turned_copies(tmp_path: Path, drawn_crops: Path) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_contradicting_labels_stop_with_4_unless_allowed(
     georgia: Any, turned_copies: Path, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_known_file_of_another_net_is_refused(tmp_path: Path, monkeypatch: pyt
         build_backbone("resnet18", path, 64)
 
 
+@pytest.mark.slow
 def test_a_keras_file_known_by_its_checksum_is_loaded_in_keras_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,13 +200,16 @@ def _run(config: TrainConfig, folder: Path, stop_after: int = 0) -> tuple[LoopRe
     "changes",
     [
         {},
-        {
-            "optimizer": "sgd",
-            "head_units": (8,),
-            "head_norm": True,
-            "dropout": (0.4,),
-            "augmentation": "none",
-        },
+        pytest.param(
+            {
+                "optimizer": "sgd",
+                "head_units": (8,),
+                "head_norm": True,
+                "dropout": (0.4,),
+                "augmentation": "none",
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["fresh views", "no augmentation, dropout and norm"],
 )
@@ -223,6 +226,7 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, changes: dict[str,
     np.testing.assert_allclose(answers, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_another_seed_learns_otherwise(tmp_path: Path) -> None:
     """That the same seed learns the same is what the killed run shows."""
     first = _run(replace(SMALL, epochs=1), tmp_path / "a")[1]

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +57,7 @@ def run(
       georgia predict GAweights.h5 --classes CEX,PG picture.png
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.listing import FoundImages
-    from georgia.predict import FEW, PredictConfig, Prediction, Predictor, for_few
+    from georgia.predict import PredictConfig, Prediction, Predictor, for_few
     from georgia.predict_resume import predict_to_table
 
     settings = make_config(PredictConfig, config, "predict", {"engine": engine, "precision": precision})
@@ -67,10 +66,8 @@ def run(
     if settings.engine == "ray":
         return archive.run(open_model(model, classes), sources, out, settings, resume, as_json)
     paths, bundle = FoundImages(sources), open_model(model, classes)
-    if out is None and next(islice(paths, FEW, None), None) is None:
-        settings = for_few(settings)
-    failed = FailedFiles()
-    kept: list[Prediction] = []
+    settings = settings if out else for_few(settings, paths)
+    failed, kept = FailedFiles(), list[Prediction]()
     with console.ConsoleProgress() as progress:
         predictor = Predictor(bundle, settings)
         answers = predictor.iterate(paths, progress)

@@ -265,7 +265,7 @@ def _run_shards(
         fn_constructor_args=(setup,),
         batch_size=1,
         num_cpus=cpus,
-        # All start at once. The pool may shrink: what waits for a lost node's worker gets an idle one's place.
+        # All start at once. It may shrink: what waits for a lost node's worker gets an idle one's place.
         compute=data.ActorPoolStrategy(min_size=1, max_size=n_workers, initial_size=n_workers),
     )
     yield from done.iter_rows()
