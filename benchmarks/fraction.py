@@ -23,12 +23,14 @@ import numpy.typing as npt
 from georgia.bundle import load_bundle, load_bundled_model
 from georgia.monitor.detail import measure_detail
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
+from georgia.monitor.result import EMPTY_CODE
 from georgia.monitor.settings import TileConfig
 from georgia.monitor.tile import FrameJudge
 from georgia.synthetic import draw_frame
 
 # A window with less crystal than this shows none, for the truth.
 COVER_FROM = 0.1
+_ARRAYS = ("boxes", "codes", "probabilities", "detail", "cover")
 Floats = npt.NDArray[np.float64]
 
 
@@ -37,6 +39,7 @@ class Windows:
     """One frame's windows: where they are, what the net said, what is really there."""
 
     boxes: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.int8]
     probabilities: npt.NDArray[np.float32]
     detail: npt.NDArray[np.float32]
     cover: Floats
@@ -71,7 +74,8 @@ def collect(judge: FrameJudge, indices: range, seed: int) -> list[Windows]:
         covers = np.stack([share(mask, answer.boxes) for mask in (frame.mask_cex, frame.mask_pg)], axis=1)
         detail = measure_detail(frame.image, answer.boxes)
         probabilities = answer.probabilities.astype(np.float32)
-        found.append(Windows(answer.boxes, probabilities, detail, covers, frame.fraction))
+        windows = Windows(answer.boxes, answer.codes, probabilities, detail, covers, frame.fraction)
+        found.append(windows)
         if index % 20 == 19:
             print(f"{index + 1} frames in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     return found
@@ -88,25 +92,22 @@ def share(mask: npt.NDArray[np.bool_], boxes: npt.NDArray[np.int32]) -> Floats:
 
 def save(path: Path, frames: list[Windows]) -> None:
     """Keep what was collected, so that an estimator can be tried again without the net."""
-    arrays = {
-        name: np.stack([getattr(f, name) for f in frames])
-        for name in ("boxes", "probabilities", "detail", "cover")
-    }
+    arrays = {name: np.stack([getattr(f, name) for f in frames]) for name in _ARRAYS}
     np.savez_compressed(path, area_fraction=[f.area_fraction for f in frames], **arrays)
 
 
 def load(path: Path) -> list[Windows]:
     """Read what ``save`` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
-        columns = [arrays[name] for name in ("boxes", "probabilities", "detail", "cover", "area_fraction")]
-    return [Windows(*row[:4], float(row[4])) for row in zip(*columns, strict=True)]
+        columns = [arrays[name] for name in (*_ARRAYS, "area_fraction")]
+    return [Windows(*row[:-1], float(row[-1])) for row in zip(*columns, strict=True)]
 
 
 def estimate(
     frame: Windows, names: tuple[str, ...], min_detail: float, smoothing: float
 ) -> tuple[float, float, float] | None:
     """Return PG's fraction and its interval, as ``georgia monitor`` does from the same answers."""
-    codes = np.where(frame.detail >= min_detail, frame.probabilities.argmax(axis=1), -2).astype(np.int8)
+    codes = np.where(frame.detail >= min_detail, frame.codes, EMPTY_CODE).astype(np.int8)
     classes, _ = estimate_fractions(frame.boxes, codes, frame.probabilities, names, smoothing)
     for item in classes:
         if item.name == "PG":

@@ -87,6 +87,17 @@ def test_more_windows_make_the_interval_narrower() -> None:
     assert widths[0] > widths[1] > widths[2]
 
 
+@pytest.mark.parametrize(("share", "excludes_none"), [(0.01, False), (0.2, True)])
+def test_less_than_one_window_of_a_class_does_not_exclude_that_there_is_none(
+    share: float, excludes_none: bool
+) -> None:
+    boxes = place_windows(600, 600, 100, 0.0)
+    p = np.full(len(boxes), share, np.float32)
+    classes, _ = estimate_fractions(boxes, np.zeros(len(boxes), np.int8), np.stack([1 - p, p], 1), NAMES)
+    assert (classes[1].low > 0) == excludes_none
+    assert classes[0].high == 1 or excludes_none
+
+
 @pytest.mark.parametrize("kind", FIELD_KINDS)
 def test_fields_without_crystals_are_blind(kind: str) -> None:
     for seed in range(5):
