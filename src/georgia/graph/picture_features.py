@@ -12,8 +12,9 @@ from georgia.unknown import N_LIGHT, count_scales
 
 # Added to every spread before its logarithm, grey levels: half of the step between two levels.
 FLOOR = 0.5
-# Grey levels at which a pixel counts as black or white: within three per cent of the ends of the scale.
-BLACK, WHITE = 8.0, 247.0
+# Grey levels at which a pixel counts as black or white: within three per cent of the ends of the scale, and
+# where no flat area and no simple mean of levels lies, as the last digit would decide there.
+BLACK, WHITE = 7.7, 247.3
 
 
 def add_picture_features(
