@@ -132,7 +132,6 @@ def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, 
     """Return each method's score as a function of picture features (N, D)."""
     ends = np.cumsum(list(widths.values()))
     places = {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
-    middle = np.r_[tuple(places[name] for name in widths if name not in (LIGHT, LAST))]
     last = np.r_[places[LAST]]
 
     def distance(columns: Table, parts: dict[str, int]) -> Callable[[Table], Table]:
@@ -184,6 +183,7 @@ def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, 
     }
     if list(widths) == [LAST]:
         return {f"{name}, fine-tuned": method for name, method in of_last.items()}
+    middle = np.r_[tuple(places[name] for name in widths if name not in (LIGHT, LAST))]
     chosen = {name: width for name, width in widths.items() if name != LAST}
     return {
         **of_last,
