@@ -74,6 +74,15 @@ def test_a_folder_is_judged_once_and_its_record_is_whole(
     assert "not whole" in capsys.readouterr().err
 
 
+def test_once_on_a_folder_that_is_not_there_is_2_and_does_not_wait(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines, err = watch(capsys, tmp_path / "nowhere", tmp_path / "m.db")
+    assert (code, lines) == (2, [])
+    assert "with --once it must be a folder that is there" in err
+    assert not (tmp_path / "m.db").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -59,6 +59,10 @@ def run(
     if settings.watch == Path():
         rule, do = "a folder is needed", "Example: georgia monitor runs/first --watch probe."
         raise InputError(describe_fault("Cannot watch", rule, "no --watch", do))
+    if once and not settings.watch.is_dir():
+        # Without --once a folder that is not there may be a share that comes back.
+        rule = "with --once it must be a folder that is there"
+        raise InputError(describe_fault(f"Cannot judge {str(settings.watch)!r}", rule, "none"))
     return _watch(model, settings, once, as_json)
 
 
