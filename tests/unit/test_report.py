@@ -207,6 +207,21 @@ def test_confusion_figure_returns_the_counts(make_evaluation: MakeEvaluation) ->
     assert np.sum(drawn["row_shares"], axis=1) == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize(
+    ("names", "is_slanted"),
+    [(("CEX", "PG"), False), (("argillaceous_limestone", "dolomitic_limestone"), True)],
+)
+def test_class_names_below_the_confusion_matrix_do_not_run_into_one_another(
+    names: tuple[str, ...], is_slanted: bool, make_evaluation: MakeEvaluation
+) -> None:
+    figure = make_figure(draw_confusion_matrix, make_evaluation(24, names))
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_xticklabels()
+    assert {label.get_rotation() > 0 for label in labels} == {is_slanted}
+    boxes = [label.get_window_extent() for label in labels]
+    assert is_slanted or boxes[0].x1 < boxes[1].x0
+
+
 def test_curve_of_one_epoch_is_visible() -> None:
     figure = make_figure(draw_metrics_plot, TrainingHistory(make_rows(1)))
     assert len(figure.axes) == 2

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _ROOM_FOR_SHARES, _ROOM_FOR_COUNTS = 8, 24
 # The smallest probability that the answer of a net with C classes can have is 1 / C.
 _HISTOGRAM_BINS = 25
+# So many letters of class names fit below a confusion matrix side by side; more are written aslant.
+_LETTERS_SIDE_BY_SIDE = 40
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ def draw_confusion_matrix(result: Evaluation, axes: Axes) -> dict[str, Any]:
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.15, aspect="equal")
     _write_cells(axes, counts, shares)
-    slant: dict[str, Any] = (
-        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(heads) > 3 else {}
-    )
-    axes.set_xticks(range(len(heads)), [shorten(name) for name in heads], parse_math=False, **slant)
+    names = [shorten(name) for name in heads]
+    is_tight = len(heads) > 3 or len(heads) * max(map(len, names)) > _LETTERS_SIDE_BY_SIDE
+    slant: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if is_tight else {}
+    axes.set_xticks(range(len(heads)), names, parse_math=False, **slant)
     axes.set_yticks(range(len(counts)), [shorten(name) for name in metrics.classes], parse_math=False)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
