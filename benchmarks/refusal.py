@@ -2,15 +2,16 @@
 
     .venv/bin/python benchmarks/refusal.py [--model RUN] [--known DIR] UNKNOWN_DIR …
 
-Known pictures are drawn crystals that no model here has seen, unless --known names others; drawn fields
-without a crystal are always among the unknown. Thresholds: the one in the model, and that of 95 % true
-acceptance on the known pictures themselves.
+Known pictures are drawn crystals that no model here has seen, unless --known names others; they are scored
+again with more noise and other light. Drawn fields without a crystal are always among the unknown.
+Thresholds: the one in the model, and that of 95 % true acceptance on the known pictures themselves.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ from georgia.engines import open_engine
 from georgia.images import iter_images
 from georgia.listing import FoundImages
 from georgia.records import Failure
+from georgia.robustness_changes import add_noise, brighten
 from georgia.synthetic import FIELD_KINDS, draw_crop, draw_empty
 
 Scores = npt.NDArray[np.float64]
 N_KNOWN, N_PER_KIND, SEED = 400, 60, 777_000
+NOISE, LIGHT = (2, 4, 8), (0.8, 1.2)
 
 
 def score_images(bundle: Bundle, images: list[npt.NDArray[np.uint8]]) -> Scores:
@@ -35,12 +38,18 @@ def score_images(bundle: Bundle, images: list[npt.NDArray[np.uint8]]) -> Scores:
     return np.asarray(answer["unknown_score"], np.float64)
 
 
-def score_folder(bundle: Bundle, folder: Path) -> Scores:
-    """Return the unknown score (N,) of every readable picture in a folder."""
-    engine = open_engine(bundle.model_path, bundle.preprocess)
-    results = iter_images(list(FoundImages([folder])), transform=engine.prepare)
-    prepared = [result for _, result in results if not isinstance(result, Failure)]
-    return np.asarray(engine.run(prepared)["unknown_score"], np.float64)
+def read_folder(folder: Path) -> list[npt.NDArray[np.uint8]]:
+    """Return every readable picture of a folder."""
+    results = iter_images(list(FoundImages([folder])))
+    return [result for _, result in results if not isinstance(result, Failure)]
+
+
+def refuse_changed(bundle: Bundle, images: list[npt.NDArray[np.uint8]]) -> dict[str, float]:
+    """Return the share that is refused as shipped after each change."""
+    changes = {f"noise of {levels} grey levels": partial(add_noise, levels=levels) for levels in NOISE}
+    changes |= {f"light times {factor}": partial(brighten, factor=factor) for factor in LIGHT}
+    scores = {name: score_images(bundle, [change(one) for one in images]) for name, change in changes.items()}
+    return {name: round(float((one > 1).mean()), 3) for name, one in scores.items()}
 
 
 def describe(known: Scores, unknown: Scores) -> dict[str, float]:
@@ -64,12 +73,14 @@ def main() -> None:
     parser.add_argument("--must-accept", type=Path, help="pictures that may not be refused")
     options = parser.parse_args()
     bundle = load_bundle(options.model) if options.model else load_bundled_model()
-    if options.known:
-        known = score_folder(bundle, options.known)
-    else:
-        names = ("CEX", "PG")
-        known = score_images(bundle, [draw_crop(names[i % 2], SEED + i).image for i in range(N_KNOWN)])
-    kinds = {folder.name: score_folder(bundle, folder) for folder in options.unknown}
+    names = ("CEX", "PG")
+    pictures = (
+        read_folder(options.known)
+        if options.known
+        else [draw_crop(names[i % 2], SEED + i).image for i in range(N_KNOWN)]
+    )
+    known = score_images(bundle, pictures)
+    kinds = {folder.name: score_images(bundle, read_folder(folder)) for folder in options.unknown}
     for kind in FIELD_KINDS:
         fields = [draw_empty(SEED + i, kind=kind).image for i in range(N_PER_KIND)]
         kinds[f"empty: {kind}"] = score_images(bundle, fields)
@@ -78,15 +89,18 @@ def main() -> None:
         "model": bundle.name,
         "n_known": len(known),
         "known_accepted_by_the_model": round(float((known <= 1).mean()), 4),
+        "known_refused_when_changed": refuse_changed(bundle, pictures),
         "unknown": {kind: describe(known, scores) for kind, scores in kinds.items()},
     }
     if options.must_accept:
-        scores = score_folder(bundle, options.must_accept)
+        pictures = read_folder(options.must_accept)
+        scores = score_images(bundle, pictures)
         refused = int((scores > 1).sum())
         result["must_accept"] = {
             "n": len(scores),
             "refused": refused,
             "highest": round(float(scores.max()), 3),
+            "refused_when_changed": refuse_changed(bundle, pictures),
         }
     print(json.dumps(result, indent=1))
 

@@ -98,11 +98,11 @@ def blur(image: Image) -> Image:
     return _as_image(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.1), borderType=cv2.BORDER_REPLICATE))
 
 
-def add_noise(image: Image) -> Image:
+def add_noise(image: Image, levels: float = NOISE_LEVELS) -> Image:
     """Return an image with normal noise, equal in all colours; the same image gets the same noise."""
     rng = np.random.default_rng(zlib.crc32(image.tobytes()))
     noise = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
-    return _to_bytes(image + noise * np.float32(NOISE_LEVELS))
+    return _to_bytes(image + noise * np.float32(levels))
 
 
 def compress(image: Image) -> Image:
