@@ -69,7 +69,9 @@ def fit_temperature(
     """Return the temperature of the least log loss on logits (N, C) and true positions (N,).
 
     Each group weighs 1. The targets are softened as Platt's are, to (n + 1) / (n + 2) for a class of n
-    groups, so that a validation part without a mistake does not call for endless sureness.
+    groups, so that a validation part without a mistake does not call for endless sureness. Where they
+    ask for less sureness and the true ones for more, and the net is on average no surer than they are, the
+    temperature is 1: few groups without a mistake take nothing away.
     Source: Platt 1999, "Probabilistic outputs for support vector machines", in Advances in Large Margin
     Classifiers, MIT Press.
 
@@ -88,15 +90,22 @@ def fit_temperature(
 
     codes = group_codes(groups, len(true))
     weights = group_weights(codes)
-    targets = _soften_targets(true, weights, table.shape[1])
 
-    def loss(log_temperature: float) -> float:
-        scaled = table / np.exp(log_temperature)
-        logs = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-        return float(-(weights * (targets * logs).sum(axis=1)).sum())
+    def find_best(targets: FloatArray) -> float:
+        def loss(log_temperature: float) -> float:
+            scaled = table / np.exp(log_temperature)
+            logs = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+            return float(-(weights * (targets * logs).sum(axis=1)).sum())
 
-    best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
-    temperature = float(np.exp(best.x))
+        best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
+        return float(np.exp(best.x))
+
+    targets, plain = _soften_targets(true, weights, table.shape[1]), np.eye(table.shape[1])[true]
+    temperature = find_best(targets)
+    if temperature > 1 and find_best(plain) < 1:
+        sureness = np.average(soften(table).max(axis=1), weights=weights)
+        if sureness <= np.average(targets.max(axis=1), weights=weights):
+            temperature = 1.0
     return Calibration(
         temperature,
         len(true),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from georgia.containers import SUFFIXES
 from georgia.errors import InputError, describe_fault
-from georgia.images import SUFFIXES, is_system_name, list_files, natural_key
+from georgia.images import is_system_name, list_files, natural_key
 from georgia.records import PARTS, Failure, Record
 
 _PART_WORDS = {

@@ -31,6 +31,8 @@ FloatArray = npt.NDArray[np.float64]
 CLUSTER_FILE, ASSIGNMENTS_FILE = "cluster.json", "assignments.csv"
 # Source: scikit-learn's own default before 1.4; the best of so many starts is kept.
 _N_STARTS = 10
+# Features are 32-bit numbers, exact to 6e-8 of their size; a spread below this share of it is rounding.
+_RESOLUTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Clustering:
 
     ``purity``: share of pictures whose label is the commonest one of their cluster. ``rand`` (adjusted
     Rand index) is 0 for clusters that know nothing of the labels and 1 for the same division.
-    Source: Hubert and Arabie 1985, doi 10.1007/BF01908075.
+    Source: Hubert and Arabie 1985, doi 10.1007/BF01908075. ``k`` is the number of clusters asked for;
+    fewer different pictures give fewer clusters.
     """
 
     assignments: tuple[Assignment, ...]
@@ -93,6 +96,7 @@ class Clustering:
     rand: float | None
     failed: tuple[Failure, ...] = ()
     model: str = ""
+    k: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,9 +104,12 @@ class Clustering:
         return tuple(sorted({one.label for one in self.assignments if one.label}, key=natural_key))
 
     def describe(self) -> str:
-        """Return sizes and purity in words."""
-        sizes = ", ".join(f"{one.size:,}" for one in self.clusters)
-        text = f"{len(self.assignments):,} pictures in {len(self.clusters)} clusters of {sizes}."
+        """Return sizes and purity in words, and why there are fewer clusters than were asked for."""
+        n, sizes = len(self.clusters), ", ".join(f"{one.size:,}" for one in self.clusters)
+        text = f"{_count(len(self.assignments), 'picture')} in {_count(n, 'cluster')} of {sizes}"
+        if n < self.k:
+            text += f": only {_count(n, 'distinct picture')}, so {_count(n, 'cluster')} instead of {self.k:,}"
+        text += "."
         if self.purity is None or self.rand is None:
             return text
         return (
@@ -119,6 +126,7 @@ class Clustering:
             "purity": self.purity,
             "rand": self.rand,
             "model": self.model,
+            "k": self.k,
             "failed": [{"file": str(one.path), "error": one.error} for one in self.failed],
         }
 
@@ -155,7 +163,9 @@ class Clustering:
             failed = tuple(Failure(Path(one["file"]), one["error"]) for one in values["failed"])
             first, second = values["explained"]
             rates = (values["purity"], values["rand"])
-            return cls(assignments, clusters, (first, second), *rates, failed, values["model"])
+            # Files of older versions do not tell what was asked for.
+            asked = int(values.get("k", 0))
+            return cls(assignments, clusters, (first, second), *rates, failed, values["model"], asked)
         except (OSError, KeyError, TypeError, ValueError) as error:
             what = f"Cannot read the clusters in {str(folder)!r}"
             rule = f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written"
@@ -238,7 +248,7 @@ def cluster_features(
     )
     summaries = tuple(_summarize(rows, number) for number in range(1, int(clusters.max()) + 1))
     purity, rand = _agreement(rows, summaries)
-    return Clustering(tuple(rows), summaries, explained, purity, rand, tuple(failed), model)
+    return Clustering(tuple(rows), summaries, explained, purity, rand, tuple(failed), model, config.k)
 
 
 def project(
@@ -246,18 +256,21 @@ def project(
 ) -> tuple[FloatArray, tuple[float, float]]:
     """Return features along their principal components (N, D), and the share of spread along the first two.
 
-    Each axis points to where its longest tail lies, so that the same pictures always look the same.
+    Each axis points to where its longest tail lies, so that the same pictures always look the same; one
+    along which nothing but rounding differs is 0.
     """
     from sklearn.decomposition import PCA
 
     n_axes = min(config.components, *features.shape)
     values = np.asarray(features, np.float64)
-    if float(np.ptp(values, axis=0).max(initial=0.0)) < 1e-12:
+    smallest = _RESOLUTION * float(np.abs(values).max(initial=0.0))
+    if float(np.ptp(values, axis=0).max(initial=0.0)) <= smallest:
         return np.zeros((len(values), 2)), (0.0, 0.0)
     method = PCA(n_axes, svd_solver="randomized" if values.size > 2e7 else "full", random_state=config.seed)
     points = method.fit_transform(values)
+    points[:, np.ptp(points, axis=0) <= _RESOLUTION * np.ptp(points[:, 0])] = 0.0
     points *= np.where(np.abs(points.min(axis=0)) > points.max(axis=0), -1.0, 1.0)
-    shares = [*map(float, method.explained_variance_ratio_[:2]), 0.0]
+    shares = [*map(float, method.explained_variance_ratio_[:2] * points[:, :2].any(axis=0)), 0.0]
     if points.shape[1] == 1:
         points = np.column_stack([points, np.zeros(len(points))])
     return points, (shares[0], shares[1])
@@ -267,8 +280,7 @@ def _group(points: FloatArray, config: ClusterConfig) -> npt.NDArray[np.int64]:
     """Return cluster numbers (N,) from 1, the largest first; equal sizes from left to right."""
     from sklearn.cluster import KMeans
 
-    n_different = len(np.unique(points.round(12), axis=0))
-    k = min(config.k, n_different)
+    k = _count_distinct(points, config.k)
     found = KMeans(k, n_init=_N_STARTS, random_state=config.seed).fit_predict(points)
     sizes = np.bincount(found, minlength=k)
     left = np.array([points[found == number, 0].mean() for number in range(k)])
@@ -276,6 +288,18 @@ def _group(points: FloatArray, config: ClusterConfig) -> npt.NDArray[np.int64]:
     rank[np.lexsort((left, -sizes))] = np.arange(1, k + 1)
     numbers: npt.NDArray[np.int64] = rank[found]
     return numbers
+
+
+def _count_distinct(points: FloatArray, most: int) -> int:
+    """Return how many points (N, D) are told apart by more than rounding; counting ends at ``most``."""
+    smallest, n, rest = _RESOLUTION * float(np.ptp(points, axis=0).max()), 0, points
+    while len(rest) and n < most:
+        rest, n = rest[np.abs(rest - rest[0]).max(axis=1) > smallest], n + 1
+    return n
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _summarize(rows: Sequence[Assignment], number: int) -> ClusterSummary:

@@ -133,6 +133,17 @@ class Comparison:
             raise InputError(describe_fault(f"Cannot read {str(path)!r}", rule, error)) from error
 
 
+def check_same_classes(this: Labels, other: Labels) -> None:
+    """Refuse to compare with a model of other classes.
+
+    Raises:
+        InputError: the two have different class names.
+    """
+    if set(this.names) != set(other.names):
+        rule = f"both models must have the same classes ({', '.join(this.names)})"
+        raise InputError(describe_fault("Cannot compare the models", rule, ", ".join(other.names)))
+
+
 def compare_evaluations(
     this: Evaluation, other: Evaluation, names: tuple[str, str] = ("this model", "the other"), seed: int = 0
 ) -> Comparison:
@@ -141,9 +152,7 @@ def compare_evaluations(
     Raises:
         InputError: class names differ, a file's truth does, or no file is in both.
     """
-    if set(this.labels.names) != set(other.labels.names):
-        rule = f"both models must have the same classes ({', '.join(this.labels.names)})"
-        raise InputError(describe_fault("Cannot compare the models", rule, ", ".join(other.labels.names)))
+    check_same_classes(this.labels, other.labels)
     answers = {str(item.file.absolute()): at for at, item in enumerate(other.predictions.items)}
     pairs = [
         (at, answers[key])

@@ -7,6 +7,7 @@ TIFF has a file of its own, ``tiff.py``.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,21 @@ from georgia.errors import UnreadableImageError
 
 TRUNCATED = "the file is truncated"
 DAMAGED = "the file is damaged"
+SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp"))
+# Pictures of formats that are not read: named as failures where a folder holds them, never left out unsaid.
+_OTHER_NAMES = "gif apng jp2 j2k jpx jxl jxr avif heic heif ppm pgm pbm pnm ico psd exr hdr tga dng cr2 nef"
+_OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHER_NAMES.split())
 NOT_AN_IMAGE = "not a PNG, JPEG, TIFF, BMP or WebP picture"
+
+
+def is_picture_name(name: str) -> bool:
+    """Tell whether a file's suffix is that of a picture, of a format that is read or not.
+
+    >>> is_picture_name("a.PNG"), is_picture_name("a.gif"), is_picture_name("notes.txt")
+    (True, True, False)
+    """
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - no object a file
+    return suffix in SUFFIXES or suffix in _OTHER_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.containers import DAMAGED, NOT_AN_IMAGE, READERS, TRUNCATED, Header, find_format
+from georgia.containers import DAMAGED, NOT_AN_IMAGE, READERS, TRUNCATED, Header, find_format, is_picture_name
 from georgia.errors import InputError, UnreadableImageError, describe_fault
 from georgia.records import Failure
 
 Image = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 200_000_000
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp"))
 # What systems put beside pictures; names that start with a dot are left out as well.
 SYSTEM_NAMES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 # Floats are allowed this much rounding noise outside of 0 to 1.
@@ -383,7 +382,7 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
 def _find_source(source: str | Path) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        return [file for file in list_files(path) if file.suffix.lower() in SUFFIXES]
+        return [file for file in list_files(path) if is_picture_name(file.name)]
     if path.exists():
         return [path]
     pattern = str(source)
@@ -391,7 +390,7 @@ def _find_source(source: str | Path) -> list[Path]:
     files: list[Path] = []
     for match in map(Path, matches):
         if match.is_dir():
-            files.extend(file for file in list_files(match) if file.suffix.lower() in SUFFIXES)
-        elif match.suffix.lower() in SUFFIXES:
+            files.extend(file for file in list_files(match) if is_picture_name(file.name))
+        elif is_picture_name(match.name):
             files.append(match)
     return files

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from georgia.containers import is_picture_name
 from georgia.errors import InputError, describe_fault
-from georgia.images import SUFFIXES, find_images, is_system_name
+from georgia.images import find_images, is_system_name
 
 _DIGITS = re.compile("[0-9]+")
 
@@ -65,7 +66,7 @@ def _chain(sources: Sequence[str | Path], named: Mapping[str | Path, list[Path]]
 
 def _holds(folder: PurePath, place: PurePath) -> bool:
     """Tell whether walking the folder has yielded this file."""
-    if not place.is_relative_to(folder) or place.suffix.lower() not in SUFFIXES:
+    if not place.is_relative_to(folder) or not is_picture_name(place.name):
         return False
     return not any(is_system_name(part) for part in place.relative_to(folder).parts)
 
@@ -89,7 +90,7 @@ def _list_names(folder: Path) -> list[str]:
                 if entry.is_dir():
                     if not entry.is_symlink():
                         names.append(entry.name + "/")
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - no object a file
+                elif is_picture_name(entry.name):
                     names.append(entry.name)
     except OSError as error:
         what = f"Cannot list folder {str(folder)!r}"

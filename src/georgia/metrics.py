@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,7 @@ def compute_metrics(
     confusion, refused = _confusion(true, named, len(labels))
     n, n_right, n_unknown = len(true), int(np.trace(confusion)), int(refused.sum())
     n_wrong, effective = n - n_right - n_unknown, table.effective(table.counts[:, 2].sum(axis=1))
+    accuracy_ci95 = wilson_interval(n_right / n, effective)
     return Metrics(
         classes=labels.names,
         n=n,
@@ -165,11 +166,12 @@ def compute_metrics(
         n_unknown=n_unknown,
         refused_ci95=wilson_interval(n_unknown / n, effective),
         accuracy=n_right / n,
-        accuracy_ci95=wilson_interval(n_right / n, effective),
+        accuracy_ci95=accuracy_ci95,
         mistake_limit95=upper_error_limit(n_wrong * effective / n, effective),
         per_class=classes,
         macro=_average(table, classes, draws, is_weighted=False),
-        weighted=_average(table, classes, draws, is_weighted=True),
+        # The weighted recall is the accuracy.
+        weighted=replace(_average(table, classes, draws, is_weighted=True), recall_ci95=accuracy_ci95),
         confusion=confusion,
         refused=refused,
     )

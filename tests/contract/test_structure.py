@@ -50,6 +50,8 @@ LAYERS = {
         "simulate",
         "frames",
         "verify",
+        "strangers",
+        "seen",
     },
     "training": {"augment", "backbones", "graph", "train", "export", "demo", "study"},
     "faces": {"cli", "__main__", "web", "serve"},

@@ -30,8 +30,42 @@ def test_any_folder_of_pictures_will_do(
     code, result, err = georgia("cluster", brightness_model, flat, "--k", "2", "--out", tmp_path / "out")
     assert code == 3
     assert (result["purity"], len(result["assignments"])) == (None, 4)
-    assert "no labels are used" in err
+    assert (
+        "flat: the pictures have no labels, so purity is not given. For labels: one folder per class" in err
+    )
+    assert "Cannot read" not in err
     assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
+
+
+def test_pictures_beside_class_folders_say_why_no_label_is_used(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copy(next((grey_pictures / "PG").iterdir()), grey_pictures / "stray.png")
+    code, result, err = georgia(
+        "cluster", brightness_model, grey_pictures, "--k", "2", "--out", tmp_path / "o"
+    )
+    assert (code, result["purity"]) == (0, None)
+    assert "no labels, so purity is not given. They lie in several folders, but not as classes do" in err
+    assert "'stray.png'" in err
+    assert "Cannot read" not in err
+
+
+def test_copies_of_one_picture_are_one_cluster_with_the_reason(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path, capsys: Any
+) -> None:
+    from georgia.cli import main
+
+    one = next((grey_pictures / "PG").iterdir())
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for at in range(6):
+        shutil.copy(one, copies / f"{at}.png")
+    words = ["cluster", str(brightness_model), str(copies), "--k", "4", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "6 pictures in 1 cluster of 6: only 1 distinct picture, so 1 cluster instead of 4." in out
+    code, result, _ = georgia(*words)
+    assert (code, result["k"], len(result["clusters"])) == (0, 4, 1)
 
 
 def test_more_clusters_than_pictures_is_one_line(

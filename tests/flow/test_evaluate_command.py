@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def test_figures_are_those_of_the_known_truth(
@@ -66,8 +69,12 @@ def test_report_and_deliverables_are_written(
     out = tmp_path / "report"
     code, result, _ = georgia("evaluate", brightness_model, grey_pictures, "--out", out)
     assert code == 0
-    assert all(Path(file).is_file() for file in result["files"])
-    assert "CEX (3).png" in (out / "report.html").read_text(encoding="utf-8")
+    assert {Path(file) for file in result["files"]} == set(out.iterdir())
+    assert {"evaluation.json", "predictions_test.csv"} <= {Path(file).name for file in result["files"]}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for file in out.iterdir():
+        assert (f'href="./{file.name}"' in page) is (file.name != "report.html")
+    assert "CEX (3).png" in page
     assert "0.8750" in (out / "FinalTestResults.txt").read_text(encoding="utf-8")
 
 
@@ -108,3 +115,74 @@ def test_changed_pictures_are_tried_and_shown(
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Do the answers stand changes of the picture?" in page
     assert "cropped to one size, 30×24 px" in page
+
+
+def test_a_runs_own_report_is_not_written_over(
+    georgia: Any, brightness_model: Path, grey_pictures: Path
+) -> None:
+    before = sorted(brightness_model.iterdir())
+    code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--out", brightness_model)
+    assert code == 2
+    assert "Cannot use --out" in err
+    assert sorted(brightness_model.iterdir()) == before
+
+
+def test_model_of_other_classes_is_not_compared(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    against = tmp_path / "other"
+    shutil.copytree(brightness_model, against)
+    text = (against / "bundle.json").read_text(encoding="utf-8")
+    (against / "bundle.json").write_text(text.replace('"PG"', '"PX"'), encoding="utf-8")
+    code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--against", against)
+    assert code == 2
+    assert "both models must have the same classes (CEX, PG); got CEX, PX" in err
+
+
+def test_pictures_that_the_model_was_trained_on_are_counted(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(brightness_model, run)
+    parts = ["train", "train", "valid", "test"]
+    rows = [f"{grey_pictures}/PG/PG ({n}).png,PG,{part}" for n, part in enumerate(parts)]
+    rows += [f"{grey_pictures}/CEX/CEX ({n}).png,CEX,test" for n in range(4)]
+    (run / "split.csv").write_text("path,class,part\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    copy = tmp_path / "copy"
+    shutil.copytree(grey_pictures, copy)
+    for data in (grey_pictures, copy):
+        out = tmp_path / f"report of {data.name}"
+        code, result, _ = georgia("evaluate", run, data, "--out", out)
+        assert code == 0
+        assert result["n_seen_in_training"] == 3
+        assert "3 of 8 pictures stand in" in (out / "report.html").read_text(encoding="utf-8")
+    assert georgia("evaluate", run, run / "split.csv", "--part", "test")[1]["n_seen_in_training"] == 0
+    assert georgia("evaluate", brightness_model, grey_pictures)[1]["n_seen_in_training"] == 0
+
+
+def test_refusal_is_measured_on_pictures_of_something_else(
+    georgia: Any, brightness_model: Path, drawn_crops: Path, grey_pictures: Path, tmp_path: Path
+) -> None:
+    from georgia.bundle import load_bundled_model
+
+    code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--unknown", grey_pictures)
+    assert code == 2
+    assert "unknown score" in err
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(strange / f"noise {seed}.png")
+    known = next((drawn_crops / "PG").iterdir())
+    shutil.copy(known, strange / "crystal.png")
+    (strange / "broken.png").touch()
+    model, out = load_bundled_model().model_path.parent, tmp_path / "report"
+    code, result, _ = georgia("evaluate", model, drawn_crops, "--unknown", strange, "--out", out)
+    assert code == 3
+    found = result["unknown"]
+    assert (found["n"], found["n_refused"], found["refused"]) == (4, 3, 0.75)
+    assert found["refused_ci95"][0] < 0.75 < found["refused_ci95"][1]
+    assert [Path(one["file"]).name for one in found["accepted"]] == ["crystal.png"]
+    assert 0.7 < found["auroc"] < 1
+    assert str(out / "strangers.json") in result["files"]
+    assert "crystal.png" in (out / "report.html").read_text(encoding="utf-8")

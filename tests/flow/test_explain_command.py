@@ -35,3 +35,16 @@ def test_broken_picture_is_listed_and_3(
     assert code == 3
     assert len(result["files"]) == 5
     assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
+
+
+def test_no_picture_is_written_over(georgia: Any, brightness_model: Path, grey_pictures: Path) -> None:
+    folder = grey_pictures / "PG"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    code, _, err = georgia("explain", brightness_model, folder, "--out", folder)
+    assert code == 2
+    assert "another folder" in err
+    one = folder / "PG (0).png"
+    code, result, _ = georgia("explain", brightness_model, one, "--out", folder.parent)
+    assert code == 0
+    assert result["explanations"][0]["overlay"].endswith("PG (0).png")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -55,6 +55,39 @@ def test_broken_file_is_named_and_3(georgia: Any, brightness_model: Path, grey_p
     assert "georgia: left out" in err
 
 
+def test_picture_of_another_format_is_named_and_3(
+    georgia: Any, brightness_model: Path, grey_pictures: Path
+) -> None:
+    other = grey_pictures / "PG" / "moving.gif"
+    Image.new("L", (30, 30)).save(other)
+    (grey_pictures / "notes.txt").write_text("no picture", encoding="utf-8")
+    for source in (grey_pictures, f"{grey_pictures}/PG/*"):
+        code, result, err = georgia("predict", brightness_model, source)
+        assert code == 3
+        assert [Path(one["file"]).name for one in result["failed"]] == ["moving.gif"]
+        assert "PNG, JPEG, TIFF, BMP or WebP" in err
+    code, result, _ = georgia("predict", other)
+    assert (code, result["predictions"]) == (3, [])
+    nameless = grey_pictures / "nameless"
+    shutil.copy(grey_pictures / "PG" / "PG (1).png", nameless)
+    assert georgia("predict", nameless)[0] == 0
+
+
+@pytest.mark.parametrize("option", ["--sheet", "--out"])
+def test_no_picture_is_written_over(
+    georgia: Any, brightness_model: Path, grey_pictures: Path, option: str
+) -> None:
+    target = grey_pictures / "PG" / "PG (1).png"
+    if option == "--out":
+        target = target.rename(grey_pictures / "PG" / "PG (1).csv")
+    before = target.read_bytes()
+    source = grey_pictures if option == "--sheet" else target
+    code, _, err = georgia("predict", brightness_model, source, option, target)
+    assert code == 2
+    assert "never written over" in err
+    assert target.read_bytes() == before
+
+
 def test_only_broken_files_are_still_3(georgia: Any, brightness_model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     code, result, _ = georgia("predict", brightness_model, tmp_path / "a.png", "--sheet", tmp_path / "s.png")

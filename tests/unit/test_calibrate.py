@@ -53,6 +53,16 @@ def test_a_copy_of_a_crystal_does_not_count_twice() -> None:
     assert (again.n_groups, again.n) == (200, 800)
 
 
+def test_few_groups_without_a_mistake_do_not_take_sureness_away() -> None:
+    truth = np.arange(30) % 3
+    height = np.where(np.arange(30) < 15, 8.0, 1.5)[:, None]
+    logits = np.where(truth[:, None] == np.arange(3), height, 0.0)
+    assert soften(logits).max(axis=1).mean() < 11 / 12
+    fitted = fit_temperature(logits, truth)
+    assert fitted.temperature == 1.0
+    assert fitted.after.error == fitted.before.error
+
+
 def test_a_validation_part_without_a_mistake_does_not_make_answers_certain() -> None:
     truth = np.arange(20) % 2
     logits = np.where(truth[:, None] == np.arange(2), 2.0, -2.0)

@@ -14,7 +14,18 @@ from PIL import Image
 from georgia.cluster import ClusterConfig, Clustering, cluster_features
 from georgia.errors import InputError
 from georgia.records import Failure
-from georgia.report.cluster_map import choose_apart, draw_cluster_map, save_cluster_map
+from georgia.report.canvas import make_figure
+from georgia.report.cluster_map import (
+    CLUSTER_COLORS,
+    MARKERS,
+    OTHER_COLOR,
+    choose_apart,
+    cluster_color,
+    draw_cluster_map,
+    find_centres,
+    label_colors,
+    save_cluster_map,
+)
 from georgia.report.cluster_page import render_cluster_page, save_cluster_page
 
 
@@ -67,6 +78,31 @@ def test_equal_pictures_are_one_cluster() -> None:
     result = cluster_features(draw()[0], np.ones((60, 12)), [""] * 60)
     assert [one.size for one in result.clusters] == [60]
     assert result.explained == (0.0, 0.0)
+    said = "60 pictures in 1 cluster of 60: only 1 distinct picture, so 1 cluster instead of 4."
+    assert result.describe() == said
+
+
+def test_fewer_distinct_pictures_than_clusters_are_counted() -> None:
+    features = np.repeat(np.random.default_rng(3).normal(0, 5, (3, 12)), (5, 3, 2), axis=0)
+    features += np.random.default_rng(4).normal(0, 1e-7, features.shape)
+    result = cluster_features(draw()[0][:10], features, [""] * 10)
+    assert [one.size for one in result.clusters] == [5, 3, 2]
+    assert "in 3 clusters of 5, 3, 2: only 3 distinct pictures, so 3 clusters instead" in result.describe()
+    asked = cluster_features(draw()[0][:10], features, [""] * 10, ClusterConfig(k=3))
+    assert "only" not in asked.describe()
+
+
+def test_axis_without_spread_is_zero_and_has_ends() -> None:
+    features = np.random.default_rng(5).normal(2, 3, (2, 12)).astype(np.float32)
+    result = cluster_features(draw()[0][:2], features, ["", ""], ClusterConfig(k=2))
+    assert [one.y for one in result.assignments] == [0.0, 0.0]
+    assert result.explained == (pytest.approx(1), 0.0)
+    axes = make_figure(draw_cluster_map, result).axes[0]
+    low, high = axes.get_ylim()
+    assert low == -high
+    assert high == pytest.approx(abs(result.assignments[0].x))
+    assert axes.get_ylabel() == "second principal component (no spread)"
+    assert list(axes.get_yticks()) == [0]
 
 
 def test_saved_clusters_load_as_they_were(tmp_path: Path) -> None:
@@ -74,6 +110,10 @@ def test_saved_clusters_load_as_they_were(tmp_path: Path) -> None:
     result = replace(cluster_features(*draw()), failed=failed, model="m")
     result.save(tmp_path)
     assert Clustering.load(tmp_path) == result
+    values = json.loads((tmp_path / "cluster.json").read_text(encoding="utf-8"))
+    assert values.pop("k") == 4
+    (tmp_path / "cluster.json").write_text(json.dumps(values), encoding="utf-8")
+    assert Clustering.load(tmp_path) == replace(result, k=0)
     (tmp_path / "cluster.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="Cannot read the clusters"):
         Clustering.load(tmp_path)
@@ -95,6 +135,105 @@ def test_thumbnails_keep_apart_and_take_dense_places_first() -> None:
         for other in chosen[:at]:
             assert (np.abs(points[one] - points[other]) >= 0.78 * cells).any()
     assert choose_apart(np.zeros((3, 2)), 5) == [0]
+    first = [int(points[:, 0].argmin()), int(points[:, 0].argmax())]
+    assert not set(first) <= set(chosen)
+    assert set(first) <= set(choose_apart(points, 40, first=first))
+
+
+def test_two_dozen_colors_are_told_apart() -> None:
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    rgb = np.array([[int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)] for color in CLUSTER_COLORS])
+    lab = rgb2lab(rgb[None])[0]
+    distance = deltaE_ciede2000(lab[:, None], lab[None]) + 100 * np.eye(len(lab))
+    assert len(lab) == 24
+    assert distance.min() > 13
+    assert len({cluster_color(number) for number in range(1, 25)}) == 24
+
+
+def spread_out(n_labels: int, k: int) -> Clustering:
+    """240 pictures, without files, on a grid, in k clusters and as many labels as asked for."""
+    points = np.array([(x, 0.9 * y) for x in range(20) for y in range(12)], float)
+    names = [f"d{at % n_labels}" for at in range(240)]
+    return cluster_features([Path(f"{at}.png") for at in range(240)], points, names, ClusterConfig(k=k))
+
+
+def legend_of(result: Clustering) -> tuple[list[str], list[str]]:
+    """Texts of the legend, and the shapes of its keys."""
+    legend = make_figure(draw_cluster_map, result).axes[0].get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()], [
+        str(line.get_marker()) for line in legend.get_lines()
+    ]
+
+
+def test_every_cluster_has_its_number_at_its_centre() -> None:
+    result = spread_out(10, 10)
+    axes = make_figure(draw_cluster_map, result).axes[0]
+    centres = find_centres(result)
+    numbers = {int(text.get_text()): text.xy for text in axes.texts}
+    assert sorted(numbers) == sorted(centres) == list(range(1, 11))
+    for number, position in centres.items():
+        own = np.array([(one.x, one.y) for one in result.assignments if one.cluster == number])
+        one = result.assignments[position]
+        assert one.cluster == number
+        assert numbers[number] == (one.x, one.y)
+        gaps = ((own - own.mean(axis=0)) ** 2).sum(axis=1)
+        assert ((np.array((one.x, one.y)) - own.mean(axis=0)) ** 2).sum() == pytest.approx(gaps.min())
+
+
+def test_ten_labels_have_ten_shapes_and_more_than_there_are_say_so() -> None:
+    texts, shapes = legend_of(spread_out(10, 10))
+    assert texts[-10:] == [f"d{at}" for at in range(10)]
+    assert len(set(shapes[-10:])) == 10
+    texts, _ = legend_of(spread_out(len(MARKERS) + 1, 4))
+    assert texts[-2:] == ["13 labels, too many for shapes;", "cluster_map.html colours by label"]
+
+
+def test_legend_keeps_to_the_page() -> None:
+    texts, _ = legend_of(spread_out(12, 60))
+    assert len(texts) <= 36
+    assert texts[23] == "and 37 smaller ones"
+    assert len(legend_of(spread_out(1, 24))[0]) == 24
+
+
+def test_pictures_without_label_are_drawn_beside_labelled_ones() -> None:
+    result = spread_out(3, 2)
+    rows = tuple(replace(one, label="" if at % 2 else one.label) for at, one in enumerate(result.assignments))
+    axes = make_figure(draw_cluster_map, replace(result, assignments=rows)).axes[0]
+    assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == 240
+    assert legend_of(replace(result, assignments=rows))[0][-1] == "no label"
+
+
+def test_only_the_commonest_labels_have_colors_if_there_are_too_many() -> None:
+    result = spread_out(40, 4)
+    colors = label_colors(result)
+    assert len(colors) == 40
+    assert colors.count(OTHER_COLOR) == 16
+    assert len(set(colors)) == 25
+    assert label_colors(spread_out(3, 4)) == list(CLUSTER_COLORS[:3])
+
+
+@pytest.mark.parametrize("spread", [0.05, 1.0, 3.0])
+def test_names_touch_neither_names_nor_thumbnails(tmp_path: Path, spread: float) -> None:
+    from matplotlib.offsetbox import AnnotationBbox
+
+    rng = np.random.default_rng(6)
+    files = [tmp_path / f"picture $ of the {at:02d}.png" for at in range(40)]
+    for file in files:
+        Image.new("RGB", (60, 44 + int(rng.integers(40))), (90, 120, 90)).save(file)
+    features = np.concatenate([rng.normal(0, spread, (30, 2)), rng.normal(9, 2, (10, 2))])
+    result = cluster_features(files, features, [""] * 40, ClusterConfig(k=3))
+    figure = make_figure(draw_cluster_map, result, (11, 8.4), "A name of two words")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    names = [text.get_window_extent() for text in axes.texts if not text.get_text().isdigit()]
+    pictures = [one.get_window_extent() for one in axes.artists if isinstance(one, AnnotationBbox)]
+    assert len(names) >= 5
+    for at, box in enumerate(names):
+        assert not box.count_overlaps([*names[:at], *pictures])
+        assert axes.bbox.containsx(box.x0)
+        assert axes.bbox.containsx(box.x1)
 
 
 @pytest.fixture
@@ -110,6 +249,7 @@ def test_map_is_a_picture_of_all_points(pictures: Clustering, tmp_path: Path) ->
 
     drawn = draw_cluster_map(pictures, Figure().add_subplot())
     assert (drawn["n"], drawn["sizes"]) == (24, [12, 8, 4])
+    assert 1 <= drawn["names"] < 24
     with Image.open(save_cluster_map(pictures, tmp_path)) as image:
         assert image.size == (1650, 1260)
 
@@ -124,6 +264,9 @@ def test_page_holds_everything_and_nothing_can_break_out(pictures: Clustering, t
     data = json.loads(re.findall(r"^const D = (.*);$", html, re.M)[0])
     assert len(data["x"]) == len(data["name"]) == len(data["label"]) == 24
     assert "</script><b>" in data["labels"]
+    assert [number for number, _ in data["centres"]] == [1, 2, 3]
+    assert len(data["colors"]) == 24
+    assert len(data["labelColors"]) == len(data["labels"])
     assert len(data["sheets"]) == 1
     assert data["sheets"][0].startswith("data:image/jpeg;base64,")
     assert str(tmp_path) not in html
@@ -135,3 +278,21 @@ def test_page_works_without_labels(pictures: Clustering) -> None:
     html = render_cluster_page(replace(pictures, assignments=bare, clusters=clusters, purity=None, rand=None))
     assert "Colour by" not in html
     assert "Commonest label" not in html
+
+
+def test_page_keeps_places_that_lie_close_together(pictures: Clustering) -> None:
+    near = tuple(replace(one, x=1e-6 * one.x, y=1e-6 * one.y) for one in pictures.assignments)
+    data = json.loads(
+        re.findall(r"^const D = (.*);$", render_cluster_page(replace(pictures, assignments=near)), re.M)[0]
+    )
+    assert np.allclose(
+        data["x"], [one.x for one in near], rtol=0, atol=1e-5 * np.ptp([one.x for one in near])
+    )
+
+
+def test_page_says_why_there_is_one_cluster() -> None:
+    html = render_cluster_page(cluster_features(draw()[0], np.ones((60, 12)), [""] * 60))
+    assert "only 1 distinct picture, so 1 cluster instead of 4" in html
+    assert "To the model all pictures are the same." in html
+    assert "Colours repeat" not in html
+    assert "Colours repeat after 24 clusters" in render_cluster_page(spread_out(2, 25))

@@ -64,3 +64,9 @@ def test_wrong_number_of_columns_is_refused() -> None:
 def test_bad_class_names_option_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="folder=name pairs"):
         parse_class_names(text)
+
+
+@pytest.mark.parametrize("name", ["fine, large", "A|B", "two\nlines"])
+def test_a_name_that_could_not_be_read_back_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="stand between names"):
+        Labels(("CEX", name))

@@ -197,6 +197,14 @@ def test_epoch_metrics_are_the_same_figures() -> None:
     assert list(quick.to_history_row()) == [f"{n}_{k}" for n in names for k in ("precision", "recall", "f1")]
 
 
+def test_the_weighted_recall_is_the_accuracy_with_its_interval() -> None:
+    truth, predicted = draw_answers(np.random.default_rng(3), 120, 3, 0.2)
+    groups = [f"g{number // 3}" for number in range(120)]
+    metrics = compute_metrics(truth, predicted, THREE, groups)
+    assert metrics.weighted.recall == pytest.approx(metrics.accuracy)
+    assert metrics.weighted.recall_ci95 == metrics.accuracy_ci95
+
+
 def test_json_form_is_plain_and_has_the_promised_keys() -> None:
     document = compute_metrics(np.array([0, 1]), np.array([0, 1]), TWO).to_json_dict()
     assert json.loads(json.dumps(document)) == document

@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from georgia.audit.result import AUDIT_CSV, AUDIT_JSON
+from georgia.bundle import load_bundled_model
 from georgia.calibrate import Calibration, fit_temperature
-from georgia.compare import Difference
+from georgia.compare import Comparison, Difference, compare_answers
 from georgia.errors import InputError
-from georgia.evaluate import Evaluation, score_predictions
+from georgia.evaluate import EVALUATION_FILE, Evaluation, score_predictions
 from georgia.explain import Explanation, Explanations
 from georgia.labels import UNKNOWN, Labels
 from georgia.predict import Prediction, Predictions
 from georgia.records import Failure, Record
 from georgia.report import SheetConfig, draw_contact_sheet, page
+from georgia.report.audit_page import AUDIT_PAGE
 from georgia.report.canvas import figure_png, make_figure
 from georgia.report.card import render_card
 from georgia.report.contact_sheet import SheetTile, draw_page
@@ -36,13 +39,17 @@ from georgia.report.figures import (
     find_figure,
     save_figure,
 )
+from georgia.report.files import RUN_FILES, link_files
 from georgia.report.gallery import spread
 from georgia.report.history import TrainingHistory, read_history
 from georgia.report.page import ReportInputs, ReportLimits, render_report, save_report
-from georgia.report.tables import epoch_lines, format_percent, format_results
+from georgia.report.settings import describe_model, describe_proof, flatten
+from georgia.report.tables import epoch_lines, format_number, format_percent, format_results
 from georgia.report.trust import measure_trust
-from georgia.robustness import Robustness, RobustnessRow
+from georgia.report.verdict import describe_robustness, least_groups_lost
+from georgia.robustness import LEVEL, Robustness, RobustnessRow
 from georgia.robustness_changes import Change, list_changes
+from georgia.split import MANIFEST_JSON
 
 MakeEvaluation = Callable[..., Evaluation]
 
@@ -426,9 +433,52 @@ def test_changes_that_cost_accuracy_are_marked(make_evaluation: MakeEvaluation) 
     assert html.count('<tr class="marked">') == 2
     text = read_page(html).text
     assert (
-        "Beyond chance it gets worse when pictures are: cropped to one size, 90×80 px (-50.0 points)" in text
+        "Beyond chance it gets worse when pictures are: cropped to one size, 90×80 px (−50.0 points)" in text
     )
     assert "stand changes" not in render_report(replace(run, robustness=None))
+
+
+def make_small_robustness(n: int, accuracy: float = 1.0) -> Robustness:
+    """Return a table in which one change costs every right answer of ``n`` pictures, without a mark."""
+    fall = Difference(0.0, accuracy, -accuracy, (-accuracy, 0.001), 0.06)
+    rows = [RobustnessRow(change.name, change.title, fall, fall, 0, False) for change in list_changes((8, 9))]
+    return Robustness(n, n, accuracy, accuracy, tuple(rows))
+
+
+def test_too_few_pictures_are_said_to_tell_nothing() -> None:
+    words = describe_robustness(make_small_robustness(5))
+    assert "5 pictures are too few to tell anything: as 17 changes are tried together" in words
+    assert "only where 8 groups or more lose their right answer" in words
+    assert "beyond chance" not in words
+    assert "1 picture is too few" in describe_robustness(make_small_robustness(1))
+    assert "So few right answers tell nothing" in describe_robustness(make_small_robustness(50, 0.1))
+    enough = describe_robustness(make_small_robustness(8))
+    assert "No change lowers the figures beyond chance. Drops of up to 100.0 percentage points" in enough
+
+
+@pytest.mark.parametrize(("rows", "names"), [(17, "ab"), (17, "abcde"), (1, "ab"), (4, "abc")])
+def test_least_groups_are_those_at_which_a_fall_of_everything_is_marked(rows: int, names: str) -> None:
+    whole = make_small_robustness(9)
+    tried = replace(whole, rows=whole.rows[:rows])
+    least, level = least_groups_lost(tried), 1 - (1 - LEVEL) / rows
+    for n, is_marked in ((least - 2, False), (least + 1, True)):
+        truth = np.arange(n) % len(names)
+        answers = ((truth + 1) % len(names), truth)
+        pair = compare_answers(truth, answers, Labels(tuple(names)), level=level, n_draws=8000)
+        assert (pair.accuracy.interval[1] < 0) is is_marked
+
+
+@without_figures
+def test_differences_have_a_minus_and_their_intervals_no_dash(make_evaluation: MakeEvaluation) -> None:
+    one = Difference(0.8, 0.9, -0.1, (-0.1457, -0.0402), 0.01)
+    none = replace(one, difference=0.0, interval=(-0.01, 0.02))
+    pair = Comparison("noise-2", "other", 20, 20, 15, 1, 3, 1, 1, 3, one, none, {"CEX": one})
+    run = ReportInputs("S", make_evaluation(8), comparison=pair, robustness=make_robustness("blur"))
+    text = read_page(render_report(run)).text
+    assert "−0.1000−0.1457 to −0.0402" in text
+    assert "0.0000−0.0100 to +0.0200" in text
+    assert "On 20 files in 20 groups, noise-2 alone is right on 1" in text
+    assert not re.search(r"(?<![\w.])-\d", text)
 
 
 def test_robustness_figure_returns_what_it_drew(make_evaluation: MakeEvaluation) -> None:
@@ -581,6 +631,98 @@ def test_files_are_linked_from_where_the_page_lies(make_evaluation: MakeEvaluati
     assert [link for link in shown.links if link.startswith("./")] == ["./GA%20%231.onnx"]
     assert "GA #1.onnx17.3 kB" in shown.text
     assert "other.csvnot written" in shown.text
+
+
+def test_every_file_of_a_run_is_listed(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    assert set(RUN_FILES) == {EVALUATION_FILE, MANIFEST_JSON, AUDIT_PAGE, AUDIT_JSON, AUDIT_CSV}
+    for name in (*RUN_FILES, "bundle.json", "stranger.txt"):
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    run = replace(full_run(make_evaluation(8), tmp_path), files=(tmp_path / "bundle.json",))
+    listed = [one.name for one in link_files(run)]
+    assert listed == ["bundle.json", *RUN_FILES]
+    told = replace(run, files=(tmp_path / "audit.csv", tmp_path / "bundle.json"))
+    assert sorted(one.name for one in link_files(told)) == sorted(listed)
+    evaluated = replace(run, history=())
+    assert [one.name for one in link_files(evaluated)] == ["bundle.json"]
+
+
+def test_settings_have_no_more_digits_than_count_and_no_tables_of_measurements() -> None:
+    about = {
+        "parity": {"n_files": 50, "largest_difference": {"onnxruntime": 2.9136419296264647e-06}},
+        "without_refusal": {"CEX": {"precision": 0.98, "precision_ci95": [0.97, 0.99]}},
+        "backbone": {"name": "efficientnet-lite0", "sha256": "57ab"},
+        "data": {"source": "drawn", "counts": {"train": {"a_b.c": 4802, "PG": 4762}}},
+        "int8": {"kept": True, "accuracy": [0.99, 0.98], "f1": {"PG": [0.9, 0.9]}},
+        "temperature": 0.41712811612550976,
+    }
+    assert describe_model(about) == {
+        "backbone": "efficientnet-lite0",
+        "sha256 of its weights": "57ab",
+        "data": "drawn",
+        "temperature": "0.4171",
+        "train pictures": "a_b.c 4802, PG 4762",
+        "8-bit file": "kept",
+        "accuracy of the 8-bit file": "0.9800, float32 0.9900",
+    }
+    assert "train pictures" not in describe_model(about, has_counts=True)
+    proof = {"pictures compared": "50", "from the trained net, onnxruntime": "2.914×10⁻⁶"}
+    assert describe_proof(about) == proof
+    assert describe_proof({}) == {}
+
+
+@without_figures
+def test_bundled_models_page_has_readable_settings(make_evaluation: MakeEvaluation) -> None:
+    about = load_bundled_model().about
+    text = read_page(render_report(ReportInputs("S", make_evaluation(8), bundle=about))).text
+    settings = text[text.index("Settings") : text.index("Intervals are two-sided")]
+    assert "without refusal" not in settings
+    assert not re.search(r"\d\.\d{5}", settings)
+    assert "Largest differences of the exported file pictures compared50" in settings
+
+
+@pytest.mark.parametrize("value", [0.001, 1e-5, 0.75, 127.0, -0.5, 2.9136419296264647e-06, 12345.678, 0.0])
+def test_rounded_numbers_are_near_the_true_ones(value: float) -> None:
+    raised = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
+    base, _, power = format_number(value).partition("×10")
+    shown = float(base.translate(raised)) * 10.0 ** int(power.translate(raised) or 0)
+    assert shown == pytest.approx(value, rel=1e-3)
+    assert len(base) <= 7
+
+
+def test_settings_keep_whole_numbers_whole() -> None:
+    shown = flatten({"mean": [127.0, 127.0], "dropout": (0.4, 0.25), "epochs": 40, "rate": 1e-5})
+    assert shown == {"mean": "127, 127", "dropout": "0.4, 0.25", "epochs": "40", "rate": "1×10⁻⁵"}
+
+
+@without_figures
+def test_every_cell_of_a_table_that_is_stacked_on_phones_names_its_column(
+    make_evaluation: MakeEvaluation, tmp_path: Path
+) -> None:
+    one = Difference(0.8, 0.9, -0.1, (-0.2, 0.1), 0.01)
+    pair = Comparison('a "model"', "other", 20, 20, 15, 1, 3, 1, 1, 3, one, one, {"CEX": one})
+    run = replace(full_run(make_evaluation(24, wrong=2, refused=4), tmp_path), bundle=ASSURED)
+    html = render_report(replace(run, comparison=pair, robustness=make_robustness("blur")))
+    tables = re.findall(r'<table class="[^"]*stack[^"]*">(.*?)</table>', html, re.DOTALL)
+    assert len(tables) == 4
+    for table in tables:
+        cells = re.findall(r"<td([^>]*)>(.*?)</td>", table)
+        assert len(cells) > 8
+        assert [cell for cell in cells if bool(cell[1]) != ("data-label=" in cell[0])] == []
+    assert 'data-label="a &#34;model&#34;"' in html
+
+
+@without_figures
+def test_data_table_has_a_row_for_each_class(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    text = read_page(render_report(full_run(make_evaluation(8), tmp_path))).text
+    table = "ClasstraintestAll CEX4,8023435,145 PG4,7623415,103 all classes9,56468410,248"
+    assert table in text
+
+
+@without_figures
+def test_note_tells_why_one_interval_is_wider(make_evaluation: MakeEvaluation) -> None:
+    text = read_page(render_report(ReportInputs("S", make_evaluation(8)))).text
+    assert "Wilson's interval takes the files of a group as sharing one fate" in text
+    assert "the wider one is the cautious one" in text
 
 
 @without_figures

@@ -75,13 +75,22 @@ def read_pictures(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Fai
         if not data.is_dir():
             raise
         paths = find_images([data])
-        console.show_note(f"no labels are used: {error}")
+        console.show_note(_tell_unlabelled(data, paths, error))
         return paths, {}, ()
     return (
         [record.path for record in catalog.records],
         {record.path: record.class_name for record in catalog.records},
         catalog.failures,
     )
+
+
+def _tell_unlabelled(data: Path, paths: Sequence[Path], fault: InputError) -> str:
+    """Return one line that says why purity is not given; no class folders are no mistake."""
+    text = f"{data.name or data}: the pictures have no labels, so purity is not given"
+    if len({path.parent for path in paths}) == 1:
+        return f"{text}. For labels: one folder per class, or a CSV file with path,class."
+    reason = str(fault).removeprefix(f"Cannot read data {str(data)!r}: ")
+    return f"{text}. They lie in several folders, but not as classes do: {reason}"
 
 
 def _show(result: Clustering, files: Sequence[Path]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from georgia.cli import console
+from georgia.cli.findings import Findings, write_findings
 from georgia.cli.models import KERAS_SUFFIXES, open_model
 from georgia.cli.options import (
     ClassesOption,
@@ -21,9 +23,11 @@ from georgia.cli.train import show_metrics
 from georgia.errors import InputError, describe_fault, suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from georgia.bundle import Bundle
-    from georgia.compare import Comparison
-    from georgia.evaluate import Evaluation
+    from georgia.evaluate import EvaluateConfig
+    from georgia.progress import Progress
     from georgia.records import Catalog, Record
     from georgia.robustness import Robustness
 
@@ -37,6 +41,10 @@ def run(
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="A second model: compared on the same files.", metavar="MODEL")
+    ] = None,
+    unknown: Annotated[
+        Path | None,
+        typer.Option("--unknown", help="Pictures of something else: how many are refused.", metavar="PATH"),
     ] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also on changed pictures: size, scale, light, focus, turns.")
@@ -53,50 +61,101 @@ def run(
     Examples:
       georgia evaluate runs/first data/held-out --out reports/first
       georgia evaluate runs/second data/held-out --against runs/first --robustness
+      georgia evaluate runs/first data/held-out --unknown photographs/
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog import read_catalog
     from georgia.compare import compare_evaluations
     from georgia.evaluate import EvaluateConfig, evaluate_records
-    from georgia.robustness import RobustnessConfig, measure_robustness
+    from georgia.seen import find_seen
 
+    asked = _Asked(against, unknown, robustness)
     settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine})
     names = parse_folder_names(class_names)
-    files: list[Path] = []
-    comparison: Comparison | None = None
-    tried: Robustness | None = None
+    _check_folder(out)
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
         other = open_other(against, classes) if against is not None else None
+        asked.check(bundle, other)
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         records = choose_part(catalog, part)
         evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings)
+        found = Findings(evaluation, n_seen=len(find_seen(bundle, records)))
         if other is not None:
             beside = evaluate_records(other, records, catalog.labels, progress, settings)
-            comparison = compare_evaluations(evaluation, beside, name_models(bundle, other, (model, against)))
-        if robustness:
-            sample = RobustnessConfig(settings.robustness_files)
-            tried = measure_robustness(bundle, records, sample, settings, progress)
-        if out is not None:
-            files = _write_report(out, evaluation, bundle, (data, catalog), (comparison, tried))
-    failures = (*catalog.failures, *evaluation.failed)
+            both = name_models(bundle, other, (model, against))
+            found.comparison = compare_evaluations(evaluation, beside, both)
+        asked.measure_more(found, bundle, records, settings, progress)
+        files = write_findings(out, found, bundle, data, catalog) if out else []
+    failures = (*catalog.failures, *found.failed)
     if as_json:
-        extra = {"comparison": comparison, "robustness": tried}
-        plain = {name: one.to_json_dict() if one else None for name, one in extra.items()}
-        failed = console.list_failures(failures)
-        console.show_json({**evaluation.to_json_dict(), **plain, "files": files, "failed": failed})
+        console.show_json(found.to_json_dict() | {"files": files, "failed": console.list_failures(failures)})
     else:
-        _show(evaluation, comparison, tried, files)
+        _show(found, files)
     return console.end_with(failures)
 
 
-def _show(
-    evaluation: Evaluation, comparison: Comparison | None, tried: Robustness | None, files: list[Path]
-) -> None:
-    show_metrics(evaluation.to_json_dict())
-    if comparison is not None:
-        console.show_line(comparison.describe())
-    if tried is not None:
-        show_robustness(tried)
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for beside the figures."""
+
+    against: Path | None
+    unknown: Path | None
+    robustness: bool
+
+    def check(self, bundle: Bundle, other: Bundle | None) -> None:
+        """Refuse what could not be done before any work is."""
+        from georgia.compare import check_same_classes
+        from georgia.images import find_images
+        from georgia.strangers import check_refuses
+
+        if other is not None:
+            check_same_classes(bundle.labels, other.labels)
+        if self.unknown is not None:
+            check_refuses(bundle)
+            find_images([self.unknown])
+
+    def measure_more(
+        self,
+        found: Findings,
+        bundle: Bundle,
+        records: Sequence[Record],
+        settings: EvaluateConfig,
+        progress: Progress,
+    ) -> None:
+        """Add answers to changed pictures, and to pictures of something else."""
+        from georgia.images import find_images
+        from georgia.robustness import RobustnessConfig, measure_robustness
+        from georgia.strangers import measure_strangers
+
+        if self.robustness:
+            sample = RobustnessConfig(settings.robustness_files)
+            found.robustness = measure_robustness(bundle, records, sample, settings, progress)
+        if self.unknown is not None:
+            known = found.evaluation.predictions.items
+            paths = find_images([self.unknown])
+            found.unknown = measure_strangers(bundle, paths, known, progress, settings)
+
+
+def _check_folder(out: Path | None) -> None:
+    """Refuse to write over the report and the figures of a run."""
+    from georgia.bundle import is_model
+
+    if out is not None and out.is_dir() and is_model(out):
+        rule = "it must be another folder than a run's: report and figures of the training lie there"
+        do = f"Example: --out {str(out / 'evaluation')!r}."
+        raise InputError(describe_fault("Cannot use --out", rule, repr(str(out)), do))
+
+
+def _show(found: Findings, files: list[Path]) -> None:
+    show_metrics(found.evaluation.to_json_dict())
+    if found.comparison is not None:
+        console.show_line(found.comparison.describe())
+    if found.robustness is not None:
+        show_robustness(found.robustness)
+    if found.unknown is not None:
+        console.show_line(found.unknown.describe())
+    if found.n_seen:
+        console.show_note(found.describe_seen())
     for file in files[:1]:
         console.show_line(f"report: {file}")
 
@@ -140,50 +199,10 @@ def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
         return catalog.records
     if part not in parts:
         rule = f"it must be one of {', '.join([*parts, 'all'])}"
-        hint = suggest(part, PARTS).strip()
+        hint = suggest(part, [*parts, "all"]).strip()
+        if not parts and part in PARTS:
+            rule, hint = "the data must be split into parts", "Leave --part out to take all of it."
         raise InputError(
             describe_fault(f"Cannot use --part of {str(catalog.root)!r}", rule, repr(part), hint)
         )
     return catalog.part(part)
-
-
-def _write_report(
-    out: Path,
-    evaluation: Evaluation,
-    bundle: Bundle,
-    source: tuple[Path, Catalog],
-    extra: tuple[Comparison | None, Robustness | None],
-) -> list[Path]:
-    """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
-    from georgia.explain import explain_files
-    from georgia.report.figures import draw_confusion_matrix, save_figure
-    from georgia.report.inputs import ReportInputs, ReportLimits
-    from georgia.report.page import REPORT_FILE, save_report
-    from georgia.report.tables import save_results
-
-    page, results = out / REPORT_FILE, out / "FinalTestResults.txt"
-    matrix = out / "final_confusion_matrix.png"
-    evaluation.save(out)
-    save_results(evaluation, results)
-    save_figure(draw_confusion_matrix, evaluation, matrix)
-    data, catalog = source
-    comparison, tried = extra
-    written = [one.save(out) for one in extra if one is not None]
-    mistakes = [one.file for one in evaluation.mistakes[: ReportLimits().explained]]
-    explained = explain_files(bundle, mistakes) if mistakes else None
-    inputs = ReportInputs(
-        title=f"Evaluation of {bundle.name}",
-        evaluation=evaluation,
-        model=bundle.name,
-        data=str(data),
-        part="",
-        bundle=bundle.about,
-        failures=(*catalog.failures, *evaluation.failed),
-        files=(results, matrix, *written),
-        folder=out,
-        comparison=comparison,
-        robustness=tried,
-        explanations=explained,
-    )
-    save_report(inputs, page)
-    return [page, results, matrix, *written]

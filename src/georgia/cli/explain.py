@@ -10,6 +10,7 @@ import typer
 from georgia.cli import console
 from georgia.cli.models import open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+from georgia.errors import InputError, describe_fault
 
 if TYPE_CHECKING:
     from georgia.explain import Explanations
@@ -51,6 +52,7 @@ def run(
     settings = make_config(ExplainConfig, config, "explain", typed)
     model, sources = take_model(words)
     paths = find_images(sources)
+    _check_folder(out, paths)
     bundle = open_model(model, classes)
     with console.ConsoleProgress() as progress:
         result = explain_files(bundle, paths, settings, progress)
@@ -60,11 +62,21 @@ def run(
             {key: value for key, value in one.to_json_dict().items() if key != "values"}
             for one in result.items
         ]
+        if len(plain) == len(files) - 1:  # none was lost in between
+            for one, overlay in zip(plain, files[1:], strict=True):
+                one["overlay"] = overlay
         failed = console.list_failures(result.failed)
         console.show_json({"files": files, "explanations": plain, "failed": failed})
     else:
         _show(result, files)
     return console.end_with(result.failed)
+
+
+def _check_folder(out: Path, paths: list[Path]) -> None:
+    """Refuse a folder of pictures: overlays would be taken for pictures the next time."""
+    if any(path.parent.resolve() == out.resolve() for path in paths):
+        rule = "it must be another folder than that of the pictures"
+        raise InputError(describe_fault("Cannot use --out", rule, repr(str(out)), "Example: --out why."))
 
 
 def _show(result: Explanations, files: list[Path]) -> None:
@@ -81,4 +93,4 @@ def _show(result: Explanations, files: list[Path]) -> None:
     ]
     columns = ["file", "label", "probability", "explained", "by", "strongest, logits"]
     console.show_table(columns, rows, more=f"All of them: {files[0]}.")
-    console.show_line(f"{len(files) - 1:,} overlays in {files[0].parent}")
+    console.show_line(f"{len(files) - 1:,} overlay{'s' if len(files) != 2 else ''} in {files[0].parent}")

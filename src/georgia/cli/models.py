@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from georgia.cli import console
 from georgia.cli.options import parse_classes
@@ -13,6 +13,7 @@ from georgia.errors import InputError, describe_fault
 if TYPE_CHECKING:
     from georgia.bundle import Bundle
 
+Pictures = TypeVar("Pictures", bound=Iterable[Path])
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 
 
@@ -47,9 +48,10 @@ def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     from georgia.bundle import is_model
 
     first = Path(words[0])
-    if not is_model(first) and _names_pictures(first):
+    is_alone = len(words) == 1 and first.exists()
+    if not is_model(first) and (is_alone or _names_pictures(first)):
         return None, list(words)
-    if len(words) == 1 and first.exists():
+    if is_alone:
         do = f"Example: georgia predict {words[0]!r} pictures/."
         raise InputError(
             describe_fault("Cannot predict", "picture files or folders are needed", "only a model", do)
@@ -58,8 +60,27 @@ def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def _names_pictures(path: Path) -> bool:
-    from georgia.images import SUFFIXES
+    from georgia.containers import find_format, is_picture_name
 
-    if path.suffix.lower() in SUFFIXES or path.is_dir():
+    if is_picture_name(path.name) or path.is_dir():
         return True
-    return not path.exists() and any(sign in path.name for sign in "*?[")
+    if path.is_file():
+        with path.open("rb") as stream:
+            return find_format(stream.read(12)) is not None
+    return any(sign in path.name for sign in "*?[")
+
+
+def check_not_read(pictures: Pictures, targets: Mapping[str, Path | None]) -> Pictures:
+    """Return the pictures; refuse to write to a file that is one of them.
+
+    Raises:
+        InputError: one of ``targets``, by the option that names it, is a picture.
+    """
+    for option, target in targets.items():
+        if target is None or not target.exists():
+            continue
+        if any(path.name == target.name and path.exists() and path.samefile(target) for path in pictures):
+            rule = "pictures that are read are never written over"
+            do = "Name another file."
+            raise InputError(describe_fault(f"Cannot use {option}", rule, repr(str(target)), do))
+    return pictures

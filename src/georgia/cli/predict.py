@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from georgia.cli import archive, console
-from georgia.cli.models import open_model, take_model
+from georgia.cli.models import check_not_read, open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
 from georgia.errors import InputError, describe_fault
 
@@ -65,11 +65,11 @@ def run(
     model, sources = take_model(words)
     if settings.engine == "ray":
         return archive.run(open_model(model, classes), sources, out, settings, resume, as_json)
-    paths, bundle = FoundImages(sources), open_model(model, classes)
-    settings = settings if out else for_few(settings, paths)
+    paths = check_not_read(FoundImages(sources), {"--sheet": sheet, "--out": out})
+    bundle = open_model(model, classes)
     failed, kept = FailedFiles(), list[Prediction]()
     with console.ConsoleProgress() as progress:
-        predictor = Predictor(bundle, settings)
+        predictor = Predictor(bundle, settings if out else for_few(settings, paths))
         answers = predictor.iterate(paths, progress)
         if out is not None:
             answers = predict_to_table(predictor, paths, out, resume, progress)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from georgia.atomic import write_bytes
+from georgia.report.fonts import use_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +41,7 @@ def make_figure(draw: Draw, result: Any, size_in: Size = (6.4, 4.4), title: str 
     if title:
         style = {"fontsize": 12.5, "fontweight": "bold", "color": INK}
         figure.suptitle(shorten(title, 64), parse_math=False, **style)
+    use_fonts(figure)
     return figure
 
 
@@ -47,7 +49,7 @@ def figure_png(draw: Draw, result: Any, size_in: Size = (6.4, 4.4), title: str =
     """Return a drawn figure as PNG bytes; the same result gives the same bytes."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        # A class name in a script that the font lacks shows as boxes; the page has it in full.
+        # Signs that no installed font has show as boxes: `use_fonts` has named them once.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = make_figure(draw, result, size_in, title)
         figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})

@@ -11,7 +11,7 @@ from georgia.atomic import write_text
 from georgia.report.inputs import ReportInputs
 from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
 from georgia.report.trust import Trust, measure_trust
-from georgia.report.verdict import describe_mistakes
+from georgia.report.verdict import describe_mistakes, describe_robustness
 
 CARD_FILE = "MODEL_CARD.md"
 
@@ -136,7 +136,7 @@ def _claims(trust: Trust) -> str:
 
 
 def _robustness(run: ReportInputs) -> str:
-    return f"## Robustness\n\n{run.robustness.describe()}" if run.robustness else ""
+    return f"## Robustness\n\n{describe_robustness(run.robustness)}" if run.robustness else ""
 
 
 def _limits(run: ReportInputs, trust: Trust) -> str:

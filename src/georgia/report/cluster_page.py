@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,13 @@ from typing import Any
 from georgia.atomic import write_text
 from georgia.cluster import Clustering
 from georgia.records import Failure
-from georgia.report.cluster_map import CLUSTER_COLORS
+from georgia.report.cluster_map import (
+    CLUSTER_COLORS,
+    OTHER_COLOR,
+    cluster_color,
+    find_centres,
+    label_colors,
+)
 from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
 from georgia.report.gallery import data_url, name_file
 from georgia.report.page import open_templates
@@ -38,13 +45,16 @@ def render_cluster_page(result: Clustering) -> str:
     labels = list(result.labels)
     tile_px = next(size for most, size in _TILE_PX if len(rows) <= most)
     data: dict[str, Any] = {
-        "x": [round(one.x, 4) for one in rows],
-        "y": [round(one.y, 4) for one in rows],
+        "x": _round([one.x for one in rows]),
+        "y": _round([one.y for one in rows]),
         "cluster": [one.cluster for one in rows],
         "label": [labels.index(one.label) if one.label else -1 for one in rows],
         "name": [name_file(one.file) for one in rows],
         "labels": labels,
         "colors": list(CLUSTER_COLORS),
+        "labelColors": label_colors(result),
+        "otherColor": OTHER_COLOR,
+        "centres": list(find_centres(result).items()),
         "tile": tile_px,
         "tilesARow": _TILES_A_ROW,
         "sheets": _make_sheets([one.file for one in rows], tile_px),
@@ -52,8 +62,16 @@ def render_cluster_page(result: Clustering) -> str:
     # "</" would end the script that holds the data.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     template = open_templates().get_template("cluster.html.jinja")
-    html = template.render(result=result, data=text, colors=CLUSTER_COLORS, percent=format_percent)
+    words = {"color_of": cluster_color, "n_colors": len(CLUSTER_COLORS), "percent": format_percent}
+    html = template.render(result=result, data=text, **words)
     return html.replace(" %<", "\N{NO-BREAK SPACE}%<")
+
+
+def _round(values: Sequence[float]) -> list[float]:
+    """Return numbers with as many digits as a map needs that is looked at 400 times nearer than whole."""
+    span = max(values) - min(values)
+    digits = max(0, 5 - math.floor(math.log10(span))) if span > 0 else 4
+    return [round(value, digits) for value in values]
 
 
 def _make_sheets(files: Sequence[Path], tile_px: int) -> list[str]:

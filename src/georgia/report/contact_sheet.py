@@ -17,6 +17,7 @@ from georgia.predict import Predictions
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 from georgia.report.canvas import INK, MUTED, RULE, VERMILION
+from georgia.report.fonts import file_for
 from georgia.report.tables import format_percent
 
 if TYPE_CHECKING:
@@ -202,9 +203,9 @@ def _draw_tile(
     for row, (text, size, ink) in enumerate(_stamp(tile)):
         pen.text(
             (x + 8, y + side + 4 + row * _LINE_PX),
-            _fit(text, load_font(size), side - 16),
+            _fit(text, load_font(size, text), side - 16),
             ink,
-            load_font(size),
+            load_font(size, text),
         )
 
 
@@ -240,14 +241,17 @@ def encode_picture(image: Image, suffix: str) -> bytes:
     return stream.getvalue()
 
 
-@lru_cache(maxsize=8)
-def load_font(size: int) -> Font:
-    """Return matplotlib's own font: Pillow's default has neither µ nor é nor a dash."""
-    import matplotlib
+def load_font(size: int, text: str = "") -> Font:
+    """Return a font that has the signs of ``text``, matplotlib's own if it can: it has µ, é and dashes."""
+    return _open_font(file_for(text), size)
+
+
+@lru_cache(maxsize=32)
+def _open_font(file: Path, size: int) -> Font:
     from PIL import ImageFont
 
     try:
-        return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+        return ImageFont.truetype(file, size)
     except OSError:
         return ImageFont.load_default(size=size)
 

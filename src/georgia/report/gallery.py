@@ -18,6 +18,7 @@ from georgia.records import Failure
 from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
 from georgia.report.inputs import ReportInputs, ReportLimits
 from georgia.report.tables import format_percent
+from georgia.strangers import Strangers
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ def gather_refused(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
     """Return the pictures that the model refused to name."""
     rows = [(file, truth, UNKNOWN, "") for file, truth in evaluation.refused[: limits.refused]]
     return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.refused))
+
+
+def gather_accepted(strangers: Strangers, limits: ReportLimits) -> Gallery:
+    """Return the pictures of something else that got a class name, the least strange first."""
+    shown = strangers.accepted[: limits.accepted]
+    rows = [(one.file, "", one.label, format_percent(one.probability)) for one in shown]
+    return Gallery(_load(rows, limits.thumbnail_px), len(strangers.accepted))
 
 
 def gather_right(evaluation: Evaluation, limits: ReportLimits) -> dict[str, Gallery]:

@@ -13,12 +13,14 @@ from georgia.explain import Explanations
 from georgia.records import Failure
 from georgia.report.history import Row
 from georgia.robustness import Robustness
+from georgia.strangers import Strangers
 
 # What no step looks at unless the caller says otherwise: a reader must not think it was.
+NO_STRANGERS = "answers to pictures that show none of the classes"
 NOT_CHECKED = (
     "copies of one crystal in two parts of the data",
     "shortcuts such as picture size, scale or sharpness",
-    "answers to pictures that show none of the classes",
+    NO_STRANGERS,
     "another probe, batch or light",
 )
 
@@ -30,6 +32,7 @@ class ReportLimits:
     mistakes: int = 60
     explained: int = 12
     refused: int = 24
+    accepted: int = 24
     right_per_class: int = 6
     failures: int = 50
     thumbnail_px: int = 220
@@ -66,6 +69,7 @@ class ReportInputs:
     created: str = ""
     comparison: Comparison | None = None
     robustness: Robustness | None = None
+    strangers: Strangers | None = None
     explanations: Explanations | None = None
     limits: ReportLimits = ReportLimits()
 

@@ -42,16 +42,17 @@ def save_overlays(
 ) -> list[Path]:
     """Write one PNG for each explanation, named after its picture; return the paths in order.
 
-    ``truth`` names the right class of some files.
+    ``truth`` names the right class of some files. No picture that is explained is written over.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     progress.start("overlays", len(result.items))
     written: list[Path] = []
+    sources = {one.file.resolve() for one in result.items}
     for one in result.items:
         name, number = f"{one.file.stem}.png", 2
-        while folder / name in written:
+        while folder / name in written or (folder / name).resolve() in sources:
             name, number = f"{one.file.stem}_{number}.png", number + 1
         try:
             picture = draw_explanation(one, read_image(one.file), (truth or {}).get(one.file, ""))
@@ -81,7 +82,7 @@ def draw_explanation(one: Explanation, image: Image, truth: str = "") -> Picture
     pen = ImageDraw.Draw(sheet)
     top = 12
     for text, ink, size in lines:
-        pen.text((_MARGIN_PX, top), text, ink, load_font(size))
+        pen.text((_MARGIN_PX, top), text, ink, load_font(size, text))
         top += size + 9
     sheet.paste(plain, (_MARGIN_PX, head))
     sheet.paste(laid, (_MARGIN_PX + plain.width + _GAP_PX, head))
@@ -117,17 +118,17 @@ def _enlarge_picture(pixels: Image) -> Picture:
 def _draw_scale(pen: ImageDraw, one: Explanation, corner: tuple[int, int]) -> None:
     """Draw the colour bar with its ends in words and numbers, and what the map is below it."""
     (left, top), (length, thick) = corner, _BAR_PX
-    small = load_font(13)
     against, speaks_for = f"for {shorten(one.rival, 18)}", f"for {shorten(one.class_name, 18)}"
-    begin = left + int(pen.textlength(against, small)) + 10
-    pen.text((left, top - 2), against, INK, small)
+    small, named = load_font(13), load_font(13, against + speaks_for)
+    begin = left + int(pen.textlength(against, named)) + 10
+    pen.text((left, top - 2), against, INK, named)
     for step in range(length):
         share = 2 * step / (length - 1) - 1
         alpha = _MOST_ALPHA * abs(share)
         base = FOR_RGB if share >= 0 else AGAINST_RGB
         color = tuple(round(150 * (1 - alpha) + part * alpha) for part in base)
         pen.line((begin + step, top, begin + step, top + thick), fill=color)
-    pen.text((begin + length + 10, top - 2), speaks_for, INK, small)
+    pen.text((begin + length + 10, top - 2), speaks_for, INK, named)
     strength = max(one.strength, FAINT_LOGITS)
     for place, text, anchor in (
         (begin, f"−{strength:.2g}", "la"),

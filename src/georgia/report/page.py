@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import georgia
 from georgia.atomic import write_text
@@ -16,8 +13,11 @@ from georgia.intervals import FEW_GROUPS
 from georgia.metrics import N_BOOTSTRAP
 from georgia.report.canvas import figure_png
 from georgia.report.figures import FIGURES
+from georgia.report.files import link_files
+from georgia.report.fonts import find_fonts
 from georgia.report.gallery import (
     data_url,
+    gather_accepted,
     gather_explained,
     gather_mistakes,
     gather_refused,
@@ -26,9 +26,18 @@ from georgia.report.gallery import (
 )
 from georgia.report.history import TrainingHistory
 from georgia.report.inputs import NOT_CHECKED, ReportInputs, ReportLimits
-from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
+from georgia.report.settings import describe_model, describe_proof, flatten, in_words
+from georgia.report.tables import (
+    count_noun,
+    format_change,
+    format_change_interval,
+    format_fraction,
+    format_interval,
+    format_percent,
+    write_minus,
+)
 from georgia.report.trust import measure_trust, read_calibration
-from georgia.report.verdict import describe_mistakes, make_verdict
+from georgia.report.verdict import describe_mistakes, describe_robustness, make_verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,23 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["NOT_CHECKED", "ReportInputs", "ReportLimits", "render_report", "save_report"]
 
 REPORT_FILE = "report.html"
-# Parts of bundle.json that have a place of their own on the page, or none.
-_SHOWN_ELSEWHERE = (
-    "classes",
-    "preprocess",
-    "versions",
-    "recipe",
-    "metrics",
-    "model",
-    "name",
-    "training",
-    "audit",
-    "robustness",
-    "calibration",
-    "unknown",
-    "conformal",
-)
-_LONGEST_VALUE = 240
 
 
 @dataclass(frozen=True)
@@ -67,15 +59,6 @@ class ShownFigure:
     section: str
 
 
-@dataclass(frozen=True)
-class LinkedFile:
-    """One file of the run: its name, its size in words, and a link, empty if it lies elsewhere."""
-
-    name: str
-    size: str
-    link: str
-
-
 def render_report(run: ReportInputs) -> str:
     """Return the page as HTML: verdict first, then figures with intervals, pictures and settings.
 
@@ -86,7 +69,7 @@ def render_report(run: ReportInputs) -> str:
     template = open_templates().get_template("report.html.jinja")
     page = template.render(
         run=run,
-        data=_in_words(run.data) if run.data else "",
+        data=in_words(run.data) if run.data else "",
         metrics=evaluation.metrics,
         ece=evaluation.ece,
         ece_ci95=evaluation.ece_ci95,
@@ -96,15 +79,20 @@ def render_report(run: ReportInputs) -> str:
         figures=_draw_figures(run),
         mistakes=gather_mistakes(evaluation, run.limits),
         refused=gather_refused(evaluation, run.limits),
+        accepted=gather_accepted(run.strangers, run.limits) if run.strangers else None,
         right=gather_right(evaluation, run.limits),
         settings=flatten(run.recipe),
         preprocess=flatten(run.bundle.get("preprocess", {})),
         versions={"georgia": georgia.__version__, **flatten(run.bundle.get("versions", {}))},
-        about=_describe_bundle(run),
-        files=_link_files(run),
+        about=describe_model(run.bundle, has_counts=bool(run.split_counts)),
+        proof=describe_proof(run.bundle),
+        files=link_files(run),
         failures=run.all_failures,
         trust=measure_trust(evaluation, run.bundle),
         explained=gather_explained(run),
+        tried_in_words=describe_robustness(run.robustness) if run.robustness else "",
+        split_rows=_count_parts(run),
+        missing_signs=find_fonts("".join(evaluation.labels.names)).missing,
         method={"few": FEW_GROUPS, "draws": N_BOOTSTRAP},
     )
     # A number must not part from its sign at the end of a line.
@@ -121,53 +109,11 @@ def save_report(run: ReportInputs, path: Path) -> None:
     write_text(path, render_report(run))
 
 
-def flatten(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Return nested settings as one line each, in words.
-
-    >>> flatten({"epochs": 3, "dropout": [0.4, 0.3], "net": {"name": "x", "frozen": True}})
-    {'epochs': '3', 'dropout': '0.4, 0.3', 'net.name': 'x', 'net.frozen': 'yes'}
-    """
-    lines: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            lines.update(flatten(value, f"{before}{key}."))
-        else:
-            text = _in_words(value)
-            lines[f"{before}{key}"] = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
-    return lines
-
-
-def format_size(n_bytes: int) -> str:
-    """Return a file size with three digits.
-
-    >>> format_size(950), format_size(17_300), format_size(178_000_000)
-    ('950 B', '17.3 kB', '178 MB')
-    """
-    size, unit = float(n_bytes), "B"
-    for larger in ("kB", "MB", "GB"):
-        if size < 999.5:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-
-
-def _in_words(value: Any) -> str:
-    if value is None or value in ("", (), []):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_in_words(one) for one in value)
-    if isinstance(value, (str, Path)):
-        # A page that is sent on tells no user's folders.
-        return Path(value).name if Path(value).is_absolute() else str(value)
-    return json.dumps(value, default=str)
-
-
-def _describe_bundle(run: ReportInputs) -> dict[str, str]:
-    lines = flatten({key: value for key, value in run.bundle.items() if key not in _SHOWN_ELSEWHERE})
-    has_counts = bool(run.split_counts)
-    return {key: text for key, text in lines.items() if not (has_counts and key.startswith("data.counts."))}
+def _count_parts(run: ReportInputs) -> list[tuple[str, list[int]]]:
+    """Return each class, and all, with its number of pictures in each part."""
+    parts = run.split_counts.values()
+    rows = [(name, [counts.get(name, 0) for counts in parts]) for name in run.evaluation.labels.names]
+    return [*rows, ("all classes", [sum(counts.values()) for counts in parts])]
 
 
 def _draw_figures(run: ReportInputs) -> list[ShownFigure]:
@@ -185,20 +131,6 @@ def _draw_figures(run: ReportInputs) -> list[ShownFigure]:
     return shown
 
 
-def _link_files(run: ReportInputs) -> list[LinkedFile]:
-    linked = []
-    for path in run.files:
-        inside = run.folder is not None and path.absolute().is_relative_to(run.folder.absolute())
-        name = (
-            path.absolute().relative_to(run.folder.absolute()).as_posix()
-            if inside and run.folder
-            else path.name
-        )
-        size = format_size(path.stat().st_size) if path.exists() else "not written"
-        linked.append(LinkedFile(name, size, quote(f"./{name}") if inside else ""))
-    return linked
-
-
 @lru_cache(maxsize=1)
 def open_templates() -> Environment:
     """Return the pages' templates, with the ways to write numbers that they use."""
@@ -212,6 +144,9 @@ def open_templates() -> Environment:
         "fraction": format_fraction,
         "interval": format_interval,
         "percent": format_percent,
+        "change": format_change,
+        "change_interval": format_change_interval,
+        "minus": write_minus,
         "file": name_file,
     }
     environment.globals["count"] = count_noun

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 from georgia.atomic import write_text
@@ -10,6 +12,7 @@ from georgia.intervals import Interval
 from georgia.labels import UNKNOWN
 from georgia.metrics import AverageMetrics, ClassMetrics, Metrics
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HEADS = ("precision", "recall", "f1-score", "support")
 
 
@@ -48,6 +51,48 @@ def format_interval(interval: Interval, digits: int = 4) -> str:
     '0.9944 – 1.0000'
     """
     return f"{format_fraction(interval[0], digits)} – {format_fraction(interval[1], digits)}"
+
+
+def format_change(change: float, digits: int = 4) -> str:
+    """Return a difference with its sign; the minus is a minus, not a hyphen.
+
+    >>> format_change(0.0123), format_change(-0.1457), format_change(-0.00001)
+    ('+0.0123', '−0.1457', '0.0000')
+    """
+    text = f"{change:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0.0 else write_minus(text)
+
+
+def format_change_interval(interval: Interval, digits: int = 4) -> str:
+    """Return an interval of a difference; "to" stands between its ends, as a dash would read as a minus.
+
+    >>> format_change_interval((-0.1457, -0.0402))
+    '−0.1457 to −0.0402'
+    """
+    return f"{format_change(interval[0], digits)} to {format_change(interval[1], digits)}"
+
+
+def write_minus(text: str) -> str:
+    """Return a text in which every hyphen that is the sign of a number is a minus.
+
+    >>> write_minus("noise-2 (-92.0 points), -0.5 to +0.5")
+    'noise-2 (−92.0 points), −0.5 to +0.5'
+    """
+    return re.sub(r"(?<![^\s(])-(?=\d)", "−", text)
+
+
+def format_number(number: float, digits: int = 4) -> str:
+    """Return a number with so many digits that count; very small and very large ones as a power of ten.
+
+    >>> format_number(0.001), format_number(127.0), format_number(0.9797983), format_number(2.9136e-06)
+    ('0.001', '127', '0.9798', '2.914×10⁻⁶')
+    """
+    if not math.isfinite(number) or (number.is_integer() and abs(number) < 10**15):
+        return write_minus(f"{number:.0f}")
+    if abs(number) >= 10 ** (digits - 1):
+        return write_minus(f"{number:.0f}")
+    base, _, power = f"{number:.{digits}g}".partition("e")
+    return write_minus(base) + (f"×10{str(int(power)).translate(_RAISED)}" if power else "")
 
 
 def count_noun(number: int, noun: str) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from georgia.atomic import atomic_path
+from georgia.containers import is_picture_name
 from georgia.errors import InputError, MissingDependencyError, describe_fault
-from georgia.images import SUFFIXES, is_system_name
+from georgia.images import is_system_name
 from georgia.listing import compact_key
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -221,8 +222,7 @@ def _walk(place: Place, folder: str) -> Iterator[str]:
     names = {}
     for info in infos:
         is_folder = info.type == fs.FileType.Directory
-        suffix = posixpath.splitext(info.base_name)[1].lower()
-        if not is_system_name(info.base_name) and (is_folder or suffix in SUFFIXES):
+        if not is_system_name(info.base_name) and (is_folder or is_picture_name(info.base_name)):
             names[info.base_name + ("/" if is_folder else "")] = info.path
     for name in sorted(sorted(names), key=compact_key):
         if name.endswith("/"):

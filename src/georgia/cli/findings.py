@@ -1,0 +1,99 @@
+"""What ``georgia evaluate`` finds, together, and the files that it writes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from georgia.bundle import Bundle
+    from georgia.compare import Comparison
+    from georgia.evaluate import Evaluation
+    from georgia.records import Catalog, Failure
+    from georgia.robustness import Robustness
+    from georgia.strangers import Strangers
+
+
+@dataclass
+class Findings:
+    """All that one call finds: the figures, and what was asked for beside them.
+
+    ``n_seen`` counts the pictures that the model was trained on or tuned with.
+    """
+
+    evaluation: Evaluation
+    comparison: Comparison | None = None
+    robustness: Robustness | None = None
+    unknown: Strangers | None = None
+    n_seen: int = 0
+
+    @property
+    def extra(self) -> tuple[Comparison | Robustness | Strangers, ...]:
+        """What was asked for beside the figures."""
+        return tuple(one for one in (self.comparison, self.robustness, self.unknown) if one is not None)
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        """Files that could not be read, labelled ones and others."""
+        return (*self.evaluation.failed, *(self.unknown.failed if self.unknown else ()))
+
+    def describe_seen(self) -> str:
+        """Return a sentence if the model has seen some of the pictures, else nothing."""
+        from georgia.seen import describe_seen
+
+        return describe_seen(self.n_seen, self.evaluation.metrics.n) if self.n_seen else ""
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the plain form; what was not asked for is None."""
+        names = ("comparison", "robustness", "unknown")
+        asked = {name: getattr(self, name) for name in names}
+        plain = {name: one.to_json_dict() if one else None for name, one in asked.items()}
+        return {**self.evaluation.to_json_dict(), **plain, "n_seen_in_training": self.n_seen}
+
+
+def write_findings(
+    out: Path,
+    found: Findings,
+    bundle: Bundle,
+    data: Path,
+    catalog: Catalog,
+) -> list[Path]:
+    """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
+    from georgia.evaluate import EVALUATION_FILE, PREDICTIONS_FILE
+    from georgia.explain import explain_files
+    from georgia.report.figures import draw_confusion_matrix, save_figure
+    from georgia.report.inputs import NO_STRANGERS, NOT_CHECKED, ReportInputs, ReportLimits
+    from georgia.report.page import REPORT_FILE, save_report
+    from georgia.report.tables import save_results
+
+    page, results = out / REPORT_FILE, out / "FinalTestResults.txt"
+    matrix = out / "final_confusion_matrix.png"
+    evaluation = found.evaluation
+    evaluation.save(out)
+    save_results(evaluation, results)
+    save_figure(draw_confusion_matrix, evaluation, matrix)
+    tables = (out / EVALUATION_FILE, out / PREDICTIONS_FILE)
+    files = (results, matrix, *tables, *(one.save(out) for one in found.extra))
+    mistakes = [one.file for one in evaluation.mistakes[: ReportLimits().explained]]
+    explained = explain_files(bundle, mistakes) if mistakes else None
+    inputs = ReportInputs(
+        title=f"Evaluation of {bundle.name}",
+        evaluation=evaluation,
+        model=bundle.name,
+        data=str(data),
+        part="",
+        data_verdict=found.describe_seen(),
+        data_gate="stop" if found.n_seen else "",
+        not_checked=tuple(one for one in NOT_CHECKED if not (found.unknown and one == NO_STRANGERS)),
+        bundle=bundle.about,
+        failures=(*catalog.failures, *found.failed),
+        files=files,
+        folder=out,
+        comparison=found.comparison,
+        robustness=found.robustness,
+        strangers=found.unknown,
+        explanations=explained,
+    )
+    save_report(inputs, page)
+    return [page, *files]
