@@ -7,6 +7,7 @@ picture has the same size, its figures drop.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections import Counter, defaultdict
@@ -103,17 +104,40 @@ class Robustness:
         """How large a drop of accuracy this sample may hide: the widest of the rows without a mark."""
         return max([0.0, *(-row.accuracy.interval[0] for row in self.rows if not row.is_marked)])
 
+    @property
+    def least_lost(self) -> int:
+        """How many groups must lose their right answer, with none gained, until a drop is marked.
+
+        A row is marked where its interval (paired Bayesian bootstrap with two half groups, one better and
+        one worse, as in `georgia.compare`) ends below 0. With k groups lost the better half group outweighs
+        them and the worse half with the probability that a Beta(1/2, k + 1/2) exceeds 1/2.
+        """
+        from scipy.special import betainc
+
+        tail = (1.0 - self.level) / max(1, len(self.rows)) / 2.0
+        return next(k for k in itertools.count(1) if betainc(k + 0.5, 0.5, 0.5) < tail)
+
     def describe(self) -> str:
-        """Return the table in one or two sentences."""
-        base = f"{self.n:,} pictures in {self.n_groups:,} groups, accuracy {self.accuracy:.4f} as they are."
-        hidden = f"Drops of up to {100 * self.hidden_drop:.1f} percentage points could hide in this sample."
-        if not self.marked:
-            return f"{base} No change lowers the figures beyond chance. {hidden}"
-        worst = ", ".join(
-            f"{row.title} ({100 * row.accuracy.difference:+.1f} points)" for row in self.marked[:3]
+        """Return the table in one or two sentences, or that the pictures are too few to tell."""
+        pictures = f"{self.n:,} picture{'s' if self.n != 1 else ''}"
+        groups = f"{self.n_groups:,} group{'s' if self.n_groups != 1 else ''}"
+        base = f"{pictures} in {groups}, accuracy {self.accuracy:.4f} as they are."
+        if self.marked:
+            worst = ", ".join(
+                f"{row.title} ({100 * row.accuracy.difference:+.1f} points)" for row in self.marked[:3]
+            )
+            rest = f" and {len(self.marked) - 3} more" if len(self.marked) > 3 else ""
+            return f"{base} Beyond chance it gets worse when pictures are: {worst}{rest}."
+        n, needed = min(self.n, self.n_groups), self.least_lost
+        if round(self.accuracy * n) >= needed:
+            hidden = f"Drops of up to {100 * self.hidden_drop:.1f} percentage points could hide"
+            return f"{base} No change lowers the figures beyond chance. {hidden} in this sample."
+        few = f"{pictures} {'is' if self.n == 1 else 'are'} too few to tell anything"
+        return (
+            f"{base} {few if n < needed else 'So few right answers tell nothing'}: as {len(self.rows)} "
+            f"changes are tried together, a drop of accuracy is told from chance only where {needed} groups "
+            "or more lose their right answer."
         )
-        rest = f" and {len(self.marked) - 3} more" if len(self.marked) > 3 else ""
-        return f"{base} Beyond chance it gets worse when pictures are: {worst}{rest}."
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form, with ``in_words``."""

@@ -46,7 +46,7 @@ from georgia.report.page import ReportInputs, ReportLimits, render_report, save_
 from georgia.report.settings import describe_model, describe_proof, flatten
 from georgia.report.tables import epoch_lines, format_number, format_percent, format_results
 from georgia.report.trust import measure_trust
-from georgia.report.verdict import describe_robustness, least_groups_lost
+from georgia.report.verdict import describe_robustness
 from georgia.robustness import LEVEL, Robustness, RobustnessRow
 from georgia.robustness_changes import Change, list_changes
 from georgia.split import MANIFEST_JSON
@@ -460,7 +460,7 @@ def test_too_few_pictures_are_said_to_tell_nothing() -> None:
 def test_least_groups_are_those_at_which_a_fall_of_everything_is_marked(rows: int, names: str) -> None:
     whole = make_small_robustness(9)
     tried = replace(whole, rows=whole.rows[:rows])
-    least, level = least_groups_lost(tried), 1 - (1 - LEVEL) / rows
+    least, level = tried.least_lost, 1 - (1 - LEVEL) / rows
     for n, is_marked in ((least - 2, False), (least + 1, True)):
         truth = np.arange(n) % len(names)
         answers = ((truth + 1) % len(names), truth)

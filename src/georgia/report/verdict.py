@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,33 +75,8 @@ def describe_mistakes(metrics: Metrics, pictures: str) -> str:
 
 
 def describe_robustness(tried: Robustness) -> str:
-    """Return what changes of the pictures do, in words, or that the pictures are too few to tell."""
-    n_right, needed = round(tried.accuracy * min(tried.n, tried.n_groups)), least_groups_lost(tried)
-    if tried.marked or n_right >= needed:
-        return write_minus(tried.describe())
-    base = f"{count_noun(tried.n, 'picture')} in {count_noun(tried.n_groups, 'group')}, accuracy "
-    base += f"{format_fraction(tried.accuracy)} as they are."
-    if min(tried.n, tried.n_groups) < needed:
-        few = f"{count_noun(tried.n, 'picture')} {'is' if tried.n == 1 else 'are'} too few to tell anything"
-    else:
-        few = "So few right answers tell nothing"
-    return (
-        f"{base} {few}: as {len(tried.rows)} changes are tried together, a drop of accuracy is told from "
-        f"chance only where {needed} groups or more lose their right answer."
-    )
-
-
-def least_groups_lost(tried: Robustness) -> int:
-    """Return how many groups must lose their right answer, with none gained, until a drop is marked.
-
-    A row is marked where its interval (paired Bayesian bootstrap with two half groups, one better and one
-    worse, as in `georgia.compare`) ends below 0. With k groups lost the better half group outweighs them
-    and the worse half with the probability that a Beta(1/2, k + 1/2) exceeds 1/2.
-    """
-    from scipy.special import betainc
-
-    tail = (1.0 - tried.level) / max(1, len(tried.rows)) / 2.0
-    return next(k for k in itertools.count(1) if betainc(k + 0.5, 0.5, 0.5) < tail)
+    """Return what changes of the pictures do, in words, with minus signs."""
+    return write_minus(tried.describe())
 
 
 def _choose_scores(metrics: Metrics) -> tuple[Score, ...]:

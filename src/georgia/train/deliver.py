@@ -20,7 +20,7 @@ from georgia.backbones import find_backbone
 from georgia.bundle import BUNDLE_FILE, Bundle, load_bundle, read_details, save_bundle
 from georgia.config import format_toml
 from georgia.errors import UnreadableImageError
-from georgia.evaluate import Evaluation, evaluate_records
+from georgia.evaluate import EVALUATION_FILE, PREDICTIONS_FILE, Evaluation, evaluate_records
 from georgia.explain import explain_files
 from georgia.export import Parity, check_parity, export_onnx, save_hdf5
 from georgia.images import read_image, read_info
@@ -41,7 +41,6 @@ from georgia.train.recipes import TrainConfig
 from georgia.train.soundness import UNKNOWN_SOUNDNESS, Soundness
 
 SETTINGS_FILE = "settings.toml"
-PREDICTIONS_FILE = "predictions_test.csv"
 # Pictures of the test and validation parts on which the exported file must answer like Keras.
 N_PARITY = 64
 # Training pictures whose size is read; a median needs no more.
@@ -170,6 +169,7 @@ def _write_results(run: Delivery, evaluation: Evaluation) -> dict[str, Path]:
         "results": out / f"{prefix}FinalTestResults.txt",
         "confusion_matrix": out / f"{prefix}final_confusion_matrix.png",
         "history": out / HISTORY_FILE,
+        "evaluation": out / EVALUATION_FILE,
         "predictions": out / PREDICTIONS_FILE,
         "split": out / "split.csv",
         "settings": out / SETTINGS_FILE,
