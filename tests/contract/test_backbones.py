@@ -69,7 +69,7 @@ def test_names_are_unique_and_found() -> None:
         find_backbone("efficientnet-lite")
 
 
-@every_backbone
+@smallest_quickly
 def test_card_tells_the_net(info: BackboneInfo) -> None:
     backbone = build(info.name)
     assert backbone.model.count_params() == info.n_parameters

@@ -173,11 +173,14 @@ def test_refusal_is_measured_on_pictures_of_something_else(
     for seed in range(3):
         pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(strange / f"noise {seed}.png")
-    known = next((drawn_crops / "PG").iterdir())
-    shutil.copy(known, strange / "crystal.png")
+    known = tmp_path / "known"
+    for crop in (file for name in ("CEX", "PG") for file in sorted((drawn_crops / name).iterdir())[:6]):
+        (known / crop.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(crop, known / crop.parent.name)
+    shutil.copy(crop, strange / "crystal.png")
     (strange / "broken.png").touch()
     model, out = load_bundled_model().model_path.parent, tmp_path / "report"
-    code, result, _ = georgia("evaluate", model, drawn_crops, "--unknown", strange, "--out", out)
+    code, result, _ = georgia("evaluate", model, known, "--unknown", strange, "--out", out)
     assert code == 3
     found = result["unknown"]
     assert (found["n"], found["n_refused"], found["refused"]) == (4, 3, 0.75)

@@ -85,6 +85,7 @@ def test_second_run_into_the_folder_is_refused(georgia: Any, tiny_run: Path, dra
     assert "--resume" in err
 
 
+@pytest.mark.slow
 def test_broken_picture_is_left_out_and_3(georgia: Any, drawn_crops: Path, tmp_path: Path) -> None:
     data = tmp_path / "crops"
     shutil.copytree(drawn_crops, data)

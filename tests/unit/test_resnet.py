@@ -105,7 +105,10 @@ def compute_reference(state: State, name: str, x: Array) -> Array:
     return x
 
 
-@pytest.mark.parametrize(("name", "format_name"), [("resnet18", "legacy"), ("resnet50", "zip")])
+@pytest.mark.parametrize(
+    ("name", "format_name"),
+    [("resnet18", "legacy"), pytest.param("resnet50", "zip", marks=pytest.mark.slow)],
+)
 def test_converted_net_matches_a_reference_forward_pass(
     torch_writer: Any, tmp_path: Path, name: str, format_name: str
 ) -> None:

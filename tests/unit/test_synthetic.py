@@ -97,6 +97,7 @@ def measure_shortcuts(image: npt.NDArray[np.uint8]) -> list[float]:
     return [*grey.shape, float(grey.mean()), float(grey.std()), float(low), float(high), float(sharpness)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

@@ -256,7 +256,7 @@ def test_threshold_stops_at_the_first_epoch_that_reaches_it(tmp_path: Path) -> N
         assert min(row["0_f1"], row["1_f1"]) < 0.9
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_kept_views_learn_what_is_there(tmp_path: Path, n_classes: int) -> None:
     inputs = _inputs(QUICK, tmp_path, n_classes)
     run_loop(QUICK, inputs, TrainState("k"))
