@@ -25,6 +25,7 @@ from georgia.images import natural_key
 from georgia.predict import PredictConfig, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
+from georgia.words import count_noun
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -106,9 +107,10 @@ class Clustering:
     def describe(self) -> str:
         """Return sizes and purity in words, and why there are fewer clusters than were asked for."""
         n, sizes = len(self.clusters), ", ".join(f"{one.size:,}" for one in self.clusters)
-        text = f"{_count(len(self.assignments), 'picture')} in {_count(n, 'cluster')} of {sizes}"
+        text = f"{count_noun(len(self.assignments), 'picture')} in {count_noun(n, 'cluster')} of {sizes}"
         if n < self.k:
-            text += f": only {_count(n, 'distinct picture')}, so {_count(n, 'cluster')} instead of {self.k:,}"
+            text += f": only {count_noun(n, 'distinct picture')}, so {count_noun(n, 'cluster')}"
+            text += f" instead of {self.k:,}"
         text += "."
         if self.purity is None or self.rand is None:
             return text
@@ -296,10 +298,6 @@ def _count_distinct(points: FloatArray, most: int) -> int:
     while len(rest) and n < most:
         rest, n = rest[np.abs(rest - rest[0]).max(axis=1) > smallest], n + 1
     return n
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _summarize(rows: Sequence[Assignment], number: int) -> ClusterSummary:

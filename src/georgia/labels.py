@@ -52,8 +52,8 @@ class Labels:
             problems.append("each name may stand once")
         if any(not name or name == UNKNOWN for name in self.names):
             problems.append(f"a name may be neither empty nor {UNKNOWN!r}")
-        if any(sign in _SEPARATORS or not sign.isprintable() for name in self.names for sign in name):
-            problems.append(f"a name may hold none of {' '.join(_SEPARATORS)}, which stand between names")
+        if any(sign in _SEPARATORS or sign < " " for name in self.names for sign in name):
+            problems.append("a name may hold no comma, bar or control sign, as these stand between names")
         if problems:
             raise InputError(
                 describe_fault("Cannot use the class names", ", ".join(problems), list(self.names))

@@ -31,6 +31,7 @@ from georgia.predict import PredictConfig, Prediction, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Record
 from georgia.robustness_changes import Change, list_changes
+from georgia.words import count_noun
 
 ROBUSTNESS_FILE = "robustness.json"
 # All rows together keep this level: each drop's interval is as wide as its share of 5 % asks for.
@@ -119,8 +120,7 @@ class Robustness:
 
     def describe(self) -> str:
         """Return the table in one or two sentences, or that the pictures are too few to tell."""
-        pictures = f"{self.n:,} picture{'s' if self.n != 1 else ''}"
-        groups = f"{self.n_groups:,} group{'s' if self.n_groups != 1 else ''}"
+        pictures, groups = count_noun(self.n, "picture"), count_noun(self.n_groups, "group")
         base = f"{pictures} in {groups}, accuracy {self.accuracy:.4f} as they are."
         if self.marked:
             worst = ", ".join(

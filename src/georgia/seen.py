@@ -30,14 +30,12 @@ def find_seen(bundle: Bundle, records: Sequence[Record]) -> tuple[Path, ...]:
     except InputError:
         return ()
     places = {os.path.realpath(one.path) for one in trained}
-    sizes = {_size(one.path) for one in records} - {None}
+    sizes = {_size(one.path) for one in records}
     contents = {_hash(one.path) for one in trained if _size(one.path) in sizes} - {None}
-    trained_sizes = {_size(one.path) for one in trained}
     return tuple(
         one.path
         for one in records
-        if os.path.realpath(one.path) in places
-        or (_size(one.path) in trained_sizes and _hash(one.path) in contents)
+        if os.path.realpath(one.path) in places or (contents and _hash(one.path) in contents)
     )
 
 

@@ -97,6 +97,8 @@ def measure_strangers(
     Raises:
         InputError: the model refuses nothing, or no picture on one side can be read.
     """
+    from sklearn.metrics import roc_auc_score
+
     check_refuses(bundle)
     answers = predict_files(bundle, list(paths), config or PredictConfig(), progress)
     strange, usual = _scores(answers.items), _scores(known)
@@ -105,6 +107,7 @@ def measure_strangers(
         raise InputError(
             describe_fault("Cannot measure refusal", rule, f"{strange.size} and {usual.size} pictures")
         )
+    is_strange = np.r_[np.zeros(len(usual)), np.ones(len(strange))]
     n_refused = sum(item.label == UNKNOWN for item in answers.items)
     accepted = [
         Accepted(item.file, item.label, item.probability, item.unknown_score or 0.0)
@@ -116,25 +119,12 @@ def measure_strangers(
         n_refused=n_refused,
         refused=n_refused / len(strange),
         refused_ci95=wilson_interval(n_refused / len(strange), len(strange)),
-        auroc=measure_auroc(usual, strange),
+        auroc=float(roc_auc_score(is_strange, np.r_[usual, strange])),
         accepted_at_95=float((strange <= np.quantile(usual, 0.95)).mean()),
         n_known=len(usual),
         accepted=tuple(sorted(accepted, key=lambda one: (one.unknown_score, str(one.file)))),
         failed=answers.failed,
     )
-
-
-def measure_auroc(low: FloatArray, high: FloatArray) -> float:
-    """Return the probability that one of ``high`` (M,) is above one of ``low`` (N,); ties count half.
-
-    Source: Mann and Whitney 1947, doi 10.1214/aoms/1177730491.
-
-    >>> measure_auroc(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
-    0.875
-    """
-    ordered = np.sort(low)
-    below = np.searchsorted(ordered, high, "left") + np.searchsorted(ordered, high, "right")
-    return float(below.sum() / (2 * len(low) * len(high)))
 
 
 def _scores(items: Sequence[Prediction]) -> FloatArray:

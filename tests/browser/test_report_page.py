@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from georgia.compare import compare_evaluations
 from georgia.evaluate import Evaluation, score_predictions
@@ -22,12 +21,7 @@ from georgia.predict import Prediction, Predictions
 from georgia.records import Record
 from georgia.report.page import ReportInputs, save_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: apt-get install chromium)"),
-]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+pytestmark = [pytest.mark.slow]
 NAMES = ("argillaceous_limestone", "dolomitic_limestone", "limestone", "marl")
 HEADINGS = re.compile(
     r"Key figures|Against another|Figures|Pictures with|Refused pictures|Settings|Files|\w+ · "
@@ -60,14 +54,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = ReportInputs("Study", one, comparison=pair, recipe=recipe, bundle={"note": "x" * 90})
     save_report(run, folder / "report.html")
     return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

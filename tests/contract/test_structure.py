@@ -14,7 +14,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "georgia"
 LAYERS = {
-    "base": {"georgia", "errors", "labels", "records", "config", "registry", "progress", "atomic"},
+    "base": {"georgia", "errors", "labels", "records", "config", "registry", "progress", "atomic", "words"},
     "images": {
         "images",
         "containers",

@@ -60,7 +60,7 @@ def test_part_is_that_of_split_folders(
     assert sizes["all"] == 8 == sizes["train"] + sizes["valid"] + sizes["test"]
     code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--part", "test")
     assert code == 2
-    assert "--part" in err
+    assert "Leave --part out" in err
 
 
 def test_report_and_deliverables_are_written(

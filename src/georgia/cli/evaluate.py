@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from georgia.bundle import Bundle
-    from georgia.evaluate import EvaluateConfig
+    from georgia.compare import Comparison
+    from georgia.evaluate import EvaluateConfig, Evaluation
     from georgia.progress import Progress
     from georgia.records import Catalog, Record
     from georgia.robustness import Robustness
+    from georgia.strangers import Strangers
 
 
 def run(
@@ -64,27 +65,27 @@ def run(
       georgia evaluate runs/first data/held-out --unknown photographs/
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog import read_catalog
-    from georgia.compare import compare_evaluations
     from georgia.evaluate import EvaluateConfig, evaluate_records
     from georgia.seen import find_seen
 
-    asked = _Asked(against, unknown, robustness)
     settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine})
     names = parse_folder_names(class_names)
     _check_folder(out)
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
         other = open_other(against, classes) if against is not None else None
-        asked.check(bundle, other)
+        strangers = _check_asked(bundle, other, unknown)
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         records = choose_part(catalog, part)
         evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings)
         found = Findings(evaluation, n_seen=len(find_seen(bundle, records)))
         if other is not None:
-            beside = evaluate_records(other, records, catalog.labels, progress, settings)
             both = name_models(bundle, other, (model, against))
-            found.comparison = compare_evaluations(evaluation, beside, both)
-        asked.measure_more(found, bundle, records, settings, progress)
+            found.comparison = _compare(evaluation, other, both, records, settings, progress)
+        if robustness:
+            found.robustness = _change_pictures(bundle, records, settings, progress)
+        if strangers:
+            found.unknown = _ask_strangers(bundle, strangers, evaluation, settings, progress)
         files = write_findings(out, found, bundle, data, catalog) if out else []
     failures = (*catalog.failures, *found.failed)
     if as_json:
@@ -94,46 +95,51 @@ def run(
     return console.end_with(failures)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What is asked for beside the figures."""
+def _check_asked(bundle: Bundle, other: Bundle | None, unknown: Path | None) -> list[Path]:
+    """Refuse what could not be done before any work is; return the pictures of something else."""
+    from georgia.compare import check_same_classes
+    from georgia.images import find_images
+    from georgia.strangers import check_refuses
 
-    against: Path | None
-    unknown: Path | None
-    robustness: bool
+    if other is not None:
+        check_same_classes(bundle.labels, other.labels)
+    if unknown is None:
+        return []
+    check_refuses(bundle)
+    return find_images([unknown])
 
-    def check(self, bundle: Bundle, other: Bundle | None) -> None:
-        """Refuse what could not be done before any work is."""
-        from georgia.compare import check_same_classes
-        from georgia.images import find_images
-        from georgia.strangers import check_refuses
 
-        if other is not None:
-            check_same_classes(bundle.labels, other.labels)
-        if self.unknown is not None:
-            check_refuses(bundle)
-            find_images([self.unknown])
+def _compare(
+    evaluation: Evaluation,
+    other: Bundle,
+    names: tuple[str, str],
+    records: Sequence[Record],
+    settings: EvaluateConfig,
+    progress: Progress,
+) -> Comparison:
+    from georgia.compare import compare_evaluations
+    from georgia.evaluate import evaluate_records
 
-    def measure_more(
-        self,
-        found: Findings,
-        bundle: Bundle,
-        records: Sequence[Record],
-        settings: EvaluateConfig,
-        progress: Progress,
-    ) -> None:
-        """Add answers to changed pictures, and to pictures of something else."""
-        from georgia.images import find_images
-        from georgia.robustness import RobustnessConfig, measure_robustness
-        from georgia.strangers import measure_strangers
+    beside = evaluate_records(other, records, evaluation.labels, progress, settings)
+    return compare_evaluations(evaluation, beside, names)
 
-        if self.robustness:
-            sample = RobustnessConfig(settings.robustness_files)
-            found.robustness = measure_robustness(bundle, records, sample, settings, progress)
-        if self.unknown is not None:
-            known = found.evaluation.predictions.items
-            paths = find_images([self.unknown])
-            found.unknown = measure_strangers(bundle, paths, known, progress, settings)
+
+def _ask_strangers(
+    bundle: Bundle, paths: list[Path], evaluation: Evaluation, settings: EvaluateConfig, progress: Progress
+) -> Strangers:
+    from georgia.strangers import measure_strangers
+
+    return measure_strangers(bundle, paths, evaluation.predictions.items, progress, settings)
+
+
+def _change_pictures(
+    bundle: Bundle, records: Sequence[Record], settings: EvaluateConfig, progress: Progress
+) -> Robustness:
+    from georgia.robustness import RobustnessConfig, measure_robustness
+
+    return measure_robustness(
+        bundle, records, RobustnessConfig(settings.robustness_files), settings, progress
+    )
 
 
 def _check_folder(out: Path | None) -> None:

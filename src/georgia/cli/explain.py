@@ -11,6 +11,7 @@ from georgia.cli import console
 from georgia.cli.models import open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
 from georgia.errors import InputError, describe_fault
+from georgia.words import count_noun
 
 if TYPE_CHECKING:
     from georgia.explain import Explanations
@@ -93,4 +94,4 @@ def _show(result: Explanations, files: list[Path]) -> None:
     ]
     columns = ["file", "label", "probability", "explained", "by", "strongest, logits"]
     console.show_table(columns, rows, more=f"All of them: {files[0]}.")
-    console.show_line(f"{len(files) - 1:,} overlay{'s' if len(files) != 2 else ''} in {files[0].parent}")
+    console.show_line(f"{count_noun(len(files) - 1, 'overlay')} in {files[0].parent}")

@@ -17,8 +17,8 @@ from georgia.report.audit_figures import Distribution, draw_distribution, draw_p
 from georgia.report.canvas import figure_png
 from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
 from georgia.report.gallery import data_url
-from georgia.report.tables import count_noun
 from georgia.split import group_of
+from georgia.words import count_noun
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from georgia.atomic import write_text
 from georgia.report.inputs import ReportInputs
-from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
+from georgia.report.tables import format_fraction, format_interval, format_percent
 from georgia.report.trust import Trust, measure_trust
 from georgia.report.verdict import describe_mistakes, describe_robustness
+from georgia.words import count_noun
 
 CARD_FILE = "MODEL_CARD.md"
 

@@ -28,7 +28,6 @@ from georgia.report.history import TrainingHistory
 from georgia.report.inputs import NOT_CHECKED, ReportInputs, ReportLimits
 from georgia.report.settings import describe_model, describe_proof, flatten, in_words
 from georgia.report.tables import (
-    count_noun,
     format_change,
     format_change_interval,
     format_fraction,
@@ -38,6 +37,7 @@ from georgia.report.tables import (
 )
 from georgia.report.trust import measure_trust, read_calibration
 from georgia.report.verdict import describe_mistakes, describe_robustness, make_verdict
+from georgia.words import count_noun
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -11,6 +11,7 @@ from georgia.evaluate import Evaluation
 from georgia.intervals import Interval
 from georgia.labels import UNKNOWN
 from georgia.metrics import AverageMetrics, ClassMetrics, Metrics
+from georgia.words import count_noun
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HEADS = ("precision", "recall", "f1-score", "support")
@@ -93,16 +94,6 @@ def format_number(number: float, digits: int = 4) -> str:
         return write_minus(f"{number:.0f}")
     base, _, power = f"{number:.{digits}g}".partition("e")
     return write_minus(base) + (f"×10{str(int(power)).translate(_RAISED)}" if power else "")
-
-
-def count_noun(number: int, noun: str) -> str:
-    """Return a count with its noun in the right number.
-
-    >>> count_noun(1, "mistake"), count_noun(1200, "picture"), count_noun(2, "class")
-    ('1 mistake', '1,200 pictures', '2 classes')
-    """
-    ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s"
-    return f"{number:,} {noun}{ending}"
 
 
 def epoch_lines(metrics: Metrics, epoch: int) -> list[str]:

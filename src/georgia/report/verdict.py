@@ -8,13 +8,13 @@ from typing import Literal
 from georgia.metrics import AverageMetrics, ClassMetrics, Metrics
 from georgia.report.inputs import ReportInputs
 from georgia.report.tables import (
-    count_noun,
     format_fraction,
     format_interval,
     format_percent,
     write_minus,
 )
 from georgia.robustness import Robustness
+from georgia.words import count_noun
 
 # Up to so many classes each one's F1 stands in the verdict; above, the mean and the weakest do.
 _CLASSES_IN_WORDS = 3

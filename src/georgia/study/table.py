@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from georgia.intervals import Interval
-from georgia.report.tables import count_noun, format_fraction, format_interval, format_percent
+from georgia.report.tables import format_fraction, format_interval, format_percent
 from georgia.study.compare import PairedTest, VariantSummary
 from georgia.study.rows import StudyRow
+from georgia.words import count_noun
 
 if TYPE_CHECKING:
     from georgia.study.result import Study
