@@ -4,8 +4,8 @@ Both answer the same question behind one call. ONNX Runtime is the reference: ev
 resize too, runs inside the shipped graph. OpenVINO runs the graph from ``network_input`` on, fed
 by ``PreprocessSpec``; export proves that the two agree on real files before a model may ship.
 
-Where the processor computes in bfloat16, OpenVINO runs the net's convolutions in it; what comes
-before (preprocessing) and after (the head) stays float32.
+Both compute in float32. Where the processor has bfloat16 and it is asked for by name, OpenVINO runs
+the net's convolutions in it; what comes before (preprocessing) and after (the head) stays float32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENGINES: tuple[str, ...] = ("auto", "openvino", "onnxruntime", "ray")
 BATCH_SIZE = 16
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
-# What "auto" means can be fixed for a whole machine, so that all of them answer alike to the last digit.
+# What "auto" means can be fixed for a whole machine.
 PRECISION_VARIABLE = "GEORGIA_PRECISION"
 T = TypeVar("T")
 Outputs = Mapping[str, npt.NDArray[np.float32]]
@@ -109,8 +109,9 @@ def check_precision_name(name: str) -> None:
 def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> str:
     """Return "float32" or "bfloat16" for this processor.
 
-    "auto" is what the environment's GEORGIA_PRECISION says, else bfloat16 where the processor
-    computes in it (AVX-512 BF16 or AMX), else float32. ``capabilities`` is what OpenVINO names.
+    "auto" is what the environment's GEORGIA_PRECISION says, else float32: one answer on every
+    processor. bfloat16 changes answers and must be asked for by name. ``capabilities`` is what
+    OpenVINO names.
 
     Raises:
         InputError: bfloat16 is asked for by name on a processor without it, or no such precision.
@@ -119,13 +120,12 @@ def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> s
     if asked == "auto":
         asked = os.environ.get(PRECISION_VARIABLE) or "auto"
         check_precision_name(asked)
-    if asked == "float32":
+    if asked != "bfloat16":
         return "float32"
-    has_it = "BF16" in (list_capabilities() if capabilities is None else capabilities)
-    if asked == "bfloat16" and not has_it:
+    if "BF16" not in (list_capabilities() if capabilities is None else capabilities):
         rule = "the processor must compute in bfloat16 (AVX-512 BF16 or AMX)"
         raise InputError(describe_fault("Cannot use bfloat16", rule, "one without", "Use precision auto."))
-    return "bfloat16" if has_it else "float32"
+    return "bfloat16"
 
 
 def import_openvino() -> Any:

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import openvino
 import pytest
 
 from georgia.bundle import load_bundled_model
@@ -15,11 +16,11 @@ from georgia.engines import (
     OpenVinoEngine,
     choose_precision,
     cut_at_network_input,
-    list_capabilities,
     open_engine,
     split_behind_convolutions,
 )
 from georgia.errors import InputError
+from georgia.synthetic import draw_crop
 
 BUNDLE = load_bundled_model()
 IMAGES = [
@@ -65,13 +66,13 @@ def test_several_threads_may_share_an_engine(openvino_engine: OpenVinoEngine) ->
 @pytest.mark.parametrize(
     ("asked", "capabilities", "chosen"),
     [
-        ("auto", ["FP32", "BF16"], "bfloat16"),
+        ("auto", ["FP32", "BF16"], "float32"),
         ("auto", ["FP32", "INT8"], "float32"),
         ("float32", ["FP32", "BF16"], "float32"),
         ("bfloat16", ["FP32", "BF16"], "bfloat16"),
     ],
 )
-def test_precision_is_what_the_processor_has(
+def test_bfloat16_only_by_name(
     asked: str, capabilities: list[str], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
@@ -94,15 +95,32 @@ def test_bfloat16_without_hardware_or_engine_is_refused() -> None:
         open_engine(BUNDLE.model_path, BUNDLE.preprocess, "onnxruntime", precision="bfloat16")
 
 
-def test_head_and_body_together_are_the_net(openvino_engine: OpenVinoEngine) -> None:
-    # On a processor without bfloat16 the body computes in float32, and nothing may differ.
+def test_body_and_head_are_the_net() -> None:
+    core = openvino.Core()
+    net = cut_at_network_input(core.read_model(str(BUNDLE.model_path)), BUNDLE.preprocess.size_px)
+    body, head = split_behind_convolutions(net)
+    properties = {"INFERENCE_PRECISION_HINT": "f32"}
+    batch = np.stack([BUNDLE.preprocess.planes(BUNDLE.preprocess.resize(image)) for image in IMAGES])
+    whole = core.compile_model(net, "CPU", properties)(batch)
+    crossing = core.compile_model(body, "CPU", properties)(batch)
+    parts = core.compile_model(head, "CPU", properties)([crossing[n] for n in range(len(crossing))])
+    for number in range(len(whole)):
+        np.testing.assert_allclose(parts[number], whole[number], rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_keeps_clear_labels(openvino_engine: OpenVinoEngine) -> None:
+    # OpenVINO computes in float32 where the processor has no bfloat16: the test holds on either.
     halves = OpenVinoEngine(BUNDLE.model_path, BUNDLE.preprocess, precision="bfloat16")
     assert halves.precision == "bfloat16"
-    prepared = [halves.prepare(image) for image in IMAGES]
-    answer, whole = halves.run(prepared), openvino_engine.run(prepared)
-    tolerance = 0.05 if "BF16" in list_capabilities() else 1e-5
-    for key in ("probabilities", "logits", "features"):
-        np.testing.assert_allclose(answer[key], whole[key], rtol=tolerance, atol=tolerance)
+    crops = [draw_crop(name, seed).image for seed in range(16) for name in ("CEX", "PG")]
+    prepared = [halves.prepare(crop) for crop in crops]
+    low, full = (engine.run(prepared)["probabilities"] for engine in (halves, openvino_engine))
+    difference = np.abs(low - full).max(axis=1)
+    # Source: 2,000 other synthetic crops on a processor with AMX: mean 0.003, largest 0.31.
+    assert difference.mean() < 0.02
+    clear = np.abs(full[:, 0] - full[:, 1]) > 0.65
+    assert clear.mean() > 0.8
+    np.testing.assert_array_equal(low.argmax(axis=1)[clear], full.argmax(axis=1)[clear])
 
 
 def test_opening_a_model_reports_to_nobody() -> None:
@@ -119,8 +137,6 @@ def test_opening_a_model_reports_to_nobody() -> None:
 
 
 def test_no_convolution_is_left_to_the_head() -> None:
-    import openvino
-
     net = cut_at_network_input(openvino.Core().read_model(str(BUNDLE.model_path)), BUNDLE.preprocess.size_px)
     body, head = split_behind_convolutions(net)
     assert head is not None

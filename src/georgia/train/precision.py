@@ -10,7 +10,7 @@ from georgia.engines import check_precision_name, choose_precision
 
 
 def choose_train_precision(asked: str, on_gpu: bool) -> str:
-    """Return "float32" or "bfloat16"; "auto" is bfloat16 on a GPU, and on a processor that has it.
+    """Return "float32" or "bfloat16"; "auto" is float32. A GPU has bfloat16, a processor may.
 
     Raises:
         InputError: bfloat16 is asked for by name on a processor without it, or no such precision.
