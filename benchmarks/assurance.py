@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from georgia.bundle import load_bundle
-from georgia.calibrate import fit_temperature, soften
-from georgia.catalog import read_catalog
-from georgia.conformal import fit_conformal
-from georgia.engines import open_engine
-from georgia.images import iter_images
-from georgia.intervals import group_codes
+from georgia.catalog.read import read_catalog
+from georgia.images.decode import iter_images
 from georgia.labels import Labels
-from georgia.metrics import expected_calibration_error
+from georgia.metrics.classification import expected_calibration_error
+from georgia.metrics.intervals import group_codes
+from georgia.model.engines import open_engine
+from georgia.model.load import load_bundle
 from georgia.records import Failure
+from georgia.uncertainty.calibration import fit_temperature, soften
+from georgia.uncertainty.conformal import fit_conformal
 
 RATES = (0.05, 0.10)
 Numbers = np.ndarray

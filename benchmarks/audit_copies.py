@@ -29,10 +29,11 @@ import cv2
 import numpy as np
 from planted_copies import KINDS, draw_tiles, plant_copies, write_planted
 
-from georgia.audit.duplicates import Copies, Description, describe_picture, find_copies
-from georgia.audit.symmetry import SYMMETRIES
-from georgia.images import find_images, iter_images
-from georgia.intervals import wilson_interval
+from georgia.audit.near_duplicates.search import Copies, Description, describe_picture, find_copies
+from georgia.images.decode import iter_images
+from georgia.images.listing import find_images
+from georgia.images.symmetry import SYMMETRIES
+from georgia.metrics.intervals import wilson_interval
 from georgia.synthetic import CropPlan, draw_empty
 
 

@@ -111,7 +111,7 @@ def ask_georgia(paths: list[Path]) -> dict[str, Any]:
     """Return Georgia's answer in the same form."""
     from audit_copies import describe_files
 
-    from georgia.audit.duplicates import find_copies
+    from georgia.audit.near_duplicates.search import find_copies
 
     started = time.perf_counter()
     copies = find_copies(describe_files(paths))
@@ -158,7 +158,7 @@ def compare_planted(python: Path, n_scenes: int, seed: int, is_turned: bool) -> 
 
 def compare_folder(python: Path, folder: Path) -> dict[str, Any]:
     """Return the sets that each tool finds in a folder of real pictures."""
-    from georgia.images import find_images
+    from georgia.images.listing import find_images
 
     paths = find_images([folder])
     with tempfile.TemporaryDirectory() as base:

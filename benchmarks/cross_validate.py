@@ -23,16 +23,16 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from georgia.catalog import read_catalog
+from georgia.catalog.read import read_catalog
 from georgia.config import parse_assignments
-from georgia.split import kfold_split
+from georgia.split.make import kfold_split
 from georgia.train import recipe_config
-from georgia.train.feed import FixedFeatures
+from georgia.train.batches import FixedFeatures
+from georgia.train.decoded import load_pictures
+from georgia.train.frozen import Trunk
 from georgia.train.loop import LoopInputs, run_loop
 from georgia.train.network import build_network
-from georgia.train.pictures import load_pictures
 from georgia.train.state import TrainState
-from georgia.train.trunk import Trunk
 
 
 def main() -> None:

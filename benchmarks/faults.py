@@ -27,7 +27,7 @@ from pathlib import Path
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
-from georgia.verify import verify_store
+from georgia.monitor.verify import verify_store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
 from monitor_beds import BrightJudge, write_frame

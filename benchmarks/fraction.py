@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.bundle import load_bundle, load_bundled_model
+from georgia.model.load import load_bundle, load_bundled_model
 from georgia.monitor.detail import measure_detail
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE

@@ -27,12 +27,12 @@ from sklearn.metrics import f1_score
 
 from georgia.labels import Labels
 from georgia.records import Catalog, Record
-from georgia.split import SplitConfig, make_split
+from georgia.split.make import SplitConfig, make_split
 from georgia.synthetic import Traps, draw_dataset
 from georgia.train import recipe_config
+from georgia.train.decoded import load_pictures
 from georgia.train.loop import LoopInputs, run_loop
 from georgia.train.network import build_network
-from georgia.train.pictures import load_pictures
 from georgia.train.state import TrainState
 
 LABELS = Labels(("CEX", "PG"))

@@ -26,10 +26,11 @@ import onnx
 import tifffile
 from PIL import Image
 
-from georgia.bundle import Bundle, load_bundle, load_bundled_model
-from georgia.engines import OnnxRuntimeEngine, OpenVinoEngine
-from georgia.export import PARITY_TOLERANCE
-from georgia.images import read_image
+from georgia.export.onnx_file import PARITY_TOLERANCE
+from georgia.images.decode import read_image
+from georgia.model.bundle import Bundle
+from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine
+from georgia.model.load import load_bundle, load_bundled_model
 from georgia.synthetic import draw_crop, draw_empty
 
 KINDS = ("png", "jpg", "tif", "bmp", "webp", "png16", "tif16", "tif16rgb", "grey", "alpha", "palette", "rgb")
@@ -118,8 +119,8 @@ def run_keras(file: Path, bundle: Bundle, images: list[np.ndarray]) -> np.ndarra
     """Return the calibrated probabilities of the Keras file."""
     import keras
 
-    from georgia.calibrate import soften
-    from georgia.export import _run_keras
+    from georgia.export.onnx_file import _run_keras
+    from georgia.uncertainty.calibration import soften
 
     model = keras.models.load_model(file, compile=False)
     parts = [

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from georgia.bundle import load_bundle
-from georgia.listing import FoundImages
-from georgia.predict import Predictor
-from georgia.predict_resume import predict_to_table
+from georgia.images.listing import FoundImages
+from georgia.model.load import load_bundle
+from georgia.predict.predictor import Predictor
+from georgia.predict.resume import predict_to_table
 
 
 def main() -> int:

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from georgia.bundle import load_bundle, load_bundled_model
+from georgia.model.load import load_bundle, load_bundled_model
 from georgia.monitor.records import frame_values
 from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResult
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
 from georgia.monitor.tile import FrameJudge
-from georgia.simulate import SimulateConfig, simulate_batch
+from georgia.synthetic.simulate import SimulateConfig, simulate_batch
 
 
 def measure_frames(model: Path | None, n_frames: int) -> dict[str, float | str]:

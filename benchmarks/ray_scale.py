@@ -24,11 +24,12 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import numpy as np
 from PIL import Image
 
-from georgia.bundle import Bundle, load_bundle, load_bundled_model
-from georgia.listing import FoundImages
-from georgia.predict import PredictConfig, Predictor
-from georgia.predict_tables import write_table
-from georgia.scale import ScaleConfig, predict_archive
+from georgia.distributed import ScaleConfig, predict_archive
+from georgia.images.listing import FoundImages
+from georgia.model.bundle import Bundle
+from georgia.model.load import load_bundle, load_bundled_model
+from georgia.predict.predictor import PredictConfig, Predictor
+from georgia.predict.tables import write_table
 from georgia.synthetic import draw_dataset
 
 N_DRAWN = 100

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from georgia.bundle import Bundle, load_bundle, load_bundled_model
-from georgia.engines import open_engine
-from georgia.images import iter_images
-from georgia.listing import FoundImages
+from georgia.evaluate.perturbations import add_noise, brighten
+from georgia.images.decode import iter_images
+from georgia.images.listing import FoundImages
+from georgia.model.bundle import Bundle
+from georgia.model.engines import open_engine
+from georgia.model.load import load_bundle, load_bundled_model
 from georgia.records import Failure
-from georgia.robustness_changes import add_noise, brighten
 from georgia.synthetic import FIELD_KINDS, draw_crop, draw_empty
 
 Scores = npt.NDArray[np.float64]

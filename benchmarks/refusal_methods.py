@@ -28,13 +28,13 @@ from scipy.ndimage import gaussian_filter
 from sklearn.covariance import LedoitWolf
 
 from georgia.backbones import build_backbone, find_backbone
-from georgia.engines import OnnxRuntimeEngine
-from georgia.export import export_onnx
-from georgia.images import read_image
+from georgia.export.onnx_file import export_onnx
+from georgia.images.decode import read_image
+from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
-from georgia.preprocess import PreprocessSpec
+from georgia.model.engines import OnnxRuntimeEngine
 from georgia.synthetic import draw_crop
-from georgia.unknown import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
+from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
 
 Table = np.ndarray
 PHOTOS = (

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from georgia.bundle import Bundle, load_bundle, load_bundled_model
-from georgia.engines import open_engine
-from georgia.images import iter_images, read_image
+from georgia.images.decode import iter_images, read_image
 from georgia.labels import Labels
-from georgia.predict import PredictConfig, Predictor
-from georgia.predict_resume import predict_to_table
+from georgia.model.bundle import Bundle
+from georgia.model.engines import open_engine
+from georgia.model.load import load_bundle, load_bundled_model
+from georgia.predict.predictor import PredictConfig, Predictor
+from georgia.predict.resume import predict_to_table
 from georgia.synthetic import draw_dataset
 
 LABELS = Labels(("CEX", "PG"))
@@ -70,8 +71,8 @@ class Bench:
 
 def export_net(bench: Bench, model: Any) -> Bundle:
     """Return the exported form of a net, as training writes it."""
-    from georgia.export import export_onnx
-    from georgia.preprocess import CAFFE, EFFICIENTNET_LITE
+    from georgia.export.onnx_file import export_onnx
+    from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE
 
     spec = EFFICIENTNET_LITE if bench.net.startswith("efficientnet") else CAFFE
     file = bench.work / f"{bench.net}.onnx"
@@ -129,15 +130,15 @@ def _split(bench: Bench, n_train: int, n_valid: int) -> Path:
 
 def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tuple[float, float]:
     """Return seconds of the validation part's one pass through the trunk, and of an epoch behind it."""
-    from georgia.catalog import read_catalog
-    from georgia.train.feed import FixedFeatures
+    from georgia.catalog.read import read_catalog
+    from georgia.train.batches import FixedFeatures
+    from georgia.train.decoded import load_pictures
+    from georgia.train.frozen import Trunk
     from georgia.train.loop import LoopInputs, run_loop
     from georgia.train.network import build_network
-    from georgia.train.pictures import load_pictures
     from georgia.train.precision import choose_train_precision
     from georgia.train.recipes import recipe_config
     from georgia.train.state import TrainState
-    from georgia.train.trunk import Trunk
 
     net = bench.net or TRAINED
     settings = {
@@ -274,8 +275,8 @@ def measure_memory(bench: Bench) -> dict[str, float]:
     """Peak memory with few and with many files; a tiny net, so that many are soon done."""
     import keras
 
-    from georgia.export import export_onnx
-    from georgia.preprocess import PreprocessSpec
+    from georgia.export.onnx_file import export_onnx
+    from georgia.images.preprocess import PreprocessSpec
 
     image = keras.Input((32, 32, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(image)

@@ -24,11 +24,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from georgia.bundle import load_bundle
-from georgia.catalog import read_catalog
+from georgia.catalog.read import read_catalog
 from georgia.config import parse_assignments
-from georgia.evaluate import evaluate_records
-from georgia.robustness import RobustnessConfig, measure_robustness
+from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
+from georgia.evaluate.score import evaluate_records
+from georgia.model.load import load_bundle
 from georgia.synthetic import draw_crop
 from georgia.train import recipe_config, train_model
 

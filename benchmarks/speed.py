@@ -44,7 +44,7 @@ def describe_machine() -> dict[str, Any]:
     """Return what the figures depend on."""
     from importlib.metadata import version
 
-    from georgia.engines import list_capabilities
+    from georgia.model.engines import list_capabilities
 
     names = ("georgia", "openvino", "onnxruntime", "keras", "tensorflow-cpu", "numpy")
     versions = {}

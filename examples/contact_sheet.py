@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from georgia.bundle import load_bundled_model
-from georgia.predict import predict_files
+from georgia.model.load import load_bundled_model
+from georgia.predict.predictor import predict_files
 from georgia.report import SheetConfig, draw_contact_sheet
 from georgia.synthetic import draw_dataset
 

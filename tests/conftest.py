@@ -47,7 +47,7 @@ def tiny_backbone() -> Iterator[str]:
     """Name of a backbone with the kinds of layers of the real ones, built in a blink."""
     pytest.importorskip("keras")
     import georgia.backbones as backbones
-    from georgia.preprocess import EFFICIENTNET_LITE
+    from georgia.images.preprocess import EFFICIENTNET_LITE
 
     card = backbones.BackboneInfo(
         name="tiny",

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import atomic_path, write_text
-from georgia.bundle import Bundle
-from georgia.engines import check_engine_name
 from georgia.errors import InputError, describe_fault
-from georgia.images import natural_key
-from georgia.predict import PredictConfig, Predictor
+from georgia.files import atomic_path, write_text
+from georgia.images.listing import natural_key
+from georgia.model.bundle import Bundle
+from georgia.model.engines import check_engine_name
+from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
-from georgia.words import count_noun
+from georgia.text import count_noun
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -16,14 +16,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import write_text
-from georgia.bundle import Bundle
-from georgia.engines import Engine, Outputs, check_engine_name
 from georgia.errors import InputError, describe_fault
-from georgia.images import iter_images
+from georgia.files import write_text
+from georgia.images.decode import iter_images
+from georgia.images.preprocess import PreprocessSpec, resize_weights
 from georgia.labels import UNKNOWN, Labels
-from georgia.predict import PredictConfig, Predictor
-from georgia.preprocess import PreprocessSpec, resize_weights
+from georgia.model.bundle import Bundle
+from georgia.model.engines import Engine, Outputs, check_engine_name
+from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 

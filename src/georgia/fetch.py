@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from georgia.containers import SUFFIXES
 from georgia.errors import InputError, MissingDependencyError, describe_fault
-from georgia.images import list_files
+from georgia.images.containers import SUFFIXES
+from georgia.images.listing import list_files
 from georgia.progress import QUIET, Progress
 
 HANDLE = "opencrystaldata/cephalexin-reactive-crystallization"

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georgia.compare import compare_evaluations
-from georgia.evaluate import Evaluation, score_predictions
+from georgia.evaluate.compare import compare_evaluations
+from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
-from georgia.predict import Prediction, Predictions
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 from georgia.report.page import ReportInputs, save_report
 

@@ -42,7 +42,7 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    from georgia.serve import open_service
+    from georgia.web.serve import open_service
 
     beds = _load_beds()
     service = beds.make_service(tmp_path, port=0)

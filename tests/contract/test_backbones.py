@@ -163,7 +163,7 @@ def test_imagenet_file_must_be_the_known_one(info: BackboneInfo, monkeypatch: py
 
 
 def _with_hash(path: Path, sha256: str) -> object:
-    from georgia.backbones.checkpoints import Checkpoint
+    from georgia.backbones.tensors import Checkpoint
 
     return Checkpoint(path, "torch", sha256, {})
 

@@ -36,10 +36,11 @@ def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ``foreign.h5`` beside it is the same net as a Keras file of others: it scales pixels by itself.
     """
     keras = pytest.importorskip("keras")
-    from georgia.bundle import save_bundle
-    from georgia.export import export_onnx, save_hdf5
+    from georgia.export.hdf5 import save_hdf5
+    from georgia.export.onnx_file import export_onnx
+    from georgia.images.preprocess import PreprocessSpec
     from georgia.labels import Labels
-    from georgia.preprocess import PreprocessSpec
+    from georgia.model.bundle import save_bundle
 
     folder = tmp_path_factory.mktemp("model")
     labels, spec = Labels(("CEX", "PG")), PreprocessSpec(32)

@@ -163,7 +163,7 @@ def test_pictures_that_the_model_was_trained_on_are_counted(
 def test_refusal_is_measured_on_pictures_of_something_else(
     georgia: Any, brightness_model: Path, drawn_crops: Path, grey_pictures: Path, tmp_path: Path
 ) -> None:
-    from georgia.bundle import load_bundled_model
+    from georgia.model.load import load_bundled_model
 
     code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--unknown", grey_pictures)
     assert code == 2

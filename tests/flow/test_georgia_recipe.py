@@ -22,7 +22,7 @@ def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_on
     import onnxruntime
 
     from georgia.cli import main
-    from georgia.export import FEATURES
+    from georgia.export.onnx_file import FEATURES
 
     run = tmp_path / "run"
     words = ["train", drawn_crops, "--out", run, "--recipe", "georgia", "--weights", "none", "--rehearse"]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georgia.bundle import load_bundled_model
-from georgia.predict import PredictConfig, predict_files
+from georgia.model.load import load_bundled_model
+from georgia.predict.predictor import PredictConfig, predict_files
 from georgia.synthetic import draw_crop, draw_empty
 
 pytestmark = [pytest.mark.slow]

@@ -11,7 +11,7 @@ import pytest
 
 from georgia.audit import AuditConfig, run_audit
 from georgia.audit.examples import ExamplePicture, add, draw_texture, draw_textures
-from georgia.catalog import read_catalog
+from georgia.catalog.read import read_catalog
 
 Command = Callable[..., tuple[int, Any, str]]
 

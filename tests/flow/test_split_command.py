@@ -46,7 +46,7 @@ def test_unreadable_file_is_left_out_named_and_3(
 def test_study_names_read_back_with_their_classes(
     drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from georgia.catalog import read_catalog
+    from georgia.catalog.read import read_catalog
 
     out = tmp_path / "study"
     code, result = run_json(

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from georgia.catalog import read_catalog
-from georgia.placement import place_files, study_names
-from georgia.split import SplitConfig, make_split
+from georgia.catalog.read import read_catalog
+from georgia.split.make import SplitConfig, make_split
+from georgia.split.materialize import place_files, study_names
 
 STUDY = {"cex": ("CEX", 6860, (4802, 1715, 343)), "pg": ("PG", 6804, (4762, 1701, 341))}
 

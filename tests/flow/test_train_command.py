@@ -157,7 +157,7 @@ def test_verdict_of_the_audit_stands_in_bundle_and_report(tiny_run: Path) -> Non
 def test_bundle_says_at_which_scale_it_learned(tiny_run: Path) -> None:
     import json
 
-    from georgia.bundle import load_bundle
+    from georgia.model.load import load_bundle
     from georgia.monitor.tile import find_tile_px
 
     side_px = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))["data"]["median_side_px"]

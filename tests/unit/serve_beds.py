@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from georgia.bundle import load_bundled_model
+from georgia.model.load import load_bundled_model
 from georgia.monitor.result import ChartPoint, ClassFraction
 from georgia.monitor.store import AlarmChange, Store
-from georgia.serve import ServeConfig
 from georgia.web.app import create_app
+from georgia.web.config import ServeConfig
 from georgia.web.service import Service
 
 from . import monitor_beds as beds

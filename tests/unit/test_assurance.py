@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from georgia.assurance import Assurance, Limits
-from georgia.bundle import load_bundled_model
-from georgia.conformal import ConformalLimits
 from georgia.errors import InputError
 from georgia.labels import Labels
-from georgia.predict import predict_files
+from georgia.model.load import load_bundled_model
+from georgia.predict.predictor import predict_files
+from georgia.uncertainty.conformal import ConformalLimits
+from georgia.uncertainty.decision import Assurance, Limits
 
 LABELS = Labels(("CEX", "PG"))
 CONFORMAL = ConformalLimits({0.05: {"CEX": 0.7, "PG": 0.2}}, {"CEX": 40, "PG": 40})

@@ -12,7 +12,14 @@ from georgia.audit import Audit, AuditConfig, run_audit
 from georgia.audit.examples import Example, ExamplePicture, add, draw_texture, draw_textures
 from georgia.audit.groups import connect, join_groups
 from georgia.audit.measurements import PROPERTIES, measure_border, measure_file, measure_noise, measure_pixels
-from georgia.audit.probe import cut_bins, make_probe_set, score_bins, score_tree, try_each, try_together
+from georgia.audit.predictability import (
+    cut_bins,
+    make_probe_set,
+    score_bins,
+    score_tree,
+    try_each,
+    try_together,
+)
 from georgia.audit.rules import find_exact_rule, find_rule
 from georgia.errors import InputError
 from georgia.labels import Labels
@@ -281,7 +288,7 @@ def test_size_of_one_class_is_named_with_its_rule(tmp_path: Path) -> None:
 
 
 def test_nothing_is_found_in_clean_drawn_crops(drawn_crops: Path) -> None:
-    from georgia.catalog import read_catalog
+    from georgia.catalog.read import read_catalog
 
     audit = run_audit(read_catalog(drawn_crops, verify=False), FAST)
     assert audit.findings == ()
@@ -289,7 +296,7 @@ def test_nothing_is_found_in_clean_drawn_crops(drawn_crops: Path) -> None:
 
 
 def test_real_crystals_are_two_crystals_of_pg_told_by_size(shared_data: Path) -> None:
-    from georgia.catalog import read_catalog
+    from georgia.catalog.read import read_catalog
 
     audit = run_audit(read_catalog(shared_data / "crystals", verify=False))
     copies = next(one for one in audit.findings if one.check == "copies").evidence["groups"]

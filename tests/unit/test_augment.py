@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from georgia.augment import (
+from georgia.images.augment import (
     AUGMENTATIONS,
     CRYSTAL,
     NONE,

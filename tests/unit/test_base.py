@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from georgia.atomic import atomic_path, write_text
 from georgia.errors import GateError, GeorgiaError, InputError, MissingDependencyError, UnreadableImageError
+from georgia.files import atomic_path, write_text
 from georgia.records import fingerprint_files
 from georgia.registry import find_by_name
 

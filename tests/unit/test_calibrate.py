@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from georgia.calibrate import Calibration, fit_temperature, soften
 from georgia.errors import InputError
-from georgia.metrics import expected_calibration_error
+from georgia.metrics.classification import expected_calibration_error
+from georgia.uncertainty.calibration import Calibration, fit_temperature, soften
 
 
 def _drawn(n: int, n_classes: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from georgia.catalog import read_catalog, relative_name
-from georgia.catalog_folders import part_of_name
+from georgia.catalog.folders import part_of_name
+from georgia.catalog.read import read_catalog, relative_name
 from georgia.errors import InputError
 from georgia.records import Failure
 

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from georgia.backbones.checkpoints import Checkpoint, read_checkpoint
+from georgia.backbones.checkpoints import read_checkpoint
+from georgia.backbones.tensors import Checkpoint
 from georgia.errors import InputError
 
 DRAWN = np.random.default_rng(5)

@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from georgia.engines import OnnxRuntimeEngine
-from georgia.export import check_parity, export_onnx
-from georgia.graph.class_map import spread_matrix
+from georgia.export.graph.class_map import spread_matrix
+from georgia.export.onnx_file import check_parity, export_onnx
+from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
-from georgia.preprocess import PreprocessSpec
+from georgia.model.engines import OnnxRuntimeEngine
 
 keras = pytest.importorskip("keras")
 layers = keras.layers

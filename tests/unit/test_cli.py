@@ -148,7 +148,7 @@ def test_settings_file_without_the_section_is_refused(tmp_path: Path) -> None:
 
 
 def test_typed_settings_win_over_the_file(tmp_path: Path) -> None:
-    from georgia.predict import PredictConfig
+    from georgia.predict.predictor import PredictConfig
 
     file = tmp_path / "settings.toml"
     file.write_text('[predict]\nengine = "openvino"\nbatch_size = 4\n', encoding="utf-8")

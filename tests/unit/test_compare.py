@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from georgia.compare import Comparison, compare_answers, compare_evaluations, mcnemar_p_value
 from georgia.errors import InputError
-from georgia.evaluate import Evaluation, score_predictions
+from georgia.evaluate.compare import Comparison, compare_answers, compare_evaluations, mcnemar_p_value
+from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
-from georgia.metrics import compute_metrics
-from georgia.predict import Prediction, Predictions
+from georgia.metrics.classification import compute_metrics
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 
 TWO = Labels(("CEX", "PG"))

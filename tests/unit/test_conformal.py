@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from georgia.conformal import ConformalLimits, fit_conformal
 from georgia.errors import InputError
 from georgia.labels import Labels
+from georgia.uncertainty.conformal import ConformalLimits, fit_conformal
 
 LABELS = Labels(("CEX", "PG"))
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georgia.audit.candidates import turn_features, turn_points
-from georgia.audit.descriptors import SIDE_PX, find_features, level_contrast
-from georgia.audit.duplicates import CopyConfig, describe_picture, find_copies
 from georgia.audit.evidence import count_filled, count_independent, measure_significance
-from georgia.audit.neighbours import CellIndex
-from georgia.audit.symmetry import MATRICES, SYMMETRIES, compose, invert, turn_image
-from georgia.images import find_images, read_image
+from georgia.audit.near_duplicates.candidates import turn_features, turn_points
+from georgia.audit.near_duplicates.descriptors import SIDE_PX, find_features, level_contrast
+from georgia.audit.near_duplicates.neighbours import CellIndex
+from georgia.audit.near_duplicates.search import CopyConfig, describe_picture, find_copies
+from georgia.images.decode import read_image
+from georgia.images.listing import find_images
+from georgia.images.symmetry import MATRICES, SYMMETRIES, compose, invert, turn_image
 from georgia.synthetic import draw_crop, draw_empty
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import numpy as np
 import openvino
 import pytest
 
-from georgia.bundle import load_bundled_model
-from georgia.engines import (
+from georgia.errors import InputError
+from georgia.model.engines import (
     OnnxRuntimeEngine,
     OpenVinoEngine,
     choose_precision,
@@ -19,7 +19,7 @@ from georgia.engines import (
     open_engine,
     split_behind_convolutions,
 )
-from georgia.errors import InputError
+from georgia.model.load import load_bundled_model
 from georgia.synthetic import draw_crop
 
 BUNDLE = load_bundled_model()
@@ -127,8 +127,8 @@ def test_opening_a_model_reports_to_nobody() -> None:
     code = (
         "import sys, multiprocessing.process as p\n"
         "p.BaseProcess.start = lambda self: sys.exit('a process was started')\n"
-        "from georgia.bundle import load_bundled_model\n"
-        "from georgia.engines import OpenVinoEngine\n"
+        "from georgia.model import load_bundled_model\n"
+        "from georgia.model.engines import OpenVinoEngine\n"
         "bundle = load_bundled_model()\n"
         "OpenVinoEngine(bundle.model_path, bundle.preprocess)\n"
         "sys.exit(sys.modules.get('openvino_telemetry') is not None)\n"

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from georgia import evaluate
-from georgia.bundle import Bundle
 from georgia.errors import InputError
-from georgia.evaluate import Evaluation, Mistake, check_class_names, evaluate_records, score_predictions
+from georgia.evaluate import score
+from georgia.evaluate.score import Evaluation, Mistake, check_class_names, evaluate_records, score_predictions
+from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import UNKNOWN, Labels
-from georgia.predict import Prediction, Predictions
-from georgia.preprocess import PreprocessSpec
+from georgia.model.bundle import Bundle
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Failure, Record
 
 LABELS = Labels(("CEX", "PG"))
@@ -177,7 +178,7 @@ def test_evaluation_runs_through_predict(bundle: Bundle, monkeypatch: pytest.Mon
         asked.append((model, paths))
         return predictions
 
-    monkeypatch.setattr(evaluate, "predict_files", predict_files)
+    monkeypatch.setattr(score, "predict_files", predict_files)
     result = evaluate_records(bundle, records, LABELS)
     assert asked == [(bundle, [record.path for record in records])]
     assert result.to_json_dict() == score_predictions(predictions, records).to_json_dict()

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from georgia import explain as step
-from georgia.bundle import Bundle
 from georgia.errors import InputError
 from georgia.explain import (
     ExplainConfig,
@@ -22,8 +21,9 @@ from georgia.explain import (
     occlude,
     place_on_picture,
 )
+from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
-from georgia.preprocess import PreprocessSpec
+from georgia.model.bundle import Bundle
 from georgia.report.overlay import AGAINST_RGB, FOR_RGB, blend_map, draw_explanation, save_overlays
 
 LABELS = Labels(("CEX", "PG"))

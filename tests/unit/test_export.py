@@ -12,16 +12,17 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from georgia.assurance import Assurance
-from georgia.bundle import load_bundle
-from georgia.calibrate import fit_temperature, soften
-from georgia.conformal import fit_conformal
-from georgia.engines import OnnxRuntimeEngine, OpenVinoEngine, open_engine
 from georgia.errors import InputError, ParityError
-from georgia.export import METADATA_KEY, check_parity, export_onnx, save_hdf5
+from georgia.export.hdf5 import save_hdf5
+from georgia.export.onnx_file import METADATA_KEY, check_parity, export_onnx
+from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, PreprocessSpec
 from georgia.labels import Labels, outputs_to_probabilities
-from georgia.preprocess import CAFFE, EFFICIENTNET_LITE, PreprocessSpec
-from georgia.unknown import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
+from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine, open_engine
+from georgia.model.load import load_bundle
+from georgia.uncertainty.calibration import fit_temperature, soften
+from georgia.uncertainty.conformal import fit_conformal
+from georgia.uncertainty.decision import Assurance
+from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -160,8 +161,8 @@ def test_a_file_that_answers_differently_is_not_shipped(tmp_path: Path) -> None:
 
 def test_a_cut_out_part_is_written_like_any_net(tmp_path: Path) -> None:
     whole = _net(lambda x: layers.Conv2D(4, 3, name="second")(layers.Conv2D(3, 3, name="first")(x)))
+    from georgia.train.frozen import Trunk
     from georgia.train.network import split_frozen
-    from georgia.train.trunk import Trunk
 
     whole.get_layer("first").trainable = False
     trunk, tail = split_frozen(whole)

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from georgia.bundle import load_bundle, load_bundled_model
-from georgia.export_int8 import compare_int8, list_float_nodes, quantize_model
+from georgia.export.int8 import compare_int8, list_float_nodes, quantize_model
 from georgia.labels import Labels
-from georgia.metrics import Metrics, compute_metrics
-from georgia.predict import PredictConfig, predict_files
+from georgia.metrics.classification import Metrics, compute_metrics
+from georgia.model.load import load_bundle, load_bundled_model
+from georgia.predict.predictor import PredictConfig, predict_files
 
 BUNDLE = load_bundled_model()
 LABELS = Labels(("CEX", "PG"))
@@ -39,7 +39,7 @@ def _metrics(n_wrong: int) -> Metrics:
 def test_only_a_file_inside_the_intervals_is_kept(
     n_wrong: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("georgia.export_int8.measure_speeds", lambda *_: (10.0, 20.0))
+    monkeypatch.setattr("georgia.export.int8.measure_speeds", lambda *_: (10.0, 20.0))
     file = BUNDLE.model_path
     result = compare_int8(file, file, BUNDLE.preprocess, [], (_metrics(1), _metrics(n_wrong)))
     assert result.kept is kept
@@ -54,7 +54,7 @@ def test_only_a_file_inside_the_intervals_is_kept(
 @pytest.mark.filterwarnings("ignore")  # NNCF's own imports are not ours to mend
 def test_the_quantised_file_is_a_model_of_its_own(drawn_crops: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
-    from georgia.images import read_image
+    from georgia.images.decode import read_image
 
     paths = sorted(drawn_crops.rglob("*.png"))[::4]
     target = tmp_path / "model_int8.onnx"

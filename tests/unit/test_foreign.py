@@ -15,16 +15,16 @@ import h5py
 import numpy as np
 import pytest
 
-from georgia.bundle import load_bundle
 from georgia.errors import InputError
-from georgia.labels import Labels
-from georgia.train.foreign import (
+from georgia.export.keras_import import (
     PIXELS,
     convert_keras_file,
     find_preprocess,
     load_foreign_model,
     renumber_nested_calls,
 )
+from georgia.labels import Labels
+from georgia.model.load import load_bundle
 
 # Keras' own code: under numpy 2, and its advice against the format that the study uses.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -122,8 +122,8 @@ def save(model: Any, path: Path) -> Path:
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_a_small_net_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    from georgia.engines import open_engine
-    from georgia.train import foreign
+    from georgia.export import keras_import
+    from georgia.model.engines import open_engine
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = build_small()
@@ -136,7 +136,7 @@ def test_a_small_net_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
         answers = engine.run([engine.prepare(image)])
         assert set(answers) == {"probabilities", "logits", "features", "cam"}
         np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
-    monkeypatch.setattr(foreign, "load_foreign_model", None)
+    monkeypatch.setattr(keras_import, "load_foreign_model", None)
     assert convert_keras_file(path, Labels(("a", "b"))) == bundle
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from georgia.cli import main
 from georgia.errors import InputError
-from georgia.frames import COLUMNS, export_frames, find_batch
+from georgia.monitor.frames import COLUMNS, export_frames, find_batch
 from georgia.monitor.result import ChartPoint, ClassFraction
 from georgia.monitor.store import Store
 

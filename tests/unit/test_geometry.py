@@ -10,8 +10,8 @@ import pytest
 
 from georgia.audit import Audit, AuditConfig, Finding
 from georgia.errors import InputError
+from georgia.images.preprocess import EFFICIENTNET_LITE
 from georgia.labels import Labels
-from georgia.preprocess import EFFICIENTNET_LITE
 from georgia.progress import QUIET
 from georgia.records import Catalog, Record
 from georgia.train.geometry import apply_geometry, choose_window, tells_by_size

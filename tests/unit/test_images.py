@@ -16,15 +16,8 @@ import tifffile
 from PIL import Image, ImageFile, ImageOps
 
 from georgia.errors import InputError, UnreadableImageError
-from georgia.images import (
-    MAX_PIXELS,
-    find_images,
-    iter_images,
-    natural_key,
-    read_image,
-    read_info,
-    reduce_depth,
-)
+from georgia.images.decode import MAX_PIXELS, iter_images, read_image, read_info, reduce_depth
+from georgia.images.listing import find_images, natural_key
 from georgia.records import Failure
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from georgia.errors import InputError
-from georgia.images import find_images, natural_key
-from georgia.listing import FoundImages, compact_key
+from georgia.images.listing import FoundImages, compact_key, find_images, natural_key
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.intervals import effective_count, f1_wilson_interval, upper_error_limit, wilson_interval
 from georgia.labels import Labels
-from georgia.metrics import (
+from georgia.metrics.classification import (
     Metrics,
     calibration_interval,
     compute_metrics,
@@ -18,6 +17,7 @@ from georgia.metrics import (
     expected_calibration_error,
     measure_reliability,
 )
+from georgia.metrics.intervals import effective_count, f1_wilson_interval, upper_error_limit, wilson_interval
 
 TWO = Labels(("CEX", "PG"))
 THREE = Labels(("dolomite", "limestone", "clay"))

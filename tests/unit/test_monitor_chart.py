@@ -9,6 +9,7 @@ import pytest
 
 from georgia.errors import InputError
 from georgia.monitor.alarm import AlarmState, name_reason, name_state, step_alarm
+from georgia.monitor.batch_tracker import Course
 from georgia.monitor.chart import (
     ChartState,
     estimate_limits,
@@ -19,7 +20,6 @@ from georgia.monitor.chart import (
     start_charts,
     update_charts,
 )
-from georgia.monitor.course import Course
 from georgia.monitor.result import ChartPoint
 from georgia.monitor.settings import ChartConfig, MonitorConfig
 

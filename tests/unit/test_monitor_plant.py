@@ -18,7 +18,7 @@ import pytest
 
 from georgia.errors import InputError
 from georgia.monitor.events import MonitorEvent, MonitorStatus
-from georgia.monitor.plant import NAMESPACE, VARIABLES, Plant, open_plant
+from georgia.monitor.opcua import NAMESPACE, VARIABLES, Plant, open_plant
 from georgia.monitor.result import ChartPoint
 from georgia.monitor.store import AlarmChange, Store
 from georgia.monitor.webhook import Webhook

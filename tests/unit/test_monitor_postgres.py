@@ -16,7 +16,7 @@ from georgia.monitor.connect import StoreAwayError, writing
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import AlarmChange, Store
-from georgia.verify import verify_store
+from georgia.monitor.verify import verify_store
 
 from .monitor_beds import BrightJudge, make_map, make_result, write_frame
 from .postgres_server import PostgresServer, has_postgres

@@ -17,11 +17,11 @@ import pytest
 from georgia.errors import InputError
 from georgia.monitor.connect import StoreAwayError
 from georgia.monitor.events import MonitorEvent
-from georgia.monitor.outbox import CAPACITY, Outbox
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
-from georgia.verify import verify_store
+from georgia.monitor.verify import verify_store
+from georgia.monitor.write_queue import CAPACITY, Outbox
 
 from .monitor_beds import BrightJudge, write_frame
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from georgia.bundle import load_bundled_model
 from georgia.errors import InputError
 from georgia.labels import Labels
+from georgia.model.load import load_bundled_model
 from georgia.monitor.detail import find_blindness, measure_detail
 from georgia.monitor.fraction import count_effective, estimate_fractions, find_smoothing
 from georgia.monitor.settings import TileConfig

@@ -12,12 +12,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from georgia import placement
-from georgia.catalog import read_catalog
+from georgia.catalog.read import read_catalog
 from georgia.errors import InputError
-from georgia.placement import find_unfinished_move, finish_move, place_files, plan_targets, study_names
 from georgia.records import PARTS
-from georgia.split import Split, SplitConfig, make_split
+from georgia.split import materialize
+from georgia.split.make import Split, SplitConfig, make_split
+from georgia.split.materialize import (
+    find_unfinished_move,
+    finish_move,
+    place_files,
+    plan_targets,
+    study_names,
+)
 
 
 @pytest.fixture
@@ -157,7 +163,7 @@ def test_other_faults_are_named(tmp_path, split, monkeypatch):
     with pytest.raises(InputError, match="a folder is needed; got a file"):
         place_files(split, tmp_path / "file", "copy")
     with monkeypatch.context() as patch:
-        patch.setattr(placement.shutil, "disk_usage", lambda path: _Usage)
+        patch.setattr(materialize.shutil, "disk_usage", lambda path: _Usage)
         with pytest.raises(InputError, match="bytes are needed and 7 are free; --mode link needs none"):
             place_files(split, tmp_path / "out", "copy")
     split.records[0].path.unlink()
@@ -174,7 +180,7 @@ def test_a_full_disk_is_one_clause(tmp_path, split, monkeypatch):
     def fill(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(placement.shutil, "copyfile", fill)
+    monkeypatch.setattr(materialize.shutil, "copyfile", fill)
     with pytest.raises(InputError, match=r"it must be writable; got No space left on device\. Give the same"):
         place_files(split, tmp_path / "out", "copy")
 
@@ -277,15 +283,15 @@ def test_a_killed_move_is_finished_by_its_manifest(tmp_path, split, monkeypatch,
 def test_a_move_killed_between_copy_and_removal_is_finished(tmp_path, split, monkeypatch):
     contents = sorted(pictures(tmp_path / "data").values())
     refuse_other_disk(monkeypatch)
-    is_same = placement._is_same
+    is_same = materialize._is_same
 
     def die(source, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(placement, "_is_same", die)
+    monkeypatch.setattr(materialize, "_is_same", die)
     with pytest.raises(KeyboardInterrupt):
         place_files(split, tmp_path / "out", "move")
-    monkeypatch.setattr(placement, "_is_same", is_same)
+    monkeypatch.setattr(materialize, "_is_same", is_same)
     assert len(pictures(tmp_path / "data")) == 16
     assert len(pictures(tmp_path / "out")) == 1
     finish_move(tmp_path / "out")
@@ -299,8 +305,10 @@ def test_a_process_that_is_killed_leaves_whole_files_only(tmp_path):
         for index in range(150):
             (tmp_path / "data" / name / f"{index}.png").write_bytes(bytes([index]) * 200_000)
     code = (
-        "import sys; from georgia.catalog import read_catalog; from georgia.split import make_split\n"
-        "from georgia.placement import place_files\n"
+        "import sys\n"
+        "from georgia.catalog import read_catalog\n"
+        "from georgia.split import make_split\n"
+        "from georgia.split.materialize import place_files\n"
         "place_files(make_split(read_catalog(sys.argv[1], verify=False)), sys.argv[2], 'copy')\n"
     )
     arguments = [sys.executable, "-c", code, str(tmp_path / "data"), str(tmp_path / "out")]

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georgia.bundle import Bundle, is_model, load_bundle, save_bundle
 from georgia.errors import InputError
-from georgia.export import export_onnx
+from georgia.export.onnx_file import export_onnx
+from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
-from georgia.predict import PredictConfig, Predictions, predict_files
-from georgia.preprocess import PreprocessSpec
+from georgia.model.bundle import Bundle, save_bundle
+from georgia.model.load import is_model, load_bundle
+from georgia.predict.predictions import Predictions
+from georgia.predict.predictor import PredictConfig, predict_files
 
 keras = pytest.importorskip("keras")
 LABELS = Labels(("CEX", "PG"))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georgia.bundle import load_bundled_model
 from georgia.errors import InputError
-from georgia.predict import PredictConfig, Predictor, iter_predictions, predict_files
-from georgia.predict_resume import journal_path, predict_to_table
+from georgia.model.load import load_bundled_model
+from georgia.predict.predictor import PredictConfig, Predictor, iter_predictions, predict_files
+from georgia.predict.resume import journal_path, predict_to_table
 
 
 @pytest.fixture(scope="module")

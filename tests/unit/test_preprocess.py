@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from georgia.errors import InputError
-from georgia.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec, resize_weights
+from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec, resize_weights
 
 
 @pytest.mark.parametrize("n_in", [1, 2, 40, 151, 224, 225, 1112])
@@ -90,7 +90,7 @@ def test_missing_values_are_named() -> None:
 
 
 def test_window_of_the_pictures_size_is_the_resize() -> None:
-    from georgia.preprocess import window_weights
+    from georgia.images.preprocess import window_weights
 
     assert np.allclose(window_weights(50, 64, 50.0), resize_weights(50, 64), atol=1e-6)
     assert np.allclose(window_weights(90, 32, 90.0), resize_weights(90, 32), atol=1e-6)
@@ -123,8 +123,8 @@ def test_window_in_the_graph_is_that_of_training(shape: tuple[int, int]) -> None
     import onnxruntime
     from onnx import TensorProto
 
-    from georgia.graph.builder import GraphBuilder
-    from georgia.graph.preprocessing import add_preprocessing
+    from georgia.export.graph.builder import GraphBuilder
+    from georgia.export.graph.preprocessing import add_preprocessing
 
     spec = PreprocessSpec(48, window_px=70.0)
     graph = GraphBuilder()

@@ -14,14 +14,16 @@ import pytest
 from PIL import Image
 
 from georgia.audit.result import AUDIT_CSV, AUDIT_JSON
-from georgia.bundle import load_bundled_model
-from georgia.calibrate import Calibration, fit_temperature
-from georgia.compare import Comparison, Difference, compare_answers
 from georgia.errors import InputError
-from georgia.evaluate import EVALUATION_FILE, Evaluation, score_predictions
+from georgia.evaluate.compare import Comparison, Difference, compare_answers
+from georgia.evaluate.perturbations import Change, list_changes
+from georgia.evaluate.robustness import LEVEL, Robustness, RobustnessRow
+from georgia.evaluate.score import EVALUATION_FILE, Evaluation, score_predictions
 from georgia.explain import Explanation, Explanations
 from georgia.labels import UNKNOWN, Labels
-from georgia.predict import Prediction, Predictions
+from georgia.model.load import load_bundled_model
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Failure, Record
 from georgia.report import SheetConfig, draw_contact_sheet, page
 from georgia.report.audit_page import AUDIT_PAGE
@@ -47,9 +49,8 @@ from georgia.report.settings import describe_model, describe_proof, flatten
 from georgia.report.tables import epoch_lines, format_number, format_percent, format_results
 from georgia.report.trust import measure_trust
 from georgia.report.verdict import describe_robustness
-from georgia.robustness import LEVEL, Robustness, RobustnessRow
-from georgia.robustness_changes import Change, list_changes
-from georgia.split import MANIFEST_JSON
+from georgia.split.make import MANIFEST_JSON
+from georgia.uncertainty.calibration import Calibration, fit_temperature
 
 MakeEvaluation = Callable[..., Evaluation]
 

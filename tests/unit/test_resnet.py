@@ -13,7 +13,7 @@ import pytest
 
 from georgia.backbones import build_backbone, find_backbone
 from georgia.errors import InputError
-from georgia.preprocess import TORCHVISION
+from georgia.images.preprocess import TORCHVISION
 
 # Keras' own code, under numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

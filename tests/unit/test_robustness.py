@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georgia import robustness as step
-from georgia.bundle import Bundle
 from georgia.errors import InputError
-from georgia.images import read_image
-from georgia.labels import UNKNOWN, Labels
-from georgia.predict import Prediction
-from georgia.preprocess import PreprocessSpec
-from georgia.records import Record
-from georgia.robustness import (
+from georgia.evaluate import robustness as step
+from georgia.evaluate.perturbations import brighten, crop_to, list_changes, scale, stretch, turn
+from georgia.evaluate.robustness import (
     Robustness,
     RobustnessConfig,
     choose_sample,
     find_common_size,
     measure_robustness,
 )
-from georgia.robustness_changes import brighten, crop_to, list_changes, scale, stretch, turn
+from georgia.images.decode import read_image
+from georgia.images.preprocess import PreprocessSpec
+from georgia.labels import UNKNOWN, Labels
+from georgia.model.bundle import Bundle
+from georgia.predict.prediction import Prediction
+from georgia.records import Record
 
 LABELS = Labels(("CEX", "PG"))
 NAMES = [change.name for change in list_changes((40, 40))]

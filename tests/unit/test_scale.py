@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from georgia.distributed.places import Folder, is_url, name_path, read_bytes, walk_pictures
+from georgia.distributed.predict import is_table, list_sources
+from georgia.distributed.shards import ShardFolder
 from georgia.errors import InputError, MissingDependencyError
 from georgia.labels import Labels
-from georgia.predict import Prediction
+from georgia.predict.prediction import Prediction
 from georgia.records import Failure
-from georgia.scale.places import Folder, is_url, name_path, read_bytes, walk_pictures
-from georgia.scale.predict import is_table, list_sources
-from georgia.scale.shards import ShardFolder
 
 LABELS = Labels(("CEX", "PG"))
 
@@ -46,7 +46,7 @@ def _answers(names: list[str]) -> list[Prediction | Failure]:
 
 
 def test_without_ray_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    from georgia.scale.cluster import import_ray
+    from georgia.distributed.cluster import import_ray
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
@@ -125,9 +125,9 @@ def test_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
 def test_a_worker_reads_and_writes_behind_urls(memory: str, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from georgia.bundle import load_bundled_model
-    from georgia.predict import PredictConfig, Predictor
-    from georgia.scale.worker import ShardPredictor, WorkerSetup
+    from georgia.distributed.worker import ShardPredictor, WorkerSetup
+    from georgia.model.load import load_bundled_model
+    from georgia.predict.predictor import PredictConfig, Predictor
 
     bundle, rng = load_bundled_model(), np.random.default_rng(0)
     for number in range(3):
@@ -158,7 +158,7 @@ def test_the_note_of_a_cluster_that_is_gone_is_not_believed(
 ) -> None:
     import socket
 
-    from georgia.scale.cluster import _is_left_over
+    from georgia.distributed.cluster import _is_left_over
 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert not _is_left_over()
@@ -212,11 +212,11 @@ RAY_NOISE = pytest.mark.filterwarnings(
 def test_a_node_that_dies_is_made_up_for_and_the_table_is_the_local_one(
     cluster: Any, archive: Path, tmp_path: Path
 ) -> None:
-    from georgia.bundle import load_bundled_model
-    from georgia.listing import FoundImages
-    from georgia.predict import Predictor
-    from georgia.predict_tables import write_table
-    from georgia.scale import ScaleConfig, predict_archive
+    from georgia.distributed import ScaleConfig, predict_archive
+    from georgia.images.listing import FoundImages
+    from georgia.model.load import load_bundled_model
+    from georgia.predict.predictor import Predictor
+    from georgia.predict.tables import write_table
 
     bundle = load_bundled_model()
     predictor = Predictor(bundle)
@@ -258,7 +258,7 @@ def test_a_node_that_dies_is_made_up_for_and_the_table_is_the_local_one(
 @pytest.mark.slow
 @RAY_NOISE
 def test_tasks_end_once_each_also_where_a_worker_dies(cluster: Any, tmp_path: Path) -> None:
-    from georgia.scale import run_tasks
+    from georgia.distributed import run_tasks
 
     mark, folder = tmp_path / "died", str(tmp_path)
 
@@ -283,7 +283,7 @@ def test_tasks_end_once_each_also_where_a_worker_dies(cluster: Any, tmp_path: Pa
 
 
 def test_no_cluster_at_an_address_is_one_line() -> None:
-    from georgia.scale import open_cluster
+    from georgia.distributed import open_cluster
 
     pytest.importorskip("ray")
     for address in ("127.0.0.1:1", "nowhere"):

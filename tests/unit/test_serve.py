@@ -12,9 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from georgia.errors import InputError
-from georgia.serve import ServeConfig, is_loopback, make_token
-from georgia.web.guard import Allowance
+from georgia.web.config import ServeConfig, is_loopback, make_token
 from georgia.web.live import LiveFeed
+from georgia.web.security import Allowance
 
 from . import serve_beds as beds
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from georgia.errors import InputError
-from georgia.images import read_image
-from georgia.simulate import TRUTH_FILE, SimulateConfig, simulate_batch
+from georgia.images.decode import read_image
+from georgia.synthetic.simulate import TRUTH_FILE, SimulateConfig, simulate_batch
 
 SMALL = {"height_px": 120, "width_px": 140, "every_s": 0.0, "coverage": 0.5}
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.grouping import assign_groups
 from georgia.labels import Labels
 from georgia.records import PARTS, Catalog, Record
-from georgia.split import Split, SplitConfig, kfold_split, make_split
+from georgia.split.assign import assign_groups
+from georgia.split.make import Split, SplitConfig, kfold_split, make_split
 
 ROOT = Path("/data/set")
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from georgia.errors import InputError
-from georgia.evaluate import Evaluation, score_predictions
+from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import Labels
-from georgia.metrics import compute_metrics
-from georgia.predict import Prediction, Predictions
+from georgia.metrics.classification import compute_metrics
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 from georgia.study import Study, StudyConfig, plan_runs
 from georgia.study.compare import adjust_p_values, compare_variants, pool_metrics, summarize_variants
+from georgia.study.files import load_study, save_study
 from georgia.study.plan import LETTERS, parse_grid
-from georgia.study.rows import StudyRow, load_row, make_failed_row
-from georgia.study.table import COLUMNS, format_csv, table_rows
+from georgia.study.rows import COLUMNS, StudyRow, load_row, make_failed_row, table_rows
+from georgia.study.table import format_csv
 from georgia.train import RECIPES, recipe_config
 
 LABELS = Labels(("CEX", "PG"))
@@ -152,8 +154,8 @@ def test_the_table_has_the_source_studys_columns_in_their_order() -> None:
 
 def test_a_saved_study_is_the_same(tmp_path: Path) -> None:
     study = _study({"A": [{1, 2}, {3}], "D": [{1}, set()]})
-    study.save(tmp_path)
-    again = Study.load(tmp_path)
+    save_study(study, tmp_path)
+    again = load_study(tmp_path)
     assert (again.rows, again.variants, again.comparisons) == (study.rows, study.variants, study.comparisons)
     assert (
         (tmp_path / "study.md").read_text(encoding="utf-8").startswith("# Study of drawn\n\nBest: D, F1 0.98")
@@ -216,7 +218,7 @@ def test_copies_of_one_crystal_count_once_in_the_paired_test() -> None:
 
 
 def test_the_paired_test_of_single_runs_is_that_of_evaluate_against() -> None:
-    from georgia.compare import compare_evaluations
+    from georgia.evaluate.compare import compare_evaluations
 
     own = _study({"A": [{1, 2, 5}], "D": [{2}]}).comparisons[0]
     theirs = compare_evaluations(_evaluation({2}), _evaluation({1, 2, 5}))

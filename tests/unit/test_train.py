@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from georgia.augment import CRYSTAL
 from georgia.errors import InputError
+from georgia.images.augment import CRYSTAL
+from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
-from georgia.preprocess import PreprocessSpec
 from georgia.records import Record
+from georgia.train.batches import FixedFeatures, choose_views, read_ahead
+from georgia.train.decoded import Pictures
 from georgia.train.feature_store import FeatureStore
-from georgia.train.feed import FixedFeatures, choose_views, read_ahead
+from georgia.train.frozen import Trunk
 from georgia.train.loop import LoopInputs, LoopResult, compile_tail, run_loop
 from georgia.train.network import Network, build_network, split_frozen
-from georgia.train.pictures import Pictures
 from georgia.train.precision import use_precision
 from georgia.train.recipes import RECIPES, TrainConfig, recipe_config
 from georgia.train.state import TrainState, load_state
-from georgia.train.trunk import Trunk
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -345,7 +345,7 @@ def test_maps_are_kept_within_their_stated_rounding() -> None:
 
 
 def test_features_too_many_for_memory_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("georgia.train.feed.KEEP_LIMIT_BYTES", 0)
+    monkeypatch.setattr("georgia.train.batches.KEEP_LIMIT_BYTES", 0)
     network = build_network(SMALL, 2)
     trunk, pictures = Trunk(network.trunk, network.preprocess), _pictures(9, 2, 3)
     features = FixedFeatures(pictures, trunk, spill=tmp_path / "state" / "valid")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.unknown import LIGHT, Measured, UnknownModel, fit_unknown
+from georgia.uncertainty.ood import LIGHT, Measured, UnknownModel, fit_unknown
 
 WIDTHS = {LIGHT: 3, "layer": 6}
 

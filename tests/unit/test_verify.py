@@ -9,7 +9,7 @@ import pytest
 
 from georgia.errors import InputError
 from georgia.monitor.store import AlarmChange, Store
-from georgia.verify import Verification, verify_store
+from georgia.monitor.verify import Verification, verify_store
 
 from .monitor_beds import make_map, make_result
 

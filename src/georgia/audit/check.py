@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.audit.duplicates import Copies
 from georgia.audit.examples import Example
+from georgia.audit.near_duplicates.search import Copies
 from georgia.audit.settings import AuditConfig
-from georgia.catalog import relative_name
+from georgia.catalog.read import relative_name
 from georgia.records import Catalog
-from georgia.split import group_of
+from georgia.split.make import group_of
 
 Severity = Literal["error", "warning"]
 Column = npt.NDArray[Any]

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from georgia.audit.check import Check, Finding, Observed, Severity
-from georgia.audit.duplicates import CopyPair
 from georgia.audit.examples import Example, ExamplePicture, Image, add, change, draw_texture, draw_textures
 from georgia.audit.groups import connect
-from georgia.split import group_of
+from georgia.audit.near_duplicates.search import CopyPair
+from georgia.split.make import group_of
 
 
 def describe_pair(pair: CopyPair, seen: Observed) -> dict[str, object]:

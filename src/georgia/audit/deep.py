@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from georgia.audit.check import Check, Finding, Observed
 from georgia.audit.examples import Example, ExamplePicture, add, draw_texture
-from georgia.audit.probe import Floats, Ints, make_probe_set
+from georgia.audit.predictability import Floats, Ints, make_probe_set
 from georgia.audit.scan import Features, Look
-from georgia.bundle import load_bundled_model
-from georgia.engines import open_engine
+from georgia.model.engines import open_engine
+from georgia.model.load import load_bundled_model
 
 # Directions of the features that are kept: nearly all of their spread, in a tenth of the time.
 _N_DIRECTIONS = 64

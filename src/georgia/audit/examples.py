@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from georgia.containers import SUFFIXES
+from georgia.images.containers import SUFFIXES
 from georgia.labels import Labels
 from georgia.records import Catalog, Failure, Record
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from georgia.audit.settings import AuditConfig
-from georgia.catalog import describe_many, relative_name
+from georgia.catalog.read import describe_many, relative_name
 from georgia.errors import InputError, describe_fault
-from georgia.images import natural_key
+from georgia.images.listing import natural_key
 from georgia.records import Catalog, Record
 
 Positions = Sequence[int]

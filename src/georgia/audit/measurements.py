@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import UnreadableImageError
-from georgia.images import Image, read_info
+from georgia.images.decode import Image, read_info
 
 Grey = npt.NDArray[np.uint8]
 Kind = Literal["file", "picture"]

@@ -29,7 +29,7 @@ class Unreadable(Check):
         failures = seen.catalog.failures
         if not failures:
             return []
-        from georgia.catalog import relative_name
+        from georgia.catalog.read import relative_name
 
         reasons = {relative_name(one.path, seen.catalog.root): one.error for one in failures}
         first, reason = next(iter(reasons.items()))

@@ -14,16 +14,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import write_text
 from georgia.audit.check import Finding
 from georgia.audit.measurements import PROPERTIES
 from georgia.audit.settings import AuditConfig
-from georgia.catalog import relative_name
+from georgia.catalog.read import relative_name
 from georgia.config import build_config
 from georgia.errors import InputError, describe_fault
+from georgia.files import write_text
 from georgia.labels import Labels
 from georgia.records import Catalog, Failure, Record
-from georgia.split import group_of
+from georgia.split.make import group_of
 
 AUDIT_JSON = "audit.json"
 AUDIT_CSV = "audit.csv"

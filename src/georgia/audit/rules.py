@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.audit.measurements import Property
-from georgia.audit.probe import Ints, find_common
+from georgia.audit.predictability import Ints, find_common
 
 # Thresholds are tried at so many quantiles.
 _N_THRESHOLDS = 64

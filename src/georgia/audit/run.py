@@ -8,8 +8,8 @@ from dataclasses import replace
 from georgia.audit.check import Check, Finding, Observed
 from georgia.audit.conflicts import Conflict, CopiesFound, Leak, NearConflict, describe_pair
 from georgia.audit.deep import LabelSuspect, Outlier, open_look
-from georgia.audit.duplicates import CopyConfig, find_copies
 from georgia.audit.groups import join_groups
+from georgia.audit.near_duplicates.search import CopyConfig, find_copies
 from georgia.audit.quality import (
     Blank,
     Blurred,

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from georgia.audit.duplicates import Description, describe_picture
 from georgia.audit.measurements import PROPERTIES, QUALITY_COLUMNS, Row, measure_file, measure_pixels
-from georgia.images import Image, iter_images
+from georgia.audit.near_duplicates.search import Description, describe_picture
+from georgia.images.decode import Image, iter_images
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure
 

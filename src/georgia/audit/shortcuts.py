@@ -12,7 +12,7 @@ import numpy as np
 from georgia.audit.check import Check, Finding, Observed
 from georgia.audit.examples import Example, ExamplePicture, draw_texture, draw_textures
 from georgia.audit.measurements import PROPERTIES, Kind, Property
-from georgia.audit.probe import Floats, ProbeSet, cut_bins, make_probe_set, try_each, try_together
+from georgia.audit.predictability import Floats, ProbeSet, cut_bins, make_probe_set, try_each, try_together
 from georgia.audit.rules import Rule, find_exact_rule, find_rule
 
 # Where classes have fewer groups than a test against chance needs, so many of one class must agree exactly.

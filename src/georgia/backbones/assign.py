@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from georgia.backbones.checkpoints import Checkpoint, FloatArray, unreadable
+from georgia.backbones.tensors import Checkpoint, FloatArray, unreadable
 
 if TYPE_CHECKING:
     import keras

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from georgia.backbones.checkpoints import unreadable
+from georgia.backbones.tensors import unreadable
 from georgia.errors import InputError, describe_fault
 
 # Source: keras/src/applications/resnet.py, BASE_WEIGHTS_PATH and WEIGHTS_HASHES.

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from georgia.backbones.assign import assign_tensors, fill_random
-from georgia.backbones.checkpoints import Checkpoint, read_checkpoint, unreadable
+from georgia.backbones.checkpoints import read_checkpoint
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest
+from georgia.backbones.tensors import Checkpoint, unreadable
 from georgia.errors import MissingDependencyError, describe_fault
-from georgia.preprocess import EFFICIENTNET_LITE
+from georgia.images.preprocess import EFFICIENTNET_LITE
 
 if TYPE_CHECKING:
     import keras

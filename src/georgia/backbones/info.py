@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from georgia.errors import MissingDependencyError, describe_fault
-from georgia.preprocess import PreprocessSpec
+from georgia.images.preprocess import PreprocessSpec
 
 if TYPE_CHECKING:
     import keras

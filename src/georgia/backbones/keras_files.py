@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from georgia.backbones.checkpoints import FloatArray, Tensor, unreadable
+from georgia.backbones.tensors import FloatArray, Tensor, unreadable
 
 if TYPE_CHECKING:
     import h5py

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from georgia.backbones.assign import assign_tensors, check_statistics, fill_random
-from georgia.backbones.checkpoints import Checkpoint, hash_file, read_checkpoint, unreadable
+from georgia.backbones.checkpoints import read_checkpoint
 from georgia.backbones.download import (
     RECIPE_HINT,
     KerasFile,
@@ -26,8 +26,9 @@ from georgia.backbones.download import (
     find_keras_file,
 )
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest
+from georgia.backbones.tensors import Checkpoint, hash_file, unreadable
 from georgia.errors import InputError, describe_fault
-from georgia.preprocess import CAFFE, TORCHVISION, PreprocessSpec
+from georgia.images.preprocess import CAFFE, TORCHVISION, PreprocessSpec
 
 if TYPE_CHECKING:
     import keras

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from georgia.backbones.checkpoints import FloatArray, Tensor, unreadable
-from georgia.backbones.torch_files import BFLOAT16, widen_numbers
+from georgia.backbones.tensors import BFLOAT16, FloatArray, Tensor, unreadable, widen_numbers
 
 # Source: the safetensors format description; its writer refuses longer tables too.
 MAX_TABLE_BYTES = 100_000_000

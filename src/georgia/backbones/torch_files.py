@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from georgia.backbones.checkpoints import FloatArray, Tensor, unreadable
+from georgia.backbones.tensors import BFLOAT16, FloatArray, Tensor, unreadable, widen_numbers
 
 # Source: torch/serialization.py, MAGIC_NUMBER of the legacy format.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -35,7 +34,6 @@ MAX_PICKLE_BYTES = 64 * 2**20
 NESTS = ("state_dict", "model", "model_state", "model_state_dict", "state_dict_ema", "model_ema")
 DO_STATE_DICT = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')."
 
-BFLOAT16 = "bfloat16"
 STORAGE_DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -199,7 +197,7 @@ def _take_pickle(stream: BinaryIO) -> bytes:
     """
     start = stream.tell()
     highest = 0
-    bounded = cast(BinaryIO, _Bounded(stream, MAX_PICKLE_BYTES))
+    bounded = cast("BinaryIO", _Bounded(stream, MAX_PICKLE_BYTES))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python's own, about escapes in damaged text
         for opcode, argument, _position in pickletools.genops(bounded):
@@ -373,14 +371,3 @@ def _read_numbers(item: _Description, fetch: Callable[[_Storage, int, int], byte
     steps = tuple(step * numbers.itemsize for step in item.strides)
     view = np.lib.stride_tricks.as_strided(numbers, item.shape, steps, writeable=False)
     return np.array(view, dtype=np.float32, order="C")
-
-
-def widen_numbers(numbers: npt.NDArray[Any], dtype: str) -> FloatArray:
-    """Return stored numbers as float32; bfloat16, kept as 16-bit words, is float32's upper half.
-
-    >>> widen_numbers(np.array([0x3F80, 0xC000], np.uint16), "bfloat16").tolist()
-    [1.0, -2.0]
-    """
-    if dtype == BFLOAT16:
-        return (numbers.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return numbers.astype(np.float32)

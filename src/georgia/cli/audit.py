@@ -54,7 +54,7 @@ def run(
       georgia audit data/crops --group-regex 'run(\\d+)' --allow file-shortcut
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.audit import AuditConfig, run_audit
-    from georgia.catalog import read_catalog
+    from georgia.catalog.read import read_catalog
 
     typed = {
         "deep": deep or None,

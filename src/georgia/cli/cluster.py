@@ -66,8 +66,8 @@ def read_pictures(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Fai
     Raises:
         InputError: there is no picture.
     """
-    from georgia.catalog import read_catalog
-    from georgia.images import find_images
+    from georgia.catalog.read import read_catalog
+    from georgia.images.listing import find_images
 
     try:
         catalog = read_catalog(data, verify=False)

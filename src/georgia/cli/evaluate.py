@@ -24,13 +24,13 @@ from georgia.errors import InputError, describe_fault, suggest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from georgia.bundle import Bundle
-    from georgia.compare import Comparison
-    from georgia.evaluate import EvaluateConfig, Evaluation
+    from georgia.evaluate.compare import Comparison
+    from georgia.evaluate.ood import Strangers
+    from georgia.evaluate.robustness import Robustness
+    from georgia.evaluate.score import EvaluateConfig, Evaluation
+    from georgia.model.bundle import Bundle
     from georgia.progress import Progress
     from georgia.records import Catalog, Record
-    from georgia.robustness import Robustness
-    from georgia.strangers import Strangers
 
 
 def run(
@@ -64,9 +64,9 @@ def run(
       georgia evaluate runs/second data/held-out --against runs/first --robustness
       georgia evaluate runs/first data/held-out --unknown photographs/
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.catalog import read_catalog
-    from georgia.evaluate import EvaluateConfig, evaluate_records
-    from georgia.seen import find_seen
+    from georgia.catalog.read import read_catalog
+    from georgia.evaluate.overlap import find_seen
+    from georgia.evaluate.score import EvaluateConfig, evaluate_records
 
     settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine})
     names = parse_folder_names(class_names)
@@ -97,9 +97,9 @@ def run(
 
 def _check_asked(bundle: Bundle, other: Bundle | None, unknown: Path | None) -> list[Path]:
     """Refuse what could not be done before any work is; return the pictures of something else."""
-    from georgia.compare import check_same_classes
-    from georgia.images import find_images
-    from georgia.strangers import check_refuses
+    from georgia.evaluate.compare import check_same_classes
+    from georgia.evaluate.ood import check_refuses
+    from georgia.images.listing import find_images
 
     if other is not None:
         check_same_classes(bundle.labels, other.labels)
@@ -117,8 +117,8 @@ def _compare(
     settings: EvaluateConfig,
     progress: Progress,
 ) -> Comparison:
-    from georgia.compare import compare_evaluations
-    from georgia.evaluate import evaluate_records
+    from georgia.evaluate.compare import compare_evaluations
+    from georgia.evaluate.score import evaluate_records
 
     beside = evaluate_records(other, records, evaluation.labels, progress, settings)
     return compare_evaluations(evaluation, beside, names)
@@ -127,7 +127,7 @@ def _compare(
 def _ask_strangers(
     bundle: Bundle, paths: list[Path], evaluation: Evaluation, settings: EvaluateConfig, progress: Progress
 ) -> Strangers:
-    from georgia.strangers import measure_strangers
+    from georgia.evaluate.ood import measure_strangers
 
     return measure_strangers(bundle, paths, evaluation.predictions.items, progress, settings)
 
@@ -135,7 +135,7 @@ def _ask_strangers(
 def _change_pictures(
     bundle: Bundle, records: Sequence[Record], settings: EvaluateConfig, progress: Progress
 ) -> Robustness:
-    from georgia.robustness import RobustnessConfig, measure_robustness
+    from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
 
     return measure_robustness(
         bundle, records, RobustnessConfig(settings.robustness_files), settings, progress
@@ -144,7 +144,7 @@ def _change_pictures(
 
 def _check_folder(out: Path | None) -> None:
     """Refuse to write over the report and the figures of a run."""
-    from georgia.bundle import is_model
+    from georgia.model.load import is_model
 
     if out is not None and out.is_dir() and is_model(out):
         rule = "it must be another folder than a run's: report and figures of the training lie there"

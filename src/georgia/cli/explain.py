@@ -11,7 +11,7 @@ from georgia.cli import console
 from georgia.cli.models import open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
 from georgia.errors import InputError, describe_fault
-from georgia.words import count_noun
+from georgia.text import count_noun
 
 if TYPE_CHECKING:
     from georgia.explain import Explanations
@@ -46,7 +46,7 @@ def run(
       georgia explain runs/first "probe/*.png" --class PG --out why
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.explain import ExplainConfig, explain_files
-    from georgia.images import find_images
+    from georgia.images.listing import find_images
     from georgia.report.overlay import save_overlays
 
     typed = {"class_name": class_name, "method": method, "engine": engine}

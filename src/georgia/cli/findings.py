@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from georgia.bundle import Bundle
-    from georgia.compare import Comparison
-    from georgia.evaluate import Evaluation
+    from georgia.evaluate.compare import Comparison
+    from georgia.evaluate.ood import Strangers
+    from georgia.evaluate.robustness import Robustness
+    from georgia.evaluate.score import Evaluation
+    from georgia.model.bundle import Bundle
     from georgia.records import Catalog, Failure
-    from georgia.robustness import Robustness
-    from georgia.strangers import Strangers
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Findings:
 
     def describe_seen(self) -> str:
         """Return a sentence if the model has seen some of the pictures, else nothing."""
-        from georgia.seen import describe_seen
+        from georgia.evaluate.overlap import describe_seen
 
         return describe_seen(self.n_seen, self.evaluation.metrics.n) if self.n_seen else ""
 
@@ -60,7 +60,7 @@ def write_findings(
     catalog: Catalog,
 ) -> list[Path]:
     """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
-    from georgia.evaluate import EVALUATION_FILE, PREDICTIONS_FILE
+    from georgia.evaluate.score import EVALUATION_FILE, PREDICTIONS_FILE
     from georgia.explain import explain_files
     from georgia.report.figures import draw_confusion_matrix, save_figure
     from georgia.report.inputs import NO_STRANGERS, NOT_CHECKED, ReportInputs, ReportLimits

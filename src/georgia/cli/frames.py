@@ -34,8 +34,8 @@ def run(
       georgia frames batch.db
       georgia frames batch.db --batch B-117 --out B-117.csv
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.frames import TABLE_SUFFIXES, export_frames, find_batch
-    from georgia.predict_tables import check_table_path
+    from georgia.monitor.frames import TABLE_SUFFIXES, export_frames, find_batch
+    from georgia.predict.tables import check_table_path
 
     settings = read_settings(config, "frames")
     shown = limit or int(settings.get("limit", 20))

@@ -22,7 +22,7 @@ def run_live(folder: Path, port: int, as_json: bool) -> int:
     from georgia.cli.monitor import read_user
     from georgia.cli.serve import serve_probe
     from georgia.monitor.settings import MonitorConfig
-    from georgia.serve import ServeConfig, make_token
+    from georgia.web.config import ServeConfig, make_token
 
     frames, db = folder / "probe", str(folder / "monitor.db")
     frames.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from georgia.cli.options import parse_classes
 from georgia.errors import InputError, describe_fault
 
 if TYPE_CHECKING:
-    from georgia.bundle import Bundle
+    from georgia.model.bundle import Bundle
 
 Pictures = TypeVar("Pictures", bound=Iterable[Path])
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -23,7 +23,7 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
     Raises:
         InputError: the model cannot be opened, or class names are missing or refused.
     """
-    from georgia.bundle import load_bundle, load_bundled_model
+    from georgia.model.load import load_bundle, load_bundled_model
 
     if path is None:
         if classes is not None:
@@ -45,7 +45,7 @@ def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     Raises:
         InputError: a model stands alone.
     """
-    from georgia.bundle import is_model
+    from georgia.model.load import is_model
 
     first = Path(words[0])
     is_alone = len(words) == 1 and first.exists()
@@ -60,7 +60,7 @@ def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def _names_pictures(path: Path) -> bool:
-    from georgia.containers import find_format, is_picture_name
+    from georgia.images.containers import find_format, is_picture_name
 
     if is_picture_name(path.name) or path.is_dir():
         return True

@@ -81,7 +81,7 @@ def read_user() -> str:
 
 def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
     from georgia.monitor import open_store
-    from georgia.monitor.outlets import open_outlets
+    from georgia.monitor.outputs import open_outlets
     from georgia.monitor.tile import FrameJudge
 
     bundle = open_model(model, None)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from georgia.cli import archive, console
+from georgia.cli import console, predict_ray
 from georgia.cli.models import check_not_read, open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+from georgia.cli.show_predictions import FailedFiles, show_answers
 from georgia.errors import InputError, describe_fault
 
 if TYPE_CHECKING:
-    from georgia.labels import Labels
-    from georgia.predict import Answer, Prediction, Predictor
+    from georgia.predict.prediction import Prediction
+    from georgia.predict.predictor import Predictor
     from georgia.progress import Progress
-    from georgia.records import Failure
 
 
 def run(
@@ -56,15 +52,15 @@ def run(
       georgia predict runs/first archive/ --engine ray --out answers.parquet
       georgia predict GAweights.h5 --classes CEX,PG picture.png
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.listing import FoundImages
+    from georgia.images.listing import FoundImages
     from georgia.predict import PredictConfig, Prediction, Predictor, for_few
-    from georgia.predict_resume import predict_to_table
+    from georgia.predict.resume import predict_to_table
 
     settings = make_config(PredictConfig, config, "predict", {"engine": engine, "precision": precision})
     _check_outputs(out, sheet, resume, settings.engine)
     model, sources = take_model(words)
     if settings.engine == "ray":
-        return archive.run(open_model(model, classes), sources, out, settings, resume, as_json)
+        return predict_ray.run(open_model(model, classes), sources, out, settings, resume, as_json)
     paths = check_not_read(FoundImages(sources), {"--sheet": sheet, "--out": out})
     bundle = open_model(model, classes)
     failed, kept = FailedFiles(), list[Prediction]()
@@ -85,57 +81,8 @@ def run(
     return console.end_with(failed.first, failed.count)
 
 
-@dataclass
-class FailedFiles:
-    """The first files that could not be read, and how many there are."""
-
-    first: list[Failure] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, failure: Failure) -> None:
-        """Count a file, and keep it if it is one of the first."""
-        self.count += 1
-        if self.count <= console.SHOWN_FAILURES:
-            self.first.append(failure)
-
-
-@contextmanager
-def show_answers(labels: Labels, engine: str, as_json: bool) -> Iterator[Callable[[Answer], None]]:
-    """Give what shows one answer: as a row of the table, or in the JSON object."""
-    with _show_json(labels, engine) if as_json else _show_table(labels) as show:
-        yield show
-
-
-@contextmanager
-def _show_json(labels: Labels, engine: str) -> Iterator[Callable[[Answer], None]]:
-    """Collect one JSON object in a file and print it at the end: a run that fails prints nothing."""
-    from georgia.predict_tables import JsonWriter
-
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
-        writer = JsonWriter(stream, labels, engine)
-        yield writer.add
-        writer.close()
-        stream.seek(0)
-        console.show_stream(stream)
-
-
-@contextmanager
-def _show_table(labels: Labels) -> Iterator[Callable[[Answer], None]]:
-    from georgia.records import Failure
-
-    columns = ["file", "label", "probability", *(f"P({name})" for name in labels.names)]
-    with console.open_table(columns, more="All of them: --out answers.csv.") as add_row:
-
-        def show(answer: Answer) -> None:
-            if not isinstance(answer, Failure):
-                by_class = [f"{answer.probabilities[name]:.4f}" for name in labels.names]
-                add_row([str(answer.file), answer.label, f"{answer.probability:.4f}", *by_class])
-
-        yield show
-
-
 def _draw_sheet(predictor: Predictor, items: list[Prediction], sheet: Path, progress: Progress) -> None:
-    from georgia.predict import Predictions
+    from georgia.predict.predictions import Predictions
     from georgia.report.contact_sheet import draw_contact_sheet
 
     predictions = Predictions(predictor.bundle.labels, tuple(items), (), predictor.engine.name)
@@ -144,7 +91,7 @@ def _draw_sheet(predictor: Predictor, items: list[Prediction], sheet: Path, prog
 
 def _check_outputs(out: Path | None, sheet: Path | None, resume: bool, engine: str) -> None:
     """Refuse what could not be written before any work is done."""
-    from georgia.predict_tables import check_table_path
+    from georgia.predict.tables import check_table_path
 
     if sheet is not None and engine == "ray":
         do = "Leave --sheet out, or predict some of the pictures here."

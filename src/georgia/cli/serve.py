@@ -24,11 +24,11 @@ from georgia.cli.options import (
 from georgia.config import build_config, parse_assignments
 
 if TYPE_CHECKING:
-    from georgia.bundle import Bundle
+    from georgia.model.bundle import Bundle
     from georgia.monitor.run import Monitor
     from georgia.monitor.settings import MonitorConfig
     from georgia.monitor.store import Store
-    from georgia.serve import ServeConfig
+    from georgia.web.config import ServeConfig
 
 
 def run(
@@ -60,7 +60,7 @@ def run(
     Only this machine can reach it unless --host says otherwise. Ctrl-C stops.
     Settings for --set and their meaning: docs/serve.md
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.serve import ServeConfig, make_token
+    from georgia.web.config import ServeConfig, make_token
 
     given = parse_assignments(changes or [])
     own = {field.name for field in fields(ServeConfig)}
@@ -97,7 +97,7 @@ def _read_probe(config: Path | None, given: Mapping[str, Any]) -> MonitorConfig:
 def serve_probe(model: Path | None, settings: ServeConfig, probe: MonitorConfig | None, as_json: bool) -> int:
     """Serve until Ctrl-C, with a monitor in a thread where there is a folder to watch."""
     from georgia.monitor import open_store
-    from georgia.serve import open_service
+    from georgia.web.serve import open_service
 
     bundle = open_model(model, None)
     store = open_store(settings.db)
@@ -128,7 +128,7 @@ def _monitoring(bundle: Bundle, store: Store, probe: MonitorConfig | None) -> It
         yield None
         return
     from georgia.cli.monitor import read_who
-    from georgia.monitor.outlets import open_outlets
+    from georgia.monitor.outputs import open_outlets
     from georgia.monitor.run import Monitor
     from georgia.monitor.tile import FrameJudge
 

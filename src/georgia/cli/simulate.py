@@ -33,7 +33,7 @@ def run(
       georgia simulate --out probe --set start=0 --set clean_frames=60 --set write=pieces
     Settings for --set and their meaning: docs/simulate.md
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.simulate import SimulateConfig, simulate_batch
+    from georgia.synthetic.simulate import SimulateConfig, simulate_batch
 
     typed = {"frames": frames, "every_s": every, "rise": rise}
     given = {key: value for key, value in typed.items() if value is not None}

@@ -14,9 +14,9 @@ from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, make
 from georgia.errors import InputError, describe_fault, suggest
 
 if TYPE_CHECKING:
-    from georgia.placement import Mode, Placement
     from georgia.records import Catalog, Failure
-    from georgia.split import Split, SplitConfig
+    from georgia.split.make import Split, SplitConfig
+    from georgia.split.materialize import Mode, Placement
 
 NAMINGS = ("plain", "study")
 SOURCE_GROUPS = "none"
@@ -84,7 +84,7 @@ def run(
       georgia split data/cropped --out data/split --order name --mode link
       georgia split data/cropped --out data/folds --folds 5
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.split import SplitConfig
+    from georgia.split.make import SplitConfig
 
     typed = {"fractions": fractions, "order": order, "seed": seed}
     settings = make_config(SplitConfig, config, "split", typed)
@@ -115,7 +115,7 @@ def _do(
     wish: _Wish, settings: SplitConfig, folds: int | None, progress: console.ConsoleProgress
 ) -> tuple[list[tuple[Split, Placement]], Sequence[Failure]]:
     """Return every split with where its files lie now, and the files that were left out."""
-    from georgia.placement import find_unfinished_move, finish_move
+    from georgia.split.materialize import find_unfinished_move, finish_move
 
     if wish.mode == "move" and find_unfinished_move(wish.out):
         progress.say(f"Finishing the move into '{wish.out}' that was begun before.")
@@ -150,7 +150,7 @@ def _check(naming: str, folds: int | None, mode: str | None, settings: SplitConf
 
 def _read(wish: _Wish, progress: console.ConsoleProgress) -> tuple[Catalog, str]:
     """Return the pictures with their groups, and who knew the groups."""
-    from georgia.catalog import read_catalog
+    from georgia.catalog.read import read_catalog
 
     if wish.audit == SOURCE_GROUPS:
         return read_catalog(wish.data, class_names=wish.class_names, progress=progress), "source"
@@ -165,7 +165,7 @@ def _read(wish: _Wish, progress: console.ConsoleProgress) -> tuple[Catalog, str]
 
 
 def _split(catalog: Catalog, settings: SplitConfig, folds: int | None) -> Sequence[Split]:
-    from georgia.split import kfold_split, make_split
+    from georgia.split.make import kfold_split, make_split
 
     if folds is None:
         return [make_split(catalog, settings)]
@@ -176,7 +176,7 @@ def _split(catalog: Catalog, settings: SplitConfig, folds: int | None) -> Sequen
 def _place(
     split: Split, wish: _Wish, fold: int | None, progress: console.ConsoleProgress
 ) -> tuple[Split, Placement]:
-    from georgia.placement import place_files, study_names
+    from georgia.split.materialize import place_files, study_names
 
     folders = study_names(split.labels) if wish.naming == "study" else None
     dest = wish.out if fold is None else wish.out / f"fold-{fold}"

@@ -55,7 +55,7 @@ def run(
       georgia study data/crops --out studies/rates --grid lr=1e-1,1e-2 backbone=resnet18,resnet50
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.study import StudyConfig, plan_runs, run_study
-    from georgia.study.cluster import run_on_ray
+    from georgia.study.ray_runner import run_on_ray
 
     words = (*(grid or ()), *(axes or ())) or None
     typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": words}
@@ -84,7 +84,8 @@ def _training_settings(file: Path | None) -> dict[str, Any]:
 
 
 def _show(study: Study) -> None:
-    from georgia.study.table import describe_best, table_rows
+    from georgia.study.rows import table_rows
+    from georgia.study.table import describe_best
 
     rows = table_rows(study.rows)
     shown = [name for name in rows[0] if name not in ("failed", "test pictures")]

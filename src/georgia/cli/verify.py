@@ -32,7 +32,7 @@ def run(
     Write the head that it prints into the batch's protocol: with --expect it proves later that nothing was
     cut off at the end.
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.verify import verify_store
+    from georgia.monitor.verify import verify_store
 
     settings = read_settings(config, "verify")
     expected = expect or str(settings.get("expect", ""))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.images import Image
+from georgia.images.decode import Image
 
 Grey = npt.NDArray[np.float32]
 

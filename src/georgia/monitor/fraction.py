@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.intervals import wilson_interval
+from georgia.metrics.intervals import wilson_interval
 from georgia.monitor.result import ClassFraction
 
 # How much more a frame's fraction scatters than its windows alone would let it: windows of one frame share

@@ -10,10 +10,10 @@ from sqlalchemy import Connection, Engine, Integer, and_, case, func, select
 
 from georgia.errors import InputError, describe_fault
 from georgia.monitor import tables
+from georgia.monitor.audit_log import TrailEntry, entry_of
 from georgia.monitor.connect import reading
 from georgia.monitor.records import Alarm, Batch, Series, frame_of, series_of
 from georgia.monitor.result import FrameResult, TileMap
-from georgia.monitor.trail import TrailEntry, entry_of
 
 # Rows that are fetched at a time where all are wanted.
 _PAGE = 2000

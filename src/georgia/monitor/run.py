@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from georgia.monitor.batch_tracker import Course
 from georgia.monitor.connect import StoreAwayError
-from georgia.monitor.course import Course
 from georgia.monitor.events import EventKind, Listener, MonitorEvent, MonitorStatus
+from georgia.monitor.frame_reader import Intake
 from georgia.monitor.frametime import FrameClock
-from georgia.monitor.intake import Intake
-from georgia.monitor.outbox import Outbox
 from georgia.monitor.records import Alarm, Batch
 from georgia.monitor.result import FrameResult, State
 from georgia.monitor.settings import MonitorConfig
@@ -27,6 +26,7 @@ from georgia.monitor.start import write_start
 from georgia.monitor.store import AlarmChange, Store
 from georgia.monitor.tile import FrameJudge
 from georgia.monitor.watch import FolderWatch, FrameFile
+from georgia.monitor.write_queue import Outbox
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from georgia.engines import check_engine_name
 from georgia.errors import InputError, describe_fault
+from georgia.model.engines import check_engine_name
 from georgia.monitor.frametime import check_pattern, check_zone
 
 ChartName = Literal["ewma", "cusum", "p"]

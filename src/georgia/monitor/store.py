@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from georgia.errors import InputError, describe_fault
-from georgia.monitor import tables, trail
+from georgia.monitor import audit_log, tables
 from georgia.monitor.connect import connect, reading, writing
 from georgia.monitor.queries import StoreReader
 from georgia.monitor.records import Alarm, Batch, frame_values
@@ -113,7 +113,7 @@ class Store(StoreReader):
             .returning(tables.batches.c.n_frames)
         ).all()
         for row in rows:
-            head = trail.read_head(connection)
+            head = audit_log.read_head(connection)
             detail = {"reason": reason, "n_frames": row.n_frames, "frame": head.frame_id, "chain": head.chain}
             self._append(connection, who, "batch ended", detail, batch_id)
 
@@ -165,12 +165,12 @@ class Store(StoreReader):
             .values(n_frames=batch.c.n_frames + 1, chart_state=chart_state)
             .returning(batch.c.n_frames)
         ).scalar_one()
-        head = trail.read_head(connection)
+        head = audit_log.read_head(connection)
         npz = result.map.to_bytes() if result.map is not None else b""
         values = frame_values(replace(result, ordinal=ordinal), source)
         values["map_sha256"] = hashlib.sha256(npz).hexdigest() if npz else ""
         values["trail_seq"] = head.seq
-        values["chain"] = trail.hash_frame(values, head.chain)
+        values["chain"] = audit_log.hash_frame(values, head.chain)
         frame_id = connection.execute(
             insert(tables.frames).values(values).returning(tables.frames.c.id)
         ).scalar_one()
@@ -262,7 +262,7 @@ class Store(StoreReader):
         self, kind: Literal["settings", "model"], body: Mapping[str, Any], key: str = ""
     ) -> str:
         """Keep settings or a model's description once; return its key, the sha256 of its text by default."""
-        text = trail.canonical(body)
+        text = audit_log.canonical(body)
         key = key or hashlib.sha256(text.encode()).hexdigest()
         with writing(self.engine) as connection:
             table = tables.documents
@@ -290,7 +290,7 @@ class Store(StoreReader):
 
     def append_trail(
         self, who: str, action: str, detail: Mapping[str, Any], batch_id: int | None = None
-    ) -> trail.TrailEntry:
+    ) -> audit_log.TrailEntry:
         """Write one act into the trail; return it with its number and hash."""
         with writing(self.engine) as connection:
             entry = self._append(connection, who, action, detail, batch_id)
@@ -304,8 +304,8 @@ class Store(StoreReader):
         action: str,
         detail: Mapping[str, Any],
         batch_id: int | None,
-    ) -> trail.TrailEntry:
-        return trail.append_entry(connection, self._clock(), who, action, detail, batch_id)
+    ) -> audit_log.TrailEntry:
+        return audit_log.append_entry(connection, self._clock(), who, action, detail, batch_id)
 
     def remove_old(self, who: str, keep_maps_days: float = 0, keep_frames_days: float = 0) -> tuple[int, int]:
         """Remove maps and frames older than that many days (0: keep all); return how many of each.
@@ -349,5 +349,5 @@ class Store(StoreReader):
         if self.head_file is None:
             return
         with reading(self.engine) as connection:
-            head = trail.read_head(connection)
-        trail.write_head_file(self.head_file, head)
+            head = audit_log.read_head(connection)
+        audit_log.write_head_file(self.head_file, head)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.bundle import Bundle
-from georgia.engines import open_engine
 from georgia.errors import InputError, describe_fault
-from georgia.images import Image
+from georgia.images.decode import Image
 from georgia.labels import UNKNOWN, Labels
+from georgia.model.bundle import Bundle
+from georgia.model.engines import open_engine
 from georgia.monitor.detail import find_blindness, measure_detail
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, ClassFraction, Status, TileMap

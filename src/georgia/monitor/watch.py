@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from georgia.containers import SUFFIXES
 from georgia.errors import UnreadableImageError
-from georgia.images import Image, decode_image, is_system_name, natural_key
+from georgia.images.containers import SUFFIXES
+from georgia.images.decode import Image, decode_image
+from georgia.images.listing import is_system_name, natural_key
 from georgia.monitor.result import FileKey
 
 # Files that were dealt with are looked at anew only at every so many looks: an instrument seldom writes

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import georgia
-from georgia.atomic import write_text
 from georgia.audit import CHECKS, Audit, Finding
 from georgia.audit.measurements import PROPERTIES
+from georgia.files import write_text
 from georgia.records import Failure
 from georgia.report.audit_figures import Distribution, draw_distribution, draw_property_power
 from georgia.report.canvas import figure_png
 from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
 from georgia.report.gallery import data_url
-from georgia.split import group_of
-from georgia.words import count_noun
+from georgia.split.make import group_of
+from georgia.text import count_noun
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -155,7 +155,7 @@ def _in_words(value: Any) -> str:
 
 
 def _records_by_name(audit: Audit) -> dict[str, Any]:
-    from georgia.catalog import relative_name
+    from georgia.catalog.read import relative_name
 
     return {relative_name(record.path, audit.catalog.root): record for record in audit.catalog.records}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from georgia.atomic import write_bytes
+from georgia.files import write_bytes
 from georgia.report.fonts import use_fonts
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from georgia.atomic import write_text
+from georgia.files import write_text
 from georgia.report.inputs import ReportInputs
 from georgia.report.tables import format_fraction, format_interval, format_percent
 from georgia.report.trust import Trust, measure_trust
 from georgia.report.verdict import describe_mistakes, describe_robustness
-from georgia.words import count_noun
+from georgia.text import count_noun
 
 CARD_FILE = "MODEL_CARD.md"
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.cluster import Assignment, Clustering
-from georgia.images import natural_key
+from georgia.images.listing import natural_key
 from georgia.records import Failure
 from georgia.report.canvas import INK, MUTED, RULE, figure_png, save_png, shorten
 from georgia.report.contact_sheet import read_thumbnails

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from georgia.atomic import write_text
 from georgia.cluster import Clustering
+from georgia.files import write_text
 from georgia.records import Failure
 from georgia.report.cluster_map import (
     CLUSTER_COLORS,

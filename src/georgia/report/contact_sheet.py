@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from georgia.atomic import write_bytes
 from georgia.errors import InputError, describe_fault
-from georgia.images import iter_images
+from georgia.files import write_bytes
+from georgia.images.decode import iter_images
 from georgia.labels import UNKNOWN
-from georgia.predict import Predictions
+from georgia.predict.predictions import Predictions
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 from georgia.report.canvas import INK, MUTED, RULE, VERMILION

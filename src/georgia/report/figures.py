@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.calibrate import Calibration
-from georgia.evaluate import Evaluation
-from georgia.intervals import wilson_interval
+from georgia.evaluate.robustness import Robustness
+from georgia.evaluate.score import Evaluation
 from georgia.labels import UNKNOWN
+from georgia.metrics.intervals import wilson_interval
 from georgia.report.canvas import (
     BLUE,
     INK,
@@ -32,7 +32,7 @@ from georgia.report.canvas import (
 )
 from georgia.report.history import TrainingHistory
 from georgia.report.tables import format_percent
-from georgia.robustness import Robustness
+from georgia.uncertainty.calibration import Calibration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

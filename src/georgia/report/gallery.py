@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from georgia.errors import UnreadableImageError
-from georgia.evaluate import Evaluation
-from georgia.images import read_image
+from georgia.evaluate.ood import Strangers
+from georgia.evaluate.score import Evaluation
+from georgia.images.decode import read_image
 from georgia.labels import UNKNOWN
-from georgia.predict import Prediction
+from georgia.predict.prediction import Prediction
 from georgia.records import Failure
 from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
 from georgia.report.inputs import ReportInputs, ReportLimits
 from georgia.report.tables import format_percent
-from georgia.strangers import Strangers
 
 
 @dataclass(frozen=True)

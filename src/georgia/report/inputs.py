@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from georgia.compare import Comparison
-from georgia.evaluate import Evaluation
+from georgia.evaluate.compare import Comparison
+from georgia.evaluate.ood import Strangers
+from georgia.evaluate.robustness import Robustness
+from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
 from georgia.records import Failure
 from georgia.report.history import Row
-from georgia.robustness import Robustness
-from georgia.strangers import Strangers
 
 # What no step looks at unless the caller says otherwise: a reader must not think it was.
 NO_STRANGERS = "answers to pictures that show none of the classes"

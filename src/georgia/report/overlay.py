@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import write_bytes
 from georgia.errors import UnreadableImageError
 from georgia.explain import Explanation, Explanations, enlarge
-from georgia.images import read_image
+from georgia.files import write_bytes
+from georgia.images.decode import read_image
 from georgia.labels import UNKNOWN
 from georgia.progress import QUIET, Progress
 from georgia.report.canvas import INK, MUTED, shorten

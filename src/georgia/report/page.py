@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import georgia
-from georgia.atomic import write_text
-from georgia.intervals import FEW_GROUPS
-from georgia.metrics import N_BOOTSTRAP
+from georgia.files import write_text
+from georgia.metrics.classification import N_BOOTSTRAP
+from georgia.metrics.intervals import FEW_GROUPS
 from georgia.report.canvas import figure_png
 from georgia.report.figures import FIGURES
 from georgia.report.files import link_files
@@ -37,7 +37,7 @@ from georgia.report.tables import (
 )
 from georgia.report.trust import measure_trust, read_calibration
 from georgia.report.verdict import describe_mistakes, describe_robustness, make_verdict
-from georgia.words import count_noun
+from georgia.text import count_noun
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import georgia
-from georgia.atomic import write_text
+from georgia.files import write_text
 from georgia.report.canvas import BLUE, INK, MUTED, RULE, Size, figure_png, save_png, shorten
 from georgia.report.gallery import data_url
 from georgia.report.page import open_templates
@@ -17,7 +17,7 @@ from georgia.report.page import open_templates
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from georgia.study import Study
+    from georgia.study.result import Study
 
 PAGE_FILE, FIGURE_FILE = "study.html", "study.png"
 _LONGEST_NAME = 34

@@ -6,12 +6,12 @@ import math
 import re
 from pathlib import Path
 
-from georgia.atomic import write_text
-from georgia.evaluate import Evaluation
-from georgia.intervals import Interval
+from georgia.evaluate.score import Evaluation
+from georgia.files import write_text
 from georgia.labels import UNKNOWN
-from georgia.metrics import AverageMetrics, ClassMetrics, Metrics
-from georgia.words import count_noun
+from georgia.metrics.classification import AverageMetrics, ClassMetrics, Metrics
+from georgia.metrics.intervals import Interval
+from georgia.text import count_noun
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HEADS = ("precision", "recall", "f1-score", "support")

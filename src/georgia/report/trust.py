@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from georgia.calibrate import Calibration
-from georgia.conformal import ConformalLimits
 from georgia.errors import InputError
-from georgia.evaluate import Evaluation
-from georgia.intervals import Interval, effective_count, group_codes, wilson_interval
+from georgia.evaluate.score import Evaluation
 from georgia.labels import UNKNOWN
+from georgia.metrics.intervals import Interval, effective_count, group_codes, wilson_interval
+from georgia.uncertainty.calibration import Calibration
+from georgia.uncertainty.conformal import ConformalLimits
 
 
 @dataclass(frozen=True)

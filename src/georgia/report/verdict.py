@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from georgia.metrics import AverageMetrics, ClassMetrics, Metrics
+from georgia.evaluate.robustness import Robustness
+from georgia.metrics.classification import AverageMetrics, ClassMetrics, Metrics
 from georgia.report.inputs import ReportInputs
 from georgia.report.tables import (
     format_fraction,
@@ -13,8 +14,7 @@ from georgia.report.tables import (
     format_percent,
     write_minus,
 )
-from georgia.robustness import Robustness
-from georgia.words import count_noun
+from georgia.text import count_noun
 
 # Up to so many classes each one's F1 stands in the verdict; above, the mean and the weakest do.
 _CLASSES_IN_WORDS = 3

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from georgia.compare import SIGNIFICANCE, compare_answers
-from georgia.evaluate import Evaluation
-from georgia.intervals import Interval
+from georgia.evaluate.compare import SIGNIFICANCE, compare_answers
+from georgia.evaluate.score import Evaluation
 from georgia.labels import UNKNOWN
-from georgia.metrics import UNKNOWN_INDEX, Metrics, compute_metrics
+from georgia.metrics.classification import UNKNOWN_INDEX, Metrics, compute_metrics
+from georgia.metrics.intervals import Interval
 from georgia.study.rows import StudyRow
 
 # Up to so many variants each pair is tested; of more, the best against each other one.

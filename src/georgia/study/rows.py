@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from georgia.atomic import write_text
-from georgia.bundle import BUNDLE_FILE
 from georgia.errors import InputError, describe_fault
-from georgia.evaluate import Evaluation
-from georgia.intervals import Interval
+from georgia.evaluate.score import Evaluation
+from georgia.files import write_text
+from georgia.metrics.intervals import Interval
+from georgia.model.bundle import BUNDLE_FILE
 from georgia.report.history import read_history
 from georgia.study.plan import PlannedRun, describe_dropout
 from georgia.train.history import HISTORY_FILE
@@ -123,3 +123,70 @@ def _describe(run: PlannedRun) -> dict[str, Any]:
         "settings": run.config.to_dict(),
         "dropout_layers": describe_dropout(run.config),
     }
+
+
+# Source: the Georgia Project's table; F1 with its interval and the reason of a failure are added.
+COLUMNS = (
+    "run name",
+    "run time",
+    "train acc",
+    "valid acc",
+    "test acc",
+    "acc delta",
+    "test missed",
+    "epochs",
+    "learning rate",
+    "dropout layers",
+    "trainable layers",
+    "F1",
+    "F1 95 % low",
+    "F1 95 % high",
+    "test pictures",
+    "failed",
+)
+
+
+def table_rows(rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Return each run as a dict of ``COLUMNS``: fractions as numbers, run time as h:mm:ss, gaps as None."""
+    return [_table_row(row) for row in rows]
+
+
+def format_time(seconds: float) -> str:
+    """Return a time as h:mm:ss.
+
+    >>> format_time(9_785.2)
+    '2:43:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _table_row(row: StudyRow) -> dict[str, Any]:
+    low, high = row.f1_ci95 or (None, None)
+    values = (
+        row.run_name,
+        format_time(row.seconds),
+        row.train_accuracy,
+        row.valid_accuracy,
+        row.test_accuracy,
+        row.accuracy_delta,
+        row.test_missed,
+        row.epochs if row.is_done else None,
+        f"{row.settings['learning_rate']:g}",
+        row.dropout_layers,
+        describe_trainable(row),
+        row.f1,
+        low,
+        high,
+        row.n_test if row.is_done else None,
+        row.reason,
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def describe_trainable(row: StudyRow) -> str:
+    """Return the table's word for the base layers that learn, such as ``last 10 % (34)`` or ``none``."""
+    share = float(row.settings["trainable_share"])
+    if not share:
+        return "none"
+    return f"last {100 * share:g} %" + (f" ({row.trainable_layers})" if row.is_done else "")

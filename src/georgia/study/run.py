@@ -13,29 +13,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from georgia.atomic import write_text
 from georgia.audit import Audit
-from georgia.bundle import BUNDLE_FILE
-from georgia.catalog import read_catalog
+from georgia.catalog.read import read_catalog
 from georgia.errors import GeorgiaError, InputError, describe_fault
-from georgia.evaluate import Evaluation
-from georgia.preprocess import PreprocessSpec
+from georgia.evaluate.score import Evaluation
+from georgia.files import write_text
+from georgia.images.preprocess import PreprocessSpec
+from georgia.model.bundle import BUNDLE_FILE
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
 from georgia.report.history import read_history
 from georgia.report.page import REPORT_FILE
-from georgia.split import MANIFEST_CSV, Split, kfold_split
+from georgia.split.make import MANIFEST_CSV, Split, kfold_split
 from georgia.study.compare import compare_variants, summarize_variants
+from georgia.study.files import save_study
 from georgia.study.plan import PlannedRun, StudyConfig, plan_runs
 from georgia.study.result import Study
 from georgia.study.rows import StudyRow, load_row, make_failed_row, make_row
+from georgia.train.data_audit import audit_training_data
 from georgia.train.geometry import tells_by_size
 from georgia.train.history import HISTORY_FILE
 from georgia.train.plan import STATE_FOLDER, split_catalog, thin_catalog
 from georgia.train.recipes import REHEARSE_EPOCHS, TrainConfig
 from georgia.train.run import train_model
 from georgia.train.shared import SharedWork
-from georgia.train.soundness import audit_training_data
 
 PLAN_FILE, RUNS_FOLDER, SHARED_FOLDER, ERROR_FILE = "plan.json", "runs", "shared", "error.txt"
 
@@ -103,7 +104,7 @@ def run_study(
     ordered = tuple(rows[run.name] for run in runs)
     study = _conclude(ordered, out, str(source), config, catalog.failures)
     study = replace(study, seconds=time.perf_counter() - started, n_started=len(missing))
-    study.save(out)
+    save_study(study, out)
     return study
 
 

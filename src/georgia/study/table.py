@@ -7,39 +7,14 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from georgia.intervals import Interval
+from georgia.metrics.intervals import Interval
 from georgia.report.tables import format_fraction, format_interval, format_percent
 from georgia.study.compare import PairedTest, VariantSummary
-from georgia.study.rows import StudyRow
-from georgia.words import count_noun
+from georgia.study.rows import COLUMNS, StudyRow, format_time, table_rows
+from georgia.text import count_noun
 
 if TYPE_CHECKING:
     from georgia.study.result import Study
-
-# Source: the Georgia Project's table; F1 with its interval and the reason of a failure are added.
-COLUMNS = (
-    "run name",
-    "run time",
-    "train acc",
-    "valid acc",
-    "test acc",
-    "acc delta",
-    "test missed",
-    "epochs",
-    "learning rate",
-    "dropout layers",
-    "trainable layers",
-    "F1",
-    "F1 95 % low",
-    "F1 95 % high",
-    "test pictures",
-    "failed",
-)
-
-
-def table_rows(rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
-    """Return each run as a dict of ``COLUMNS``: fractions as numbers, run time as h:mm:ss, gaps as None."""
-    return [_table_row(row) for row in rows]
 
 
 def format_csv(rows: Sequence[StudyRow]) -> str:
@@ -93,16 +68,6 @@ def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Pair
     return lead
 
 
-def format_time(seconds: float) -> str:
-    """Return a time as h:mm:ss.
-
-    >>> format_time(9_785.2)
-    '2:43:05'
-    """
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
 def format_p(value: float) -> str:
     """Return a p value in words that never say 0.
 
@@ -120,37 +85,6 @@ def format_difference(value: float, limits: Interval) -> str:
     """
     low, middle, high = (f"{100 * number:+.2f}".replace("-", "−") for number in (limits[0], value, limits[1]))
     return f"{middle} ({low} to {high})"
-
-
-def _table_row(row: StudyRow) -> dict[str, Any]:
-    low, high = row.f1_ci95 or (None, None)
-    values = (
-        row.run_name,
-        format_time(row.seconds),
-        row.train_accuracy,
-        row.valid_accuracy,
-        row.test_accuracy,
-        row.accuracy_delta,
-        row.test_missed,
-        row.epochs if row.is_done else None,
-        f"{row.settings['learning_rate']:g}",
-        row.dropout_layers,
-        describe_trainable(row),
-        row.f1,
-        low,
-        high,
-        row.n_test if row.is_done else None,
-        row.reason,
-    )
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def describe_trainable(row: StudyRow) -> str:
-    """Return the table's word for the base layers that learn, such as ``last 10 % (34)`` or ``none``."""
-    share = float(row.settings["trainable_share"])
-    if not share:
-        return "none"
-    return f"last {100 * share:g} %" + (f" ({row.trainable_layers})" if row.is_done else "")
 
 
 def _run_table(rows: Sequence[StudyRow]) -> str:

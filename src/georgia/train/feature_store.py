@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import atomic_path
+from georgia.files import atomic_path
 
 Features = list[npt.NDArray[Any]]
 CACHE_VARIABLE = "GEORGIA_CACHE"

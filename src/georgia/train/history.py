@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from georgia.atomic import atomic_path
-from georgia.metrics import Metrics
+from georgia.files import atomic_path
+from georgia.metrics.classification import Metrics
 
 HISTORY_FILE = "history.csv"
 Row = dict[str, float]

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.augment import AUGMENTATIONS
+from georgia.images.augment import AUGMENTATIONS
 from georgia.labels import Labels, outputs_to_probabilities
-from georgia.metrics import Metrics, compute_metrics
+from georgia.metrics.classification import Metrics, compute_metrics
 from georgia.progress import QUIET, Progress
+from georgia.train.batches import FixedFeatures, choose_views, fixed_batches, read_ahead, training_batches
+from georgia.train.decoded import Pictures
 from georgia.train.device import list_gpus
 from georgia.train.feature_store import FeatureStore, find_cache_folder
-from georgia.train.feed import FixedFeatures, choose_views, fixed_batches, read_ahead, training_batches
+from georgia.train.frozen import Trunk, TrunkMemory
 from georgia.train.history import make_row, save_history
 from georgia.train.network import STANDARDIZE, Network, uses_sigmoid
-from georgia.train.pictures import Pictures
 from georgia.train.precision import choose_train_precision, use_precision
 from georgia.train.recipes import TrainConfig
 from georgia.train.state import TrainState
-from georgia.train.trunk import Trunk, TrunkMemory
 
 # Probabilities are kept this far from 0 and 1 in the loss. Source: Keras' own epsilon.
 EPSILON = 1e-7

@@ -7,8 +7,8 @@ from typing import Any
 
 from georgia.backbones import build_backbone, find_backbone
 from georgia.backbones.freeze import set_trainable_share
-from georgia.export import FEATURES
-from georgia.preprocess import PreprocessSpec
+from georgia.export.onnx_file import FEATURES
+from georgia.images.preprocess import PreprocessSpec
 from georgia.train.recipes import TrainConfig
 
 # The layer that standardises the features; the loop measures its statistics.

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from georgia.atomic import write_text
-from georgia.bundle import BUNDLE_FILE
 from georgia.errors import InputError, describe_fault
+from georgia.files import write_text
+from georgia.model.bundle import BUNDLE_FILE
 from georgia.records import PARTS, Catalog, Record
-from georgia.split import Split, SplitConfig, make_split
+from georgia.split.make import Split, SplitConfig, make_split
 from georgia.train.history import HISTORY_FILE
 from georgia.train.recipes import REHEARSE_SHARE, TrainConfig
 from georgia.train.state import STATE_FILE

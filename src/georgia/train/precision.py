@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from georgia.engines import check_precision_name, choose_precision
+from georgia.model.engines import check_precision_name, choose_precision
 
 
 def choose_train_precision(asked: str, on_gpu: bool) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from georgia.augment import AugmentName
 from georgia.config import build_config
 from georgia.errors import InputError
+from georgia.images.augment import AugmentName
 from georgia.registry import find_by_name
 
 # Source: the Georgia Project's split, and "rehearsal" mode.

@@ -9,21 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from georgia.catalog import read_catalog
+from georgia.catalog.read import read_catalog
 from georgia.errors import InputError, describe_fault
-from georgia.evaluate import Evaluation
-from georgia.metrics import Metrics
+from georgia.evaluate.score import Evaluation
+from georgia.metrics.classification import Metrics
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
 from georgia.report.tables import epoch_lines
-from georgia.split import Split
-from georgia.train.deliver import Delivery, deliver_run, list_versions
+from georgia.split.make import Split
+from georgia.train.artifacts import Delivery, deliver_run, list_versions
+from georgia.train.data_audit import audit_training_data, check_split
+from georgia.train.decoded import Pictures, load_pictures
 from georgia.train.device import use_device
 from georgia.train.geometry import apply_geometry
 from georgia.train.history import Row
 from georgia.train.loop import LoopInputs, LoopResult, run_loop
 from georgia.train.network import Network, build_network
-from georgia.train.pictures import Pictures, load_pictures
 from georgia.train.plan import (
     STATE_FOLDER,
     check_run_folder,
@@ -34,7 +35,6 @@ from georgia.train.plan import (
 )
 from georgia.train.recipes import TrainConfig
 from georgia.train.shared import SharedWork
-from georgia.train.soundness import audit_training_data, check_split
 from georgia.train.state import TrainState, load_state
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import atomic_path, write_text
+from georgia.files import atomic_path, write_text
+from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
-from georgia.preprocess import PreprocessSpec
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
-from georgia.train.pictures import Pictures, load_pictures
-from georgia.train.trunk import Features, TrunkMemory
+from georgia.train.decoded import Pictures, load_pictures
+from georgia.train.frozen import Features, TrunkMemory
 
 # Features of the runs before are kept up to this size, the oldest leave first.
 FEATURE_LIMIT_BYTES = 2 * 2**30
@@ -39,7 +39,7 @@ class SharedWork:
     def load_pictures(
         self, records: Sequence[Record], labels: Labels, spec: PreprocessSpec, progress: Progress = QUIET
     ) -> tuple[Pictures, tuple[Failure, ...]]:
-        """Return what ``georgia.train.pictures.load_pictures`` does, decoded once for all runs."""
+        """Return what ``georgia.train.decoded.load_pictures`` does, decoded once for all runs."""
         file = self._file(spec)
         decoded = self._pictures.get(file) or _open_decoded(file)
         if decoded is None or not decoded.covers(records):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.atomic import atomic_path
 from georgia.errors import InputError, describe_fault
+from georgia.files import atomic_path
 
 STATE_FILE = "resume.npz"
 Arrays = list[npt.NDArray[Any]]

@@ -13,13 +13,13 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import georgia
-from georgia.web.faults import add_fault_handlers
-from georgia.web.gauges import Gauges
-from georgia.web.guard import Guard
+from georgia.web.http_errors import add_fault_handlers
 from georgia.web.live import LiveFeed
+from georgia.web.metrics_exporter import Gauges
 from georgia.web.routes_model import make_model_router
 from georgia.web.routes_probe import make_probe_router
 from georgia.web.schemas import ErrorAnswer
+from georgia.web.security import Guard
 from georgia.web.service import Service
 
 STATIC = Path(__file__).parent / "static"

@@ -13,9 +13,9 @@ from fastapi.responses import FileResponse, PlainTextResponse
 import georgia
 from georgia.monitor.connect import StoreAwayError
 from georgia.web import schemas
-from georgia.web.faults import Refusal, document_errors
-from georgia.web.gauges import Gauges
-from georgia.web.guard import REPORT_POLICY
+from georgia.web.http_errors import Refusal, document_errors
+from georgia.web.metrics_exporter import Gauges
+from georgia.web.security import REPORT_POLICY
 from georgia.web.service import CARD_FILE, REPORT_FILE, Service
 
 TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from georgia.frames import csv_pages
+from georgia.monitor.frames import csv_pages
 from georgia.monitor.result import FrameResult, iso_time
 from georgia.web import schemas
-from georgia.web.faults import Refusal, document_errors
-from georgia.web.guard import check_token
+from georgia.web.http_errors import Refusal, document_errors
 from georgia.web.live import LiveFeed
+from georgia.web.security import check_token
 from georgia.web.service import Service
 
 FrameId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The frame's number.")]

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.bundle import Bundle
-from georgia.engines import Engine, Outputs, open_engine
 from georgia.errors import InputError, UnreadableImageError
-from georgia.images import Image, decode_image, read_image
+from georgia.images.decode import Image, decode_image, read_image
+from georgia.model.bundle import Bundle
+from georgia.model.engines import Engine, Outputs, open_engine
 from georgia.monitor.connect import StoreAwayError
 from georgia.monitor.result import iso_time
 from georgia.monitor.run import Monitor
 from georgia.monitor.store import Store
-from georgia.serve import ServeConfig
-from georgia.web.faults import Refusal
+from georgia.web.config import ServeConfig
+from georgia.web.http_errors import Refusal
 
 REPORT_FILE, CARD_FILE = "report.html", "MODEL_CARD.md"
 # The longer side of a frame's picture on the page, px.

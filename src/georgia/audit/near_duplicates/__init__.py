@@ -1,0 +1,1 @@
+"""Search for near-duplicates in any rotation and reflection."""

@@ -1,0 +1,165 @@
+"""Which pictures may be copies of one another: those whose local features agree on a symmetry.
+
+Every feature looks for its nearest neighbours among all pictures' features, once as it is and once
+mirrored. A neighbour votes for its picture and for the symmetry that turns the one point's angle and place
+into the other's. Pictures with enough votes for one symmetry are candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.audit.near_duplicates.descriptors import SIDE_PX, Description
+from georgia.audit.near_duplicates.neighbours import CellIndex, Floats, Ints, learn_reduction, take_evenly
+from georgia.audit.workers import in_threads
+from georgia.images.symmetry import IS_MIRROR, MATRICES, SYMMETRIES, invert
+from georgia.progress import QUIET, Progress
+
+# SIFT is 4 × 4 places × 8 directions along the point's own angle: a mirror swaps its rows and turns
+# its directions back.
+_LAYOUT = np.arange(128).reshape(4, 4, 8)
+MIRRORED: Ints = _LAYOUT[::-1, :, (8 - np.arange(8)) % 8].ravel()
+# The strongest features of a picture that look and are looked for, and neighbours that each may name.
+_N_SEARCHED = 32
+_N_NEIGHBOURS = 8
+# How far apart two features may lie and still vote: angle (radians), place (share of the side), size.
+_MAX_TWIST = 0.4
+_MAX_SHIFT = 0.375
+_MAX_RATIO = 1.7
+# Pictures that vote together, and features that the principal axes are learnt from.
+_BLOCK = 2048
+_N_LEARNT_FROM = 50_000
+_INVERSE: Ints = np.array([SYMMETRIES.index(invert(name)) for name in SYMMETRIES])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Two pictures by position, the symmetry that may map the first on the second, and its votes."""
+
+    first: int
+    second: int
+    symmetry: str
+    n_votes: int
+
+
+def turn_points(points: Floats, symmetry: str) -> Floats:
+    """Return points (K, 4) as they stand in the turned picture."""
+    matrix = MATRICES[SYMMETRIES.index(symmetry)].astype(np.float32)
+    directions = np.stack([np.cos(points[:, 3]), np.sin(points[:, 3])], axis=1) @ matrix.T
+    angles = np.arctan2(directions[:, 1], directions[:, 0])
+    return np.column_stack([points[:, :2] @ matrix.T, points[:, 2], angles])
+
+
+def turn_features(features: npt.NDArray[np.uint8], symmetry: str) -> npt.NDArray[np.uint8]:
+    """Return features (K, 128) as they would be measured in the turned picture."""
+    return features[:, MIRRORED] if IS_MIRROR[SYMMETRIES.index(symmetry)] else features
+
+
+def normalize_features(features: npt.NDArray[np.uint8]) -> Floats:
+    """Return the square roots of features, at unit length: less is made of single large numbers.
+
+    Source: Arandjelović and Zisserman 2012, doi 10.1109/CVPR.2012.6248018.
+    """
+    rooted = np.sqrt(features.astype(np.float32))
+    return np.asarray(rooted / np.maximum(np.linalg.norm(rooted, axis=1, keepdims=True), 1e-6), np.float32)
+
+
+def find_candidates(
+    descriptions: Sequence[Description], min_votes: int, most: int, progress: Progress = QUIET
+) -> list[Candidate]:
+    """Return about ``most`` candidates a picture, ``first`` before ``second``, most votes first."""
+    search = _Search(descriptions)
+    if search.n_points < 2:
+        return []
+    progress.start("search copies", len(descriptions))
+
+    def count(start: int) -> tuple[Ints, Ints, int]:
+        pictures = slice(start, min(start + _BLOCK, len(descriptions)))
+        votes = np.concatenate([search.vote(pictures, is_mirror) for is_mirror in (False, True)])
+        found, number = np.unique(votes, return_counts=True)
+        return found[number >= min_votes], number[number >= min_votes], pictures.stop - start
+
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for found, number, n_done in in_threads(count, range(0, len(descriptions), _BLOCK)):
+        keys.append(found)
+        counts.append(number)
+        progress.advance(n_done)
+    return _rank(np.concatenate(keys), np.concatenate(counts), len(descriptions), most)
+
+
+class _Search:
+    """All pictures' strongest features in one list, with an index over them."""
+
+    def __init__(self, descriptions: Sequence[Description]) -> None:
+        sizes = [min(len(description.points), _N_SEARCHED) for description in descriptions]
+        self.n_points = sum(sizes)
+        self._n_pictures = len(descriptions)
+        if self.n_points < 2:
+            return
+        self._bounds = np.concatenate([[0], np.cumsum(sizes)])
+        self._owners = np.repeat(np.arange(len(descriptions), dtype=np.int32), sizes)
+        self._points = np.concatenate([d.points[:_N_SEARCHED] for d in descriptions])
+        self._features = np.concatenate([d.features[:_N_SEARCHED] for d in descriptions])
+        sample = take_evenly(self._features, _N_LEARNT_FROM)
+        self._reduction = learn_reduction(normalize_features(sample))
+        blocks = range(0, self.n_points, _BLOCK * _N_SEARCHED)
+        reduced = [self._reduce(self._features[at : at + _BLOCK * _N_SEARCHED]) for at in blocks]
+        self._index = CellIndex(np.concatenate(reduced))
+
+    def _reduce(self, features: npt.NDArray[np.uint8]) -> Floats:
+        return self._reduction.apply(normalize_features(features))
+
+    def vote(self, pictures: slice, is_mirror: bool) -> Ints:
+        """Return one number for each vote of some pictures' features: (first, second, symmetry)."""
+        rows = np.arange(self._bounds[pictures.start], self._bounds[pictures.stop])
+        features = self._features[rows]
+        queries = self._reduce(features[:, MIRRORED] if is_mirror else features)
+        near = self._index.query(queries, _N_NEIGHBOURS)
+        owners, others = self._owners[rows].astype(np.int64), self._owners[near].astype(np.int64)
+        is_other = (near >= 0) & (others != owners[:, None])
+        votes = []
+        for symmetry in np.flatnonzero(is_mirror == IS_MIRROR):
+            turned = turn_points(self._points[rows], SYMMETRIES[symmetry])
+            query, neighbour = np.nonzero(is_other & _agree(turned[:, None], self._points[near]))
+            key = (owners[query] * self._n_pictures + others[query, neighbour]) * len(SYMMETRIES) + symmetry
+            # A feature has one vote for a picture, however many of that picture's features are near.
+            votes.append(np.unique(np.column_stack([query, key]), axis=0)[:, 1])
+        return np.concatenate(votes)
+
+
+def _agree(points: Floats, others: Floats) -> npt.NDArray[np.bool_]:
+    """Return where features (…, 4) have about the same place, size and angle."""
+    is_near = np.abs(points[..., :2] - others[..., :2]).max(axis=-1) < _MAX_SHIFT * SIDE_PX
+    ratio = points[..., 2] / others[..., 2]
+    is_alike = (ratio < _MAX_RATIO) & (ratio > 1 / _MAX_RATIO)
+    return np.asarray(is_near & is_alike & (measure_twist(points[..., 3], others[..., 3]) < _MAX_TWIST))
+
+
+def measure_twist(angles: Floats, others: Floats) -> Floats:
+    """Return the difference of angles, radians, 0 to π."""
+    return np.asarray(np.abs((angles - others + np.pi) % (2 * np.pi) - np.pi))
+
+
+def _rank(keys: Ints, counts: Ints, n_pictures: int, most: int) -> list[Candidate]:
+    """Return candidates from votes; of a pair that votes both ways, the side with more counts."""
+    pair, symmetry = np.divmod(keys, len(SYMMETRIES))
+    first, second = np.divmod(pair, n_pictures)
+    is_back = first > second
+    first, second = np.where(is_back, second, first), np.where(is_back, first, second)
+    symmetry = np.where(is_back, _INVERSE[symmetry], symmetry)
+    merged, where = np.unique((first * n_pictures + second) * len(SYMMETRIES) + symmetry, return_inverse=True)
+    votes = np.zeros(len(merged), np.int64)
+    np.maximum.at(votes, where.reshape(-1), counts)
+    used: npt.NDArray[np.int64] = np.zeros(n_pictures, np.int64)
+    chosen = []
+    for place in np.lexsort((merged, -votes)):
+        pair_key, turn = divmod(int(merged[place]), len(SYMMETRIES))
+        one, other = divmod(pair_key, n_pictures)
+        if min(used[one], used[other]) < most:
+            used[[one, other]] += 1
+            chosen.append(Candidate(one, other, SYMMETRIES[turn], int(votes[place])))
+    return chosen

@@ -1,0 +1,99 @@
+"""What is kept of one picture to find its copies: content keys, a small grey picture, local features.
+
+Everything but the keys is measured on the picture squeezed into a square, so that resizing, to any
+aspect, changes nothing. The local features are SIFT: they turn with the picture, and mirroring a picture
+only permutes their numbers.
+Source: Lowe 2004, doi 10.1023/B:VISI.0000029664.99615.94.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from georgia.images.decode import Image
+from georgia.images.symmetry import SYMMETRIES, turn_image
+
+# The square's side. Source: drawn crops of seed 1: 96 px finds no more copies, and costs twice.
+SIDE_PX = 64
+N_FEATURES = 64
+KEY_BYTES = 16
+# What counts as slow, as a share of the side; contrast of half a grey level and less is not enlarged.
+# Source: drawn crops of seed 1, 453 copies, and other pairs' highest correlation.
+_COARSE, _FINE = 1 / 10, 1 / 24
+_LEAST_SPREAD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """One picture's trace, about 14 kB.
+
+    ``keys`` are 8 content keys, one for each symmetry of the decoded pixels: pictures are exact copies
+    where one's first key is among the other's. ``square`` (S, S), uint8, is the picture in grey.
+    ``points`` (K, 4), float32: x and y from the middle, in px of the square, size in px, and angle in
+    radians, clockwise; ``features`` (K, 128), uint8.
+    """
+
+    keys: tuple[bytes, ...]
+    square: npt.NDArray[np.uint8]
+    points: npt.NDArray[np.float32]
+    features: npt.NDArray[np.uint8]
+
+    @property
+    def key(self) -> bytes:
+        """Return the content key that all exact copies share, however they are turned."""
+        return min(self.keys)
+
+
+def describe_picture(image: Image) -> Description:
+    """Return what is kept of one picture (H, W, 3), uint8; it can run in many threads at once."""
+    is_grey = bool((image[:, :, 0] == image[:, :, 1]).all() and (image[:, :, 0] == image[:, :, 2]).all())
+    content: npt.NDArray[np.uint8] = np.ascontiguousarray(image[:, :, 0]) if is_grey else image
+    grey: Any = content if is_grey else cv2.cvtColor(content, cv2.COLOR_RGB2GRAY)
+    square = np.asarray(cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+    points, features = find_features(square)
+    return Description(tuple(_digest(content, name) for name in SYMMETRIES), square, points, features)
+
+
+def _digest(content: npt.NDArray[np.uint8], symmetry: str) -> bytes:
+    turned = np.ascontiguousarray(turn_image(content, symmetry))
+    digest = hashlib.blake2b(repr(turned.shape).encode(), digest_size=KEY_BYTES)
+    digest.update(turned.data)
+    return digest.digest()
+
+
+def level_contrast(square: npt.NDArray[np.uint8], fine: bool = False) -> npt.NDArray[np.float32]:
+    """Return a square (S, S) without its slow changes of brightness and contrast, about −3 to 3.
+
+    ``fine`` keeps only what is smaller than about a tenth of the side.
+    """
+    light = square.astype(np.float32)
+    sigma = SIDE_PX * (_FINE if fine else _COARSE)
+    pad = round(3 * sigma)
+    # Mirrored in value too, so that a slope of light goes on beyond the rim and leaves nothing.
+    padded = np.pad(light, pad, mode="reflect", reflect_type="odd")
+    light -= cv2.GaussianBlur(padded, (0, 0), sigma)[pad:-pad, pad:-pad]
+    spread = np.sqrt(cv2.GaussianBlur(light * light, (0, 0), 1.6 * sigma))
+    return np.asarray(light / (spread + 0.3 * float(light.std()) + _LEAST_SPREAD), np.float32)
+
+
+def find_features(square: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Return points (K, 4) and features (K, 128) of a square, strongest first."""
+    level = np.clip(level_contrast(square) * 40 + 128, 0, 255).astype(np.uint8)
+    # Without the precise enlargement, points lie a quarter of a pixel off, to the same side however turned.
+    sift = cv2.SIFT.create(nfeatures=N_FEATURES, contrastThreshold=0.0, enable_precise_upscale=True)
+    found, features = sift.detectAndCompute(level, None)
+    if not found:
+        return np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
+    order = sorted(range(len(found)), key=lambda k: -found[k].response)[:N_FEATURES]
+    middle = (SIDE_PX - 1) / 2
+    rows = [
+        (found[k].pt[0] - middle, found[k].pt[1] - middle, found[k].size, np.deg2rad(found[k].angle))
+        for k in order
+    ]
+    return np.array(rows, np.float32), np.asarray(features[order], np.uint8)

@@ -1,0 +1,137 @@
+"""Labelled pictures from a CSV file: ``path,class[,group,time,part]``.
+
+Paths are relative to the file; the columns may stand in any order, and others are passed over. Comma,
+semicolon and tab are told apart by the first line; UTF-8 with or without mark, UTF-16 with mark and
+Windows-1252 are read. Beside a ``split.csv`` of ours lies ``split.json``, which tells the folder that its
+paths are relative to.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from georgia.catalog.folders import Finding, part_of_name
+from georgia.errors import InputError, describe_fault
+from georgia.records import PARTS, Record
+
+# Each column's own name first, then others in use.
+_COLUMNS = {
+    "path": ("path", "file", "filename", "image"),
+    "class": ("class", "label", "class_name"),
+    "group": ("group",),
+    "time": ("time",),
+    "part": ("part",),
+}
+
+
+def read_csv(file: Path) -> Finding:
+    """Return the rows of a CSV file as records, with one fault for each row that cannot be used.
+
+    Raises:
+        InputError: the file cannot be read as text, or a column is missing.
+    """
+    root = find_root(file)
+    lines = _read_text(file).splitlines()
+    header = next((line for line in lines if line.strip()), "")
+    delimiter = max(",;\t", key=header.count)
+    rows = csv.reader(lines, delimiter=delimiter)
+    columns: dict[str, int] = {}
+    found = Finding()
+    seen: dict[Path, int] = {}
+    try:
+        for cells in rows:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not columns:
+                columns = _find_columns(file, cells)
+                continue
+            values = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
+            _read_row(root, rows.line_num, values, found, seen)
+    except csv.Error as error:
+        found.faults.append(f"line {rows.line_num} is no CSV ({error})")
+    if not columns:
+        _find_columns(file, [])
+    return found
+
+
+def find_root(file: Path) -> Path:
+    """Return the folder that a CSV file's paths are relative to: its own, unless a manifest tells another."""
+    try:
+        manifest = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        return Path(manifest["root"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return file.parent
+
+
+def _read_text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            describe_fault(f"Cannot read {str(file)!r}", "a readable file is needed", error)
+        ) from error
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    if b"\0" in data[:4096]:
+        do = "Name a folder or a CSV file."
+        raise InputError(
+            describe_fault(f"Cannot read {str(file)!r}", "it must be a text with a header", "bytes", do)
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
+    heads = [cell.strip().lower() for cell in cells]
+    columns = {
+        name: heads.index(alias)
+        for name, aliases in _COLUMNS.items()
+        for alias in reversed(aliases)
+        if alias in heads
+    }
+    missing = [name for name in ("path", "class") if name not in columns]
+    if missing:
+        what = f"Cannot read {str(file)!r}"
+        rule = f"its first line must name the columns path and class; {' and '.join(missing)} missing"
+        do = "Example: path,class,group,time."
+        raise InputError(describe_fault(what, rule, ", ".join(map(repr, cells)) or "an empty file", do))
+    return columns
+
+
+def _read_row(
+    root: Path, line: int, values: Mapping[str, str], found: Finding, seen: dict[Path, int]
+) -> None:
+    faults = []
+    if not values["class"]:
+        faults.append("has no class")
+    part = values.get("part", "")
+    if part and part not in PARTS:
+        part = part_of_name(part)
+        if not part:
+            faults.append(f"has part {values['part']!r}, which is none of {', '.join(PARTS)}")
+    path = _find_file(root, values["path"])
+    if path is None:
+        faults.append(f"names {values['path']!r}, which is no file" if values["path"] else "has no path")
+    elif path in seen:
+        faults.append(f"names {values['path']!r} again after line {seen[path]}")
+    if faults or path is None:
+        found.faults.extend(f"line {line} {fault}" for fault in faults)
+        return
+    seen[path] = line
+    found.records.append(Record(path, values["class"], values.get("group", ""), part, values.get("time", "")))
+
+
+def _find_file(folder: Path, text: str) -> Path | None:
+    """Return the file, also where a path was written with backslashes on another system."""
+    for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
+        try:
+            if spelling and (folder / spelling).is_file():
+                return folder / spelling
+        except (OSError, ValueError):
+            continue
+    return None

@@ -1,0 +1,89 @@
+"""``georgia predict --engine ray``: the same answers from a cluster, for archives of any size."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from georgia.cli import console
+
+if TYPE_CHECKING:
+    from georgia.distributed import ArchiveResult
+    from georgia.model.bundle import Bundle
+    from georgia.predict.predictor import PredictConfig
+
+
+def run(
+    bundle: Bundle,
+    sources: Sequence[str],
+    out: Path | None,
+    settings: PredictConfig,
+    resume: bool,
+    as_json: bool,
+) -> int:
+    """Predict on Ray into a table, a folder of Parquet parts, or onto the screen; return the exit code."""
+    from georgia.distributed import ScaleConfig, predict_archive
+    from georgia.distributed.predict import is_table
+    from georgia.predict.tables import check_table_path
+
+    where = "" if out is None else restore_url(out)
+    table = Path(where) if where and is_table(where) else None
+    if table is not None:
+        check_table_path(table)
+    with console.ConsoleProgress() as progress, tempfile.TemporaryDirectory(prefix="georgia-ray-") as folder:
+        parts = f"{where}.parts" if table is not None else where or str(Path(folder) / "parts")
+        result = predict_archive(bundle, sources, parts, settings, ScaleConfig(resume=resume), progress)
+        if where and table is None:
+            return _show_folder(result, as_json)
+        code = _show_all(result, table, as_json)
+        result.remove()
+        return code
+
+
+def restore_url(out: Path) -> str:
+    """Return an output as it was typed: a path takes one slash from ``s3://``.
+
+    >>> restore_url(Path("s3://bucket/answers")), restore_url(Path("answers.csv"))
+    ('s3://bucket/answers', 'answers.csv')
+    """
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])", r"\1://", out.as_posix())
+
+
+def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
+    """Show every answer, and write the table from the same pass."""
+    from georgia.cli.show_predictions import FailedFiles, show_answers
+    from georgia.predict.prediction import Answer, Prediction
+    from georgia.predict.tables import write_table
+
+    failed = FailedFiles()
+
+    def shown(show: Callable[[Answer], None]) -> Iterator[Answer]:
+        for answer in result.answers():
+            show(answer)
+            if not isinstance(answer, Prediction):
+                failed.add(answer)
+            yield answer
+
+    with show_answers(result.labels, result.engine, as_json) as show:
+        if table is not None:
+            write_table(table, shown(show), result.labels, result.engine)
+        else:
+            deque(shown(show), maxlen=0)
+    return console.end_with(failed.first, failed.count)
+
+
+def _show_folder(result: ArchiveResult, as_json: bool) -> int:
+    first = result.find_failures(console.SHOWN_FAILURES)
+    if as_json:
+        keys = ("engine", "n_files", "n_failed", "n_reused", "n_shards", "seconds")
+        counts = {key: getattr(result, key) for key in keys}
+        failed = console.list_failures(first)
+        classes = list(result.labels.names)
+        console.show_json({"out": result.folder, **counts, "classes": classes, "failed": failed})
+    else:
+        console.show_line(f"{result.n_files:,} answers in {result.n_shards:,} parts: {result.folder}")
+    return console.end_with(first, result.n_failed)

@@ -1,0 +1,113 @@
+"""What runs on a worker: the model, opened once, and one shard after the other."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from georgia.distributed.places import is_url, name_path, read_bytes
+from georgia.distributed.shards import ShardFolder
+from georgia.model.bundle import Bundle
+from georgia.predict.prediction import Answer
+from georgia.predict.predictor import PredictConfig, Predictor
+from georgia.records import Failure
+
+# Files that are fetched ahead from a store, each by a thread of its own.
+N_FETCH = 16
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """Everything that a worker needs: ``folder`` holds the model and takes the answers.
+
+    Relative names of files are below ``base``.
+    """
+
+    bundle: Bundle
+    config: PredictConfig
+    folder: str
+    base: str
+
+
+class ShardPredictor:
+    """Answers shard by shard, in one process, with one model: Ray Data makes one a worker."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self._setup = setup
+        self._shards = ShardFolder(setup.folder)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / setup.bundle.model_path.name
+            path.write_bytes(self._shards.read_model())
+            self._predictor = Predictor(replace(setup.bundle, model_path=path), setup.config)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Answer for the shards numbered in a batch; return how many files and failures were in each."""
+        counts = [self.answer_shard(int(shard)) for shard in batch["shard"]]
+        return {
+            "shard": batch["shard"],
+            "n_files": [n_files for n_files, _ in counts],
+            "n_failed": [n_failed for _, n_failed in counts],
+            "process": [f"{platform.node()}-{os.getpid()}"] * len(counts),
+        }
+
+    def answer_shard(self, shard: int) -> tuple[int, int]:
+        """Write the part of a shard; return the number of its files and of those that failed."""
+        names = self._shards.read_list(shard)
+        labels = self._setup.bundle.labels
+        return self._shards.write_answers(shard, self._answer(names), labels)
+
+    def _answer(self, names: list[str]) -> Iterator[Answer]:
+        with tempfile.TemporaryDirectory(prefix="georgia-") as folder:
+            reader = _Reader(names, self._setup.base, Path(folder))
+            for name, answer in zip(names, self._predictor.iterate(reader), strict=True):
+                yield reader.give_name(name, answer)
+
+
+class _Reader:
+    """The files of a shard as paths that can be opened here; those behind URLs are fetched ahead."""
+
+    def __init__(self, names: list[str], base: str, folder: Path) -> None:
+        self._names, self._base, self._folder = names, base, folder
+        self._reasons: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Path]:
+        with ThreadPoolExecutor(N_FETCH, thread_name_prefix="georgia-fetch") as pool:
+            waiting: deque[Future[Path]] = deque()
+            for number, name in enumerate(self._names):
+                if not is_url(name):
+                    yield from _take_all(waiting)
+                    yield Path(self._base) / name
+                    continue
+                waiting.append(pool.submit(self._fetch, number, name))
+                if len(waiting) == 2 * N_FETCH:
+                    yield waiting.popleft().result()
+            yield from _take_all(waiting)
+
+    def give_name(self, name: str, answer: Answer) -> Answer:
+        """Return an answer under the name that the caller knows, and drop what was fetched for it."""
+        if is_url(name):
+            path = answer.path if isinstance(answer, Failure) else answer.file
+            path.unlink(missing_ok=True)
+        if not isinstance(answer, Failure):
+            return replace(answer, file=name_path(name))
+        return Failure(name_path(name), self._reasons.get(name, answer.error))
+
+    def _fetch(self, number: int, name: str) -> Path:
+        path = self._folder / f"{number}{Path(name).suffix}"
+        try:
+            path.write_bytes(read_bytes(name))
+        except (OSError, ValueError) as error:
+            self._reasons[name] = f"the store cannot give it ({str(error).splitlines()[0]})"
+        return path
+
+
+def _take_all(waiting: deque[Future[Path]]) -> Iterator[Path]:
+    while waiting:
+        yield waiting.popleft().result()

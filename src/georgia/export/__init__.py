@@ -1,0 +1,23 @@
+"""A trained net as HDF5 and ONNX, proved equal."""
+
+from georgia.export.hdf5 import save_hdf5
+from georgia.export.onnx_file import (
+    FEATURES,
+    METADATA_KEY,
+    PARITY_TOLERANCE,
+    SIGMOID_PAIR,
+    Parity,
+    check_parity,
+    export_onnx,
+)
+
+__all__ = [
+    "FEATURES",
+    "METADATA_KEY",
+    "PARITY_TOLERANCE",
+    "SIGMOID_PAIR",
+    "Parity",
+    "check_parity",
+    "export_onnx",
+    "save_hdf5",
+]

@@ -1,0 +1,98 @@
+"""Write into a graph what the unknown score looks at: a picture's light and detail, a net's layer means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from georgia.export.graph.builder import GraphBuilder
+from georgia.images.preprocess import PreprocessSpec
+from georgia.uncertainty.ood import N_LIGHT, count_scales
+
+# Added to every spread before its logarithm, grey levels: half of the step between two levels.
+FLOOR = 0.5
+# Grey levels at which a pixel counts as black or white: within three per cent of the ends of the scale, and
+# where no flat area and no simple mean of levels lies, as the last digit would decide there.
+BLACK, WHITE = 7.7, 247.3
+
+
+def add_picture_features(
+    graph: GraphBuilder, network_input: str, spec: PreprocessSpec, layers: Sequence[str]
+) -> str:
+    """Append ``picture_features`` (N, D), float32: picture statistics, then the means of layers' maps.
+
+    The statistics are, in order: mean grey and mean colourfulness (0–1), the shares of black and of
+    white pixels, the logarithm of the grey levels' spread, and that of the detail at each scale, from
+    fine to coarse.
+    """
+    parts = _measure_light(graph, network_input, spec)
+    for layer in layers:
+        pooled = graph.add("GlobalAveragePool", [layer], "picture/pooled")
+        parts.append(graph.add("Flatten", [pooled], "picture/means", axis=1))
+    return graph.add("Concat", parts, "picture/features", axis=1)
+
+
+def _measure_light(graph: GraphBuilder, network_input: str, spec: PreprocessSpec) -> list[str]:
+    scale = graph.constant(np.reshape(spec.scale, (1, 3, 1, 1)), "picture/scale")
+    mean = graph.constant(np.reshape(spec.mean, (1, 3, 1, 1)), "picture/mean")
+    pixels = graph.add(
+        "Add", [graph.add("Mul", [network_input, scale], "picture/spread"), mean], "picture/rgb"
+    )
+    channels = graph.add("ReduceMean", [pixels], "picture/grey", axes=[1], keepdims=1)
+    brightest = graph.add("ReduceMax", [pixels], "picture/brightest", axes=[1], keepdims=1)
+    darkest = graph.add("ReduceMin", [pixels], "picture/darkest", axes=[1], keepdims=1)
+    colour = graph.add("Sub", [brightest, darkest], "picture/colour")
+    black = graph.add("Less", [channels, graph.constant(BLACK, "picture/black_level")], "picture/is_black")
+    white = graph.add("Greater", [channels, graph.constant(WHITE, "picture/white_level")], "picture/is_white")
+    full = graph.constant(255.0, "picture/full")
+    parts = [
+        _mean(graph, graph.add("Div", [channels, full], "picture/grey_share")),
+        _mean(graph, graph.add("Div", [colour, full], "picture/colour_share")),
+        _mean(graph, graph.add("Cast", [black], "picture/black", to=1)),
+        _mean(graph, graph.add("Cast", [white], "picture/white", to=1)),
+        _log_spread(graph, _centre(graph, channels)),
+    ]
+    if len(parts) != N_LIGHT:
+        raise RuntimeError(f"{N_LIGHT} statistics of the light are promised; got {len(parts)}")
+    return parts + _measure_detail(graph, channels, spec.size_px)
+
+
+def _measure_detail(graph: GraphBuilder, grey: str, size_px: int) -> list[str]:
+    """Return the log spread (N, 1) of what each scale holds beyond its own blur; each halves the picture."""
+    parts = []
+    for number in range(count_scales(size_px)):
+        if number:
+            grey = graph.add(
+                "AveragePool", [grey], "picture/half", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0]
+            )
+        blurred = graph.add(
+            "AveragePool",
+            [grey],
+            "picture/blurred",
+            kernel_shape=[3, 3],
+            strides=[1, 1],
+            pads=[1, 1, 1, 1],
+            count_include_pad=0,
+        )
+        parts.append(_log_spread(graph, graph.add("Sub", [grey, blurred], "picture/detail")))
+    return parts
+
+
+def _centre(graph: GraphBuilder, tensor: str) -> str:
+    middle = graph.add("ReduceMean", [tensor], "picture/middle", axes=[2, 3], keepdims=1)
+    return graph.add("Sub", [tensor, middle], "picture/centred")
+
+
+def _mean(graph: GraphBuilder, tensor: str) -> str:
+    """Return the mean (N, 1) of a plane (N, 1, H, W)."""
+    pooled = graph.add("GlobalAveragePool", [tensor], "picture/plane_mean")
+    return graph.add("Flatten", [pooled], "picture/number", axis=1)
+
+
+def _log_spread(graph: GraphBuilder, tensor: str) -> str:
+    """Return the logarithm (N, 1) of a plane's root mean square."""
+    power = _mean(graph, graph.add("Mul", [tensor, tensor], "picture/power"))
+    spread = graph.add("Sqrt", [power], "picture/rms")
+    floored = graph.add("Add", [spread, graph.constant(FLOOR, "picture/floor")], "picture/floored")
+    return graph.add("Log", [floored], "picture/log")

@@ -1,0 +1,283 @@
+"""Open whole Keras models that others trained, such as a study's published ``GAweights.h5``.
+
+Such a file says neither its classes nor how pictures are prepared for it: the user names the
+classes, and the preprocessing is told from the layers of the backbone in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from georgia import __version__
+from georgia.backbones.info import require_keras
+from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets
+from georgia.backbones.tensors import hash_file, unreadable
+from georgia.errors import InputError, ParityError, describe_fault
+from georgia.export.onnx_file import check_parity, export_onnx
+from georgia.files import write_text
+from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec
+from georgia.labels import Labels
+from georgia.model.bundle import Bundle
+
+if TYPE_CHECKING:
+    import keras
+
+SUFFIXES = (".h5", ".hdf5", ".keras")
+# Layers that only compute. Anything else in a file may hold code (Lambda) or open other files.
+PLAIN_LAYERS = frozenset(
+    (
+        *("Functional", "InputLayer", "Model", "Sequential"),
+        *("Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"),
+        *("BatchNormalization", "LayerNormalization", "Normalization", "Rescaling"),
+        *("Activation", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"),
+        *("AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "MaxPooling2D"),
+        *("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract"),
+        *("Cropping2D", "Flatten", "Permute", "Reshape", "UpSampling2D", "ZeroPadding2D"),
+        *("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout2D"),
+        *(
+            "RandomBrightness",
+            "RandomContrast",
+            "RandomFlip",
+            "RandomRotation",
+            "RandomTranslation",
+            "RandomZoom",
+        ),
+    )
+)
+# Source: Keras' "tf" mode (keras.applications.resnet_v2.preprocess_input): to −1 … 1.
+TF_MODE = PreprocessSpec(224, "RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+# A net with its own Rescaling or Normalization takes pixels as they are.
+PIXELS = PreprocessSpec(224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+N_PARITY_IMAGES = 4
+NESTING_LAYERS = ("Functional", "Model", "Sequential")
+
+
+def convert_keras_file(path: Path, labels: Labels) -> Bundle:
+    """Return a foreign Keras model as a bundle: an ONNX file in the user's cache, proved by parity.
+
+    A file that was converted before, by this version and for these classes, is not converted again.
+
+    Raises:
+        InputError: the file cannot be opened, its preprocessing cannot be told, or it does not fit
+            the number of classes.
+        ParityError: the converted net answers differently.
+    """
+    sha256 = hash_file(path)
+    key = json.dumps([sha256, labels.names, __version__]).encode()
+    target = _cache_folder() / f"{path.stem}-{hashlib.sha256(key).hexdigest()[:16]}.onnx"
+    about = {"name": path.name, "weights_sha256": sha256}
+    record = target.with_suffix(".json")
+    if target.exists() and record.exists():
+        spec = PreprocessSpec.from_dict(json.loads(record.read_text(encoding="utf-8")))
+        return Bundle(target, labels, spec, about)
+    model = load_foreign_model(path)
+    spec = find_preprocess(model, path)
+    export_onnx(model, spec, labels, target, about)
+    drawn = np.random.default_rng(0)
+    side = spec.size_px
+    images = [drawn.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(N_PARITY_IMAGES)]
+    try:
+        check_parity(model, spec, target, images)
+    except ParityError:
+        target.unlink()
+        raise
+    write_text(record, json.dumps(spec.to_dict()))
+    return Bundle(target, labels, spec, about)
+
+
+def _cache_folder() -> Path:
+    """Return where converted models are kept (XDG's rule for caches)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georgia" / "converted"
+
+
+def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
+    """Return how pictures are prepared for a foreign net, told from the backbone's layers.
+
+    Raises:
+        InputError: the input is no square colour picture, or no known backbone is in the net.
+    """
+    _, height, width, n_channels = model.inputs[0].shape
+    if height != width or n_channels != 3:
+        rule = "square colour pictures (N, size, size, 3) must be its input"
+        raise unreadable(path, rule, f"{tuple(model.inputs[0].shape)}")
+    layers = {layer.name: layer for layer in _flatten_layers(model)}
+    kinds = {type(layer).__name__ for layer in layers.values()}
+    spec: PreprocessSpec | None = None
+    if kinds & {"Rescaling", "Normalization"}:
+        spec = PIXELS
+    elif "conv1_conv" in layers and "post_bn" in layers:
+        spec = TF_MODE
+    elif "conv1_conv" in layers:
+        spec = CAFFE if layers["conv1_conv"].use_bias else TORCHVISION
+    elif {"stem_conv", "block1a_dwconv"} <= set(layers):
+        spec = EFFICIENTNET_LITE
+    if spec is None:
+        rule = "its layers must tell how pictures are prepared (a Keras ResNet, or a Rescaling layer)"
+        raise unreadable(
+            path, rule, f"{len(layers)} layers of another net", "Bring the .onnx of a Georgia run."
+        )
+    return replace(spec, size_px=height or spec.size_px)
+
+
+def _flatten_layers(model: keras.Model) -> Iterator[Any]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _flatten_layers(layer)
+        else:
+            yield layer
+
+
+def load_foreign_model(path: Path) -> keras.Model:
+    """Return the whole model in a file that Keras 2 or 3 saved, not compiled.
+
+    The file's own description is looked through before Keras builds anything from it: only layers
+    that compute are let in, and Keras is asked for its safe mode as well.
+
+    Raises:
+        InputError: the file cannot be read, holds weights without a model, or has layers that are
+            not plain; MissingDependencyError where Keras is not installed.
+    """
+    require_keras()
+    import keras
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise unreadable(path, f"a file named {', '.join(SUFFIXES)} is needed", repr(path.name))
+    description = _read_description(path)
+    _check_layers(path, description)
+    try:
+        if renumber_nested_calls(description):
+            model = _load_renumbered(path, description)
+        else:
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # a description can break Keras in any of its parts
+        rule = "a model that Keras can build is needed"
+        do = "Save it again with model.save('name.h5')."
+        raise unreadable(path, rule, f"{type(error).__name__}: {_first_line(error)}", do) from error
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.inputs[0].shape) != 4:
+        rule = "one picture in and one answer out are needed"
+        got = f"inputs {[tuple(i.shape) for i in model.inputs]}, {len(model.outputs)} outputs"
+        raise unreadable(path, rule, got)
+    # A Keras 2 file gives a net that wants its one input in a list.
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else ""
+
+
+def _read_description(path: Path) -> Any:
+    """Return the model's description (JSON) from a file, without building anything."""
+    rule = "a whole Keras model is needed"
+    try:
+        if path.suffix.lower() == ".keras":
+            text = _read_archive_description(path)
+        else:
+            text = _read_hdf5_description(path)
+        return json.loads(text)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+        raise unreadable(path, rule, f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def _read_archive_description(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        n_bytes = sum(item.file_size for item in archive.infolist())
+        if n_bytes > MAX_UNPACKED_RATIO * path.stat().st_size:
+            raise ValueError(f"an archive that would unpack to {n_bytes} bytes")
+        return archive.read("config.json")
+
+
+def _read_hdf5_description(path: Path) -> Any:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        check_plain_datasets(file)
+        if "model_config" in file.attrs:
+            return file.attrs["model_config"]
+    what = f"Cannot open model {str(path)!r}"
+    do = "Save the whole model with model.save('name.h5'), or use the file as train --weights."
+    raise InputError(describe_fault(what, "a whole model is needed", "weights alone (no architecture)", do))
+
+
+def _check_layers(path: Path, description: Any) -> None:
+    """Refuse a description that names anything but plain layers and Keras' own parts."""
+    refused = sorted(set(_find_strangers(description)))
+    if refused:
+        rule = "only Keras' own layers that compute are opened, as others can run code"
+        do = "Rebuild the model with plain layers and save it again."
+        raise unreadable(path, rule, ", ".join(refused), do)
+
+
+def _find_strangers(value: Any, is_layer: bool = True) -> Iterator[str]:
+    """Yield the names of layers that are not plain and of parts from outside Keras."""
+    if isinstance(value, dict):
+        module, name = value.get("module"), value.get("class_name")
+        if is_layer and isinstance(name, str) and name not in PLAIN_LAYERS:
+            yield name
+        if isinstance(module, str) and module.partition(".")[0] not in ("keras", "builtins"):
+            yield f"{module}.{name}"
+        if value.get("registered_name") not in (None, name):
+            yield str(value["registered_name"])
+        if name in ("function", "__lambda__", "__function__", "Lambda"):
+            yield str(name)
+        for key, part in value.items():
+            yield from _find_strangers(part, is_layer=key == "layers")
+    elif isinstance(value, list):
+        for part in value:
+            yield from _find_strangers(part, is_layer)
+
+
+def renumber_nested_calls(description: Any) -> bool:
+    """Count calls of models within a model from 0, in place; return whether anything changed.
+
+    Keras 2 gives such a model's own construction the number 0 and its first call 1, and Keras 3
+    up to 3.15 does not find call 1 when it opens a Keras 2 file.
+    """
+    config = description.get("config") if isinstance(description, dict) else None
+    layers = config.get("layers") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or not isinstance(layers, list):
+        return False
+    has_changed = sum(renumber_nested_calls(layer) for layer in layers) > 0
+    named = {layer.get("name"): layer for layer in layers if layer.get("class_name") in NESTING_LAYERS}
+    calls = [call for layer in layers for call in _list_calls(layer.get("inbound_nodes"))]
+    # Keras 3 takes one off by itself where a model within is the output, but for a Sequential.
+    ends = [end for end in _list_calls([config.get("output_layers")]) if _is_sequential(named.get(end[0]))]
+    for name, layer in named.items():
+        own = [call for call in calls + ends if call[0] == name]
+        if own and max(call[1] for call in own) >= len(layer.get("inbound_nodes") or [None]):
+            has_changed = True
+            for call in own:
+                call[1] -= 1
+    return has_changed
+
+
+def _list_calls(nodes: Any) -> list[list[Any]]:
+    """Return the ``[layer, call number, output number, …]`` lists of a Keras 2 description."""
+    lists = [node for node in nodes if isinstance(node, list)] if isinstance(nodes, list) else []
+    return [call for node in lists for call in node if isinstance(call, list) and len(call) >= 3]
+
+
+def _is_sequential(layer: Any) -> bool:
+    return isinstance(layer, dict) and layer.get("class_name") == "Sequential"
+
+
+def _load_renumbered(path: Path, description: Any) -> keras.Model:
+    """Load an HDF5 file's weights into the model of a changed description."""
+    import h5py
+    import keras
+
+    with tempfile.TemporaryDirectory(prefix="georgia-") as folder:
+        copy = Path(folder) / "model.h5"
+        with h5py.File(path, "r") as source, h5py.File(copy, "w") as target:
+            source.copy("model_weights", target)
+            target.attrs["model_config"] = json.dumps(description)
+        return keras.models.load_model(copy, compile=False, safe_mode=True)

@@ -1,0 +1,29 @@
+"""Files become pixels, pixels become network input."""
+
+from georgia.images.decode import (
+    MAX_PIXELS,
+    Image,
+    ImageInfo,
+    decode_image,
+    iter_images,
+    read_image,
+    read_info,
+    reduce_depth,
+)
+from georgia.images.listing import SYSTEM_NAMES, find_images, is_system_name, list_files, natural_key
+
+__all__ = [
+    "MAX_PIXELS",
+    "SYSTEM_NAMES",
+    "Image",
+    "ImageInfo",
+    "decode_image",
+    "find_images",
+    "is_system_name",
+    "iter_images",
+    "list_files",
+    "natural_key",
+    "read_image",
+    "read_info",
+    "reduce_depth",
+]

@@ -1,0 +1,326 @@
+"""One picture file → pixels, the same way for training, serving and auditing.
+
+Every file becomes uint8 (H, W, 3) RGB, by rules that never look at the content:
+
+- 16-bit samples become ``round(v / 257)``, the whole range; a TIFF that declares a smaller depth
+  (MaxSampleValue or SMaxSampleValue of 2^n − 1) is divided by that instead.
+- Floats are 0 to 1 and become ``round(255 v)``; any other value is refused.
+- Alpha is composed over black, the colour of no light; where it is opaque it changes nothing.
+- Exif orientation is applied. Colour profiles, gamma and XMP are not.
+- One page or frame is needed; smaller copies of it in the same TIFF do not count.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.errors import UnreadableImageError
+from georgia.images.containers import (
+    DAMAGED,
+    NOT_AN_IMAGE,
+    READERS,
+    TRUNCATED,
+    Header,
+    find_format,
+)
+from georgia.records import Failure
+
+Image = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 200_000_000
+# Floats are allowed this much rounding noise outside of 0 to 1.
+_FLOAT_NOISE = 1e-6
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a picture file says about itself; the size in pixels is that of ``read_image``'s answer.
+
+    ``mode`` is "grey", "grey+alpha", "RGB", "RGBA", "palette", "CMYK" or "other"; ``bit_depth`` is per
+    sample; ``format`` is found in the content, not the suffix.
+    """
+
+    width_px: int
+    height_px: int
+    mode: str
+    bit_depth: int
+    format: str
+    n_bytes: int
+
+
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return a file's pixels (H, W, 3), uint8 RGB, by the rules at the top of this file.
+
+    Raise ``max_pixels`` only for files that you trust: it guards against small files that expand to
+    fill the memory.
+
+    Raises:
+        UnreadableImageError: the file cannot be read; the message is one clause, without the path.
+    """
+    with _in_words():
+        data = _read_bytes(Path(path), max_pixels)
+    return decode_image(data, max_pixels)
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return the pixels (H, W, 3), uint8 RGB, of a file's content that is already in memory.
+
+    Raises:
+        UnreadableImageError: the content cannot be read; the message is one clause.
+    """
+    with _in_words():
+        if not data:
+            raise UnreadableImageError("the file is empty")
+        if find_format(data[:12]) is None:
+            raise UnreadableImageError(NOT_AN_IMAGE)
+        header = _read_header(data, max_pixels)
+        if header.n_pages != 1:
+            raise UnreadableImageError(f"one page is needed; got {header.n_pages}. Split the stack")
+        pixels = _decode_tiff(data) if header.format == "TIFF" else _decode(header)
+        return np.require(_turn(pixels, header.orientation), np.uint8, ["C", "W"])
+
+
+def read_info(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageInfo:
+    """Return a file's size, mode, bit depth and format without decoding it.
+
+    Raises:
+        UnreadableImageError: the header cannot be read; the message is one clause, without the path.
+    """
+    with _in_words():
+        data = _read_bytes(Path(path), max_pixels)
+        header = _read_header(data, max_pixels)
+    size = (header.width_px, header.height_px)
+    width_px, height_px = size[::-1] if header.orientation >= 5 else size
+    return ImageInfo(width_px, height_px, header.mode, header.bit_depth, header.format, len(data))
+
+
+class _in_words:
+    """Turn whatever a decoder raises on a bad file into UnreadableImageError with a short reason."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, UnreadableImageError) or not isinstance(error, Exception):
+            return
+        if isinstance(error, MemoryError):
+            raise UnreadableImageError("there is not enough memory for it") from error
+        text = str(error).split("\n")[0].strip().rstrip(".")
+        if "truncated" in text.lower():
+            raise UnreadableImageError(TRUNCATED) from error
+        raise UnreadableImageError(f"{DAMAGED} ({text or type(error).__name__})") from error
+
+
+def _read_bytes(path: Path, max_pixels: int) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UnreadableImageError("it is a folder, not a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImageError("it is not a regular file")
+        if status.st_size == 0:
+            raise UnreadableImageError("the file is empty")
+        with path.open("rb") as stream:
+            start = stream.read(12)
+            if find_format(start) is None:
+                raise UnreadableImageError(NOT_AN_IMAGE)
+            # 16 bytes a pixel is more than any format here needs, and metadata gets 64 MiB.
+            if status.st_size > 16 * max_pixels + 2**26:
+                raise UnreadableImageError(f"the file is too large ({status.st_size} bytes)")
+            return start + stream.read()
+    except FileNotFoundError as error:
+        raise UnreadableImageError("no such file") from error
+    except PermissionError as error:
+        raise UnreadableImageError("no permission to read it") from error
+    except UnreadableImageError:
+        raise
+    except OSError as error:
+        raise UnreadableImageError(f"the system cannot read it ({error.strerror or error})") from error
+
+
+def _read_header(data: bytes, max_pixels: int) -> Header:
+    name = find_format(data[:12])
+    if name == "TIFF":
+        from georgia.images.tiff import read_tiff
+
+        header = read_tiff(data)
+    else:
+        header = READERS[str(name)](data)
+    size = f"{header.width_px}×{header.height_px}"
+    if header.width_px < 1 or header.height_px < 1:
+        raise UnreadableImageError(f"it has no pixels ({size})")
+    if header.width_px * header.height_px > max_pixels:
+        raise UnreadableImageError(f"at most {max_pixels} pixels are allowed; got {size}")
+    return header
+
+
+def _decode(header: Header) -> Image:
+    if header.format == "PNG" and header.bit_depth == 16:
+        return _decode_deep_png(header)
+    return _to_rgb(_open(header.format, header.clean))
+
+
+def _open(name: str, data: bytes) -> Any:
+    """Return a Pillow image by its own format's class: ``Image.open`` has global limits and warns."""
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+    classes: dict[str, Any] = {
+        "PNG": PngImagePlugin.PngImageFile,
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "WebP": WebPImagePlugin.WebPImageFile,
+        "TIFF": TiffImagePlugin.TiffImageFile,
+    }
+    return classes[name](io.BytesIO(data))
+
+
+def _to_rgb(image: Any) -> Image:
+    """Turn an 8-bit Pillow image of any mode into pixels (H, W, 3)."""
+    image.load()
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.array(image)
+    if image.mode in ("L", "1") and "transparency" not in image.info:
+        return _grey_to_rgb(np.array(image.convert("L")))
+    if image.mode == "I;16":
+        return reduce_depth(_grey_to_rgb(np.array(image)))
+    if image.mode in ("I", "F"):
+        raise UnreadableImageError("8 or 16 bits without sign, or floats from 0 to 1, are needed")
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        pixels = np.array(image.convert("RGBA"))
+        return _compose(pixels[:, :, :3], pixels[:, :, 3:])
+    return np.array(image.convert("RGB"))
+
+
+def _grey_to_rgb(grey: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _compose(colors: Image, alpha: Image) -> Image:
+    """Compose colours (H, W, 3) over black with alpha (H, W, 1), both uint8."""
+    return ((colors.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _depth_table(top: int) -> Image:
+    values = np.minimum(np.arange(65536, dtype=np.uint32), top)
+    return ((values * 255 + top // 2) // top).astype(np.uint8)
+
+
+def reduce_depth(samples: npt.NDArray[np.uint16], top: int = 65535) -> Image:
+    """Return 16-bit samples as uint8 of the same shape: ``round(255 v / top)``, so v / 257 by default.
+
+    >>> reduce_depth(np.array([0, 128, 129, 65535], np.uint16)).tolist()
+    [0, 0, 1, 255]
+    """
+    return _depth_table(top)[samples]
+
+
+def _decode_deep_png(header: Header) -> Image:
+    """Read 16-bit PNG. Pillow keeps the high byte of colours only, so a second pass reads the low one."""
+    if header.mode == "grey":
+        image = _open("PNG", header.clean)
+        samples: npt.NDArray[Any] = np.array(image).astype(np.uint16)[:, :, None]
+    elif header.mode == "grey+alpha":
+        # Two 16-bit samples are as wide as four 8-bit ones, in order: high, low, high, low.
+        image, raw = _read_png_as(header, "RGBA")
+        samples = raw.astype(np.uint16)[:, :, 0::2] << 8 | raw[:, :, 1::2]
+    else:
+        image, high = _read_png_as(header, f"{header.mode};16B")
+        _, low = _read_png_as(header, f"{header.mode};16L")
+        samples = high.astype(np.uint16) << 8 | low
+    colors = reduce_depth(samples[:, :, : 3 if header.mode.startswith("RGB") else 1])
+    if header.mode in ("grey+alpha", "RGBA"):
+        colors = _compose(colors, reduce_depth(samples[:, :, -1:]))
+    elif "transparency" in image.info:
+        is_clear = (samples == np.asarray(image.info["transparency"])).all(axis=2)
+        colors[is_clear] = 0
+    return np.broadcast_to(colors, (*colors.shape[:2], 3))
+
+
+def _read_png_as(header: Header, raw_mode: str) -> tuple[Any, Image]:
+    image = _open("PNG", header.clean)
+    image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
+    image.load()
+    return image, np.array(image)
+
+
+def _decode_tiff(data: bytes) -> Image:
+    from georgia.images.tiff import needs_pillow, read_tiff_samples, rewrite_tiff
+
+    if needs_pillow(data):
+        return _to_rgb(_open("TIFF", rewrite_tiff(data)))
+    samples, top, has_alpha = read_tiff_samples(data)
+    if samples.dtype.kind == "f":
+        lowest, highest = float(samples.min()), float(samples.max())
+        # NaN fails both comparisons.
+        if not (lowest >= -_FLOAT_NOISE and highest <= 1 + _FLOAT_NOISE):
+            rule = f"floats must lie in 0 to 1; got {lowest:g} to {highest:g}"
+            raise UnreadableImageError(f"{rule}. Save it with 8 or 16 bits")
+        pixels = np.rint(np.clip(samples, 0.0, 1.0) * 255.0).astype(np.uint8)
+    elif samples.dtype == np.uint8:
+        pixels = samples
+    else:
+        pixels = reduce_depth(samples, top)
+    colors = _compose(pixels[:, :, :-1], pixels[:, :, -1:]) if has_alpha else pixels
+    return np.broadcast_to(colors, (*colors.shape[:2], 3))
+
+
+def _turn(pixels: Image, orientation: int) -> Image:
+    """Apply Exif orientation 1–8. Source: Exif 2.32, tag 0x0112."""
+    if orientation >= 5:
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def iter_images(
+    paths: Iterable[str | Path],
+    workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    transform: Callable[[Image], npt.NDArray[Any]] | None = None,
+) -> Iterator[tuple[int, npt.NDArray[Any] | Failure]]:
+    """Yield (position, pixels or failure) in the order of ``paths``, read by threads ahead of use.
+
+    ``transform`` runs on the pixels in the reading thread, and its answer is what comes out. At most
+    two pictures per thread are held at a time, so a million files need no more memory than ten.
+    """
+    n_threads = workers or min(8, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="georgia-images")
+    waiting: deque[Future[npt.NDArray[Any] | Failure]] = deque()
+    position = 0
+    try:
+        for path in paths:
+            waiting.append(pool.submit(_read_or_fail, Path(path), max_pixels, transform))
+            if len(waiting) >= 2 * n_threads:
+                yield position, waiting.popleft().result()
+                position += 1
+        while waiting:
+            yield position, waiting.popleft().result()
+            position += 1
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_or_fail(
+    path: Path, max_pixels: int, transform: Callable[[Image], npt.NDArray[Any]] | None
+) -> npt.NDArray[Any] | Failure:
+    try:
+        image = read_image(path, max_pixels)
+    except UnreadableImageError as error:
+        return Failure(path, str(error))
+    return image if transform is None else transform(image)

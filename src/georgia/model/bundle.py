@@ -1,0 +1,72 @@
+"""A model is a folder: the exported file, its weights, and ``bundle.json`` that says what they are.
+
+A bare ``.onnx`` works too: class names and preprocessing are in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from georgia.errors import InputError, describe_fault
+from georgia.files import write_text
+from georgia.images.preprocess import PreprocessSpec
+from georgia.labels import Labels
+from georgia.uncertainty.decision import Limits
+
+BUNDLE_FILE = "bundle.json"
+METADATA_KEY = "georgia"
+BUNDLED_NAME = "bundled model (drawn crystals)"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One loaded description of a model; the file itself is opened by an engine.
+
+    ``about`` holds the rest of ``bundle.json``: recipe, data fingerprint, versions, metrics.
+    """
+
+    model_path: Path
+    labels: Labels
+    preprocess: PreprocessSpec
+    about: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What turns the graph's outputs into answers, refusals and sets."""
+        return Limits.from_details(self.labels, self.about)
+
+    @property
+    def name(self) -> str:
+        """What to call the model in tables and reports."""
+        return str(self.about.get("name") or self.model_path.stem)
+
+
+def save_bundle(
+    folder: Path, model_file: str, labels: Labels, spec: PreprocessSpec, about: Mapping[str, Any]
+) -> Path:
+    """Write ``bundle.json`` beside the model file that it names; return its path."""
+    details = {"model": model_file, "classes": list(labels.names), "preprocess": spec.to_dict(), **about}
+    write_text(folder / BUNDLE_FILE, json.dumps(details, indent=2, ensure_ascii=False) + "\n")
+    return folder / BUNDLE_FILE
+
+
+def read_details(details: Mapping[str, Any], model_path: Path, where: str) -> Bundle:
+    """Build a bundle from the plain form in ``bundle.json`` or in an ONNX file's metadata.
+
+    Raises:
+        InputError: class names or preprocessing are missing or wrong.
+    """
+    try:
+        labels = Labels(tuple(str(name) for name in details["classes"]))
+        spec = PreprocessSpec.from_dict(details["preprocess"])
+    except (KeyError, TypeError) as error:
+        rule = "it must hold 'classes' and 'preprocess'"
+        raise InputError(describe_fault(f"Cannot use {where}", rule, f"no {error}")) from error
+    rest = {key: value for key, value in details.items() if key not in ("classes", "preprocess", "model")}
+    return Bundle(model_path, labels, spec, rest, str(rest.get("note", "")))

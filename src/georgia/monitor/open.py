@@ -1,0 +1,28 @@
+"""Open the store of a live probe, or say which package is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from georgia.errors import MissingDependencyError, describe_fault
+
+if TYPE_CHECKING:
+    from georgia.monitor.store import Store
+
+
+def open_store(url: str) -> Store:
+    """Open or make a store: a path of an SQLite file, or ``postgresql://…``.
+
+    Raises:
+        InputError: the URL cannot be used, or the database is no store of this version.
+        MissingDependencyError: the extra ``monitor`` is not installed.
+        StoreAwayError: the database cannot be reached now.
+    """
+    try:
+        from georgia.monitor.store import Store
+    except ModuleNotFoundError as error:
+        do = "pip install 'georgia[monitor]'."
+        raise MissingDependencyError(
+            describe_fault("Cannot open the store", "SQLAlchemy is needed", error, do)
+        ) from error
+    return Store(url)

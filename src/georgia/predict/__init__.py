@@ -1,0 +1,28 @@
+"""Predictions of an exported model for files."""
+
+from georgia.predict.prediction import Answer, Prediction
+from georgia.predict.predictions import Predictions
+from georgia.predict.predictor import (
+    FEW,
+    Alter,
+    Image,
+    PredictConfig,
+    Predictor,
+    for_few,
+    iter_predictions,
+    predict_files,
+)
+
+__all__ = [
+    "FEW",
+    "Alter",
+    "Answer",
+    "Image",
+    "PredictConfig",
+    "Prediction",
+    "Predictions",
+    "Predictor",
+    "for_few",
+    "iter_predictions",
+    "predict_files",
+]

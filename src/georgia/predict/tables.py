@@ -1,0 +1,214 @@
+"""Tables of answers, written row by row: CSV, JSON, JSON lines, and Parquet in row groups."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.files import atomic_path
+from georgia.labels import Labels
+from georgia.predict.prediction import Answer
+from georgia.records import Failure
+
+TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+# Rows that Parquet keeps together, and that are in memory at a time.
+ROW_GROUP = 10_000
+
+
+class TableWriter(Protocol):
+    """Takes answers one by one."""
+
+    def add(self, answer: Answer) -> None:
+        """Write one more row."""
+
+    def close(self) -> None:
+        """Write what is still held back; the stream stays open."""
+
+
+def check_table_path(target: Path, suffixes: Sequence[str] = TABLE_SUFFIXES) -> None:
+    """Refuse a table that could not be written, before any work is done.
+
+    Raises:
+        InputError: the suffix is none of those.
+        MissingDependencyError: Parquet is asked for and pyarrow is not installed.
+    """
+    suffix = target.suffix.lower()
+    if suffix not in suffixes:
+        rule = "the suffix must be one of " + ", ".join(suffixes)
+        raise InputError(describe_fault(f"Cannot write {str(target)!r}", rule, repr(suffix)))
+    if suffix == ".parquet":
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            do = "pip install 'georgia[parquet]', or write .csv."
+            raise MissingDependencyError(
+                describe_fault(f"Cannot write {str(target)!r}", "pyarrow is needed", error, do)
+            ) from error
+
+
+def write_table(target: Path, answers: Iterable[Answer], labels: Labels, engine: str) -> None:
+    """Write a table as its suffix says, whole or not at all; rows are not held in memory.
+
+    Raises:
+        InputError: the suffix is none of ``TABLE_SUFFIXES``.
+        MissingDependencyError: Parquet is asked for and pyarrow is not installed.
+    """
+    check_table_path(target)
+    with atomic_path(target) as temporary:
+        if target.suffix.lower() == ".parquet":
+            _fill(ParquetWriter(temporary, labels), answers)
+            return
+        # File names need not be text: CSV keeps their bytes.
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            if target.suffix.lower() == ".csv":
+                _fill(CsvWriter(stream, labels), answers)
+            elif target.suffix.lower() == ".json":
+                _fill(JsonWriter(stream, labels, engine), answers)
+            else:
+                _fill(JsonLinesWriter(stream), answers)
+
+
+def _fill(writer: TableWriter, answers: Iterable[Answer]) -> None:
+    for answer in answers:
+        writer.add(answer)
+    writer.close()
+
+
+def list_columns(labels: Labels) -> list[str]:
+    """Return the columns of a flat table, in order."""
+    return ["file", "label", "probability", *_class_columns(labels), "unknown_score", "set", "error"]
+
+
+def flatten_answer(answer: Answer, labels: Labels) -> dict[str, Any]:
+    """Return one row of a flat table; a failure has its reason under ``error`` and no label."""
+    if isinstance(answer, Failure):
+        empty = dict.fromkeys(["probability", *_class_columns(labels), "unknown_score"])
+        return {"file": str(answer.path), "label": "", **empty, "set": "", "error": answer.error}
+    return {
+        "file": str(answer.file),
+        "label": answer.label,
+        "probability": answer.probability,
+        **{f"p_{name}": answer.probabilities[name] for name in labels.names},
+        "unknown_score": answer.unknown_score,
+        "set": "|".join(answer.set),
+        "error": "",
+    }
+
+
+def _class_columns(labels: Labels) -> list[str]:
+    return [f"p_{name}" for name in labels.names]
+
+
+def plain_answer(answer: Answer) -> dict[str, Any]:
+    """Return the public JSON form of an answer, or of a failure: ``file`` and ``error``."""
+    if isinstance(answer, Failure):
+        return {"file": str(answer.path), "error": answer.error}
+    return answer.to_json_dict()
+
+
+def _dump(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    # Half a character, as in a file name that is no text, has only JSON's own way to be written.
+    return text if _is_text(text) else json.dumps(value, indent=indent)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class CsvWriter:
+    """One row an answer; numbers with six decimals."""
+
+    def __init__(self, stream: IO[str], labels: Labels) -> None:
+        self._labels = labels
+        self._writer = csv.DictWriter(stream, list_columns(labels), lineterminator="\n")
+        self._writer.writeheader()
+
+    def add(self, answer: Answer) -> None:
+        """Write one more row."""
+        row = flatten_answer(answer, self._labels)
+        self._writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
+
+    def close(self) -> None:
+        """Do nothing: every row is written."""
+
+
+class JsonLinesWriter:
+    """One JSON object a line; a failure has ``file`` and ``error``."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def add(self, answer: Answer) -> None:
+        """Write one more line."""
+        self._stream.write(_dump(plain_answer(answer)) + "\n")
+
+    def close(self) -> None:
+        """Do nothing: every line is written."""
+
+
+class JsonWriter:
+    """The one JSON object of ``georgia predict --json``, answer by answer; failures follow at the end."""
+
+    def __init__(self, stream: IO[str], labels: Labels, engine: str) -> None:
+        self._stream = stream
+        self._rest: dict[str, Any] = {"failed": [], "engine": engine, "classes": list(labels.names)}
+        self._is_empty = True
+        stream.write('{\n  "predictions": [')
+
+    def add(self, answer: Answer) -> None:
+        """Write an answer, or keep a failure for the end."""
+        if isinstance(answer, Failure):
+            self._rest["failed"].append(plain_answer(answer))
+            return
+        text = _dump(plain_answer(answer))
+        self._stream.write(("\n    " if self._is_empty else ",\n    ") + text)
+        self._is_empty = False
+
+    def close(self) -> None:
+        """Write failures, engine and classes, and close the object."""
+        rest = _dump(self._rest, indent=2)
+        self._stream.write(("]," if self._is_empty else "\n  ],") + rest[1:] + "\n")
+
+
+class ParquetWriter:
+    """A flat table in row groups of ``ROW_GROUP``."""
+
+    def __init__(self, target: Path | IO[bytes], labels: Labels) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        self._labels = labels
+        text = {"file", "label", "set", "error"}
+        fields = [
+            (name, pyarrow.string() if name in text else pyarrow.float64()) for name in list_columns(labels)
+        ]
+        self._schema = pyarrow.schema(fields)
+        self._writer = pyarrow.parquet.ParquetWriter(target, self._schema)
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, answer: Answer) -> None:
+        """Take one more row; a full group is written."""
+        self._rows.append(flatten_answer(answer, self._labels))
+        if len(self._rows) == ROW_GROUP:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write the last group and the file's end."""
+        if self._rows:
+            self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        import pyarrow
+
+        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []

@@ -1,9 +1,0 @@
-"""The same steps on a Ray cluster: prediction of archives, and independent tasks such as a study's runs."""
-
-from __future__ import annotations
-
-from georgia.scale.cluster import open_cluster
-from georgia.scale.predict import ArchiveResult, ScaleConfig, predict_archive
-from georgia.scale.tasks import run_tasks
-
-__all__ = ["ArchiveResult", "ScaleConfig", "open_cluster", "predict_archive", "run_tasks"]

@@ -1,0 +1,303 @@
+"""Train, validation and test parts of a catalog: grouped so that nothing leaks, or as the study did it.
+
+``grouped``: no group stands on two sides, and every class comes as near to its share in every part as
+whole groups allow. ``name``: the study's order, files of each class sorted by name and cut with ``int()``;
+it leaks where copies have names far apart. ``given``: the parts that the source already has.
+The answer depends on names below the root and on the seed, not on where the folder lies.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from georgia.catalog.read import describe_many, relative_name
+from georgia.config import build_config
+from georgia.errors import InputError, describe_fault
+from georgia.files import write_text
+from georgia.labels import Labels
+from georgia.records import PARTS, Catalog, Record, count_by_class
+from georgia.split.assign import assign_groups
+
+MANIFEST_CSV = "split.csv"
+MANIFEST_JSON = "split.json"
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Shares of train, valid and test, the order, and the seed of the grouped order.
+
+    Source: 70/25/5, name order and seed 42 are the study's.
+    """
+
+    fractions: tuple[float, ...] = (0.70, 0.25, 0.05)
+    order: Literal["grouped", "name", "given"] = "grouped"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        good = len(self.fractions) == 3 and all(0 <= share <= 1 for share in self.fractions)
+        if not good or abs(sum(self.fractions) - 1) > 1e-9 or self.fractions[0] <= 0:
+            rule = "three shares from 0 to 1 that sum to 1, with some train, are needed"
+            do = "Example: 0.7,0.25,0.05."
+            raise InputError(describe_fault("Cannot split", rule, list(self.fractions), do))
+        if self.seed < 0:
+            raise InputError(describe_fault("Cannot split", "the seed must be 0 or more", self.seed))
+
+
+@dataclass(frozen=True)
+class Split:
+    """All pictures with their parts; ``config`` tells how they were dealt out.
+
+    ``groups_from`` says who knew which pictures belong together: the source, or an audit too.
+    """
+
+    root: Path
+    labels: Labels
+    records: tuple[Record, ...]
+    config: SplitConfig
+    groups_from: str = "source"
+
+    def part(self, name: str) -> tuple[Record, ...]:
+        """Return the records of "train", "valid" or "test"."""
+        return tuple(record for record in self.records if record.part == name)
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of pictures of each class in each part, zeros included."""
+        return {part: count_by_class(self.part(part), self.labels) for part in PARTS}
+
+    @cached_property
+    def _parts_of_groups(self) -> dict[str, set[str]]:
+        parts: dict[str, set[str]] = defaultdict(set)
+        for record in self.records:
+            parts[group_of(record, self.root)].add(record.part)
+        return parts
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups; a picture without one counts as its own."""
+        return len(self._parts_of_groups)
+
+    @property
+    def leaks(self) -> tuple[str, ...]:
+        """Names of the groups that stand in more than one part."""
+        return tuple(sorted(name for name, parts in self._parts_of_groups.items() if len(parts) > 1))
+
+    @property
+    def distance(self) -> dict[str, dict[str, float]]:
+        """Achieved minus wished share of each class in each part, as a fraction of the class."""
+        totals = count_by_class(self.records, self.labels)
+        return {
+            part: {name: n / max(1, totals[name]) - share for name, n in self.counts[part].items()}
+            for part, share in zip(PARTS, self.config.fractions, strict=True)
+        }
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return what ``split.json`` holds; ``leaks`` is the number of groups on two sides."""
+        distance = self.distance
+        return {
+            **asdict(self.config),
+            "root": self.root.absolute().as_posix(),
+            "classes": list(self.labels.names),
+            "counts": self.counts,
+            "n_groups": self.n_groups,
+            "groups_from": self.groups_from,
+            "leaks": len(self.leaks),
+            "leaking_groups": list(self.leaks),
+            "distance": {
+                part: {name: round(d, 6) for name, d in row.items()} for part, row in distance.items()
+            },
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the manifest: ``split.csv`` (path, class, group, part, time) and ``split.json``."""
+        write_text(folder / MANIFEST_CSV, self.to_csv())
+        write_text(
+            folder / MANIFEST_JSON, json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False) + "\n"
+        )
+
+    def to_csv(self) -> str:
+        """Return the rows of ``split.csv``; paths are relative to the root, with forward slashes."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", "class", "group", "part", "time"])
+        for record in self.records:
+            name = relative_name(record.path, self.root)
+            writer.writerow([name, record.class_name, record.group, record.part, record.time])
+        return stream.getvalue()
+
+    @classmethod
+    def load(cls, folder: Path, root: Path | None = None) -> Split:
+        """Read a manifest; give ``root`` where the pictures have moved since.
+
+        Raises:
+            InputError: a file is missing or is no such manifest.
+        """
+        try:
+            info = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
+            text = (folder / MANIFEST_CSV).read_text(encoding="utf-8")
+            base = Path(info["root"]) if root is None else root
+            labels = Labels(tuple(info["classes"]))
+            config = build_config(SplitConfig, {key: info[key] for key in ("fractions", "order", "seed")})
+            records = tuple(
+                Record(base / row["path"], row["class"], row["group"], row["part"], row["time"])
+                for row in csv.DictReader(io.StringIO(text, newline=""))
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            what = f"Cannot read the split in {str(folder)!r}"
+            rule = f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed"
+            raise InputError(describe_fault(what, rule, error)) from error
+        return cls(base, labels, records, config, str(info.get("groups_from", "source")))
+
+
+def group_of(record: Record, root: Path) -> str:
+    """Return the record's group, or its path below the root where it has none."""
+    return record.group or relative_name(record.path, root)
+
+
+def make_split(catalog: Catalog, config: SplitConfig | None = None) -> Split:
+    """Return the catalog's pictures with their parts, in the catalog's order.
+
+    Raises:
+        InputError: a class has too few groups or files for the parts that are wished, or the source
+            has no parts of its own to keep; the message says what is possible.
+    """
+    config = config or SplitConfig()
+    deal: dict[str, Callable[[Catalog, SplitConfig], Sequence[str]]] = {
+        "grouped": _deal_groups,
+        "name": _deal_by_name,
+        "given": _keep_given,
+    }
+    parts = deal[config.order](catalog, config)
+    records = tuple(replace(record, part=part) for record, part in zip(catalog.records, parts, strict=True))
+    split = Split(catalog.root, catalog.labels, records, config)
+    if config.order != "given":
+        _check_filled(split)
+    if config.order == "grouped" and split.leaks:
+        raise RuntimeError(f"Groups stand on two sides of a grouped split: {describe_many(split.leaks)}")
+    return split
+
+
+def kfold_split(
+    catalog: Catalog, k: int = 5, seed: int = 42, valid_fraction: float = 0.0
+) -> tuple[Split, ...]:
+    """Return k splits whose test parts hold each picture once; grouped and stratified.
+
+    ``valid_fraction`` of the rest, in whole groups, goes to the validation part.
+
+    Raises:
+        InputError: ``k`` is below 2, or a class has fewer than ``k`` groups.
+    """
+    if k < 2 or not 0 <= valid_fraction < 1:
+        rule = "two folds or more, and a validation share from 0 to below 1, are needed"
+        raise InputError(describe_fault("Cannot make folds", rule, f"k={k}, valid_fraction={valid_fraction}"))
+    groups = _Groups(catalog.records, catalog.root, catalog.labels)
+    groups.require(k, f"each of {k} folds", "Use fewer folds or bring pictures of more crystals.")
+    folds = groups.assign([1 / k] * k, seed)
+    share = (1 - 1 / k) * valid_fraction
+    config = SplitConfig((1 - 1 / k - share, share, 1 / k), "grouped", seed)
+    splits = []
+    for fold in range(k):
+        rest = [record for record, own in zip(catalog.records, folds, strict=True) if own != fold]
+        parts = dict.fromkeys((record.path for record in rest), "train")
+        if valid_fraction > 0:
+            inner = _Groups(rest, catalog.root, catalog.labels)
+            inner.require(2, "train and valid", "Use fewer folds or no validation part.")
+            dealt = inner.assign([1 - valid_fraction, valid_fraction], seed)
+            parts.update((record.path, PARTS[part]) for record, part in zip(rest, dealt, strict=True))
+        records = tuple(replace(record, part=parts.get(record.path, "test")) for record in catalog.records)
+        splits.append(Split(catalog.root, catalog.labels, records, config))
+    return tuple(splits)
+
+
+class _Groups:
+    """Groups of records, in an order that depends on the names below the root only."""
+
+    def __init__(self, records: Sequence[Record], root: Path, labels: Labels) -> None:
+        first_file: dict[str, str] = {}
+        self.keys = [group_of(record, root) for record in records]
+        for record, key in zip(records, self.keys, strict=True):
+            name = relative_name(record.path, root)
+            first_file[key] = min(name, first_file.get(key, name))
+        self.at = {key: at for at, key in enumerate(sorted(first_file, key=lambda key: first_file[key]))}
+        self.counts = np.zeros((len(self.at), len(labels)), np.int64)
+        for record, key in zip(records, self.keys, strict=True):
+            self.counts[self.at[key], labels.index(record.class_name)] += 1
+        self.labels = labels
+
+    def require(self, n_groups: int, where: str, do: str) -> None:
+        """Refuse classes of fewer groups than there are parts to fill."""
+        held = (self.counts > 0).sum(axis=0)
+        files = self.counts.sum(axis=0)
+        poor = [
+            f"{name}: {held[at]} groups ({files[at]} files)"
+            for at, name in enumerate(self.labels.names)
+            if held[at] < n_groups
+        ]
+        if poor:
+            rule = f"each class needs {n_groups} groups or more, one for {where}"
+            raise InputError(describe_fault("Cannot split without a leak", rule, ", ".join(poor), do))
+
+    def assign(self, fractions: Sequence[float], seed: int) -> list[int]:
+        """Return each record's part."""
+        parts = assign_groups(self.counts, fractions, seed)
+        return [int(parts[self.at[key]]) for key in self.keys]
+
+
+def _deal_groups(catalog: Catalog, config: SplitConfig) -> list[str]:
+    groups = _Groups(catalog.records, catalog.root, catalog.labels)
+    wished = [part for part, share in zip(PARTS, config.fractions, strict=True) if share > 0]
+    smallest = int((groups.counts > 0).sum(axis=0).min())
+    if smallest >= 2:
+        do = "Possible now: train and test only (fractions 0.7,0,0.3), or folds. Better: more crystals."
+    else:
+        do = "Bring pictures of more crystals of these classes."
+    groups.require(len(wished), f"each of {', '.join(wished)}", do)
+    return [PARTS[part] for part in groups.assign(config.fractions, config.seed)]
+
+
+def _deal_by_name(catalog: Catalog, config: SplitConfig) -> list[str]:
+    """Cut each class, sorted by file name, with ``int()``; the rest is test. Source: the Georgia Project."""
+    train, valid, test = config.fractions
+    part_of: dict[Path, str] = {}
+    for name in catalog.labels.names:
+        own = [record for record in catalog.records if record.class_name == name]
+        own.sort(key=lambda record: (record.path.name, relative_name(record.path, catalog.root)))
+        n_train = int(len(own) * train)
+        n_valid = int(len(own) * valid) if test > 0 else len(own) - n_train
+        for at, record in enumerate(own):
+            part_of[record.path] = PARTS[(at >= n_train) + (at >= n_train + n_valid)]
+    return [part_of[record.path] for record in catalog.records]
+
+
+def _keep_given(catalog: Catalog, config: SplitConfig) -> list[str]:
+    n_missing = sum(1 for record in catalog.records if record.part not in PARTS)
+    if n_missing:
+        do = "Use --order grouped."
+        rule = "order 'given' needs a source whose pictures have parts"
+        raise InputError(describe_fault("Cannot split", rule, f"{n_missing} pictures without", do))
+    return [record.part for record in catalog.records]
+
+
+def _check_filled(split: Split) -> None:
+    wished = [part for part, share in zip(PARTS, split.config.fractions, strict=True) if share > 0]
+    totals = Counter(record.class_name for record in split.records)
+    empty = [
+        f"{part} of {name} ({totals[name]} files)"
+        for part in wished
+        for name, n in split.counts[part].items()
+        if n == 0
+    ]
+    if empty:
+        rule = "every part needs a picture of every class"
+        do = "Bring more pictures, or set a share to 0."
+        raise InputError(describe_fault("Cannot split", rule, "none for " + ", ".join(empty), do))

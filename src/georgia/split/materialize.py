@@ -1,0 +1,282 @@
+"""The files of a split put into part and class folders: copied, linked or, on request, moved.
+
+No file is ever overwritten, the sources of a copy or link are never changed, and a run that was killed
+goes on where it stopped when it is asked for the same again. The manifest is written first, so an
+unfinished move can be finished although its source is no longer whole: see ``finish_move``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import filecmp
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from georgia.catalog.read import describe_many, relative_name
+from georgia.errors import InputError, describe_fault, suggest
+from georgia.files import write_text
+from georgia.labels import Labels
+from georgia.progress import QUIET, Progress
+from georgia.records import PARTS, Record
+from georgia.split.make import MANIFEST_CSV, Split
+
+Mode = Literal["copy", "link", "symlink", "move", "manifest"]
+STATE_JSON = "placement.json"
+
+
+@dataclass(frozen=True)
+class FolderNames:
+    """Folder of each part and of each class; what is not mentioned keeps its own name."""
+
+    parts: dict[str, str]
+    classes: dict[str, str]
+
+    def folder(self, record: Record) -> str:
+        """Return a record's folder below the destination, with a forward slash."""
+        part = self.parts.get(record.part, record.part)
+        return f"{part}/{self.classes.get(record.class_name, record.class_name)}"
+
+
+PLAIN = FolderNames({}, {})
+
+
+def study_names(labels: Labels, prefix: str = "GA") -> FolderNames:
+    """Return the study's names: ``GAtrainBinary/0``, ``GAvalidBinary/1`` …
+
+    >>> study_names(Labels(("CEX", "PG"))).folder(Record(Path("a.png"), "PG", part="valid"))
+    'GAvalidBinary/1'
+    """
+    parts = {part: f"{prefix}{part}Binary" for part in PARTS}
+    return FolderNames(parts, {name: str(index) for index, name in enumerate(labels.names)})
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the files lie now: how many were placed by this run, and how many were there before."""
+
+    dest: Path
+    mode: Mode
+    n_placed: int
+    n_already: int
+
+
+def place_files(
+    split: Split,
+    dest: str | Path,
+    mode: Mode = "copy",
+    names: FolderNames | None = None,
+    progress: Progress = QUIET,
+) -> Placement:
+    """Write the manifest into ``dest`` and put every file into ``part/class`` there.
+
+    "link" makes hard links, or symbolic ones where the destination is on another disk. "manifest" writes
+    the manifest only. A file that is there already with the same content counts as done. Every check
+    comes before the first change.
+
+    Raises:
+        InputError: the destination holds other files or another split, lies within the data, lacks the
+            space, or the system refuses; all faults in one line.
+    """
+    target = Path(dest)
+    if mode not in get_args(Mode):
+        rule = f"the mode must be one of {', '.join(get_args(Mode))}"
+        raise InputError(
+            describe_fault("Cannot place files", rule, repr(mode), suggest(mode, get_args(Mode)).strip())
+        )
+    folders = names or PLAIN
+    plan = [] if mode == "manifest" else plan_targets(split, target, folders)
+    _check_destination(split, target, mode)
+    todo = _check_plan(plan, target, mode)
+    try:
+        split.save(target)
+        _save_state(target, mode, folders, is_done=False)
+        progress.start("Placing files", len(todo))
+        for source, path in todo:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _VERBS[mode](source, path)
+            progress.advance()
+        _save_state(target, mode, folders, is_done=True)
+    except OSError as error:
+        do = "Give the same command again to go on where it stopped."
+        reason = error.strerror or str(error)
+        raise InputError(
+            describe_fault(f"Cannot place files in '{dest}'", "it must be writable", reason, do)
+        ) from error
+    return Placement(target, mode, len(todo), len(plan) - len(todo))
+
+
+def plan_targets(split: Split, dest: Path, names: FolderNames = PLAIN) -> list[tuple[Path, Path]]:
+    """Return (source, target) of every file. Files of one name from several folders get their path as name.
+
+    Names that differ by case only count as one, for systems that do not tell them apart.
+    """
+    folders = [names.folder(record) for record in split.records]
+    keys = [
+        (folder, record.path.name.casefold()) for folder, record in zip(folders, split.records, strict=True)
+    ]
+    n_alike = Counter(keys)
+    taken: set[tuple[str, str]] = {key for key in keys if n_alike[key] == 1}
+    plan = []
+    for record, folder, key in zip(split.records, folders, keys, strict=True):
+        name = record.path.name
+        if n_alike[key] > 1:
+            below = relative_name(record.path, split.root).strip("/").replace("/", "_").replace(":", "_")
+            name, number = below, 1
+            while (folder, name.casefold()) in taken:
+                number += 1
+                name = f"{Path(below).stem}~{number}{record.path.suffix}"
+            taken.add((folder, name.casefold()))
+        plan.append((record.path, dest / folder / name))
+    return plan
+
+
+def find_unfinished_move(dest: str | Path) -> bool:
+    """Return whether a move into ``dest`` was begun and not finished."""
+    state = _load_state(Path(dest))
+    return state is not None and state["mode"] == "move" and not state["is_done"]
+
+
+def finish_move(dest: str | Path, progress: Progress = QUIET) -> tuple[Split, Placement]:
+    """Finish a move that was killed, by its own manifest; its source cannot be read as a set any more.
+
+    Raises:
+        InputError: there is no unfinished move, or its files are neither here nor there.
+    """
+    target = Path(dest)
+    state = _load_state(target)
+    if state is None or not find_unfinished_move(target):
+        raise InputError(describe_fault(f"Cannot finish a move into '{dest}'", "one must have begun", "none"))
+    split = Split.load(target)
+    return split, place_files(split, target, "move", FolderNames(state["parts"], state["classes"]), progress)
+
+
+def _save_state(dest: Path, mode: Mode, names: FolderNames, is_done: bool) -> None:
+    state = {"mode": mode, **asdict(names), "is_done": is_done}
+    write_text(dest / STATE_JSON, json.dumps(state, indent=2, ensure_ascii=False) + "\n")
+
+
+def _load_state(dest: Path) -> dict[str, Any] | None:
+    try:
+        state = json.loads((dest / STATE_JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return (
+        state if isinstance(state, dict) and {"mode", "parts", "classes", "is_done"} <= set(state) else None
+    )
+
+
+def _check_destination(split: Split, dest: Path, mode: Mode) -> None:
+    what = f"Cannot place files in '{dest}'"
+    if dest.exists() and not dest.is_dir():
+        raise InputError(describe_fault(what, "a folder is needed", "a file"))
+    here, root = dest.resolve(), split.root.resolve()
+    if mode != "manifest" and (here.is_relative_to(root) or root.is_relative_to(here)):
+        do = "Name a folder beside it."
+        raise InputError(
+            describe_fault(what, f"it must not lie in the data folder '{root}' nor hold it", here, do)
+        )
+    manifest = dest / MANIFEST_CSV
+    if manifest.exists() and manifest.read_text(encoding="utf-8") != split.to_csv():
+        do = "Name another folder."
+        raise InputError(describe_fault(what, "it must be new or hold this very split", "another split", do))
+
+
+def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[tuple[Path, Path]]:
+    """Return what is still to do.
+
+    Raises:
+        InputError: a source is gone, a target is something else, or the disk is too full.
+    """
+    todo, faults, n_bytes = [], [], 0
+    for source, target in plan:
+        has_source = source.is_file()
+        if os.path.lexists(target):
+            if mode == "move" and not has_source:
+                continue
+            if not has_source or not _is_same(source, target) or (mode == "move" and target.is_symlink()):
+                faults.append(f"'{target}' is there already and is something else than '{source}'")
+            elif mode == "move":
+                todo.append((source, target))
+        elif has_source:
+            todo.append((source, target))
+            n_bytes += source.stat().st_size
+        else:
+            faults.append(f"'{source}' is gone")
+    if mode == "copy":
+        above = next(folder for folder in (dest, *dest.absolute().parents) if folder.exists())
+        free = shutil.disk_usage(above).free
+        if n_bytes > free:
+            faults.append(f"{n_bytes} bytes are needed and {free} are free; --mode link needs none")
+    if faults:
+        raise InputError(f"Cannot place files in '{dest}', so nothing was touched: {describe_many(faults)}.")
+    return todo
+
+
+def _is_same(source: Path, target: Path) -> bool:
+    return target.is_file() and (source.samefile(target) or filecmp.cmp(source, target, shallow=False))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy whole or not at all; a leftover of a killed run is hidden and overwritten by the next."""
+    work = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, work)
+    with contextlib.suppress(OSError):
+        shutil.copystat(source, work)
+    with work.open("rb") as stream:
+        os.fsync(stream.fileno())
+    _rename(work, target)
+
+
+def _rename(source: Path, target: Path) -> None:
+    # rename() overwrites silently on POSIX systems, and the check before may be minutes old.
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, f"'{target}' has appeared meanwhile")
+    source.rename(target)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            raise
+        _symlink(source, target)
+
+
+def _symlink(source: Path, target: Path) -> None:
+    target.symlink_to(source.resolve())
+
+
+def _move(source: Path, target: Path) -> None:
+    if source.is_symlink() and not os.path.lexists(target):
+        # A relative link would point nowhere from its new place.
+        _symlink(source, target)
+        source.unlink()
+        return
+    if not os.path.lexists(target):
+        try:
+            _rename(source, target)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        _copy(source, target)
+    # Copied to another disk, by this run or one that was killed: the source goes when both agree.
+    if not _is_same(source, target):
+        raise OSError(errno.EIO, f"'{target}' is not what '{source}' is")
+    source.unlink()
+
+
+_VERBS: dict[Mode, Callable[[Path, Path], None]] = {
+    "copy": _copy,
+    "link": _link,
+    "symlink": _symlink,
+    "move": _move,
+}
