@@ -1,10 +1,10 @@
-"""Calibration error before and after, and the coverage of conformal sets, on pictures that fitted nothing.
+"""Calibration error before and after, and the coverage of conformal sets, on images that fitted nothing.
 
     .venv/bin/python benchmarks/assurance.py MODEL DATA [--splits 200]
 
 DATA is a labelled set that the model was not trained on. Calibration: the model's own temperature on
-all of it. Coverage: the pictures' groups are halved at random, temperature and limits are fitted on one
-half and the share of pictures of the other half whose set holds their class is counted, class by class.
+all of it. Coverage: the images' groups are halved at random, temperature and limits are fitted on one
+half and the share of images of the other half whose set holds their class is counted, class by class.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     bundle = load_bundle(options.model)
     catalog = read_catalog(options.data, verify=False)
-    records = [record for record in catalog.records if record.part in ("", "test")]
+    records = [record for record in catalog.records if record.split in ("", "test")]
     engine = open_engine(bundle.model_path, bundle.preprocess)
     results = iter_images([record.path for record in records], transform=engine.prepare)
     read = [(position, result) for position, result in results if not isinstance(result, Failure)]

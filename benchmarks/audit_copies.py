@@ -1,4 +1,4 @@
-"""Copies found in planted truth, in distinct pictures and in real ones, and what the search costs.
+"""Copies found in planted truth, in distinct images and in real ones, and what the search costs.
 
     .venv/bin/python benchmarks/audit_copies.py planted  [--scenes 2000] [--seed 2]
     .venv/bin/python benchmarks/audit_copies.py distinct [--scenes 2000] [--seed 3]
@@ -29,17 +29,17 @@ import cv2
 import numpy as np
 from planted_copies import KINDS, draw_tiles, plant_copies, write_planted
 
-from georgia.audit.near_duplicates.search import Copies, Description, describe_picture, find_copies
+from georgia.audit.near_duplicates.search import Copies, Description, describe_image, find_near_duplicates
 from georgia.images.decode import iter_images
 from georgia.images.listing import find_images
 from georgia.images.symmetry import SYMMETRIES
 from georgia.metrics.intervals import wilson_interval
-from georgia.synthetic import CropPlan, draw_empty
+from georgia.synthetic import CropPlan, render_empty
 
 
 def describe_files(paths: Sequence[Path]) -> list[Description | None]:
     """Return the description of each file, decoded by threads as the audit does."""
-    answers: Any = iter_images(paths, transform=describe_picture)  # type: ignore[arg-type]
+    answers: Any = iter_images(paths, transform=describe_image)  # type: ignore[arg-type]
     return [answer if isinstance(answer, Description) else None for _, answer in answers]
 
 
@@ -96,7 +96,7 @@ def run_planted(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = write_planted(plant_copies(options.scenes, options.seed), Path(folder))
         descriptions = describe_files([item.path for item in files])
-    copies = find_copies(descriptions)
+    copies = find_near_duplicates(descriptions)
     scenes, kinds = [item.scene for item in files], [item.kind for item in files]
     result = judge_pairs([(pair.first, pair.second) for pair in copies.pairs], scenes, kinds)
     right = [pair for pair in copies.pairs if scenes[pair.first] == scenes[pair.second]]
@@ -115,19 +115,19 @@ def run_planted(options: argparse.Namespace) -> dict[str, Any]:
 def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
     """Look for copies where there are none: distinct crops, and fields without crystals, some as JPEG."""
     plan = CropPlan(options.scenes // 2, options.seed)
-    crops = [describe_picture(plan.draw(item).image) for item in plan.items()]
+    crops = [describe_image(plan.draw(item).image) for item in plan.items()]
     fields = []
     for k in range(options.scenes // 2):
-        image = draw_empty(np.random.SeedSequence([options.seed, k]), (151, 151) if k % 2 else None).image
+        image = render_empty(np.random.SeedSequence([options.seed, k]), (151, 151) if k % 2 else None).image
         if k % 3:
             packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30 + k % 60])[1]
             image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
-        fields.append(describe_picture(image))
-    both = find_copies([*crops, *fields])
+        fields.append(describe_image(image))
+    both = find_near_duplicates([*crops, *fields])
     # Blank fields can be equal to the last pixel: that is an exact copy, and no near one.
     result = {
         "crops": len(crops),
-        "groups_of_crops": len(find_copies(crops).groups),
+        "groups_of_crops": len(find_near_duplicates(crops).groups),
         "fields": len(fields),
         "near_pairs_of_all": sum(pair.kind == "near" for pair in both.pairs),
         "exact_pairs_of_fields": sum(pair.kind == "exact" for pair in both.pairs),
@@ -137,13 +137,13 @@ def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_real(options: argparse.Namespace) -> dict[str, Any]:
-    """Look for copies in folders of real pictures; every group is named, to be looked at."""
+    """Look for copies in folders of real images; every group is named, to be looked at."""
     result = {}
     for folder in options.folders:
         paths = find_images([folder])
-        copies = find_copies(describe_files(paths))
+        copies = find_near_duplicates(describe_files(paths))
         result[folder.name] = {"n_pictures": len(paths), "pairs": name_pairs(copies, paths)}
-        print(folder.name, len(paths), "pictures,", len(copies.groups), "groups")
+        print(folder.name, len(paths), "images,", len(copies.groups), "groups")
         for row in result[folder.name]["pairs"]:
             print("  ", *row)
     return result
@@ -158,7 +158,7 @@ def name_pairs(copies: Copies, paths: Sequence[Path]) -> list[list[Any]]:
 
 
 def run_speed(options: argparse.Namespace) -> dict[str, Any]:
-    """Time decoding, describing and matching, each number of pictures in a process of its own."""
+    """Time decoding, describing and matching, each number of images in a process of its own."""
     rows = []
     with tempfile.TemporaryDirectory() as base:
         for size in options.sizes:
@@ -176,7 +176,7 @@ def run_measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return seconds and peak memory of one folder's search."""
     paths = find_images(options.folders)
     read, read_cpu, descriptions = _timed(lambda: describe_files(paths))
-    match, match_cpu, copies = _timed(lambda: find_copies(descriptions))
+    match, match_cpu, copies = _timed(lambda: find_near_duplicates(descriptions))
     return {
         "n_pictures": len(paths),
         "read_s": round(read, 1),
@@ -214,11 +214,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 14_000, 100_000])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    result = parts[options.part](options)
+    result = parts[options.split](options)
     text = json.dumps(result, ensure_ascii=False)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
-    if options.part == "measure":
+    if options.split == "measure":
         print(text)
 
 

@@ -111,10 +111,10 @@ def ask_georgia(paths: list[Path]) -> dict[str, Any]:
     """Return Georgia's answer in the same form."""
     from audit_copies import describe_files
 
-    from georgia.audit.near_duplicates.search import find_copies
+    from georgia.audit.near_duplicates.search import find_near_duplicates
 
     started = time.perf_counter()
-    copies = find_copies(describe_files(paths))
+    copies = find_near_duplicates(describe_files(paths))
     sets = [[paths[place].name for place in group] for group in copies.groups]
     return {"sets": sets, "seconds": time.perf_counter() - started}
 
@@ -157,7 +157,7 @@ def compare_planted(python: Path, n_scenes: int, seed: int, is_turned: bool) -> 
 
 
 def compare_folder(python: Path, folder: Path) -> dict[str, Any]:
-    """Return the sets that each tool finds in a folder of real pictures."""
+    """Return the sets that each tool finds in a folder of real images."""
     from georgia.images.listing import find_images
 
     paths = find_images([folder])
@@ -169,7 +169,7 @@ def compare_folder(python: Path, folder: Path) -> dict[str, Any]:
         answers = {"Georgia": ask_georgia(flat)}
         answers.update({peer: ask_peer(python, peer, Path(base)) for peer in PEERS})
     names = {path.name: k for k, path in enumerate(flat)}
-    print(folder.name, f"({len(flat)} pictures)")
+    print(folder.name, f"({len(flat)} images)")
     for tool, answer in answers.items():
         pairs = to_pairs(answer["sets"], names)
         answer["pairs"] = [[flat[one].name, flat[other].name] for one, other in pairs]

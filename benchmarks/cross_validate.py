@@ -28,7 +28,7 @@ from georgia.config import parse_assignments
 from georgia.split.make import kfold_split
 from georgia.train import recipe_config
 from georgia.train.batches import FixedFeatures
-from georgia.train.decoded import load_pictures
+from georgia.train.decoded import load_images
 from georgia.train.frozen import Trunk
 from georgia.train.loop import LoopInputs, run_loop
 from georgia.train.network import build_network
@@ -47,7 +47,7 @@ def main() -> None:
     catalog = read_catalog(options.data, verify=False)
     n_classes = len(catalog.labels)
     last = build_network(recipe_config("fast", {"head_features": "last", "standardize": False}), n_classes)
-    pictures, _ = load_pictures(catalog.records, catalog.labels, last.preprocess, Path("pictures.npy"))
+    pictures, _ = load_images(catalog.records, catalog.labels, last.preprocess, Path("pictures.npy"))
     trunk = Trunk(last.trunk, last.preprocess)
     features = np.concatenate([batch[0] for batch in FixedFeatures(pictures, trunk).batches()])
     place = {record.path: number for number, record in enumerate(pictures.records)}
@@ -55,7 +55,7 @@ def main() -> None:
     folds, started = [], time.perf_counter()
     for split in kfold_split(catalog, options.folds, options.seed, valid_fraction=0.15):
         at = {
-            part: np.array([place[r.path] for r in split.part(part)]) for part in ("train", "valid", "test")
+            part: np.array([place[r.path] for r in split.subset(part)]) for part in ("train", "valid", "test")
         }
         rest = np.concatenate([at["train"], at["valid"]])
         regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
@@ -63,7 +63,7 @@ def main() -> None:
         answers["regression"][at["test"]] = regression.predict(features[at["test"]])
         network = build_network(config, n_classes)
         with tempfile.TemporaryDirectory() as folder:
-            parts = [pictures.select(split.part(part)) for part in ("train", "valid")]
+            parts = [pictures.select(split.subset(part)) for part in ("train", "valid")]
             inputs = LoopInputs(network, parts[0], parts[1], catalog.labels, Path(folder))
             run_loop(config, inputs, TrainState("benchmark"))
         pixels = network.preprocess.normalize(pictures.images(at["test"]).astype(np.float32))

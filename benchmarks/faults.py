@@ -29,9 +29,9 @@ from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
 from georgia.monitor.verify import verify_store
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
-from monitor_beds import BrightJudge, write_frame
-from postgres_server import PostgresServer, has_postgres
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.helpers.monitor import BrightJudge, write_frame
+from tests.helpers.postgres import PostgresServer, has_postgres
 
 PATIENCE_S = 120.0
 # Longer than two looks: a file that stops so long looks finished.
@@ -201,7 +201,7 @@ def half_written(root: Path) -> Row:
 
 
 def garbage(root: Path) -> Row:
-    """Mix frames with empty, cut, foreign and random files that are called pictures."""
+    """Mix frames with empty, cut, foreign and random files that are called images."""
     folder, store = root / "probe", Store(str(root / "store.db"))
     folder.mkdir()
     names, rng = set(), random.Random(2)
@@ -209,9 +209,7 @@ def garbage(root: Path) -> Row:
         for n in range(60):
             names.add(write_frame(folder / f"f{n:03d}.png", n % 9, seed=n).name)
             whole = (folder / f"f{n:03d}.png").read_bytes()
-            waste = (b"", whole[: rng.randrange(8, len(whole) - 20)], b"no picture", rng.randbytes(500))[
-                n % 4
-            ]
+            waste = (b"", whole[: rng.randrange(8, len(whole) - 20)], b"no image", rng.randbytes(500))[n % 4]
             (folder / f"waste{n:03d}.png").write_bytes(waste)
         wait_for(lambda: len(store.seen_files("probe")) >= 2 * len(names))
     return count(store, names, "garbage files", 60)

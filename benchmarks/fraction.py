@@ -25,8 +25,8 @@ from georgia.monitor.detail import measure_detail
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE
 from georgia.monitor.settings import TileConfig
-from georgia.monitor.tile import FrameJudge
-from georgia.synthetic import draw_frame
+from georgia.monitor.tile import FrameAnalyzer
+from georgia.synthetic import render_frame
 
 # A window with less crystal than this shows none, for the truth.
 COVER_FROM = 0.1
@@ -63,13 +63,13 @@ def aim_at(seed: int, index: int) -> tuple[float, float]:
     return fraction, float(rng.uniform(0.15, 0.6))
 
 
-def collect(judge: FrameJudge, indices: range, seed: int) -> list[Windows]:
+def collect(judge: FrameAnalyzer, indices: range, seed: int) -> list[Windows]:
     """Draw frames and ask the net about every window of each."""
     found = []
     started = time.perf_counter()
     for index in indices:
         fraction, cover = aim_at(seed, index)
-        frame = draw_frame(seed + index, pg_fraction=fraction, coverage=cover)
+        frame = render_frame(seed + index, pg_fraction=fraction, coverage=cover)
         answer = judge.judge(frame.image).map
         covers = np.stack([share(mask, answer.boxes) for mask in (frame.mask_cex, frame.mask_pg)], axis=1)
         detail = measure_detail(frame.image, answer.boxes)
@@ -175,7 +175,7 @@ def main() -> None:
     if options.cache and all(file.is_file() for file in options.cache):
         frames = [frame for file in options.cache for frame in load(file)]
     else:
-        judge = FrameJudge(bundle, TileConfig(min_detail=0.0), threads=options.threads)
+        judge = FrameAnalyzer(bundle, TileConfig(min_detail=0.0), threads=options.threads)
         frames = collect(judge, range(options.first, options.first + options.frames), options.seed)
         if options.cache:
             save(options.cache[0], frames)

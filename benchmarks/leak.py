@@ -1,4 +1,4 @@
-"""What a leak is worth: test F1 of a random split against a grouped one, on drawn pictures with copies.
+"""What a leak is worth: test F1 of a random split against a grouped one, on drawn images with copies.
 
     .venv/bin/python benchmarks/leak.py [--crystals 20] [--files 3] [--seeds 5] [--plot docs/images/leak.png]
 
@@ -28,9 +28,9 @@ from sklearn.metrics import f1_score
 from georgia.labels import Labels
 from georgia.records import Catalog, Record
 from georgia.split.make import SplitConfig, make_split
-from georgia.synthetic import Traps, draw_dataset
+from georgia.synthetic import PlantedDefects, render_dataset
 from georgia.train import recipe_config
-from georgia.train.decoded import load_pictures
+from georgia.train.decoded import load_images
 from georgia.train.loop import LoopInputs, run_loop
 from georgia.train.network import build_network
 from georgia.train.state import TrainState
@@ -41,7 +41,7 @@ COLOURS = {"random": "#d55e00", "grouped": "#0072b2"}
 
 
 def judge(network: Any, pictures: Any) -> float:
-    """Return the macro-F1 of a net on pictures."""
+    """Return the macro-F1 of a net on images."""
     pixels = network.preprocess.normalize(pictures.images(np.arange(len(pictures))).astype(np.float32))
     return float(
         f1_score(pictures.targets, network.model.predict(pixels, verbose=0).argmax(axis=1), average="macro")
@@ -55,9 +55,9 @@ def train_once(records: Sequence[Record], root: Path, new: Sequence[Record], see
     network = build_network(config, len(LABELS))
     with tempfile.TemporaryDirectory() as folder:
         parts = {
-            name: load_pictures(part, LABELS, network.preprocess, Path(folder) / f"{name}.npy")[0]
+            name: load_images(part, LABELS, network.preprocess, Path(folder) / f"{name}.npy")[0]
             for name, part in (
-                *((name, split.part(name)) for name in ("train", "valid", "test")),
+                *((name, split.subset(name)) for name in ("train", "valid", "test")),
                 ("new", new),
             )
         }
@@ -73,8 +73,8 @@ def run_seed(options: argparse.Namespace, seed: int, base: Path) -> dict[str, di
     """Return the figures of both splits of one drawn set."""
     share = 1 - 1 / options.files
     n_per_class = options.crystals * options.files
-    records = draw_dataset(base / f"set{seed}", n_per_class, seed, Traps(copies=share))
-    new = draw_dataset(base / f"new{seed}", options.new, 10_000 + seed)
+    records = render_dataset(base / f"set{seed}", n_per_class, seed, PlantedDefects(copies=share))
+    new = render_dataset(base / f"new{seed}", options.new, 10_000 + seed)
     ways = {"random": [replace(record, group="") for record in records], "grouped": records}
     return {way: train_once(ways[way], base / f"set{seed}", new, seed) for way in ways}
 

@@ -31,7 +31,7 @@ from georgia.images.decode import read_image
 from georgia.model.bundle import Bundle
 from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine
 from georgia.model.load import load_bundle, load_bundled_model
-from georgia.synthetic import draw_crop, draw_empty
+from georgia.synthetic import render_crop, render_empty
 
 KINDS = ("png", "jpg", "tif", "bmp", "webp", "png16", "tif16", "tif16rgb", "grey", "alpha", "palette", "rgb")
 NODE = """
@@ -59,13 +59,13 @@ def draw_files(folder: Path, count: int) -> list[Path]:
             int(np.exp(rng.uniform(np.log(32), np.log(700)))),
         )
         if number % 9 == 0:
-            image = draw_empty(number, side).image
+            image = render_empty(number, side).image
         elif number % 31 == 1:
             image = rng.integers(
                 0, 256, (int(rng.integers(1, 1200)), int(rng.integers(1, 40)), 3), dtype=np.uint8
             )
         else:
-            image = draw_crop("CEX" if number % 2 else "PG", number, side).image
+            image = render_crop("CEX" if number % 2 else "PG", number, side).image
         files.append(folder / f"{number}.{kind[:3] if kind[:3] in ('png', 'tif') else kind}")
         if kind in ("grey", "alpha", "palette", "rgb"):
             files[-1] = folder / f"{number}_{kind}.png"
@@ -74,7 +74,7 @@ def draw_files(folder: Path, count: int) -> list[Path]:
 
 
 def write_kind(image: np.ndarray, kind: str, file: Path, rng: np.random.Generator) -> None:
-    """Write one picture as its kind asks."""
+    """Write one image as its kind asks."""
     deep = image.astype(np.uint16) * 257
     if kind == "png16":
         Image.fromarray(deep[..., 0]).save(file)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from georgia.synthetic import draw_crop, draw_frame
+from georgia.synthetic import render_crop, render_frame
 from georgia.synthetic.dataset import TRANSFORMS, turn
 from georgia.synthetic.optics import draw_size
 
@@ -33,7 +33,7 @@ _MARGIN = 0.22
 
 @dataclass(frozen=True)
 class Planted:
-    """One picture as a file: its bytes, the number of its scene, its kind ("" for an original)."""
+    """One image as a file: its bytes, the number of its scene, its kind ("" for an original)."""
 
     data: bytes
     suffix: str
@@ -52,7 +52,7 @@ def plant_copies(n_scenes: int, seed: int, is_turned: bool = True) -> Iterator[P
         height, width = draw_size(rng)
         top, left = round(_MARGIN * height), round(_MARGIN * width)
         class_name = ("CEX", "PG")[int(rng.integers(2))]
-        whole = draw_crop(class_name, rng, (height + 2 * top, width + 2 * left)).image[:, :, 0]
+        whole = render_crop(class_name, rng, (height + 2 * top, width + 2 * left)).image[:, :, 0]
         view = View(whole, top, left, height, width)
         yield Planted(encode(view.cut(), ".png"), ".png", scene, "", 0)
         # One number that nothing uses: figures told before stay the same.
@@ -67,7 +67,7 @@ def plant_copies(n_scenes: int, seed: int, is_turned: bool = True) -> Iterator[P
 
 @dataclass(frozen=True)
 class PlantedFile:
-    """A planted picture on disk."""
+    """A planted image on disk."""
 
     path: Path
     scene: int
@@ -76,7 +76,7 @@ class PlantedFile:
 
 
 def write_planted(planted: Iterable[Planted], folder: Path) -> list[PlantedFile]:
-    """Write pictures as files and return them in order; an original comes before its copy."""
+    """Write images as files and return them in order; an original comes before its copy."""
     files = []
     for item in planted:
         path = folder / f"{item.scene:06d}{'b' if item.kind else 'a'}{item.suffix}"
@@ -86,10 +86,10 @@ def write_planted(planted: Iterable[Planted], folder: Path) -> list[PlantedFile]
 
 
 def draw_tiles(n_tiles: int, seed: int, folder: Path, side_px: int) -> None:
-    """Write square pictures cut from drawn frames; three in ten are copies, turned and in another light."""
+    """Write square images cut from drawn frames; three in ten are copies, turned and in another light."""
     number = frame = 0
     while True:
-        image = draw_frame(np.random.SeedSequence([seed, frame])).image[:, :, 0]
+        image = render_frame(np.random.SeedSequence([seed, frame])).image[:, :, 0]
         rng = np.random.default_rng(np.random.SeedSequence([seed, frame, 1]))
         frame += 1
         for top in range(0, image.shape[0] - side_px + 1, side_px):
@@ -170,7 +170,7 @@ def _all_at_once(view: View, rng: Rng) -> Pixels:
 
 
 def pack(grey: Pixels, quality: int) -> Pixels:
-    """Return a picture after JPEG."""
+    """Return an image after JPEG."""
     data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
 
@@ -195,7 +195,7 @@ def encode_as(kind: str, rng: Rng) -> str:
 
 
 def encode(grey: Pixels, suffix: str) -> bytes:
-    """Return a grey picture (H, W) as a file; the suffix says mode and bit depth too."""
+    """Return a grey image (H, W) as a file; the suffix says mode and bit depth too."""
     stream = io.BytesIO()
     if ".16." in suffix:
         picture = Image.fromarray(grey.astype(np.uint16) * 257)

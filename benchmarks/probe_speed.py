@@ -24,7 +24,7 @@ from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResu
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
-from georgia.monitor.tile import FrameJudge
+from georgia.monitor.tile import FrameAnalyzer
 from georgia.synthetic.simulate import SimulateConfig, simulate_batch
 
 
@@ -35,7 +35,7 @@ def measure_frames(model: Path | None, n_frames: int) -> dict[str, float | str]:
         folder = Path(root) / "probe"
         simulate_batch(folder, SimulateConfig(frames=n_frames, every_s=0.0))
         config = MonitorConfig(watch=folder, look_s=0.05)
-        judge = FrameJudge(bundle, config.tiles)
+        judge = FrameAnalyzer(bundle, config.tiles)
         store = Store(str(Path(root) / "store.db"))
         moments: list[float] = []
         monitor = Monitor(

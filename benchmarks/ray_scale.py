@@ -24,13 +24,13 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import numpy as np
 from PIL import Image
 
-from georgia.distributed import ScaleConfig, predict_archive
+from georgia.distributed import DistributedConfig, predict_archive
 from georgia.images.listing import FoundImages
 from georgia.model.bundle import Bundle
 from georgia.model.load import load_bundle, load_bundled_model
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.predict.tables import write_table
-from georgia.synthetic import draw_dataset
+from georgia.synthetic import render_dataset
 
 N_DRAWN = 100
 PHASES = ("local", "local, one core", "one node", "two nodes", "two nodes, one killed")
@@ -93,14 +93,14 @@ def draw_archive(folder: Path, n: int) -> Path:
     if folder.exists():
         return folder
     work = folder.with_suffix(".new")
-    records = draw_dataset(folder.with_name("drawn"), N_DRAWN // 2, seed=3)
+    records = render_dataset(folder.with_name("drawn"), N_DRAWN // 2, seed=3)
     images = [np.asarray(Image.open(record.path).convert("L"), np.int16) for record in records]
     for number in range(n):
         place = work / f"day{number // 1000}"
         place.mkdir(parents=True, exist_ok=True)
         grey = np.clip(images[number % len(images)] + number // len(images), 0, 255).astype(np.uint8)
         Image.fromarray(grey).save(place / f"frame {number}.png", compress_level=1)
-    (work / "day0" / "frame 7.png").write_bytes(b"no picture")
+    (work / "day0" / "frame 7.png").write_bytes(b"no image")
     work.rename(folder)
     return folder
 
@@ -137,7 +137,7 @@ def run_cluster(
 
         pace = Pace(options.n, kill if "killed" in phase else None)
         shard_files = 256 if options.n < 20_000 else 0
-        scale = ScaleConfig(cluster.address, shard_files=shard_files)
+        scale = DistributedConfig(cluster.address, shard_files=shard_files)
         result = predict_archive(bundle, [archive], str(folder), None, scale, pace)
     write_table(table, result.answers(), bundle.labels, result.engine)
     about = {"seconds": result.seconds, "workers": len(result.workers), "n_failed": result.n_failed}

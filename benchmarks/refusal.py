@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/refusal.py [--model RUN] [--known DIR] UNKNOWN_DIR …
 
-Known pictures are drawn crystals that no model here has seen, unless --known names others; they are scored
+Known images are drawn crystals that no model here has seen, unless --known names others; they are scored
 again with more noise and other light. Drawn fields without a crystal are always among the unknown.
-Thresholds: the one in the model, and that of 95 % true acceptance on the known pictures themselves.
+Thresholds: the one in the model, and that of 95 % true acceptance on the known images themselves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from georgia.model.bundle import Bundle
 from georgia.model.engines import open_engine
 from georgia.model.load import load_bundle, load_bundled_model
 from georgia.records import Failure
-from georgia.synthetic import FIELD_KINDS, draw_crop, draw_empty
+from georgia.synthetic import FIELD_KINDS, render_crop, render_empty
 
 Scores = npt.NDArray[np.float64]
 N_KNOWN, N_PER_KIND, SEED = 400, 60, 777_000
@@ -33,14 +33,14 @@ NOISE, LIGHT = (2, 4, 8), (0.8, 1.2)
 
 
 def score_images(bundle: Bundle, images: list[npt.NDArray[np.uint8]]) -> Scores:
-    """Return the unknown score (N,) of pictures."""
+    """Return the unknown score (N,) of images."""
     engine = open_engine(bundle.model_path, bundle.preprocess)
     answer = engine.run([engine.prepare(image) for image in images])
     return np.asarray(answer["unknown_score"], np.float64)
 
 
 def read_folder(folder: Path) -> list[npt.NDArray[np.uint8]]:
-    """Return every readable picture of a folder."""
+    """Return every readable image of a folder."""
     results = iter_images(list(FoundImages([folder])))
     return [result for _, result in results if not isinstance(result, Failure)]
 
@@ -54,7 +54,7 @@ def refuse_changed(bundle: Bundle, images: list[npt.NDArray[np.uint8]]) -> dict[
 
 
 def describe(known: Scores, unknown: Scores) -> dict[str, float]:
-    """Return AUROC and the shares of unknown pictures that are let through."""
+    """Return AUROC and the shares of unknown images that are let through."""
     truth = np.r_[np.zeros(len(known)), np.ones(len(unknown))]
     return {
         "n": len(unknown),
@@ -71,19 +71,19 @@ def main() -> None:
     parser.add_argument("unknown", type=Path, nargs="*")
     parser.add_argument("--model", type=Path, help="instead of the bundled model")
     parser.add_argument("--known", type=Path, help="instead of drawn crystals")
-    parser.add_argument("--must-accept", type=Path, help="pictures that may not be refused")
+    parser.add_argument("--must-accept", type=Path, help="images that may not be refused")
     options = parser.parse_args()
     bundle = load_bundle(options.model) if options.model else load_bundled_model()
     names = ("CEX", "PG")
     pictures = (
         read_folder(options.known)
         if options.known
-        else [draw_crop(names[i % 2], SEED + i).image for i in range(N_KNOWN)]
+        else [render_crop(names[i % 2], SEED + i).image for i in range(N_KNOWN)]
     )
     known = score_images(bundle, pictures)
     kinds = {folder.name: score_images(bundle, read_folder(folder)) for folder in options.unknown}
     for kind in FIELD_KINDS:
-        fields = [draw_empty(SEED + i, kind=kind).image for i in range(N_PER_KIND)]
+        fields = [render_empty(SEED + i, kind=kind).image for i in range(N_PER_KIND)]
         kinds[f"empty: {kind}"] = score_images(bundle, fields)
     kinds["all"] = np.concatenate(list(kinds.values()))
     result = {

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/refusal_methods.py [--train 500] [--held 200]
 
 The net is frozen as it came from ImageNet, and, for its last map, also with its last tenth fine-tuned on
-the drawn crystals. Known pictures are drawn crystals. Unknown ones are scikit-image's and scikit-learn's
+the drawn crystals. Known images are drawn crystals. Unknown ones are scikit-image's and scikit-learn's
 sample photographs and textures and drawn patterns: nothing that a model is judged on later. Needs
 scikit-image and scikit-learn.
 """
@@ -33,7 +33,7 @@ from georgia.images.decode import read_image
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.engines import OnnxRuntimeEngine
-from georgia.synthetic import draw_crop
+from georgia.synthetic import render_crop
 from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
 
 Table = np.ndarray
@@ -64,7 +64,7 @@ def cut(image: Table, count: int, rng: np.random.Generator) -> list[Table]:
 
 
 def as_rgb(grey: Table) -> Table:
-    """Return a grey picture (H, W) as (H, W, 3), uint8."""
+    """Return a grey image (H, W) as (H, W, 3), uint8."""
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
@@ -96,7 +96,7 @@ def draw_text(rng: np.random.Generator) -> Table:
 
 
 def gather_unknown() -> dict[str, list[Table]]:
-    """Return the unknown pictures by kind."""
+    """Return the unknown images by kind."""
     import skimage.data
     from sklearn.datasets import load_digits, load_sample_images
 
@@ -129,7 +129,7 @@ def gather_unknown() -> dict[str, list[Table]]:
 
 
 def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, Callable[[Table], Table]]:
-    """Return each method's score as a function of picture features (N, D)."""
+    """Return each method's score as a function of image features (N, D)."""
     ends = np.cumsum(list(widths.values()))
     places = {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
     last = np.r_[places[LAST]]
@@ -137,7 +137,7 @@ def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, 
     def distance(columns: Table, parts: dict[str, int]) -> Callable[[Table], Table]:
         model = fit_unknown(Measured(train[:, columns]), Measured(held[:, columns]), parts)
         if model is None:
-            raise SystemExit("more pictures are needed")
+            raise SystemExit("more images are needed")
         return lambda table: model.score(table[:, columns])
 
     def scaled(columns: Table) -> Callable[[Table], Table]:
@@ -189,7 +189,7 @@ def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, 
         **of_last,
         "kNN, middle stages, normalised": knn(middle),
         "ViM residual, middle stages": vim(middle),
-        "Mahalanobis, picture statistics": distance(np.r_[places[LIGHT]], {LIGHT: widths[LIGHT]}),
+        "Mahalanobis, image statistics": distance(np.r_[places[LIGHT]], {LIGHT: widths[LIGHT]}),
         "Mahalanobis, middle stages": distance(middle, {"middle": len(middle)}),
         "mean of the distances": distance(np.arange(sum(chosen.values())), chosen),
     }
@@ -238,7 +238,7 @@ def main() -> None:
 
 def draw_known(count: int, first: int) -> list[Table]:
     """Return drawn crops, first all of CEX."""
-    return [draw_crop(name, first + i).image for name in ("CEX", "PG") for i in range(count)]
+    return [render_crop(name, first + i).image for name in ("CEX", "PG") for i in range(count)]
 
 
 def fine_tune(model: Any, inputs: Table, epochs: int = 3) -> None:

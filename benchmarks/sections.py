@@ -22,7 +22,7 @@ from georgia.model.engines import open_engine
 from georgia.model.load import load_bundle, load_bundled_model
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.predict.resume import predict_to_table
-from georgia.synthetic import draw_dataset
+from georgia.synthetic import render_dataset
 
 LABELS = Labels(("CEX", "PG"))
 # Files of a turn, by net: a few seconds each on two cores.
@@ -43,7 +43,7 @@ class Bench:
         """Return drawn crops of both classes, drawn once for all sections."""
         folder = self.work / f"crops-{n_per_class}"
         if not folder.exists():
-            draw_dataset(folder, n_per_class, seed=1)
+            render_dataset(folder, n_per_class, seed=1)
         return sorted(folder.rglob("*.png"))
 
     def many(self, count: int) -> Path:
@@ -132,7 +132,7 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
     """Return seconds of the validation part's one pass through the trunk, and of an epoch behind it."""
     from georgia.catalog.read import read_catalog
     from georgia.train.batches import FixedFeatures
-    from georgia.train.decoded import load_pictures
+    from georgia.train.decoded import load_images
     from georgia.train.frozen import Trunk
     from georgia.train.loop import LoopInputs, run_loop
     from georgia.train.network import build_network
@@ -152,9 +152,9 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
     config = recipe_config("georgia", settings)
     network = build_network(config, 2)
     records = read_catalog(folder).records
-    pictures, _ = load_pictures(records, LABELS, network.preprocess, bench.work / "pictures.npy")
+    pictures, _ = load_images(records, LABELS, network.preprocess, bench.work / "pictures.npy")
     parts = {
-        part: pictures.select([record for record in records if record.part == part])
+        part: pictures.select([record for record in records if record.split == part])
         for part in ("train", "valid")
     }
     inputs = LoopInputs(network, parts["train"], parts["valid"], LABELS, bench.work / "run")
@@ -165,7 +165,7 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
         pass
     fixed_s = time.perf_counter() - started
     result = run_loop(config, inputs, TrainState("bench"))
-    # The first epoch compiles; a run of many pictures does not feel that.
+    # The first epoch compiles; a run of many images does not feel that.
     return fixed_s, statistics.median(row["seconds"] for row in result.rows[1:])
 
 

@@ -29,7 +29,7 @@ from georgia.config import parse_assignments
 from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
 from georgia.evaluate.score import evaluate_records
 from georgia.model.load import load_bundle
-from georgia.synthetic import draw_crop
+from georgia.synthetic import render_crop
 from georgia.train import recipe_config, train_model
 
 CUT_PX = 144
@@ -42,7 +42,7 @@ def draw(folder: Path, n_per_class: int, first: int) -> None:
         for number in range(n_per_class):
             seed = np.random.SeedSequence([2026, place, first + number])
             side = np.random.default_rng(seed.spawn(1)[0]).integers(169, 212, 2)
-            image = draw_crop(name, seed, (151, 151) if name == "CEX" else tuple(map(int, side))).image
+            image = render_crop(name, seed, (151, 151) if name == "CEX" else tuple(map(int, side))).image
             image = spoil(image, seed)
             top, left = (image.shape[0] - CUT_PX) // 2, (image.shape[1] - CUT_PX) // 2
             for kind, pixels in (("whole", image), ("cut", image[top : top + CUT_PX, left : left + CUT_PX])):

@@ -185,7 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure speed as ratios in one run.")
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--nets", choices=NETS, nargs="+", default=list(NETS), metavar="NET")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the pictures, one turn")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images, one turn")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--runs", type=int, default=1, help="whole runs, one after another; medians count")
     parser.add_argument("--add", action="store_true", help="go on with the runs that --out holds")

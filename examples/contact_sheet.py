@@ -1,4 +1,4 @@
-"""Draw crystals, ask the bundled model what they are, and stamp its answers on: the README's picture.
+"""Draw crystals, ask the bundled model what they are, and stamp its answers on: the README's image.
 
 Usage: python examples/contact_sheet.py docs/images/predictions.png
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from georgia.model.load import load_bundled_model
 from georgia.predict.predictor import predict_files
 from georgia.report import SheetConfig, draw_contact_sheet
-from georgia.synthetic import draw_dataset
+from georgia.synthetic import render_dataset
 
 N_PER_CLASS = 7
 # Another seed than the bundled model's own crystals.
@@ -22,7 +22,7 @@ SEED = 23
 def main(target: Path) -> None:
     """Write the sheet: drawn crops of both classes; a wrong answer gets a frame."""
     with tempfile.TemporaryDirectory() as folder:
-        records = draw_dataset(Path(folder) / "crops", N_PER_CLASS, seed=SEED)
+        records = render_dataset(Path(folder) / "crops", N_PER_CLASS, seed=SEED)
         answers = predict_files(load_bundled_model(), [record.path for record in records])
         truth = {record.path: record.class_name for record in records}
         config = SheetConfig(columns=N_PER_CLASS, rows=2, tile_px=120)

@@ -1,4 +1,4 @@
-"""What all tests share: real pictures where they are at hand, drawn ones, and the command line."""
+"""What all tests share: real images where they are at hand, drawn ones, and the command line."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real pictures beside the checkout."""
+    """Folder of real images beside the checkout."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("needs the real pictures in ../shared/data, which are not part of the project")
+        pytest.skip("needs the real images in ../shared/data, which are not part of the project")
     return folder
 
 
 @pytest.fixture(scope="session")
 def drawn_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder per class with 40 drawn crops each; read only."""
-    from georgia.synthetic import draw_dataset
+    from georgia.synthetic import render_dataset
 
     folder = tmp_path_factory.mktemp("drawn") / "crops"
-    draw_dataset(folder, n_per_class=40, seed=7)
+    render_dataset(folder, n_per_class=40, seed=7)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Which pictures look alike to a model: its features in a plane, in k groups, beside their labels.
+"""Which images look alike to a model: its features in a plane, in k groups, beside their labels.
 
 The plane is that of the two largest principal components; the groups are those of k-means in it, as in
 the source study's plot (k = 4). With more ``components`` k-means sees more than the plane shows.
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
-from georgia.files import atomic_path, write_text
+from georgia.errors import InputError
+from georgia.files import atomic_path, write_json
 from georgia.images.listing import natural_key
 from georgia.model.bundle import Bundle
 from georgia.model.engines import check_engine_name
@@ -58,7 +58,7 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One picture's cluster, from 1 (the largest), its place in the plane, and its label, "" if unknown."""
+    """One image's cluster, from 1 (the largest), its place in the plane, and its label, "" if unknown."""
 
     file: Path
     cluster: int
@@ -71,7 +71,7 @@ class Assignment:
 class ClusterSummary:
     """One cluster: its number, size, count of each label, and the share in [0, 1] of the commonest one.
 
-    ``purity`` is None where no picture has a label.
+    ``purity`` is None where no image has a label.
     """
 
     number: int
@@ -82,12 +82,12 @@ class ClusterSummary:
 
 @dataclass(frozen=True)
 class Clustering:
-    """All pictures in path order; ``explained`` is the share of the features' spread along x and y.
+    """All images in path order; ``explained`` is the share of the features' spread along x and y.
 
-    ``purity``: share of pictures whose label is the commonest one of their cluster. ``rand`` (adjusted
+    ``purity``: share of images whose label is the commonest one of their cluster. ``rand`` (adjusted
     Rand index) is 0 for clusters that know nothing of the labels and 1 for the same division.
     Source: Hubert and Arabie 1985, doi 10.1007/BF01908075. ``k`` is the number of clusters asked for;
-    fewer different pictures give fewer clusters.
+    fewer different images give fewer clusters.
     """
 
     assignments: tuple[Assignment, ...]
@@ -101,15 +101,15 @@ class Clustering:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of the pictures, in natural order; empty where there are none."""
+        """The labels of the images, in natural order; empty where there are none."""
         return tuple(sorted({one.label for one in self.assignments if one.label}, key=natural_key))
 
     def describe(self) -> str:
         """Return sizes and purity in words, and why there are fewer clusters than were asked for."""
         n, sizes = len(self.clusters), ", ".join(f"{one.size:,}" for one in self.clusters)
-        text = f"{count_noun(len(self.assignments), 'picture')} in {count_noun(n, 'cluster')} of {sizes}"
+        text = f"{count_noun(len(self.assignments), 'image')} in {count_noun(n, 'cluster')} of {sizes}"
         if n < self.k:
-            text += f": only {count_noun(n, 'distinct picture')}, so {count_noun(n, 'cluster')}"
+            text += f": only {count_noun(n, 'distinct image')}, so {count_noun(n, 'cluster')}"
             text += f" instead of {self.k:,}"
         text += "."
         if self.purity is None or self.rand is None:
@@ -129,13 +129,13 @@ class Clustering:
             "rand": self.rand,
             "model": self.model,
             "k": self.k,
-            "failed": [{"file": str(one.path), "error": one.error} for one in self.failed],
+            "failed": [one.to_json_dict() for one in self.failed],
         }
 
     def save(self, folder: Path) -> list[Path]:
         """Write ``cluster.json`` and ``assignments.csv``; return their paths."""
         rest = {key: value for key, value in self.to_json_dict().items() if key != "assignments"}
-        write_text(folder / CLUSTER_FILE, json.dumps(rest, indent=2, ensure_ascii=False) + "\n")
+        write_json(folder / CLUSTER_FILE, rest)
         path = folder / ASSIGNMENTS_FILE
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
@@ -162,16 +162,18 @@ class Clustering:
                 for row in rows
             )
             clusters = tuple(ClusterSummary(**one) for one in values["clusters"])
-            failed = tuple(Failure(Path(one["file"]), one["error"]) for one in values["failed"])
+            failed = tuple(Failure.from_json_dict(one) for one in values["failed"])
             first, second = values["explained"]
             rates = (values["purity"], values["rand"])
             # Files of older versions do not tell what was asked for.
             asked = int(values.get("k", 0))
             return cls(assignments, clusters, (first, second), *rates, failed, values["model"], asked)
         except (OSError, KeyError, TypeError, ValueError) as error:
-            what = f"Cannot read the clusters in {str(folder)!r}"
-            rule = f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written"
-            raise InputError(describe_fault(what, rule, error)) from error
+            raise InputError(
+                f"Cannot read the clusters in {str(folder)!r}",
+                needs=f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written",
+                got=error,
+            ) from error
 
 
 def cluster_files(
@@ -181,10 +183,10 @@ def cluster_files(
     config: ClusterConfig = ClusterConfig(),
     progress: Progress = QUIET,
 ) -> Clustering:
-    """Return the clusters of picture files by a model's features; ``labels`` names some files' classes.
+    """Return the clusters of image files by a model's features; ``labels`` names some files' classes.
 
     Raises:
-        InputError: the model gives no features, or fewer pictures than clusters can be read.
+        InputError: the model gives no features, or fewer images than clusters can be read.
     """
     predictor = Predictor(bundle, PredictConfig(config.engine))
     files, features, failed = read_features(predictor, paths, progress)
@@ -207,10 +209,12 @@ def read_features(
         failed += [entry for entry in entries if isinstance(entry, Failure)]
         files += [entry for entry in entries if not isinstance(entry, Failure)]
         if outputs and "features" not in outputs:
-            rule = "a model with the output 'features' is needed"
-            do = "Export it with Georgia."
-            got = ", ".join(outputs)
-            raise InputError(describe_fault(f"Cannot use {predictor.bundle.name!r}", rule, got, do))
+            raise InputError(
+                f"Cannot use {predictor.bundle.name!r}",
+                needs="a model with the output 'features' is needed",
+                got=", ".join(outputs),
+                hint="Export it with Georgia.",
+            )
         if outputs:
             parts.append(outputs["features"].reshape(len(outputs["features"]), -1).astype(np.float32))
     return files, np.concatenate(parts) if parts else np.empty((0, 0), np.float32), failed
@@ -227,12 +231,14 @@ def cluster_features(
     """Return clusters of features (N, F), numbered by size; neither the files' order nor names touch them.
 
     Raises:
-        InputError: fewer pictures than clusters, or fewer than two.
+        InputError: fewer images than clusters, or fewer than two.
     """
     if len(files) < max(2, config.k):
-        rule = f"{max(2, config.k)} pictures that can be read, or more, are needed for k = {config.k}"
         raise InputError(
-            describe_fault("Cannot cluster", rule, f"{len(files)}", "Lower --k or add pictures.")
+            "Cannot cluster",
+            needs=f"{max(2, config.k)} images that can be read, or more, are needed for k = {config.k}",
+            got=f"{len(files)}",
+            hint="Lower --k or add images.",
         )
     # In an order that depends on the features alone, so that the files' order cannot touch the starts.
     order = np.lexsort(np.asarray(features, np.float64).T[:8][::-1])
@@ -258,7 +264,7 @@ def project(
 ) -> tuple[FloatArray, tuple[float, float]]:
     """Return features along their principal components (N, D), and the share of spread along the first two.
 
-    Each axis points to where its longest tail lies, so that the same pictures always look the same; one
+    Each axis points to where its longest tail lies, so that the same images always look the same; one
     along which nothing but rounding differs is 0.
     """
     from sklearn.decomposition import PCA

@@ -1,4 +1,14 @@
-"""Settings: frozen dataclasses filled from defaults, a TOML section and ``key=value`` words.
+"""Settings: frozen dataclasses with their rules, filled from defaults, a TOML section and ``key=value``.
+
+>>> @dataclasses.dataclass(frozen=True)
+... class CutConfig(Config):
+...     side_px: typing.Annotated[int, at_least(16)] = 64
+...     overlap: typing.Annotated[float, between(0, 0.9)] = 0.25
+>>> build_config(CutConfig, {"side_px": "32"})
+CutConfig(side_px=32, overlap=0.25)
+>>> CutConfig(side_px=8, overlap=2)
+Traceback (most recent call last):
+georgia.errors.InputError: side_px must be 16 or more; got 8 · overlap must be from 0 to 0.9; got 2
 
 All faults of one input are reported together, each with the nearest known name.
 """
@@ -6,17 +16,118 @@ All faults of one input are reported together, each with the nearest known name.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a setting must be: ``text`` goes on from "must be", ``holds`` tells whether a value is."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(low: float) -> Rule:
+    """Return the rule of a value that is ``low`` or more."""
+    return Rule(f"{low} or more", lambda value: value >= low)
+
+
+def above(low: float, most: float = math.inf) -> Rule:
+    """Return the rule of a value that is more than ``low``, and ``most`` at most."""
+    upper = "" if most == math.inf else f" and at most {most}"
+    return Rule(f"above {low}{upper}", lambda value: low < value <= most)
+
+
+def between(low: float, high: float) -> Rule:
+    """Return the rule of a value from ``low`` to ``high``, both allowed."""
+    return Rule(f"from {low} to {high}", lambda value: low <= value <= high)
+
+
+class Config:
+    """Base of all settings: a field's rule stands in its annotation, ``Annotated[int, at_least(1)]``.
+
+    A rule is asked of every element of a tuple, and of nothing that is None. What several fields must be
+    to one another is said by ``find_faults``. ``renamed`` maps names of version 0.1 to today's. A field
+    that is a ``Config`` itself takes its settings from the same table.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        faults = [*_broken_rules(self), *self.find_faults()]
+        if faults:
+            raise InputError(" · ".join(faults))
+
+    def find_faults(self) -> Iterable[str]:
+        """Return one line for each fault that no single field's rule finds."""
+        return ()
+
+
+@functools.cache
+def _rules_of(cls: Hashable) -> dict[str, tuple[Rule, ...]]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(typing.cast(Any, cls))]
+    return {
+        name: tuple(item for item in getattr(hints[name], "__metadata__", ()) if isinstance(item, Rule))
+        for name in names
+    }
+
+
+def _broken_rules(config: Any) -> Iterable[str]:
+    for name, rules in _rules_of(typing.cast(Any, type(config))).items():
+        value = getattr(config, name)
+        items = value if isinstance(value, tuple) else () if value is None else (value,)
+        if any(isinstance(item, float) and not math.isfinite(item) for item in items):
+            yield f"{name} must be finite; got {value!r}"
+            continue
+        for rule in rules:
+            if not all(rule.holds(item) for item in items):
+                shown = list(value) if isinstance(value, tuple) else value
+                yield f"{name} must be {rule.text}; got {shown!r}"
+
+
+def _fields_of(cls: type) -> dict[str, Any]:
+    """Return the settings of a class with their types; those of a ``Config`` within it stand beside them."""
+    hints, known = typing.get_type_hints(cls), {}
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        nested = isinstance(kind, type) and issubclass(kind, Config)
+        known.update(_fields_of(kind) if nested else {field.name: kind})
+    return known
+
+
+def _make(cls: type[T], values: Mapping[str, Any]) -> T:
+    hints, own = typing.get_type_hints(cls), {}
+    for field in dataclasses.fields(typing.cast(Any, cls)):
+        kind = hints[field.name]
+        if isinstance(kind, type) and issubclass(kind, Config):
+            own[field.name] = _make(kind, {name: values[name] for name in _fields_of(kind) if name in values})
+        elif field.name in values:
+            own[field.name] = values[field.name]
+    return cls(**own)
+
+
+def flatten_config(config: Any) -> dict[str, Any]:
+    """Return all settings as one table, those of a ``Config`` within it beside them."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        flat.update(flatten_config(value) if isinstance(value, Config) else {field.name: value})
+    return flat
 
 
 def read_toml_section(path: Path, section: str) -> dict[str, Any]:
@@ -28,16 +139,18 @@ def read_toml_section(path: Path, section: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        rule = "a readable text file is needed"
-        raise InputError(describe_fault(f"Cannot read settings {str(path)!r}", rule, error)) from error
+        raise InputError(
+            f"Cannot read settings {str(path)!r}", needs="a readable text file is needed", got=error
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        rule = "it must be TOML"
-        raise InputError(describe_fault(f"Cannot read settings {str(path)!r}", rule, error)) from error
+        raise InputError(f"Cannot read settings {str(path)!r}", needs="it must be TOML", got=error) from error
     table = document.get(section, {})
     if not isinstance(table, dict):
-        do = f"Write it as [{section}] with one setting a line."
         raise InputError(
-            describe_fault(f"Settings {str(path)!r}", f"'{section}' must be a table", repr(table), do)
+            f"Settings {str(path)!r}",
+            needs=f"'{section}' must be a table",
+            got=repr(table),
+            hint=f"Write it as [{section}] with one setting a line.",
         )
     return dict(table)
 
@@ -68,7 +181,7 @@ def parse_assignments(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key.strip():
-            raise InputError(describe_fault("Cannot use a setting", "key=value is needed", repr(word)))
+            raise InputError("Cannot use a setting", needs="key=value is needed", got=repr(word))
         values[key.strip()] = value.strip()
     return values
 
@@ -82,11 +195,16 @@ def build_config(cls: type[T], *layers: Mapping[str, Any], where: str = "setting
         InputError: unknown names, values of the wrong type, or values that the class refuses;
             all of them in one message.
     """
-    hints = typing.get_type_hints(cls)
-    known = {field.name: hints[field.name] for field in dataclasses.fields(typing.cast(Any, cls))}
+    known = _fields_of(cls)
+    renamed: Mapping[str, str] = getattr(cls, "renamed", {})
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged.update({key.replace("-", "_"): value for key, value in layer.items()})
+        for given, value in layer.items():
+            key = given.replace("-", "_")
+            if key in renamed:
+                notice = f"'{key}' is now called '{renamed[key]}'; the old name goes with version 0.3."
+                warnings.warn(notice, FutureWarning, stacklevel=2)
+            merged[renamed.get(key, key)] = value
     faults, values = [], {}
     for key, value in merged.items():
         if key not in known:
@@ -98,7 +216,7 @@ def build_config(cls: type[T], *layers: Mapping[str, Any], where: str = "setting
             faults.append(f"'{key}' {error}; got {value!r}")
     if not faults:
         try:
-            return cls(**values)
+            return _make(cls, values)
         except InputError as error:
             faults.append(str(error))
     raise InputError(f"Cannot use {where}: " + " · ".join(faults))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.progress import QUIET, Progress
-from georgia.synthetic import draw_dataset
+from georgia.synthetic import render_dataset
 from georgia.train import TrainResult, recipe_config, train_model
 
 
@@ -51,13 +51,13 @@ def run_demo(out: Path, config: DemoConfig = DemoConfig(), progress: Progress = 
     """Draw crops into ``out/crystals``, train on them into ``out/run``, and return what came of it.
 
     Raises:
-        InputError: ``out`` holds pictures or a run already, or a setting is out of range.
+        InputError: ``out`` holds images or a run already, or a setting is out of range.
         MissingDependencyError: the training packages are not installed.
     """
     started = time.perf_counter()
     settings = {"fractions": config.fractions, "seed": config.seed, **config.changes}
     training = recipe_config(config.recipe, settings)
-    records = draw_dataset(out / "crystals", config.n_per_class, config.seed, progress=progress)
+    records = render_dataset(out / "crystals", config.n_per_class, config.seed, progress=progress)
     progress.say(f"{len(records):,} crops drawn in {time.perf_counter() - started:.1f} s")
     trained = train_model(out / "crystals", out / "run", training, progress=progress)
     f1 = {name: one.f1 for name, one in trained.metrics.per_class.items()}

@@ -2,14 +2,16 @@
 
     GeorgiaError                    exit 1 unless a subclass says otherwise
     ├── InputError (ValueError)     exit 2: what the user gave cannot be used
-    │   ├── UnreadableImageError (OSError)   one picture file cannot be read
+    │   ├── UnreadableImageError (OSError)   one image file cannot be read
     │   ├── UnwritableFileError (OSError)    a file cannot be made where it was asked for
     │   └── MissingDependencyError (ImportError)   an optional package is needed
     ├── GateError                   exit 4: a check said no
     └── ParityError (RuntimeError)  the exported file answers differently from the trained net
 
-A message says what and where, the rule, what we got, and what to do:
-``Cannot read 'run3/a.tif': one page is needed; got 3. Split the stack.``
+An error formats itself: what and where, the rule, what we got, and what to do.
+
+>>> print(InputError("Cannot read 'a.tif'", needs="one page is needed", got=3, hint="Split the stack."))
+Cannot read 'a.tif': one page is needed; got 3. Split the stack.
 """
 
 from __future__ import annotations
@@ -19,9 +21,15 @@ from collections.abc import Iterable
 
 
 class GeorgiaError(Exception):
-    """Base of all errors raised on purpose; ``exit_code`` is what the command line returns."""
+    """Base of all errors raised on purpose; ``exit_code`` is what the command line returns.
+
+    ``what`` alone is the whole message: several faults that are reported at once, say.
+    """
 
     exit_code = 1
+
+    def __init__(self, what: str, *, needs: str = "", got: object = "", hint: str = "") -> None:
+        super().__init__(format_message(what, needs, got, hint) if needs else what)
 
 
 class InputError(GeorgiaError, ValueError):
@@ -31,7 +39,7 @@ class InputError(GeorgiaError, ValueError):
 
 
 class UnreadableImageError(InputError, OSError):
-    """One picture file cannot be turned into pixels; the message holds the reason only."""
+    """One image file cannot be turned into pixels; the message holds the reason only."""
 
 
 class UnwritableFileError(InputError, OSError):
@@ -52,13 +60,13 @@ class ParityError(GeorgiaError, RuntimeError):
     """The exported file does not give the trained net's answers, so it is not shipped."""
 
 
-def describe_fault(what: str, rule: str, got: object, do: str = "") -> str:
-    """Put a message into the one order used everywhere.
+def format_message(what: str, needs: str, got: object, hint: str = "") -> str:
+    """Put one fault into the order used everywhere.
 
-    >>> describe_fault("Cannot read 'a.tif'", "one page is needed", "3", "Split the stack.")
-    "Cannot read 'a.tif': one page is needed; got 3. Split the stack."
+    >>> format_message("port", "0 to 65535 is needed", 80000)
+    'port: 0 to 65535 is needed; got 80000.'
     """
-    return f"{what}: {rule}; got {got}. {do}".strip()
+    return f"{what}: {needs}; got {got}. {hint}".strip()
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

@@ -1,8 +1,8 @@
-"""Where on a picture a model's answer comes from.
+"""Where on an image a model's answer comes from.
 
 Models that Georgia exports carry their own class map (``cam``): where their head is piecewise linear
 behind global average pooling it is exact, the map's mean being the logit up to what biases add. For other
-models parts of the picture are covered, and the map shows how far each part held the answer up.
+models parts of the image are covered, and the map shows how far each part held the answer up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.files import write_text
 from georgia.images.decode import iter_images
 from georgia.images.preprocess import PreprocessSpec, resize_weights
@@ -32,11 +32,11 @@ Method = Literal["class map", "occlusion"]
 Image = npt.NDArray[np.uint8]
 FloatMap = npt.NDArray[np.float32]
 
-# Covers as wide as two sevenths of the picture, moved by half of that: small enough to tell the parts of a
+# Covers as wide as two sevenths of the image, moved by half of that: small enough to tell the parts of a
 # crystal apart, large enough that covering one takes a needle's middle away.
 # Source: occlusion, Zeiler and Fergus 2014, doi 10.1007/978-3-319-10590-1_53.
 GRID = 6
-# A cover shows the picture blurred by a tenth of its side, not grey: a grey patch has edges of its own.
+# A cover shows the image blurred by a tenth of its side, not grey: a grey patch has edges of its own.
 # Source: Fong and Vedaldi 2017, doi 10.1109/ICCV.2017.371.
 _BLUR_SHARE = 0.1
 
@@ -55,7 +55,7 @@ class ExplainConfig:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One picture's map: ``values`` (h, w), float32, over the whole picture, positive where it speaks for.
+    """One image's map: ``values`` (h, w), float32, over the whole image, positive where it speaks for.
 
     ``label`` is the answer, ``probability`` its probability (0 if refused); ``class_name`` is what the map
     speaks for, against ``rival``, the likeliest other class, and ``class_probability`` its probability.
@@ -105,7 +105,7 @@ class Explanations:
             "model": self.model,
             "classes": list(self.labels.names),
             "explanations": [one.to_json_dict() for one in self.items],
-            "failed": [{"file": str(one.path), "error": one.error} for one in self.failed],
+            "failed": [one.to_json_dict() for one in self.failed],
         }
 
     def save(self, folder: Path) -> Path:
@@ -125,11 +125,12 @@ class Explanations:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             items = tuple(Explanation.from_json_dict(one) for one in values["explanations"])
-            failed = tuple(Failure(Path(one["file"]), one["error"]) for one in values["failed"])
+            failed = tuple(Failure.from_json_dict(one) for one in values["failed"])
             return cls(Labels(tuple(values["classes"])), items, failed, values["model"])
         except (OSError, KeyError, TypeError, ValueError) as error:
-            rule = "a file that georgia explain wrote is needed"
-            raise InputError(describe_fault(f"Cannot read {str(path)!r}", rule, error)) from error
+            raise InputError(
+                f"Cannot read {str(path)!r}", needs="a file that georgia explain wrote is needed", got=error
+            ) from error
 
 
 def explain_files(
@@ -138,7 +139,7 @@ def explain_files(
     config: ExplainConfig = ExplainConfig(),
     progress: Progress = QUIET,
 ) -> Explanations:
-    """Return where the answers to picture files come from, in the order of the files.
+    """Return where the answers to image files come from, in the order of the files.
 
     Raises:
         InputError: the model cannot be opened, has no such class, or has no class map and one is asked for.
@@ -174,7 +175,7 @@ def explain_image(
     if method == "class map":
         maps = outputs["cam"][0]
         seen = np.asarray(maps[own] - maps[rival], np.float32)
-        values = place_on_picture(seen, bundle.preprocess, image.shape[:2])
+        values = place_on_image(seen, bundle.preprocess, image.shape[:2])
     else:
         values = occlude(engine, image, (own, rival), _margin(outputs, own, rival)[0])
     return Explanation(
@@ -189,14 +190,14 @@ def explain_image(
     )
 
 
-def place_on_picture(seen: FloatMap, spec: PreprocessSpec, size_px: tuple[int, int]) -> FloatMap:
-    """Return a map of the net's input (h, w) as a map of the whole picture of ``size_px`` (height, width).
+def place_on_image(seen: FloatMap, spec: PreprocessSpec, size_px: tuple[int, int]) -> FloatMap:
+    """Return a map of the net's input (h, w) as a map of the whole image of ``size_px`` (height, width).
 
-    A net that sees all of the picture, stretched, needs no change. One that sees a window at fixed scale
+    A net that sees all of the image, stretched, needs no change. One that sees a window at fixed scale
     gets it laid where it looked; what lies outside is NaN.
 
     >>> spec = PreprocessSpec(224, window_px=100)
-    >>> place_on_picture(np.ones((7, 7), np.float32), spec, (100, 200))[0, [0, 7, -1]]
+    >>> place_on_image(np.ones((7, 7), np.float32), spec, (100, 200))[0, [0, 7, -1]]
     array([nan,  1., nan], dtype=float32)
     """
     if not spec.window_px:
@@ -231,7 +232,7 @@ def occlude(engine: Engine, image: Image, pair: tuple[int, int], plain: float, g
 
 
 def enlarge(values: FloatMap, size_px: tuple[int, int]) -> FloatMap:
-    """Return a map at the picture's size (H, W), by the triangle filter; places unseen stay NaN."""
+    """Return a map at the image's size (H, W), by the triangle filter; places unseen stay NaN."""
     known = np.isfinite(values)
     rows, columns = (resize_weights(n, size) for n, size in zip(values.shape, size_px, strict=True))
     total = rows @ np.where(known, values, 0.0).astype(np.float32) @ columns.T
@@ -273,6 +274,10 @@ def _choose_pair(probabilities: npt.NDArray[np.floating], labels: Labels, asked:
 def _choose_method(outputs: Outputs, asked: str, model: str) -> Method:
     has_map = "cam" in outputs and outputs["cam"].ndim == 4
     if asked == "class map" and not has_map:
-        do = "Use method occlusion, or export the model with this version of Georgia."
-        raise InputError(describe_fault(f"Cannot explain {model!r}", "a class map is needed", "none", do))
+        raise InputError(
+            f"Cannot explain {model!r}",
+            needs="a class map is needed",
+            got="none",
+            hint="Use method occlusion, or export the model with this version of Georgia.",
+        )
     return "class map" if has_map and asked != "occlusion" else "occlusion"

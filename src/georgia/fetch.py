@@ -1,4 +1,4 @@
-"""The study's pictures from Kaggle, their counts checked; or from an archive that was downloaded by hand.
+"""The study's images from Kaggle, their counts checked; or from an archive that was downloaded by hand.
 
 Everything is brought together in a hidden folder inside the destination and renamed into place at the
 end: the download goes on where it stopped, and a half-unpacked set is never taken for a whole one.
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.errors import InputError, MissingDependencyError
 from georgia.images.containers import SUFFIXES
 from georgia.images.listing import list_files
 from georgia.progress import QUIET, Progress
@@ -39,7 +39,7 @@ _BY_HAND = f"Or download the zip at {PAGE} and give it with --source FILE.zip."
 
 @dataclass(frozen=True)
 class FetchConfig:
-    """Where the pictures come from.
+    """Where the images come from.
 
     ``source`` is an archive or a folder that is here already, for machines without a connection;
     ``timeout_s`` is how long Kaggle may take to answer at first.
@@ -51,7 +51,7 @@ class FetchConfig:
 
 @dataclass(frozen=True)
 class Fetched:
-    """Folder of the pictures, and the number of pictures of each class."""
+    """Folder of the images, and the number of images of each class."""
 
     path: Path
     classes: dict[str, int]
@@ -75,7 +75,7 @@ def fetch_dataset(dest: str | Path, config: FetchConfig | None = None, progress:
         return _check_counts(config.source)
     if folder.is_dir() and any(child.name != WORK_FOLDER for child in folder.iterdir()):
         fetched = _check_counts(folder)
-        progress.say(f"All pictures are in {folder} already.")
+        progress.say(f"All images are in {folder} already.")
         return fetched
     work = folder / WORK_FOLDER
     try:
@@ -90,24 +90,28 @@ def fetch_dataset(dest: str | Path, config: FetchConfig | None = None, progress:
             child.rename(folder / child.name)
         shutil.rmtree(work)
     except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        do = "Make space or name another folder, then give the same command again."
         raise InputError(
-            describe_fault(f"Cannot fetch to '{folder}'", "it must be writable", reason, do)
+            f"Cannot fetch to '{folder}'",
+            needs="it must be writable",
+            got="the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error),
+            hint="Make space or name another folder, then give the same command again.",
         ) from error
     return _check_counts(folder)
 
 
 def _check_counts(folder: Path) -> Fetched:
     """Find the folder that holds ``cex`` and ``pg`` with the study's counts, wherever below it is."""
-    counts = {place: _count_pictures(place) for place in _find_class_folders(folder)}
+    counts = {place: _count_images(place) for place in _find_class_folders(folder)}
     for place, classes in counts.items():
         if classes == COUNTS:
             return Fetched(place, classes)
-    rule = " and ".join(f"{n} {name} pictures" for name, n in COUNTS.items()) + " are expected"
-    got = "; ".join(", ".join(f"{n} {name}" for name, n in own.items()) for own in counts.values()) or "none"
-    do = f"Empty it or name another folder and fetch again; {PAGE} tells if the set has changed."
-    raise InputError(describe_fault(f"The set in '{folder}' is not the study's", rule, got, do))
+    raise InputError(
+        f"The set in '{folder}' is not the study's",
+        needs=" and ".join(f"{n} {name} images" for name, n in COUNTS.items()) + " are expected",
+        got="; ".join(", ".join(f"{n} {name}" for name, n in own.items()) for own in counts.values())
+        or "none",
+        hint=f"Empty it or name another folder and fetch again; {PAGE} tells if the set has changed.",
+    )
 
 
 def _find_class_folders(folder: Path) -> list[Path]:
@@ -118,7 +122,7 @@ def _find_class_folders(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _count_pictures(folder: Path) -> dict[str, int]:
+def _count_images(folder: Path) -> dict[str, int]:
     children = {child.name.lower(): child for child in folder.iterdir()}
     return {
         name: sum(1 for path in list_files(children[name]) if path.suffix.lower() in SUFFIXES)
@@ -129,9 +133,12 @@ def _count_pictures(folder: Path) -> dict[str, int]:
 def _check_space(work: Path) -> None:
     free = shutil.disk_usage(work).free
     if free < NEEDED_BYTES:
-        rule = f"{NEEDED_BYTES / 1e9:.0f} GB must be free"
-        do = "Make space or name a folder on another disk."
-        raise InputError(describe_fault(f"Cannot fetch to '{work.parent}'", rule, f"{free / 1e9:.1f} GB", do))
+        raise InputError(
+            f"Cannot fetch to '{work.parent}'",
+            needs=f"{NEEDED_BYTES / 1e9:.0f} GB must be free",
+            got=f"{free / 1e9:.1f} GB",
+            hint="Make space or name a folder on another disk.",
+        )
 
 
 def _unpack(archive: Path, target: Path, progress: Progress) -> Path:
@@ -146,10 +153,11 @@ def _unpack(archive: Path, target: Path, progress: Progress) -> Path:
                 source.extract(member, target)
                 progress.advance()
     except FileNotFoundError as error:
-        raise InputError(describe_fault(what, "it must exist", "no such file", _BY_HAND)) from error
+        raise InputError(what, needs="it must exist", got="no such file", hint=_BY_HAND) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        do = "Download it again."
-        raise InputError(describe_fault(what, "a whole zip file is needed", error, do)) from error
+        raise InputError(
+            what, needs="a whole zip file is needed", got=error, hint="Download it again."
+        ) from error
     return target
 
 
@@ -170,9 +178,12 @@ def _import_kagglehub() -> Any:
         with redirect_stdout(None):
             import kagglehub
     except ImportError as error:
-        rule = "the package kagglehub is needed"
-        do = f"Install it: pip install 'georgia[fetch]'. {_BY_HAND}"
-        raise MissingDependencyError(describe_fault("Cannot fetch", rule, "none", do)) from error
+        raise MissingDependencyError(
+            "Cannot fetch",
+            needs="the package kagglehub is needed",
+            got="none",
+            hint=f"Install it: pip install 'georgia[fetch]'. {_BY_HAND}",
+        ) from error
     return kagglehub
 
 
@@ -187,8 +198,9 @@ def _check_connection(timeout_s: float) -> None:
 
 
 def _offline(reason: str) -> InputError:
-    rule = f"a connection to {_HOST[0]} is needed"
-    return InputError(describe_fault("Cannot fetch", rule, reason, _BY_HAND))
+    return InputError(
+        "Cannot fetch", needs=f"a connection to {_HOST[0]} is needed", got=reason, hint=_BY_HAND
+    )
 
 
 @contextmanager
@@ -215,26 +227,32 @@ def _explain(error: Exception) -> InputError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return InputError(
-            describe_fault("Cannot fetch", "space on the disk is needed", "a full disk", "Make space.")
+            "Cannot fetch", needs="space on the disk is needed", got="a full disk", hint="Make space."
         )
     if (
         status in (401, 403)
         or names & {"UnauthenticatedError", "CredentialError"}
         or "credentials" in first.lower()
     ):
-        rule = "Kaggle wants to know who you are"
-        do = (
-            "Make a token at https://www.kaggle.com/settings and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME "
-            f"and KAGGLE_KEY, or put kaggle.json into the folder .kaggle of your home. {_BY_HAND}"
+        return InputError(
+            "Cannot fetch",
+            needs="Kaggle wants to know who you are",
+            got=f"{status or first}",
+            hint="Make a token at https://www.kaggle.com/settings and set KAGGLE_API_TOKEN, or "
+            "KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into the folder .kaggle of your home. "
+            f"{_BY_HAND}",
         )
-        return InputError(describe_fault("Cannot fetch", rule, f"{status or first}", do))
     if status == 404:
         return InputError(
-            describe_fault("Cannot fetch", f"Kaggle must hold {HANDLE}", "404, not found", _BY_HAND)
+            "Cannot fetch", needs=f"Kaggle must hold {HANDLE}", got="404, not found", hint=_BY_HAND
         )
     if status == 429 or (status or 0) >= 500:
-        do = f"Try again later. {_BY_HAND}"
-        return InputError(describe_fault("Cannot fetch", "Kaggle must answer", f"status {status}", do))
+        return InputError(
+            "Cannot fetch",
+            needs="Kaggle must answer",
+            got=f"status {status}",
+            hint=f"Try again later. {_BY_HAND}",
+        )
     if names & {
         "ConnectionError",
         "Timeout",
@@ -245,6 +263,10 @@ def _explain(error: Exception) -> InputError:
     }:
         return _offline(f"{first[:200]}. Give the same command again to go on")
     if names & {"DataCorruptionError", "BadZipFile", "error"}:
-        do = f"Give the same command again. {_BY_HAND}"
-        return InputError(describe_fault("Cannot fetch", "a whole archive is needed", first[:200], do))
-    return InputError(describe_fault("Cannot fetch", "kagglehub must bring the set", first[:200], _BY_HAND))
+        return InputError(
+            "Cannot fetch",
+            needs="a whole archive is needed",
+            got=first[:200],
+            hint=f"Give the same command again. {_BY_HAND}",
+        )
+    return InputError("Cannot fetch", needs="kagglehub must bring the set", got=first[:200], hint=_BY_HAND)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 
 UNKNOWN = "unknown"
 # What stands between names: in the ONNX metadata and --classes, and in the sets of a table.
@@ -19,9 +19,9 @@ Activation = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True)
 class Decision:
-    """One picture's answer: the label and *its* probability, with those of all classes in order.
+    """One image's answer: the label and *its* probability, with those of all classes in order.
 
-    A refused picture is ``unknown`` with probability 0. ``set`` holds the classes that the picture may
+    A refused image is ``unknown`` with probability 0. ``set`` holds the classes that the image may
     be of at the model's error rate; it is empty, and ``unknown_score`` None, where the model holds no
     limits for them.
     """
@@ -55,9 +55,7 @@ class Labels:
         if any(sign in _SEPARATORS or sign < " " for name in self.names for sign in name):
             problems.append("a name may hold no comma, bar or control sign, as these stand between names")
         if problems:
-            raise InputError(
-                describe_fault("Cannot use the class names", ", ".join(problems), list(self.names))
-            )
+            raise InputError("Cannot use the class names", needs=", ".join(problems), got=list(self.names))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,9 +67,11 @@ class Labels:
             InputError: no class has that name.
         """
         if name not in self.names:
-            rule = "it must be one of " + ", ".join(self.names)
             raise InputError(
-                describe_fault("Unknown class", rule, repr(name), suggest(name, self.names).strip())
+                "Unknown class",
+                needs="it must be one of " + ", ".join(self.names),
+                got=repr(name),
+                hint=suggest(name, self.names).strip(),
             )
         return self.names.index(name)
 
@@ -90,8 +90,11 @@ class Labels:
             InputError: the number of columns is not the number of classes.
         """
         if probabilities.ndim != 2 or probabilities.shape[1] != len(self.names):
-            rule = f"one probability for each of {', '.join(self.names)} is needed"
-            raise InputError(describe_fault("Cannot name the answers", rule, f"shape {probabilities.shape}"))
+            raise InputError(
+                "Cannot name the answers",
+                needs=f"one probability for each of {', '.join(self.names)} is needed",
+                got=f"shape {probabilities.shape}",
+            )
         decisions = []
         for row in probabilities:
             best = int(np.argmax(row))
@@ -124,9 +127,11 @@ def parse_class_names(text: str) -> dict[str, str]:
     for part in text.split(","):
         folder, separator, name = (piece.strip() for piece in part.partition("="))
         if not separator or not folder or not name or folder in mapping:
-            rule = "folder=name pairs with commas between them are needed, each folder once"
             raise InputError(
-                describe_fault("Cannot use --class-names", rule, repr(text), "Example: 0=CEX,1=PG.")
+                "Cannot use --class-names",
+                needs="folder=name pairs with commas between them are needed, each folder once",
+                got=repr(text),
+                hint="Example: 0=CEX,1=PG.",
             )
         mapping[folder] = name
     return mapping

@@ -1,30 +1,30 @@
-"""The frozen things that steps hand to one another: records of pictures, and what failed."""
+"""The frozen things that steps hand to one another: records of images, and what failed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from georgia.labels import Labels
 
-PARTS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One labelled picture file.
+    """One labelled image file.
 
     ``group`` names the crystal or frame that it belongs to: no group may stand on two sides of a
-    split. ``part`` is "train", "valid" or "test" where the source is already split. ``time`` is the
+    split. ``split`` is "train", "valid" or "test" where the source is already split. ``time`` is the
     text given by the user's CSV.
     """
 
     path: Path
     class_name: str
     group: str = ""
-    part: str = ""
+    split: str = ""
     time: str = ""
 
 
@@ -35,10 +35,19 @@ class Failure:
     path: Path
     error: str
 
+    def to_json_dict(self) -> dict[str, str]:
+        """Return the public form, an element of ``failed``."""
+        return {"file": str(self.path), "error": self.error}
+
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, str]) -> Failure:
+        """Read the public form."""
+        return cls(Path(values["file"]), values["error"])
+
 
 @dataclass(frozen=True)
 class Catalog:
-    """All labelled pictures of one source, in path order, with what could not be read."""
+    """All labelled images of one source, in path order, with what could not be read."""
 
     root: Path
     labels: Labels
@@ -46,12 +55,12 @@ class Catalog:
     failures: tuple[Failure, ...] = ()
 
     def count_by_class(self) -> dict[str, int]:
-        """Return the number of pictures of each class, in label order."""
+        """Return the number of images of each class, in label order."""
         return count_by_class(self.records, self.labels)
 
-    def part(self, name: str) -> tuple[Record, ...]:
+    def subset(self, name: str) -> tuple[Record, ...]:
         """Return the records of one part of an already split source."""
-        return tuple(record for record in self.records if record.part == name)
+        return tuple(record for record in self.records if record.split == name)
 
 
 def count_by_class(records: Sequence[Record], labels: Labels) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 
 
 class Named(Protocol):
@@ -32,6 +32,9 @@ def find_by_name(kind: str, name: str, entries: Sequence[T]) -> T:
     for entry in entries:
         if entry.name == name:
             return entry
-    rule = "it must be one of " + ", ".join(names)
-    hint = suggest(name, names).strip()
-    raise InputError(describe_fault(f"Unknown {kind}", rule, repr(name), hint))
+    raise InputError(
+        f"Unknown {kind}",
+        needs="it must be one of " + ", ".join(names),
+        got=repr(name),
+        hint=suggest(name, names).strip(),
+    )

@@ -21,7 +21,7 @@ N = 40
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of 40 pictures in ten clusters, each shade of grey a file of its own."""
+    """A page of 40 images in ten clusters, each shade of grey a file of its own."""
     folder = tmp_path_factory.mktemp("page")
     rng = np.random.default_rng(0)
     files = [folder / f"crop {at:02d}.png" for at in range(N)]
@@ -53,7 +53,7 @@ on_a_phone = pytest.mark.parametrize("page", ["phone"], indirect=True)
 
 
 def place_of(page: Any, position: int) -> tuple[float, float]:
-    """Where a picture's dot lies in the window."""
+    """Where an image's dot lies in the window."""
     x, y = page.evaluate(
         f"(b => [b.x + toX({position}), b.y + toY({position})])(map.getBoundingClientRect())"
     )
@@ -76,12 +76,12 @@ def touch(page: Any, *steps: list[tuple[float, float]]) -> None:
 
 
 def grey_of(page: Any) -> int:
-    """The shade in the middle of the panel's picture."""
+    """The shade in the middle of the panel's image."""
     return int(page.evaluate("thumb.getContext('2d').getImageData(84, 84, 1, 1).data[0]"))
 
 
 @on_a_phone
-def test_a_tap_shows_the_picture(page: Any) -> None:
+def test_a_tap_shows_the_image(page: Any) -> None:
     for position in (0, 17, 39):
         shown = page.evaluate(f"tiles.some(one => one[0] === {position})")
         page.touchscreen.tap(*place_of(page, position))
@@ -137,7 +137,7 @@ def test_buttons_zoom(page: Any) -> None:
 
 
 @on_a_phone
-def test_a_phone_shows_map_and_picture_together(page: Any) -> None:
+def test_a_phone_shows_map_and_image_together(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.getElementById('card').getBoundingClientRect().bottom") <= 844
 

@@ -24,16 +24,14 @@ from georgia.report.page import ReportInputs, save_report
 
 pytestmark = [pytest.mark.slow]
 NAMES = ("argillaceous_limestone", "dolomitic_limestone", "limestone", "marl")
-HEADINGS = re.compile(
-    r"Key figures|Against another|Figures|Pictures with|Refused pictures|Settings|Files|\w+ · "
-)
+HEADINGS = re.compile(r"Key figures|Against another|Figures|Images with|Refused images|Settings|Files|\w+ · ")
 
 
 def make_evaluation(folder: Path, n: int, n_wrong: int) -> Evaluation:
     rng, items, records = np.random.default_rng(n_wrong), [], []
     for at in range(n):
         truth = at % len(NAMES)
-        path = folder / f"picture {at:03d}.png"
+        path = folder / f"image {at:03d}.png"
         Image.new("RGB", (30, 20 + at % 9), (at, at, at)).save(path)
         named = (truth + 1) % len(NAMES) if at < n_wrong else truth
         label = UNKNOWN if n_wrong <= at < n_wrong + 7 else NAMES[named]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,22 +11,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from tests.helpers import service as helpers
 
 pytestmark = [pytest.mark.slow]
 PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def _load_beds() -> Any:
-    import sys
-
-    folder = Path(__file__).parents[1] / "unit"
-    package = importlib.util.spec_from_loader("georgia_beds", None, is_package=True)
-    assert package is not None
-    module = importlib.util.module_from_spec(package)
-    module.__path__ = [str(folder)]
-    sys.modules["georgia_beds"] = module
-    return importlib.import_module("georgia_beds.serve_beds")
 
 
 @dataclass
@@ -36,7 +24,7 @@ class Running:
 
     url: str
     service: Any
-    beds: Any
+    helpers: Any
     complaints: list[str] = field(default_factory=list)
 
 
@@ -44,8 +32,7 @@ class Running:
 def running(tmp_path: Path) -> Iterator[Running]:
     from georgia.web.serve import open_service
 
-    beds = _load_beds()
-    service = beds.make_service(tmp_path, port=0)
+    service = helpers.make_service(tmp_path, port=0)
     started: list[str] = []
     ready = threading.Event()
 
@@ -58,7 +45,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     thread.start()
     try:
         assert ready.wait(20)
-        yield Running(started[0], service, beds)
+        yield Running(started[0], service, helpers)
     finally:
         server.should_exit = True
         thread.join(20)
@@ -78,7 +65,7 @@ def page(running: Running, browser: Any, request: pytest.FixtureRequest) -> Iter
             "request",
             lambda ask: None if ask.url.startswith((running.url, "blob:", "data:")) else note(ask.url),
         )
-        page.goto(f"{running.url}#token={running.beds.TOKEN}")
+        page.goto(f"{running.url}#token={running.helpers.TOKEN}")
         page.wait_for_selector("#strip button")
         yield page
 
@@ -96,7 +83,7 @@ def test_the_page_shows_the_probe_and_loads_nothing_from_elsewhere(page: Any, ru
 
 
 def test_a_new_frame_comes_by_itself(page: Any, running: Running) -> None:
-    result = running.beds.beds.make_result(31, 1, 0.33, state="alarm", alarm=True, n_judged=40)
+    result = running.helpers.helpers.make_result(31, 1, 0.33, state="alarm", alarm=True, n_judged=40)
     running.service.store.record_frame(result, "probe", "{}")
     expect(page.locator("#fig-fraction")).to_have_text("33.0 %")
     expect(page.locator("#chart-words")).to_contain_text("31 points")
@@ -118,7 +105,7 @@ def test_a_wrong_token_is_told_and_asked_for_again(page: Any, running: Running) 
     page.locator("#ask input[name=who]").fill("B")
     page.locator("#ask button.main").click()
     expect(page.locator("#ask-fault")).to_contain_text("got another")
-    page.locator("#ask input[name=token]").fill(running.beds.TOKEN)
+    page.locator("#ask input[name=token]").fill(running.helpers.TOKEN)
     page.locator("#ask button.main").click()
     expect(page.locator("#alarms")).to_contain_text("seen by B")
 
@@ -130,13 +117,13 @@ def test_the_strip_is_walked_with_arrow_keys(page: Any) -> None:
     expect(page.locator("#frame-words")).to_contain_text("f28.png")
 
 
-def test_a_picture_is_answered_and_a_wrong_one_told(page: Any, running: Running, tmp_path: Path) -> None:
-    crop = running.beds.beds.write_frame(tmp_path / "crop.png", 5)
+def test_an_image_is_answered_and_a_wrong_one_told(page: Any, running: Running, tmp_path: Path) -> None:
+    crop = running.helpers.helpers.write_frame(tmp_path / "crop.png", 5)
     page.set_input_files("#try-file", str(crop))
     page.wait_for_selector("#try-answer .label")
     assert page.locator("#try-answer meter").count() == 2
     wrong = tmp_path / "wrong.png"
-    wrong.write_bytes(b"no picture")
+    wrong.write_bytes(b"no image")
     page.set_input_files("#try-file", str(wrong))
     page.wait_for_selector("#try-answer .fault")
     assert "Cannot read 'wrong.png'" in page.inner_text("#try-answer")

@@ -142,7 +142,7 @@ def test_too_small_a_side_is_refused(size_px: int) -> None:
 
 @offline_backbones
 def test_imagenet_weights_name_a_cat(info: BackboneInfo) -> None:
-    data = pytest.importorskip("skimage.data", reason="scikit-image brings the picture of the cat")
+    data = pytest.importorskip("skimage.data", reason="scikit-image brings the image of the cat")
     try:
         net = build_backbone(info.name, "imagenet", include_top=True)
     except MissingDependencyError as error:

@@ -30,13 +30,13 @@ AUDITS: dict[tuple[object, ...], Audit] = {}
 def audit_example(check: Check, is_bad: bool, folder: Path) -> Audit:
     example = check.bad_example() if is_bad else check.good_example()
     needed = dataclasses.replace(CONFIG, deep=check.is_deep, near_copies=check.name == "near-conflict")
-    pictures = tuple(
-        (one.name, one.group, one.part, b"" if one.image is None else one.image.tobytes())
-        for one in example.pictures
+    images = tuple(
+        (one.name, one.group, one.split, b"" if one.image is None else one.image.tobytes())
+        for one in example.images
     )
-    if is_bad or (needed, pictures) not in AUDITS:
-        AUDITS[needed, pictures] = run_audit(example.write(folder), needed)
-    return AUDITS[needed, pictures]
+    if is_bad or (needed, images) not in AUDITS:
+        AUDITS[needed, images] = run_audit(example.write(folder), needed)
+    return AUDITS[needed, images]
 
 
 def test_bad_example_is_found_at_its_severity_with_what_to_do(check: Check, tmp_path: Path) -> None:

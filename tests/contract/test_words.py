@@ -31,7 +31,7 @@ def test_command_has_its_module_docs_page_and_tests(command: str) -> None:
     text = page.read_text(encoding="utf-8")
     assert f"georgia {command}" in text
     assert f"[{command}]" in text, "the page does not name the settings section"
-    assert list((ROOT / "tests").glob(f"*/test_{command}*.py")), "no test file of the command's name"
+    assert list((ROOT / "tests").rglob(f"test_{command}*.py")), "no test file of the command's name"
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

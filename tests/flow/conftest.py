@@ -31,7 +31,7 @@ def georgia(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="session")
 def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose net says PG where the picture is bright, and CEX where it is dark.
+    """A bundle whose net says PG where the image is bright, and CEX where it is dark.
 
     ``foreign.h5`` beside it is the same net as a Keras file of others: it scales pixels by itself.
     """
@@ -58,9 +58,9 @@ def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def grey_pictures(tmp_path: Path) -> Path:
-    """Folder per class: dark pictures are CEX, bright ones PG; one bright picture stands with the CEX."""
-    folder = tmp_path / "grey pictures"
+def grey_images(tmp_path: Path) -> Path:
+    """Folder per class: dark images are CEX, bright ones PG; one bright image stands with the CEX."""
+    folder = tmp_path / "grey images"
     for name, levels in {"CEX": [0, 10, 20, 250], "PG": [200, 220, 240, 255]}.items():
         (folder / name).mkdir(parents=True)
         for number, level in enumerate(levels):

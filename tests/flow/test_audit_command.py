@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from georgia.audit.examples import ExamplePicture, add, draw_texture, draw_textures
+from georgia.audit.examples import ExampleImage, add, draw_texture, draw_textures
 
 Command = Callable[..., tuple[int, Any, str]]
 
@@ -22,8 +22,8 @@ def clean(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
-    """One CEX picture stands, mirrored, among the PG."""
-    mirrored = ExamplePicture("PG/m.png", draw_texture(0, 44, 44)[:, ::-1].copy())
+    """One CEX image stands, mirrored, among the PG."""
+    mirrored = ExampleImage("PG/m.png", draw_texture(0, 44, 44)[:, ::-1].copy())
     add(draw_textures(4), mirrored).write(tmp_path / "data")
     return tmp_path / "data"
 

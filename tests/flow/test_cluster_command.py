@@ -7,55 +7,51 @@ from pathlib import Path
 from typing import Any
 
 
-def test_labelled_pictures_are_grouped_and_drawn(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+def test_labelled_images_are_grouped_and_drawn(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "clusters"
-    code, result, _ = georgia("cluster", brightness_model, grey_pictures, "--k", "2", "--out", out)
+    code, result, _ = georgia("cluster", brightness_model, grey_images, "--k", "2", "--out", out)
     assert code == 0
     names = {"cluster.json", "assignments.csv", "cluster_map.png", "cluster_map.html"}
     assert {Path(file).name for file in result["files"]} == names == {path.name for path in out.iterdir()}
     assert len(result["assignments"]) == 8
     assert set(result["assignments"][0]) == {"file", "cluster", "x", "y", "label"}
-    # One bright picture stands with the dark ones.
+    # One bright image stands with the dark ones.
     assert result["purity"] == 7 / 8
 
 
-def test_any_folder_of_pictures_will_do(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+def test_any_folder_of_images_will_do(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
-    (grey_pictures / "PG" / "empty.png").touch()
+    (grey_images / "PG" / "empty.png").touch()
     flat = tmp_path / "flat"
-    shutil.copytree(grey_pictures / "PG", flat)
+    shutil.copytree(grey_images / "PG", flat)
     code, result, err = georgia("cluster", brightness_model, flat, "--k", "2", "--out", tmp_path / "out")
     assert code == 3
     assert (result["purity"], len(result["assignments"])) == (None, 4)
-    assert (
-        "flat: the pictures have no labels, so purity is not given. For labels: one folder per class" in err
-    )
+    assert "flat: the images have no labels, so purity is not given. For labels: one folder per class" in err
     assert "Cannot read" not in err
     assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
 
 
-def test_pictures_beside_class_folders_say_why_no_label_is_used(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+def test_images_beside_class_folders_say_why_no_label_is_used(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(next((grey_pictures / "PG").iterdir()), grey_pictures / "stray.png")
-    code, result, err = georgia(
-        "cluster", brightness_model, grey_pictures, "--k", "2", "--out", tmp_path / "o"
-    )
+    shutil.copy(next((grey_images / "PG").iterdir()), grey_images / "stray.png")
+    code, result, err = georgia("cluster", brightness_model, grey_images, "--k", "2", "--out", tmp_path / "o")
     assert (code, result["purity"]) == (0, None)
     assert "no labels, so purity is not given. They lie in several folders, but not as classes do" in err
     assert "'stray.png'" in err
     assert "Cannot read" not in err
 
 
-def test_copies_of_one_picture_are_one_cluster_with_the_reason(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path, capsys: Any
+def test_copies_of_one_image_are_one_cluster_with_the_reason(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path, capsys: Any
 ) -> None:
     from georgia.cli import main
 
-    one = next((grey_pictures / "PG").iterdir())
+    one = next((grey_images / "PG").iterdir())
     copies = tmp_path / "copies"
     copies.mkdir()
     for at in range(6):
@@ -63,14 +59,14 @@ def test_copies_of_one_picture_are_one_cluster_with_the_reason(
     words = ["cluster", str(brightness_model), str(copies), "--k", "4", "--out", str(tmp_path / "out")]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "6 pictures in 1 cluster of 6: only 1 distinct picture, so 1 cluster instead of 4." in out
+    assert "6 images in 1 cluster of 6: only 1 distinct image, so 1 cluster instead of 4." in out
     code, result, _ = georgia(*words)
     assert (code, result["k"], len(result["clusters"])) == (0, 4, 1)
 
 
-def test_more_clusters_than_pictures_is_one_line(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+def test_more_clusters_than_images_is_one_line(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
-    code, _, err = georgia("cluster", brightness_model, grey_pictures, "--k", "99", "--out", tmp_path / "out")
+    code, _, err = georgia("cluster", brightness_model, grey_images, "--k", "99", "--out", tmp_path / "out")
     assert code == 2
     assert "for k = 99; got 8. Lower --k" in err

@@ -12,9 +12,9 @@ from PIL import Image
 
 
 def test_figures_are_those_of_the_known_truth(
-    georgia: Any, brightness_model: Path, grey_pictures: Path
+    georgia: Any, brightness_model: Path, grey_images: Path
 ) -> None:
-    code, result, _ = georgia("evaluate", brightness_model, grey_pictures)
+    code, result, _ = georgia("evaluate", brightness_model, grey_images)
     assert code == 0
     assert result["accuracy"] == pytest.approx(7 / 8)
     assert result["classes"] == ["CEX", "PG"]
@@ -25,22 +25,22 @@ def test_figures_are_those_of_the_known_truth(
 
 
 def test_order_of_the_models_classes_changes_no_name(
-    georgia: Any, brightness_model: Path, grey_pictures: Path
+    georgia: Any, brightness_model: Path, grey_images: Path
 ) -> None:
     folders = {"CEX": "1", "PG": "0"}
     for name, folder in folders.items():
-        (grey_pictures / name).rename(grey_pictures / folder)
+        (grey_images / name).rename(grey_images / folder)
     words = ("--class-names", "1=CEX,0=PG")
-    _, result, _ = georgia("evaluate", brightness_model, grey_pictures, *words)
+    _, result, _ = georgia("evaluate", brightness_model, grey_images, *words)
     assert result["per_class"]["CEX"]["recall"] == 0.75
     assert result["per_class"]["PG"]["recall"] == 1.0
 
 
 def test_broken_file_is_left_out_of_the_figures_and_3(
-    georgia: Any, brightness_model: Path, grey_pictures: Path
+    georgia: Any, brightness_model: Path, grey_images: Path
 ) -> None:
-    (grey_pictures / "PG" / "empty.png").touch()
-    code, result, err = georgia("evaluate", brightness_model, grey_pictures)
+    (grey_images / "PG" / "empty.png").touch()
+    code, result, err = georgia("evaluate", brightness_model, grey_images)
     assert code == 3
     assert result["n"] == 8
     assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
@@ -48,26 +48,26 @@ def test_broken_file_is_left_out_of_the_figures_and_3(
 
 
 def test_part_is_that_of_split_folders(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     split = tmp_path / "split"
     words = ("--order", "name", "--fractions", "0.34,0.33,0.33")
-    assert georgia("split", grey_pictures, "--out", split, *words)[0] == 0
+    assert georgia("split", grey_images, "--out", split, *words)[0] == 0
     sizes = {}
     for part in ("train", "valid", "test", "all"):
         sizes[part] = georgia("evaluate", brightness_model, split, "--part", part)[1]["n"]
     assert georgia("evaluate", brightness_model, split)[1]["n"] == sizes["test"]
     assert sizes["all"] == 8 == sizes["train"] + sizes["valid"] + sizes["test"]
-    code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--part", "test")
+    code, _, err = georgia("evaluate", brightness_model, grey_images, "--part", "test")
     assert code == 2
     assert "Leave --part out" in err
 
 
 def test_report_and_deliverables_are_written(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    code, result, _ = georgia("evaluate", brightness_model, grey_pictures, "--out", out)
+    code, result, _ = georgia("evaluate", brightness_model, grey_images, "--out", out)
     assert code == 0
     assert {Path(file) for file in result["files"]} == set(out.iterdir())
     assert {"evaluation.json", "predictions_test.csv"} <= {Path(file).name for file in result["files"]}
@@ -79,20 +79,20 @@ def test_report_and_deliverables_are_written(
 
 
 def test_strange_class_names_are_refused_with_a_hint(
-    georgia: Any, brightness_model: Path, grey_pictures: Path
+    georgia: Any, brightness_model: Path, grey_images: Path
 ) -> None:
-    (grey_pictures / "PG").rename(grey_pictures / "pgg")
-    code, _, err = georgia("evaluate", brightness_model, grey_pictures)
+    (grey_images / "PG").rename(grey_images / "pgg")
+    code, _, err = georgia("evaluate", brightness_model, grey_images)
     assert code == 2
     assert "--class-names pgg=PG" in err
 
 
 def test_second_model_is_compared_on_the_same_files(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
     words = ("--against", brightness_model / "model.onnx", "--out", out)
-    code, result, _ = georgia("evaluate", brightness_model, grey_pictures, *words)
+    code, result, _ = georgia("evaluate", brightness_model, grey_images, *words)
     assert code == 0
     pair = result["comparison"]
     assert (pair["n"], pair["n_both_right"], pair["n_neither_right"]) == (8, 7, 1)
@@ -102,70 +102,70 @@ def test_second_model_is_compared_on_the_same_files(
     assert "Against another model" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_changed_pictures_are_tried_and_shown(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+def test_changed_images_are_tried_and_shown(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    code, result, _ = georgia("evaluate", brightness_model, grey_pictures, "--robustness", "--out", out)
+    code, result, _ = georgia("evaluate", brightness_model, grey_images, "--robustness", "--out", out)
     assert code == 0
     table = result["robustness"]
     assert (table["n"], len(table["rows"])) == (8, 17)
     assert {row["accuracy"]["difference"] for row in table["rows"] if "rot" in row["change"]} == {0.0}
     assert (out / "robustness.json").is_file()
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Do the answers stand changes of the picture?" in page
+    assert "Do the answers stand changes of the image?" in page
     assert "cropped to one size, 30×24 px" in page
 
 
 def test_a_runs_own_report_is_not_written_over(
-    georgia: Any, brightness_model: Path, grey_pictures: Path
+    georgia: Any, brightness_model: Path, grey_images: Path
 ) -> None:
     before = sorted(brightness_model.iterdir())
-    code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--out", brightness_model)
+    code, _, err = georgia("evaluate", brightness_model, grey_images, "--out", brightness_model)
     assert code == 2
     assert "Cannot use --out" in err
     assert sorted(brightness_model.iterdir()) == before
 
 
 def test_model_of_other_classes_is_not_compared(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     against = tmp_path / "other"
     shutil.copytree(brightness_model, against)
     text = (against / "bundle.json").read_text(encoding="utf-8")
     (against / "bundle.json").write_text(text.replace('"PG"', '"PX"'), encoding="utf-8")
-    code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--against", against)
+    code, _, err = georgia("evaluate", brightness_model, grey_images, "--against", against)
     assert code == 2
     assert "both models must have the same classes (CEX, PG); got CEX, PX" in err
 
 
-def test_pictures_that_the_model_was_trained_on_are_counted(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+def test_images_that_the_model_was_trained_on_are_counted(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(brightness_model, run)
     parts = ["train", "train", "valid", "test"]
-    rows = [f"{grey_pictures}/PG/PG ({n}).png,PG,{part}" for n, part in enumerate(parts)]
-    rows += [f"{grey_pictures}/CEX/CEX ({n}).png,CEX,test" for n in range(4)]
+    rows = [f"{grey_images}/PG/PG ({n}).png,PG,{part}" for n, part in enumerate(parts)]
+    rows += [f"{grey_images}/CEX/CEX ({n}).png,CEX,test" for n in range(4)]
     (run / "split.csv").write_text("path,class,part\n" + "\n".join(rows) + "\n", encoding="utf-8")
     copy = tmp_path / "copy"
-    shutil.copytree(grey_pictures, copy)
-    for data in (grey_pictures, copy):
+    shutil.copytree(grey_images, copy)
+    for data in (grey_images, copy):
         out = tmp_path / f"report of {data.name}"
         code, result, _ = georgia("evaluate", run, data, "--out", out)
         assert code == 0
         assert result["n_seen_in_training"] == 3
-        assert "3 of 8 pictures stand in" in (out / "report.html").read_text(encoding="utf-8")
+        assert "3 of 8 images stand in" in (out / "report.html").read_text(encoding="utf-8")
     assert georgia("evaluate", run, run / "split.csv", "--part", "test")[1]["n_seen_in_training"] == 0
-    assert georgia("evaluate", brightness_model, grey_pictures)[1]["n_seen_in_training"] == 0
+    assert georgia("evaluate", brightness_model, grey_images)[1]["n_seen_in_training"] == 0
 
 
-def test_refusal_is_measured_on_pictures_of_something_else(
-    georgia: Any, brightness_model: Path, drawn_crops: Path, grey_pictures: Path, tmp_path: Path
+def test_refusal_is_measured_on_images_of_something_else(
+    georgia: Any, brightness_model: Path, drawn_crops: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     from georgia.model.load import load_bundled_model
 
-    code, _, err = georgia("evaluate", brightness_model, grey_pictures, "--unknown", grey_pictures)
+    code, _, err = georgia("evaluate", brightness_model, grey_images, "--unknown", grey_images)
     assert code == 2
     assert "unknown score" in err
     strange = tmp_path / "strange"

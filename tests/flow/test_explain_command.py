@@ -27,18 +27,18 @@ def test_exported_model_shows_where_it_looked(georgia: Any, brightness_model: Pa
     assert values[:, -1].min() > 0 > values[:, 0].max()
 
 
-def test_broken_picture_is_listed_and_3(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+def test_broken_image_is_listed_and_3(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
-    (grey_pictures / "PG" / "empty.png").touch()
-    code, result, _ = georgia("explain", brightness_model, grey_pictures / "PG", "--out", tmp_path / "why")
+    (grey_images / "PG" / "empty.png").touch()
+    code, result, _ = georgia("explain", brightness_model, grey_images / "PG", "--out", tmp_path / "why")
     assert code == 3
     assert len(result["files"]) == 5
     assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
 
 
-def test_no_picture_is_written_over(georgia: Any, brightness_model: Path, grey_pictures: Path) -> None:
-    folder = grey_pictures / "PG"
+def test_no_image_is_written_over(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+    folder = grey_images / "PG"
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     code, _, err = georgia("explain", brightness_model, folder, "--out", folder)
     assert code == 2

@@ -42,9 +42,9 @@ def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_on
     inside = keras.Model(net.input, [net.output, net.get_layer(FEATURES).output])
     differences = []
     for path in sorted(drawn_crops.glob("*/*.png"))[::8]:
-        picture = Image.open(path).convert("RGB")
+        image = Image.open(path).convert("RGB")
         # At the net's own size no resize stands between the two.
-        pixels = np.asarray(picture.resize((224, 224)), np.uint8)
+        pixels = np.asarray(image.resize((224, 224)), np.uint8)
         caffe = pixels[np.newaxis, :, :, ::-1].astype(np.float32) - (103.939, 116.779, 123.68)
         p_last, features = inside.predict(caffe.astype(np.float32), verbose=0)
         both, theirs = session.run(["probabilities", "features"], {"image": pixels[np.newaxis]})

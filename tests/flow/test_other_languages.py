@@ -16,7 +16,7 @@ from PIL import Image
 
 from georgia.model.load import load_bundled_model
 from georgia.predict.predictor import PredictConfig, predict_files
-from georgia.synthetic import draw_crop, draw_empty
+from georgia.synthetic import render_crop, render_empty
 
 pytestmark = [pytest.mark.slow]
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
@@ -29,10 +29,10 @@ def _program(language: str) -> str:
     return found[1]
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     """PNG files of several sizes, grey and colour, drawn crystals and fields without one."""
-    images = [draw_crop("CEX" if seed % 2 else "PG", seed).image for seed in range(8)]
-    images += [draw_empty(seed).image for seed in range(4)]
+    images = [render_crop("CEX" if seed % 2 else "PG", seed).image for seed in range(8)]
+    images += [render_empty(seed).image for seed in range(4)]
     rng = np.random.default_rng(0)
     images.append(rng.integers(0, 256, (400, 300, 3), dtype=np.uint8))
     files = []
@@ -65,7 +65,7 @@ def _run(command: list[str | Path], folder: Path, reason: str = "") -> str:
 
 
 def test_ten_lines_of_python_in_an_environment_of_their_own(tmp_path: Path) -> None:
-    files = _pictures(tmp_path)
+    files = _images(tmp_path)
     home = tmp_path / "venv"
     _run([sys.executable, "-m", "venv", home], tmp_path)
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -79,7 +79,7 @@ def test_javascript(tmp_path: Path) -> None:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         pytest.skip("needs node and npm")
-    files = _pictures(tmp_path)
+    files = _images(tmp_path)
     (tmp_path / "package.json").write_text(json.dumps({"name": "answer", "private": True}))
     packages = ["onnxruntime-node", "pngjs"]
     _run([npm, "install", "--ignore-scripts", "--no-audit", *packages], tmp_path, "needs an npm registry")

@@ -16,8 +16,8 @@ def labels(result: Any) -> dict[str, str]:
     return {Path(item["file"]).name: item["label"] for item in result["predictions"]}
 
 
-def test_answers_have_the_promised_keys(georgia: Any, brightness_model: Path, grey_pictures: Path) -> None:
-    code, result, _ = georgia("predict", brightness_model, grey_pictures)
+def test_answers_have_the_promised_keys(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+    code, result, _ = georgia("predict", brightness_model, grey_images)
     assert code == 0
     assert result["failed"] == []
     assert labels(result) == {
@@ -32,56 +32,56 @@ def test_answers_have_the_promised_keys(georgia: Any, brightness_model: Path, gr
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_file_folder_glob_and_engine_say_the_same(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, engine: str
+    georgia: Any, brightness_model: Path, grey_images: Path, engine: str
 ) -> None:
     onnx = brightness_model / "model.onnx"
-    _, whole, _ = georgia("predict", brightness_model, grey_pictures)
+    _, whole, _ = georgia("predict", brightness_model, grey_images)
     for source in (
-        grey_pictures / "CEX",
-        f"{grey_pictures}/CEX/*.png",
-        grey_pictures / "CEX" / "CEX (0).png",
+        grey_images / "CEX",
+        f"{grey_images}/CEX/*.png",
+        grey_images / "CEX" / "CEX (0).png",
     ):
         code, result, _ = georgia("predict", onnx, source, "--engine", engine)
         assert code == 0
         assert labels(result).items() <= labels(whole).items()
 
 
-def test_broken_file_is_named_and_3(georgia: Any, brightness_model: Path, grey_pictures: Path) -> None:
-    (grey_pictures / "notes.png").write_text("no picture", encoding="utf-8")
-    code, result, err = georgia("predict", brightness_model, grey_pictures)
+def test_broken_file_is_named_and_3(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+    (grey_images / "notes.png").write_text("no image", encoding="utf-8")
+    code, result, err = georgia("predict", brightness_model, grey_images)
     assert code == 3
     assert len(result["predictions"]) == 8
     assert [Path(one["file"]).name for one in result["failed"]] == ["notes.png"]
     assert "georgia: left out" in err
 
 
-def test_picture_of_another_format_is_named_and_3(
-    georgia: Any, brightness_model: Path, grey_pictures: Path
+def test_image_of_another_format_is_named_and_3(
+    georgia: Any, brightness_model: Path, grey_images: Path
 ) -> None:
-    other = grey_pictures / "PG" / "moving.gif"
+    other = grey_images / "PG" / "moving.gif"
     Image.new("L", (30, 30)).save(other)
-    (grey_pictures / "notes.txt").write_text("no picture", encoding="utf-8")
-    for source in (grey_pictures, f"{grey_pictures}/PG/*"):
+    (grey_images / "notes.txt").write_text("no image", encoding="utf-8")
+    for source in (grey_images, f"{grey_images}/PG/*"):
         code, result, err = georgia("predict", brightness_model, source)
         assert code == 3
         assert [Path(one["file"]).name for one in result["failed"]] == ["moving.gif"]
         assert "PNG, JPEG, TIFF, BMP or WebP" in err
     code, result, _ = georgia("predict", other)
     assert (code, result["predictions"]) == (3, [])
-    nameless = grey_pictures / "nameless"
-    shutil.copy(grey_pictures / "PG" / "PG (1).png", nameless)
+    nameless = grey_images / "nameless"
+    shutil.copy(grey_images / "PG" / "PG (1).png", nameless)
     assert georgia("predict", nameless)[0] == 0
 
 
 @pytest.mark.parametrize("option", ["--sheet", "--out"])
-def test_no_picture_is_written_over(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, option: str
+def test_no_image_is_written_over(
+    georgia: Any, brightness_model: Path, grey_images: Path, option: str
 ) -> None:
-    target = grey_pictures / "PG" / "PG (1).png"
+    target = grey_images / "PG" / "PG (1).png"
     if option == "--out":
-        target = target.rename(grey_pictures / "PG" / "PG (1).csv")
+        target = target.rename(grey_images / "PG" / "PG (1).csv")
     before = target.read_bytes()
-    source = grey_pictures if option == "--sheet" else target
+    source = grey_images if option == "--sheet" else target
     code, _, err = georgia("predict", brightness_model, source, option, target)
     assert code == 2
     assert "never written over" in err
@@ -96,10 +96,10 @@ def test_only_broken_files_are_still_3(georgia: Any, brightness_model: Path, tmp
 
 
 def test_table_and_sheet_are_written(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     table, sheet = tmp_path / "out" / "answers.csv", tmp_path / "out" / "sheet.png"
-    code, _, _ = georgia("predict", brightness_model, grey_pictures, "--out", table, "--sheet", sheet)
+    code, _, _ = georgia("predict", brightness_model, grey_images, "--out", table, "--sheet", sheet)
     assert code == 0
     with table.open(encoding="utf-8", newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 8
@@ -108,16 +108,16 @@ def test_table_and_sheet_are_written(
 
 
 def test_foreign_keras_file_needs_names_and_then_works(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "GAweights.h5"
     shutil.copy(brightness_model / "foreign.h5", file)
-    code, result, err = georgia("predict", file, grey_pictures)
+    code, result, err = georgia("predict", file, grey_images)
     assert (code, result) == (2, None)
     assert "--classes" in err
-    code, result, _ = georgia("predict", file, grey_pictures, "--classes", "CEX,PG")
+    code, result, _ = georgia("predict", file, grey_images, "--classes", "CEX,PG")
     assert code == 0
-    assert labels(result) == labels(georgia("predict", brightness_model, grey_pictures)[1])
+    assert labels(result) == labels(georgia("predict", brightness_model, grey_images)[1])
 
 
 def test_no_model_means_the_bundled_one_and_says_so(georgia: Any, drawn_crops: Path) -> None:
@@ -129,20 +129,20 @@ def test_no_model_means_the_bundled_one_and_says_so(georgia: Any, drawn_crops: P
 
 
 def test_screen_table_names_the_file_and_every_class(
-    brightness_model: Path, grey_pictures: Path, capsys: pytest.CaptureFixture[str]
+    brightness_model: Path, grey_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from georgia.cli import main
 
-    assert main(["predict", str(brightness_model), str(grey_pictures / "PG")]) == 0
+    assert main(["predict", str(brightness_model), str(grey_images / "PG")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("\t") == ["file", "label", "probability", "P(CEX)", "P(PG)"]
     assert len(lines) == 5
 
 
 def test_ray_refuses_what_it_cannot_do_before_any_work(
-    georgia: Any, brightness_model: Path, grey_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("predict", brightness_model, grey_pictures, "--engine", "ray")
+    words = ("predict", brightness_model, grey_images, "--engine", "ray")
     code, result, err = georgia(*words, "--sheet", tmp_path / "sheet.png")
     assert (code, result) == (2, None)
     assert "it is drawn on one machine" in err

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers import service as helpers
 
 pytestmark = [
     pytest.mark.slow,
     # What schemathesis and hypothesis themselves are warned of is not ours.
     pytest.mark.filterwarnings("ignore"),
 ]
-
-
-def _load_beds() -> Any:
-    folder = Path(__file__).parents[1] / "unit"
-    package = importlib.util.spec_from_loader("georgia_beds", None, is_package=True)
-    assert package is not None
-    module = importlib.util.module_from_spec(package)
-    module.__path__ = [str(folder)]
-    sys.modules["georgia_beds"] = module
-    return importlib.import_module("georgia_beds.serve_beds")
 
 
 def test_no_request_brings_the_service_down(tmp_path: Path) -> None:
@@ -37,9 +25,8 @@ def test_no_request_brings_the_service_down(tmp_path: Path) -> None:
         status_code_conformance,
     )
 
-    beds = _load_beds()
     many = 10**6
-    app = beds.make_app(tmp_path, 5, uploads_per_minute=many, requests_per_minute=many)
+    app = helpers.make_app(tmp_path, 5, uploads_per_minute=many, requests_per_minute=many)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Host": "localhost"})
     checks = [
         not_a_server_error,
@@ -65,7 +52,7 @@ def test_no_request_brings_the_service_down(tmp_path: Path) -> None:
         @quick
         @given(case=operation.as_strategy())
         def ask(case: Any) -> None:
-            headers = {"Host": "localhost", "Authorization": f"Bearer {beds.TOKEN}"}
+            headers = {"Host": "localhost", "Authorization": f"Bearer {helpers.TOKEN}"}
             answer = case.call(headers=headers)
             case.validate_response(answer, checks=checks, headers=headers)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from georgia.audit import AuditConfig, run_audit
-from georgia.audit.examples import ExamplePicture, add, draw_texture, draw_textures
+from georgia.audit.examples import ExampleImage, add, draw_texture, draw_textures
 from georgia.catalog.read import read_catalog
 
 Command = Callable[..., tuple[int, Any, str]]
@@ -20,7 +20,7 @@ Command = Callable[..., tuple[int, Any, str]]
 def crystals(tmp_path: Path) -> Path:
     """Five crystals a class, each with a turned and a mirrored copy; name order parts them."""
     copies = [
-        ExamplePicture(f"{name}/{number + 5 * (1 + turn)}.png", image)
+        ExampleImage(f"{name}/{number + 5 * (1 + turn)}.png", image)
         for place, name in enumerate(("CEX", "PG"))
         for number in range(5)
         for turn, image in enumerate(turned(5 * place + number))
@@ -49,7 +49,7 @@ def test_name_order_tells_how_much_it_leaks(georgia: Command, crystals: Path, tm
     code, result, err = georgia(*words, "--fractions", "0.6,0.2,0.2")
     assert code == 0
     assert result["leaks"] == 10
-    assert "6 of 6 test pictures have a sibling in train" in err
+    assert "6 of 6 test images have a sibling in train" in err
 
 
 def test_saved_audit_gives_its_groups(georgia: Command, crystals: Path, tmp_path: Path) -> None:
@@ -73,15 +73,15 @@ def test_saved_audit_gives_its_groups(georgia: Command, crystals: Path, tmp_path
     assert again[1]["counts"] == result["counts"]
 
 
-def test_audit_of_other_pictures_is_refused(georgia: Command, crystals: Path, tmp_path: Path) -> None:
+def test_audit_of_other_images_is_refused(georgia: Command, crystals: Path, tmp_path: Path) -> None:
     draw_textures(3, first_seed=100).write(tmp_path / "other")
     run_audit(read_catalog(tmp_path / "other", verify=False), AuditConfig()).save(tmp_path / "audit")
     code, _, err = georgia("split", crystals, "--out", tmp_path / "a", "--audit", tmp_path / "audit")
     assert code == 2
-    assert "it must know every picture" in err
+    assert "it must know every image" in err
 
 
-def test_folds_test_every_picture_once(georgia: Command, crystals: Path, tmp_path: Path) -> None:
+def test_folds_test_every_image_once(georgia: Command, crystals: Path, tmp_path: Path) -> None:
     code, result, _ = georgia("split", crystals, "--out", tmp_path / "f", "--folds", "5")
     assert (code, len(result["folds"]), result["leaks"]) == (0, 5, 0)
     assert [one["counts"]["test"] for one in result["folds"]] == [{"CEX": 3, "PG": 3}] * 5

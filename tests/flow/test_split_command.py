@@ -56,7 +56,7 @@ def test_study_names_read_back_with_their_classes(
     assert (out / "GAtrainBinary" / "0").is_dir()
     catalog = read_catalog(out, class_names={"0": "CEX", "1": "PG"})
     assert catalog.count_by_class() == {"CEX": 40, "PG": 40}
-    assert len(catalog.part("train")) == sum(result["counts"]["train"].values())  # type: ignore[index]
+    assert len(catalog.subset("train")) == sum(result["counts"]["train"].values())  # type: ignore[index]
 
 
 def test_settings_file_and_typed_words_meet(

@@ -10,7 +10,7 @@ import pytest
 
 from georgia.catalog.read import read_catalog
 from georgia.split.make import SplitConfig, make_split
-from georgia.split.materialize import place_files, study_names
+from georgia.split.materialize import materialize_split, study_names
 
 STUDY = {"cex": ("CEX", 6860, (4802, 1715, 343)), "pg": ("PG", 6804, (4762, 1701, 341))}
 
@@ -30,7 +30,7 @@ def test_the_study_split_from_13664_drawn_files(tmp_path: Path) -> None:
     wished = {name: counts for name, _, counts in STUDY.values()}
     assert {name: tuple(split.counts[part][name] for part in split.counts) for name in wished} == wished
 
-    place_files(split, tmp_path / "out", "link", study_names(split.labels))
+    materialize_split(split, tmp_path / "out", "link", study_names(split.labels))
     assert {
         folder: len(list((tmp_path / "out" / folder).iterdir()))
         for folder in (f"GA{part}Binary/{index}" for part in split.counts for index in "01")

@@ -86,7 +86,7 @@ def test_second_run_into_the_folder_is_refused(georgia: Any, tiny_run: Path, dra
 
 
 @pytest.mark.slow
-def test_broken_picture_is_left_out_and_3(georgia: Any, drawn_crops: Path, tmp_path: Path) -> None:
+def test_broken_image_is_left_out_and_3(georgia: Any, drawn_crops: Path, tmp_path: Path) -> None:
     data = tmp_path / "crops"
     shutil.copytree(drawn_crops, data)
     (data / "PG" / "half.png").write_bytes((data / "PG" / "PG (1).png").read_bytes()[:300])
@@ -123,8 +123,8 @@ def turned_copies(tmp_path: Path, drawn_crops: Path) -> Path:
 
     data = tmp_path / "crops"
     shutil.copytree(drawn_crops, data)
-    picture = Image.open(data / "CEX" / "CEX (1).png").transpose(Image.Transpose.ROTATE_90)
-    picture.save(data / "PG" / "turned.png")
+    image = Image.open(data / "CEX" / "CEX (1).png").transpose(Image.Transpose.ROTATE_90)
+    image.save(data / "PG" / "turned.png")
     return data
 
 

@@ -66,7 +66,7 @@ def test_shift_of_all_features_changes_no_place() -> None:
     assert np.allclose(*places)
 
 
-def test_pictures_need_no_labels() -> None:
+def test_images_need_no_labels() -> None:
     files, features, _ = draw()
     result = cluster_features(files, features, [""] * 60)
     assert (result.purity, result.rand, result.labels) == (None, None, ())
@@ -74,20 +74,20 @@ def test_pictures_need_no_labels() -> None:
     assert "commonest" not in result.describe()
 
 
-def test_equal_pictures_are_one_cluster() -> None:
+def test_equal_images_are_one_cluster() -> None:
     result = cluster_features(draw()[0], np.ones((60, 12)), [""] * 60)
     assert [one.size for one in result.clusters] == [60]
     assert result.explained == (0.0, 0.0)
-    said = "60 pictures in 1 cluster of 60: only 1 distinct picture, so 1 cluster instead of 4."
+    said = "60 images in 1 cluster of 60: only 1 distinct image, so 1 cluster instead of 4."
     assert result.describe() == said
 
 
-def test_fewer_distinct_pictures_than_clusters_are_counted() -> None:
+def test_fewer_distinct_images_than_clusters_are_counted() -> None:
     features = np.repeat(np.random.default_rng(3).normal(0, 5, (3, 12)), (5, 3, 2), axis=0)
     features += np.random.default_rng(4).normal(0, 1e-7, features.shape)
     result = cluster_features(draw()[0][:10], features, [""] * 10)
     assert [one.size for one in result.clusters] == [5, 3, 2]
-    assert "in 3 clusters of 5, 3, 2: only 3 distinct pictures, so 3 clusters instead" in result.describe()
+    assert "in 3 clusters of 5, 3, 2: only 3 distinct images, so 3 clusters instead" in result.describe()
     asked = cluster_features(draw()[0][:10], features, [""] * 10, ClusterConfig(k=3))
     assert "only" not in asked.describe()
 
@@ -152,7 +152,7 @@ def test_two_dozen_colors_are_told_apart() -> None:
 
 
 def spread_out(n_labels: int, k: int) -> Clustering:
-    """240 pictures, without files, on a grid, in k clusters and as many labels as asked for."""
+    """240 images, without files, on a grid, in k clusters and as many labels as asked for."""
     points = np.array([(x, 0.9 * y) for x in range(20) for y in range(12)], float)
     names = [f"d{at % n_labels}" for at in range(240)]
     return cluster_features([Path(f"{at}.png") for at in range(240)], points, names, ClusterConfig(k=k))
@@ -197,7 +197,7 @@ def test_legend_keeps_to_the_page() -> None:
     assert len(legend_of(spread_out(1, 24))[0]) == 24
 
 
-def test_pictures_without_label_are_drawn_beside_labelled_ones() -> None:
+def test_images_without_label_are_drawn_beside_labelled_ones() -> None:
     result = spread_out(3, 2)
     rows = tuple(replace(one, label="" if at % 2 else one.label) for at, one in enumerate(result.assignments))
     axes = make_figure(draw_cluster_map, replace(result, assignments=rows)).axes[0]
@@ -219,7 +219,7 @@ def test_names_touch_neither_names_nor_thumbnails(tmp_path: Path, spread: float)
     from matplotlib.offsetbox import AnnotationBbox
 
     rng = np.random.default_rng(6)
-    files = [tmp_path / f"picture $ of the {at:02d}.png" for at in range(40)]
+    files = [tmp_path / f"image $ of the {at:02d}.png" for at in range(40)]
     for file in files:
         Image.new("RGB", (60, 44 + int(rng.integers(40))), (90, 120, 90)).save(file)
     features = np.concatenate([rng.normal(0, spread, (30, 2)), rng.normal(9, 2, (10, 2))])
@@ -228,35 +228,35 @@ def test_names_touch_neither_names_nor_thumbnails(tmp_path: Path, spread: float)
     figure.draw_without_rendering()
     (axes,) = figure.axes
     names = [text.get_window_extent() for text in axes.texts if not text.get_text().isdigit()]
-    pictures = [one.get_window_extent() for one in axes.artists if isinstance(one, AnnotationBbox)]
+    images = [one.get_window_extent() for one in axes.artists if isinstance(one, AnnotationBbox)]
     assert len(names) >= 5
     for at, box in enumerate(names):
-        assert not box.count_overlaps([*names[:at], *pictures])
+        assert not box.count_overlaps([*names[:at], *images])
         assert axes.bbox.containsx(box.x0)
         assert axes.bbox.containsx(box.x1)
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Clustering:
+def images(tmp_path: Path) -> Clustering:
     files, features, labels = draw(24, tmp_path)
     for at, file in enumerate(files[1:]):
         Image.new("RGB", (30, 20), (10 * at, 90, 90)).save(file)
     return cluster_features(files, features, labels, ClusterConfig(k=3), model="$odd_ <name>")
 
 
-def test_map_is_a_picture_of_all_points(pictures: Clustering, tmp_path: Path) -> None:
+def test_map_is_an_image_of_all_points(images: Clustering, tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    drawn = draw_cluster_map(pictures, Figure().add_subplot())
+    drawn = draw_cluster_map(images, Figure().add_subplot())
     assert (drawn["n"], drawn["sizes"]) == (24, [12, 8, 4])
     assert 1 <= drawn["names"] < 24
-    with Image.open(save_cluster_map(pictures, tmp_path)) as image:
+    with Image.open(save_cluster_map(images, tmp_path)) as image:
         assert image.size == (1650, 1260)
 
 
-def test_page_holds_everything_and_nothing_can_break_out(pictures: Clustering, tmp_path: Path) -> None:
-    evil = replace(pictures.assignments[0], label="</script><b>")
-    result = replace(pictures, assignments=(evil, *pictures.assignments[1:]))
+def test_page_holds_everything_and_nothing_can_break_out(images: Clustering, tmp_path: Path) -> None:
+    evil = replace(images.assignments[0], label="</script><b>")
+    result = replace(images, assignments=(evil, *images.assignments[1:]))
     html = save_cluster_page(result, tmp_path).read_text(encoding="utf-8")
     assert "http" not in html
     assert html.count("</script>") == 1
@@ -272,18 +272,18 @@ def test_page_holds_everything_and_nothing_can_break_out(pictures: Clustering, t
     assert str(tmp_path) not in html
 
 
-def test_page_works_without_labels(pictures: Clustering) -> None:
-    bare = tuple(replace(one, label="") for one in pictures.assignments)
-    clusters = tuple(replace(one, labels={}, purity=None) for one in pictures.clusters)
-    html = render_cluster_page(replace(pictures, assignments=bare, clusters=clusters, purity=None, rand=None))
+def test_page_works_without_labels(images: Clustering) -> None:
+    bare = tuple(replace(one, label="") for one in images.assignments)
+    clusters = tuple(replace(one, labels={}, purity=None) for one in images.clusters)
+    html = render_cluster_page(replace(images, assignments=bare, clusters=clusters, purity=None, rand=None))
     assert "Colour by" not in html
     assert "Commonest label" not in html
 
 
-def test_page_keeps_places_that_lie_close_together(pictures: Clustering) -> None:
-    near = tuple(replace(one, x=1e-6 * one.x, y=1e-6 * one.y) for one in pictures.assignments)
+def test_page_keeps_places_that_lie_close_together(images: Clustering) -> None:
+    near = tuple(replace(one, x=1e-6 * one.x, y=1e-6 * one.y) for one in images.assignments)
     data = json.loads(
-        re.findall(r"^const D = (.*);$", render_cluster_page(replace(pictures, assignments=near)), re.M)[0]
+        re.findall(r"^const D = (.*);$", render_cluster_page(replace(images, assignments=near)), re.M)[0]
     )
     assert np.allclose(
         data["x"], [one.x for one in near], rtol=0, atol=1e-5 * np.ptp([one.x for one in near])
@@ -292,7 +292,7 @@ def test_page_keeps_places_that_lie_close_together(pictures: Clustering) -> None
 
 def test_page_says_why_there_is_one_cluster() -> None:
     html = render_cluster_page(cluster_features(draw()[0], np.ones((60, 12)), [""] * 60))
-    assert "only 1 distinct picture, so 1 cluster instead of 4" in html
-    assert "To the model all pictures are the same." in html
+    assert "only 1 distinct image, so 1 cluster instead of 4" in html
+    assert "To the model all images are the same." in html
     assert "Colours repeat" not in html
     assert "Colours repeat after 24 clusters" in render_cluster_page(spread_out(2, 25))

@@ -1,4 +1,4 @@
-"""Maps of a net whose reasons are known, and the pictures made of them."""
+"""Maps of a net whose reasons are known, and the images made of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from georgia.explain import (
     enlarge,
     explain_files,
     occlude,
-    place_on_picture,
+    place_on_image,
 )
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
@@ -123,17 +123,17 @@ def test_order_of_files_changes_no_map(monkeypatch: pytest.MonkeyPatch, spot: Pa
 def test_window_is_laid_where_the_net_looked() -> None:
     seen = np.arange(16, dtype=np.float32).reshape(4, 4)
     stretched, window = PreprocessSpec(32), PreprocessSpec(32, window_px=40)
-    assert (place_on_picture(seen, stretched, (80, 120)) == seen).all()
-    laid = place_on_picture(seen, window, (40, 80))
+    assert (place_on_image(seen, stretched, (80, 120)) == seen).all()
+    laid = place_on_image(seen, window, (40, 80))
     assert laid.shape == (4, 8)
     assert (laid[:, 2:6] == seen).all()
     assert np.isnan(laid[:, :2]).all()
     assert np.isnan(laid[:, 6:]).all()
-    small = place_on_picture(seen, window, (20, 20))
+    small = place_on_image(seen, window, (20, 20))
     assert (small == seen[1:3, 1:3]).all()
 
 
-def test_enlarged_map_has_the_pictures_size_and_mean() -> None:
+def test_enlarged_map_has_the_images_size_and_mean() -> None:
     values = np.random.default_rng(0).normal(0, 1, (7, 7)).astype(np.float32)
     large = enlarge(values, (70, 105))
     assert large.shape == (70, 105)
@@ -164,7 +164,7 @@ def test_faint_map_stays_grey() -> None:
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (20, 200), (300, 40)])
-def test_overlay_shows_the_whole_picture_twice(shape: tuple[int, int]) -> None:
+def test_overlay_shows_the_whole_image_twice(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 77, np.uint8)
     picture = draw_explanation(make_explanation(Path("a $long$ name.png"), np.zeros((3, 3))), image, "CEX")
     pixels = np.asarray(picture)

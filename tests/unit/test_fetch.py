@@ -22,7 +22,7 @@ SMALL = {"cex": 5, "pg": 4}
 
 @pytest.fixture(autouse=True)
 def small_set(monkeypatch):
-    """Expect nine pictures, and a connection that is not tried."""
+    """Expect nine images, and a connection that is not tried."""
     monkeypatch.setattr(fetch, "COUNTS", SMALL)
     monkeypatch.setattr(fetch, "_check_connection", lambda timeout_s: None)
     monkeypatch.setattr(fetch, "NEEDED_BYTES", 0)
@@ -84,7 +84,7 @@ def test_a_whole_set_is_kept_without_a_connection(tmp_path, monkeypatch):
 
 def test_a_stopped_download_goes_on_in_the_same_cache(tmp_path, monkeypatch):
     def stop(cache):
-        (cache / "archive.part").write_bytes(b"half")
+        (cache / "archive.split").write_bytes(b"half")
         raise KeyboardInterrupt
 
     inject(monkeypatch, stop)
@@ -93,7 +93,7 @@ def test_a_stopped_download_goes_on_in_the_same_cache(tmp_path, monkeypatch):
     assert "KAGGLEHUB_CACHE" not in os.environ
 
     def go_on(cache):
-        assert (cache / "archive.part").read_bytes() == b"half"
+        assert (cache / "archive.split").read_bytes() == b"half"
         return make_set(cache / "1")
 
     inject(monkeypatch, go_on)
@@ -103,7 +103,7 @@ def test_a_stopped_download_goes_on_in_the_same_cache(tmp_path, monkeypatch):
 
 def test_other_counts_are_refused_and_nothing_is_placed(tmp_path, monkeypatch):
     inject(monkeypatch, lambda cache: make_set(cache / "1", {"cex": 5, "pg": 3}))
-    with pytest.raises(InputError, match=r"5 cex pictures and 4 pg pictures are expected; got 5 cex, 3 pg\."):
+    with pytest.raises(InputError, match=r"5 cex images and 4 pg images are expected; got 5 cex, 3 pg\."):
         fetch_dataset(tmp_path / "set")
     assert not (tmp_path / "set" / "cropped").exists()
 

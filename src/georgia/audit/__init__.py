@@ -1,4 +1,4 @@
-"""What is wrong with a set of labelled pictures, before a model is trained on it."""
+"""What is wrong with a set of labelled images, before a model is trained on it."""
 
 from georgia.audit.check import Check, Finding
 from georgia.audit.result import Audit

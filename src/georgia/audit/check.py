@@ -58,7 +58,7 @@ class Finding:
 class Observed:
     """All that checks may look at, every column in the order of ``catalog.records``.
 
-    ``catalog`` holds the pictures that can be read, their joined groups, and all failures. ``columns`` are
+    ``catalog`` holds the images that can be read, their joined groups, and all failures. ``columns`` are
     measurements by name (N,). ``features`` (N, F) are there in a deep audit only.
     """
 
@@ -69,11 +69,11 @@ class Observed:
     features: npt.NDArray[np.float32] | None = None
 
     def name(self, position: int) -> str:
-        """Return a picture's name below the data folder."""
+        """Return an image's name below the data folder."""
         return relative_name(self.catalog.records[position].path, self.catalog.root)
 
     def names(self, positions: Iterable[int]) -> tuple[str, ...]:
-        """Return pictures' names below the data folder."""
+        """Return images' names below the data folder."""
         return tuple(self.name(int(position)) for position in positions)
 
     @property
@@ -83,7 +83,7 @@ class Observed:
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Group numbers (N,); a picture without a group is its own."""
+        """Group numbers (N,); an image without a group is its own."""
         keys = [group_of(record, self.catalog.root) for record in self.catalog.records]
         return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
@@ -92,7 +92,7 @@ class Check(ABC):
     """One question to the data. Subclasses say what is wrong, from where on, and show a bad and a good case.
 
     ``threshold`` is in the unit that ``rule`` names, ``source`` says where it comes from. ``todo`` is what
-    the reader should do. A check with ``is_deep`` runs only where a net has looked at the pictures.
+    the reader should do. A check with ``is_deep`` runs only where a net has looked at the images.
     """
 
     name: ClassVar[str]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from georgia.audit.check import Check, Finding, Observed, Severity
-from georgia.audit.examples import Example, ExamplePicture, Image, add, change, draw_texture, draw_textures
+from georgia.audit.examples import Example, ExampleImage, Image, add, change, draw_texture, draw_textures
 from georgia.audit.groups import connect
 from georgia.audit.near_duplicates.search import CopyPair
 from georgia.split.make import group_of
@@ -62,27 +62,25 @@ class CopiesFound(Check):
         return [self.found(message, evidence, seen.names(files))]
 
     def bad_example(self) -> Example:
-        """Return a set with one picture turned by 90°."""
-        return add(
-            draw_textures(6), ExamplePicture("CEX/turned.png", np.rot90(draw_texture(0, 44, 44)).copy())
-        )
+        """Return a set with one image turned by 90°."""
+        return add(draw_textures(6), ExampleImage("CEX/turned.png", np.rot90(draw_texture(0, 44, 44)).copy()))
 
     def good_example(self) -> Example:
-        """Return a set of pictures all their own."""
+        """Return a set of images all their own."""
         return draw_textures(6)
 
 
 class Conflict(Check):
-    """The very same picture stands under two labels."""
+    """The very same image stands under two labels."""
 
     name = "conflict"
     severity: ClassVar[Severity] = "error"
     rule = "pairs of exact copies under two labels, from"
     threshold = 1
-    source = "one picture has one label"
-    todo = "Look at the pictures, and delete or move the one with the wrong label."
+    source = "one image has one label"
+    todo = "Look at the images, and delete or move the one with the wrong label."
     kind = "exact"
-    words = "the same picture, under two labels"
+    words = "the same image, under two labels"
 
     def find(self, seen: Observed) -> list[Finding]:
         """Return one finding for each set of contradicting files."""
@@ -96,20 +94,18 @@ class Conflict(Check):
         return self.found(f"{' and '.join(named)}: {self.words}", {"pairs": own}, seen.names(members))
 
     def bad_example(self) -> Example:
-        """Return a set with one picture, mirrored, in both folders."""
-        return add(
-            draw_textures(6), ExamplePicture("PG/mirrored.png", draw_texture(0, 44, 44)[:, ::-1].copy())
-        )
+        """Return a set with one image, mirrored, in both folders."""
+        return add(draw_textures(6), ExampleImage("PG/mirrored.png", draw_texture(0, 44, 44)[:, ::-1].copy()))
 
     def good_example(self) -> Example:
-        """Return a set in which the mirrored picture stands beside its own."""
+        """Return a set in which the mirrored image stands beside its own."""
         return add(
-            draw_textures(6), ExamplePicture("CEX/mirrored.png", draw_texture(0, 44, 44)[:, ::-1].copy())
+            draw_textures(6), ExampleImage("CEX/mirrored.png", draw_texture(0, 44, 44)[:, ::-1].copy())
         )
 
 
 class NearConflict(Conflict):
-    """Nearly the same picture stands under two labels."""
+    """Nearly the same image stands under two labels."""
 
     name = "near-conflict"
     severity = "warning"
@@ -117,18 +113,18 @@ class NearConflict(Conflict):
     source = "one scene has one label, unless a crystal grew between two frames"
     todo = "Look at both: one label may be wrong, or the crop shows two crystals."
     kind = "near"
-    words = "nearly the same picture, under two labels"
+    words = "nearly the same image, under two labels"
 
     def bad_example(self) -> Example:
-        """Return a set with one picture, brightened, in both folders."""
+        """Return a set with one image, brightened, in both folders."""
         brighter = np.clip(draw_texture(500, 120, 120) * 1.15, 0, 255).astype(np.uint8)
-        large = add(draw_textures(6), ExamplePicture("CEX/large.png", draw_texture(500, 120, 120)))
-        return add(large, ExamplePicture("PG/brighter.png", brighter))
+        large = add(draw_textures(6), ExampleImage("CEX/large.png", draw_texture(500, 120, 120)))
+        return add(large, ExampleImage("PG/brighter.png", brighter))
 
     def good_example(self) -> Example:
-        """Return a set with two pictures of one kind, each its own."""
-        large = add(draw_textures(6), ExamplePicture("CEX/large.png", draw_texture(500, 120, 120)))
-        return add(large, ExamplePicture("PG/large.png", draw_texture(501, 120, 120)))
+        """Return a set with two images of one kind, each its own."""
+        large = add(draw_textures(6), ExampleImage("CEX/large.png", draw_texture(500, 120, 120)))
+        return add(large, ExampleImage("PG/large.png", draw_texture(501, 120, 120)))
 
 
 class Leak(Check):
@@ -146,19 +142,19 @@ class Leak(Check):
         parts: dict[str, set[str]] = defaultdict(set)
         members: dict[str, list[int]] = defaultdict(list)
         for at, record in enumerate(seen.catalog.records):
-            if record.part:
+            if record.split:
                 key = group_of(record, seen.catalog.root)
-                parts[key].add(record.part)
+                parts[key].add(record.split)
                 members[key].append(at)
         leaking = [key for key, own in parts.items() if len(own) > 1]
         if not leaking:
             return []
-        n_test = sum(record.part == "test" for record in seen.catalog.records)
+        n_test = sum(record.split == "test" for record in seen.catalog.records)
         known = [at for key in leaking for at in members[key] if "train" in parts[key]]
-        n_known = sum(seen.catalog.records[at].part == "test" for at in known)
+        n_known = sum(seen.catalog.records[at].split == "test" for at in known)
         message = (
             f"{len(leaking):,} of {len(parts):,} groups stand in more than one part; "
-            f"{n_known:,} of {n_test:,} test pictures have a sibling in train"
+            f"{n_known:,} of {n_test:,} test images have a sibling in train"
         )
         evidence = {
             "groups": {key: list(seen.names(members[key])) for key in leaking},
@@ -168,20 +164,20 @@ class Leak(Check):
         return [self.found(message, evidence, seen.names(at for key in leaking for at in members[key]))]
 
     def bad_example(self) -> Example:
-        """Return a split set with a turned copy of a training picture in its test part."""
+        """Return a split set with a turned copy of a training image in its test part."""
         return self._example(np.rot90(draw_texture(0, 44, 44), 2).copy())
 
     def good_example(self) -> Example:
-        """Return a split set with another picture there."""
+        """Return a split set with another image there."""
         return self._example(draw_texture(900, 44, 44))
 
     def _example(self, image: Image) -> Example:
         parts = ("train", "train", "train", "valid", "valid", "test", "test")
-        pictures = [
-            ExamplePicture(
-                f"{part}/{name}/{number}.png", draw_texture(100 * place + number, 44, 44), part=part
+        images = [
+            ExampleImage(
+                f"{part}/{name}/{number}.png", draw_texture(100 * place + number, 44, 44), split=part
             )
             for place, name in enumerate(("CEX", "PG"))
             for number, part in enumerate(parts)
         ]
-        return change(Example(tuple(pictures)), "test/CEX/6.png", image)
+        return change(Example(tuple(images)), "test/CEX/6.png", image)

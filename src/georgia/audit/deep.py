@@ -1,4 +1,4 @@
-"""What a net sees: labels that its features contradict, and pictures unlike all others.
+"""What a net sees: labels that its features contradict, and images unlike all others.
 
 The features are those of the frozen backbone inside of the bundled model (EfficientNet-Lite0, weights from
 ImageNet): it was not trained on the data that is audited. They come from the ONNX file: no Keras is needed.
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.audit.check import Check, Finding, Observed
-from georgia.audit.examples import Example, ExamplePicture, add, draw_texture
+from georgia.audit.examples import Example, ExampleImage, add, draw_texture
 from georgia.audit.predictability import Floats, Ints, make_probe_set
 from georgia.audit.scan import Features, Look
 from georgia.model.engines import open_engine
@@ -27,7 +27,7 @@ _N_NEIGHBOURS = 5
 
 
 def open_look() -> Look:
-    """Return the net that looks at the pictures of a deep audit.
+    """Return the net that looks at the images of a deep audit.
 
     Raises:
         InputError: this installation holds no bundled model.
@@ -75,12 +75,12 @@ def predict_out_of_fold(
 
 
 class LabelSuspect(Check):
-    """A picture looks like another class than its label says."""
+    """An image looks like another class than its label says."""
 
     name = "label-suspect"
     severity = "warning"
     is_deep = True
-    rule = "score of the own label, with another class as sure as that class's own pictures are, below"
+    rule = "score of the own label, with another class as sure as that class's own images are, below"
     threshold = 0.1
     source = (
         "confident learning, Northcutt et al. 2021, doi 10.1613/jair.1.12125; 1,000 drawn crops: with 5 % of "
@@ -113,17 +113,17 @@ class LabelSuspect(Check):
         evidence = {"looks_like": classes, "score_of_label": [round(float(own[p]), 4) for p in at]}
         first = f"{names[0]} (looks like {classes[0]})"
         more = f" and {len(at) - 1:,} more" if len(at) > 1 else ""
-        return [self.found(f"labels that the pictures contradict: {first}{more}", evidence, names)]
+        return [self.found(f"labels that the images contradict: {first}{more}", evidence, names)]
 
     def bad_example(self) -> Example:
         """Return fine and coarse textures, with one coarse one among the fine."""
-        return add(self.good_example(), ExamplePicture("CEX/wrong.png", draw_texture(900, 48, 48, grain=4)))
+        return add(self.good_example(), ExampleImage("CEX/wrong.png", draw_texture(900, 48, 48, grain=4)))
 
     def good_example(self) -> Example:
         """Return fine and coarse textures, each in its folder."""
         return Example(
             tuple(
-                ExamplePicture(f"{name}/{number}.png", draw_texture(100 * place + number, 48, 48, grain))
+                ExampleImage(f"{name}/{number}.png", draw_texture(100 * place + number, 48, 48, grain))
                 for place, (name, grain) in enumerate((("CEX", 1.0), ("PG", 4.0)))
                 for number in range(24)
             )
@@ -131,7 +131,7 @@ class LabelSuspect(Check):
 
 
 class Outlier(Check):
-    """A picture is unlike all others."""
+    """An image is unlike all others."""
 
     name = "outlier"
     severity = "warning"
@@ -139,7 +139,7 @@ class Outlier(Check):
     rule = "distance to its nearest neighbours of other groups, in medians of the set, from"
     threshold = 1.6
     source = "1,600 drawn crops: the farthest is at 1.51"
-    todo = "Look at them: a whole frame, a test picture or another probe's picture does not belong here."
+    todo = "Look at them: a whole frame, a test image or another probe's image does not belong here."
 
     def find(self, seen: Observed) -> list[Finding]:
         """Return one finding with all outliers, the farthest first."""
@@ -153,13 +153,13 @@ class Outlier(Check):
         names = seen.names(at)
         more = f" and {len(at) - 1:,} more" if len(at) > 1 else ""
         evidence = {"distance": [round(float(ratio[p]), 3) for p in at]}
-        return [self.found(f"unlike all other pictures: {names[0]}{more}", evidence, names)]
+        return [self.found(f"unlike all other images: {names[0]}{more}", evidence, names)]
 
     def bad_example(self) -> Example:
         """Return textures, with a chessboard among them."""
         board = np.kron(np.indices((6, 6)).sum(axis=0) % 2, np.ones((8, 8))) * 255
-        picture = np.repeat(board.astype(np.uint8)[:, :, None], 3, axis=2)
-        return add(LabelSuspect().good_example(), ExamplePicture("CEX/board.png", picture))
+        image = np.repeat(board.astype(np.uint8)[:, :, None], 3, axis=2)
+        return add(LabelSuspect().good_example(), ExampleImage("CEX/board.png", image))
 
     def good_example(self) -> Example:
         """Return textures only."""

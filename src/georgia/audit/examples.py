@@ -1,4 +1,4 @@
-"""Small picture sets with one known fault, drawn: what checks are proved on."""
+"""Small image sets with one known fault, drawn: what checks are proved on."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class ExamplePicture:
+class ExampleImage:
     """One file to write: ``name`` is "CEX/1.png" or so; without an ``image`` it is a broken file."""
 
     name: str
     image: Image | None
     group: str = ""
-    part: str = ""
+    split: str = ""
 
     @property
     def class_name(self) -> str:
@@ -33,24 +33,24 @@ class ExamplePicture:
 
 @dataclass(frozen=True)
 class Example:
-    """A whole set of labelled pictures."""
+    """A whole set of labelled images."""
 
-    pictures: tuple[ExamplePicture, ...]
+    images: tuple[ExampleImage, ...]
 
     def write(self, folder: Path) -> Catalog:
         """Write the files and return them as a catalog."""
         from PIL import Image as PillowImage
 
         records = []
-        for picture in self.pictures:
-            path = folder / picture.name
+        for image in self.images:
+            path = folder / image.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if picture.image is None:
+            if image.image is None:
                 path.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
             else:
-                PillowImage.fromarray(picture.image).save(path)
-            records.append(Record(path, picture.class_name, picture.group, picture.part))
-        names = tuple(dict.fromkeys(picture.class_name for picture in self.pictures))
+                PillowImage.fromarray(image.image).save(path)
+            records.append(Record(path, image.class_name, image.group, image.split))
+        names = tuple(dict.fromkeys(image.class_name for image in self.images))
         failures = tuple(
             Failure(path, f"not an image file (suffix {path.suffix!r})")
             for path in sorted(folder.rglob("*"))
@@ -60,7 +60,7 @@ class Example:
 
 
 def draw_texture(seed: int, height: int = 48, width: int = 48, grain: float = 1.5) -> Image:
-    """Return a blotchy grey picture (height, width, 3), uint8: no two seeds alike, all of one statistic.
+    """Return a blotchy grey image (height, width, 3), uint8: no two seeds alike, all of one statistic.
 
     ``grain`` is the blotches' size in pixels.
 
@@ -78,25 +78,25 @@ def draw_texture(seed: int, height: int = 48, width: int = 48, grain: float = 1.
 
 def draw_textures(n_per_class: int, classes: Sequence[str] = ("CEX", "PG"), first_seed: int = 0) -> Example:
     """Return a set in which nothing is wrong, and nothing but the folder tells the class."""
-    pictures = []
+    images = []
     for place, name in enumerate(classes):
         for number in range(n_per_class):
             seed = first_seed + place * n_per_class + number
             height, width = 44 + seed * 7 % 9, 44 + seed * 5 % 9
-            pictures.append(ExamplePicture(f"{name}/{number}.png", draw_texture(seed, height, width)))
-    return Example(tuple(pictures))
+            images.append(ExampleImage(f"{name}/{number}.png", draw_texture(seed, height, width)))
+    return Example(tuple(images))
 
 
 def change(example: Example, name: str, image: Image | None) -> Example:
-    """Return the set with another picture under one name."""
+    """Return the set with another image under one name."""
     return Example(
         tuple(
-            ExamplePicture(one.name, image, one.group, one.part) if one.name == name else one
-            for one in example.pictures
+            ExampleImage(one.name, image, one.group, one.split) if one.name == name else one
+            for one in example.images
         )
     )
 
 
-def add(example: Example, *pictures: ExamplePicture) -> Example:
-    """Return the set with further pictures."""
-    return Example((*example.pictures, *pictures))
+def add(example: Example, *images: ExampleImage) -> Example:
+    """Return the set with further images."""
+    return Example((*example.images, *images))

@@ -1,4 +1,4 @@
-"""Which pictures belong together: copies, the source's own groups, and what the user knows, all joined."""
+"""Which images belong together: copies, the source's own groups, and what the user knows, all joined."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import describe_many, relative_name
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.images.listing import natural_key
 from georgia.records import Catalog, Record
 
@@ -20,9 +20,9 @@ Positions = Sequence[int]
 
 
 def join_groups(catalog: Catalog, copies: Iterable[Positions], config: AuditConfig) -> Catalog:
-    """Return the catalog with one group name for all pictures that anything joins.
+    """Return the catalog with one group name for all images that anything joins.
 
-    A group is named after the source's own groups in it, else after its first file; a lone picture has none.
+    A group is named after the source's own groups in it, else after its first file; a lone image has none.
 
     Raises:
         InputError: a rule joins nothing, cannot be followed, or would join a whole class.
@@ -92,9 +92,11 @@ def _by_regex(catalog: Catalog, pattern: str) -> list[list[int]]:
         keys.append("\0".join(named) or match[0] if match else None)
     if all(key is None for key in keys):
         example = relative_name(catalog.records[0].path, catalog.root)
-        do = f"Names look like {example!r}."
         raise InputError(
-            describe_fault("Cannot group", "the group regex must match names", repr(pattern), do)
+            "Cannot group",
+            needs="the group regex must match names",
+            got=repr(pattern),
+            hint=f"Names look like {example!r}.",
         )
     return _refuse_whole_class(catalog, _collect(keys), f"the group regex {pattern!r}")
 
@@ -110,10 +112,11 @@ def _by_time(catalog: Catalog, gap_s: float) -> list[list[int]]:
         else:
             moments.append((moment, at))
     if faults or not moments:
-        rule = "the source's column 'time' must hold seconds or ISO 8601"
-        do = "Example: 2021-03-04T12:30:05, or leave the time gap out."
         raise InputError(
-            describe_fault("Cannot group by time", rule, describe_many(faults) or "no times", do)
+            "Cannot group by time",
+            needs="the source's column 'time' must hold seconds or ISO 8601",
+            got=describe_many(faults) or "no times",
+            hint="Example: 2021-03-04T12:30:05, or leave the time gap out.",
         )
     moments.sort()
     runs: list[list[int]] = [[moments[0][1]]]
@@ -153,7 +156,10 @@ def _refuse_whole_class(catalog: Catalog, sets: list[list[int]], what: str) -> l
         for name, total in totals.items():
             held = sum(catalog.records[at].class_name == name for at in members)
             if held == total > 1:
-                do = "Use a finer rule."
-                rule = f"{what} must leave each class two groups or more"
-                raise InputError(describe_fault("Cannot group", rule, f"one group with all of {name}", do))
+                raise InputError(
+                    "Cannot group",
+                    needs=f"{what} must leave each class two groups or more",
+                    got=f"one group with all of {name}",
+                    hint="Use a finer rule.",
+                )
     return sets

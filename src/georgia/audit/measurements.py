@@ -1,6 +1,6 @@
-"""What one picture file is like, as numbers and words: properties of the file, and statistics of its pixels.
+"""What one image file is like, as numbers and words: properties of the file, and statistics of its pixels.
 
-All statistics are of the 8-bit grey picture that ``images.read_image`` gives, so 8 and 16 bit files of one
+All statistics are of the 8-bit grey image that ``images.read_image`` gives, so 8 and 16 bit files of one
 scene measure the same. Nothing here looks at a class.
 """
 
@@ -20,7 +20,7 @@ from georgia.images.decode import Image, read_info
 Grey = npt.NDArray[np.uint8]
 Kind = Literal["file", "picture"]
 
-# Outer lines whose grey levels differ by no more than this are a border, not a picture.
+# Outer lines whose grey levels differ by no more than this are a border, not an image.
 _BORDER_LEVELS = 2
 # From this grey level on a pixel holds no more light than it can show.
 WHITE_LEVEL = 254
@@ -32,7 +32,7 @@ _EXIF_FIELDS = {0x010F: "Make", 0x0110: "Model", 0x0131: "Software", 0x013B: "Ar
 class Property:
     """One thing that is measured of every file.
 
-    ``kind`` "file" is what the file or the way it was taken says (never a crystal's doing), "picture" a
+    ``kind`` "file" is what the file or the way it was taken says (never a crystal's doing), "image" a
     statistic of the pixels, in which classes may differ for a good reason. ``unit`` follows the value.
     Words (``is_word``) have no order; ``is_exact`` numbers are set, not measured: equal ones mean something.
     """
@@ -100,9 +100,9 @@ def measure_pixels(image: Image) -> Row:
 
 
 def measure_detail(grey: Grey) -> float:
-    """Return the variance of the Laplacian per variance of the grey levels, of a picture (H, W); 0 is blank.
+    """Return the variance of the Laplacian per variance of the grey levels, of an image (H, W); 0 is blank.
 
-    Larger pictures are brought down to what a net sees first, so that fine sampling is no blur.
+    Larger images are brought down to what a net sees first, so that fine sampling is no blur.
     """
     import cv2
 
@@ -116,7 +116,7 @@ def measure_detail(grey: Grey) -> float:
 
 
 def measure_noise(grey: Grey) -> float:
-    """Return the noise's standard deviation in grey levels, for a picture (H, W).
+    """Return the noise's standard deviation in grey levels, for an image (H, W).
 
     Source: Immerkær 1996, doi 10.1006/cviu.1996.0060: ``√(π/2) / 6`` times the mean of ``|I * N|``, N the
     difference of two Laplacians, which flat ground and slopes do not answer to.
@@ -131,7 +131,7 @@ def measure_noise(grey: Grey) -> float:
 
 
 def measure_border(grey: Grey) -> int:
-    """Return how many outer rows and columns of one grey level surround a picture (H, W), all sides together.
+    """Return how many outer rows and columns of one grey level surround an image (H, W), all sides together.
 
     >>> measure_border(np.pad(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4, 2))
     8
@@ -173,13 +173,13 @@ def read_exif_words(path: Path) -> str:
     from PIL import Image as PillowImage
 
     try:
-        with PillowImage.open(path) as picture:
+        with PillowImage.open(path) as image:
             # TIFF keeps its own structure in the same tags: only what names a camera or program counts.
-            tags: Mapping[int, Any] = picture.getexif()
+            tags: Mapping[int, Any] = image.getexif()
             named = [
                 f"{name}={str(tags[tag]).strip()}" for tag, name in _EXIF_FIELDS.items() if tags.get(tag)
             ]
-            has_any = bool(tags) and picture.format != "TIFF"
+            has_any = bool(tags) and image.format != "TIFF"
     except Exception:  # a header that Pillow cannot parse says nothing; the pixels were read by our own rules
         return "none"
     return ", ".join(named)[:200] if named else ("present" if has_any else "none")

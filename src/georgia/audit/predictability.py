@@ -32,7 +32,7 @@ _ENOUGH_BEATEN = 10
 
 
 @dataclass(frozen=True)
-class ProbeSet:
+class ProbeData:
     """What a probe learns from and is scored on: ``labels`` (class positions), ``groups``, ``folds`` (N,)."""
 
     labels: Ints
@@ -45,19 +45,19 @@ class ProbeSet:
         """The balanced accuracy of guessing."""
         return 1 / max(1, len(np.unique(self.labels)))
 
-    def permute(self, rng: np.random.Generator) -> ProbeSet:
+    def permute(self, rng: np.random.Generator) -> ProbeData:
         """Return the set with classes dealt out anew; files of one group and class keep sharing it."""
         units = self.groups * self.n_classes + self.labels
         _, first, unit = np.unique(units, return_index=True, return_inverse=True)
         dealt = self.labels[first][rng.permutation(len(first))]
-        return ProbeSet(dealt[unit.reshape(-1)], self.groups, self.folds, self.n_classes)
+        return ProbeData(dealt[unit.reshape(-1)], self.groups, self.folds, self.n_classes)
 
-    def select(self, kept: npt.NDArray[np.bool_]) -> ProbeSet:
+    def select(self, kept: npt.NDArray[np.bool_]) -> ProbeData:
         """Return the set of some of the files."""
-        return ProbeSet(self.labels[kept], self.groups[kept], self.folds[kept], self.n_classes)
+        return ProbeData(self.labels[kept], self.groups[kept], self.folds[kept], self.n_classes)
 
 
-def make_probe_set(labels: Ints, groups: Ints, n_classes: int, seed: int) -> ProbeSet | None:
+def make_probe_set(labels: Ints, groups: Ints, n_classes: int, seed: int) -> ProbeData | None:
     """Return the set in two to five grouped, stratified folds; None if a class has fewer than two groups."""
     _, groups = np.unique(groups, return_inverse=True)
     groups = groups.reshape(-1).astype(np.int64)
@@ -67,7 +67,7 @@ def make_probe_set(labels: Ints, groups: Ints, n_classes: int, seed: int) -> Pro
     if fewest < 2:
         return None
     n_folds = min(_MOST_FOLDS, fewest)
-    return ProbeSet(labels, groups, assign_groups(held, [1 / n_folds] * n_folds, seed)[groups], n_classes)
+    return ProbeData(labels, groups, assign_groups(held, [1 / n_folds] * n_folds, seed)[groups], n_classes)
 
 
 def cut_bins(values: npt.NDArray[Any], groups: Ints, is_exact: bool) -> Ints:
@@ -100,7 +100,7 @@ def find_common(values: npt.NDArray[Any]) -> list[Any]:
     return [found[at] for at in np.argsort(-counts, kind="stable") if counts[at] >= least]
 
 
-def score_bins(bins: Ints, probe: ProbeSet) -> float:
+def score_bins(bins: Ints, probe: ProbeData) -> float:
     """Return the cross-validated balanced accuracy, 0–1, of answering with each bin's class."""
     n_bins, n_folds, n_classes = int(bins.max()) + 1, int(probe.folds.max()) + 1, probe.n_classes
     cells = (probe.folds * n_classes + probe.labels) * n_bins + bins
@@ -117,7 +117,7 @@ def score_bins(bins: Ints, probe: ProbeSet) -> float:
 
 
 def try_each(
-    columns: Sequence[Ints], probe: ProbeSet, n_permutations: int, seed: int
+    columns: Sequence[Ints], probe: ProbeData, n_permutations: int, seed: int
 ) -> tuple[Floats, Floats]:
     """Return balanced accuracy (P,) of each column of bins alone, and p-values (P,) corrected for all P.
 
@@ -126,7 +126,7 @@ def try_each(
     """
     observed = np.array([score_bins(bins, probe) for bins in columns])
 
-    def best(drawn: ProbeSet) -> float:
+    def best(drawn: ProbeData) -> float:
         return max(score_bins(bins, drawn) for bins in columns)
 
     rng = np.random.default_rng(seed)
@@ -136,7 +136,7 @@ def try_each(
 
 
 def try_together(
-    matrix: Floats, probe: ProbeSet, n_permutations: int, seed: int, least: float
+    matrix: Floats, probe: ProbeData, n_permutations: int, seed: int, least: float
 ) -> tuple[float, float]:
     """Return balanced accuracy and p-value of a shallow tree on all columns of ``matrix`` (N, P).
 
@@ -165,7 +165,7 @@ def thin_groups(groups: Ints, most: int, seed: int) -> npt.NDArray[np.bool_]:
     return np.isin(groups, names[: max(2, round(len(names) * most / len(groups)))])
 
 
-def score_tree(matrix: Floats, probe: ProbeSet) -> float:
+def score_tree(matrix: Floats, probe: ProbeData) -> float:
     """Return the cross-validated balanced accuracy, 0–1, of a tree of three questions on columns (N, P)."""
     from sklearn.tree import DecisionTreeClassifier
 

@@ -1,4 +1,4 @@
-"""Pictures that show nothing, or that stand out from the others."""
+"""Images that show nothing, or that stand out from the others."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.audit.check import Check, Finding, Observed
-from georgia.audit.examples import Example, ExamplePicture, Image, add, change, draw_texture, draw_textures
+from georgia.audit.examples import Example, ExampleImage, Image, add, change, draw_texture, draw_textures
 
 _Flags = npt.NDArray[np.bool_]
 _DRAWN = "3,600 drawn crops"
 
 
 class Unreadable(Check):
-    """A file cannot be read as a picture."""
+    """A file cannot be read as an image."""
 
     name = "unreadable"
     severity = "warning"
@@ -46,46 +46,46 @@ class Unreadable(Check):
         return draw_textures(4)
 
 
-class _PictureCheck(Check):
-    """One question to every picture by itself; ``words`` follow the number of files."""
+class _ImageCheck(Check):
+    """One question to every image by itself; ``words`` follow the number of files."""
 
     words: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     severity = "warning"
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures (N,) are at fault."""
+        """Return which images (N,) are at fault."""
         raise NotImplementedError
 
     def find(self, seen: Observed) -> list[Finding]:
-        """Return one finding with all pictures at fault and their values."""
+        """Return one finding with all images at fault and their values."""
         if not seen.catalog.records:
             return []
         at = np.flatnonzero(self.flag(seen.columns))
         if not len(at):
             return []
         names = seen.names(at)
-        n = "1 picture is" if len(at) == 1 else f"{len(at):,} pictures are"
+        n = "1 image is" if len(at) == 1 else f"{len(at):,} images are"
         more = f" and {len(at) - 3:,} more" if len(at) > 3 else ""
         message = f"{n} {self.words}: {', '.join(names[:3])}{more}"
         values = {name: [round(float(seen.columns[name][p]), 4) for p in at] for name in self.columns}
         return [self.found(message, values, names)]
 
-    def faulty_picture(self) -> Image:
-        """Return one picture at fault, (H, W, 3) uint8."""
+    def faulty_image(self) -> Image:
+        """Return one image at fault, (H, W, 3) uint8."""
         raise NotImplementedError
 
     def bad_example(self) -> Example:
-        """Return a set with one such picture."""
-        return change(draw_textures(12), "CEX/3.png", self.faulty_picture())
+        """Return a set with one such image."""
+        return change(draw_textures(12), "CEX/3.png", self.faulty_image())
 
     def good_example(self) -> Example:
         """Return a set without one."""
         return draw_textures(12)
 
 
-class Blank(_PictureCheck):
-    """A picture holds nothing but one grey."""
+class Blank(_ImageCheck):
+    """An image holds nothing but one grey."""
 
     name = "blank"
     words = "blank"
@@ -96,16 +96,16 @@ class Blank(_PictureCheck):
     todo = "Take them away: nothing is to be seen in them."
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures have no contrast."""
+        """Return which images have no contrast."""
         return np.asarray(columns["contrast"] < self.threshold)
 
-    def faulty_picture(self) -> Image:
+    def faulty_image(self) -> Image:
         """Return plain grey."""
         return np.full((46, 47, 3), 128, np.uint8)
 
 
-class Dark(_PictureCheck):
-    """A picture is too dark to show a crystal."""
+class Dark(_ImageCheck):
+    """An image is too dark to show a crystal."""
 
     name = "too-dark"
     words = "too dark"
@@ -118,16 +118,16 @@ class Dark(_PictureCheck):
     )
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures hold hardly any light."""
+        """Return which images hold hardly any light."""
         return np.asarray((columns["brightest"] < self.threshold) & (columns["contrast"] >= Blank.threshold))
 
-    def faulty_picture(self) -> Image:
+    def faulty_image(self) -> Image:
         """Return a texture at a tenth of its light."""
         return (draw_texture(3, 46, 47) // 8).astype(np.uint8)
 
 
-class Overexposed(_PictureCheck):
-    """Most of a picture is at the top of its range."""
+class Overexposed(_ImageCheck):
+    """Most of an image is at the top of its range."""
 
     name = "overexposed"
     words = "overexposed"
@@ -138,18 +138,18 @@ class Overexposed(_PictureCheck):
     todo = "Shorten the exposure; what is white holds no crystal any more."
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures are mostly white."""
+        """Return which images are mostly white."""
         return np.asarray(
             (columns["white_share"] >= self.threshold) & (columns["contrast"] >= Blank.threshold)
         )
 
-    def faulty_picture(self) -> Image:
+    def faulty_image(self) -> Image:
         """Return a texture with most of it burnt out."""
         return np.clip(draw_texture(3, 46, 47).astype(np.int64) + 150, 0, 255).astype(np.uint8)
 
 
-class Blurred(_PictureCheck):
-    """A picture has no detail at all."""
+class Blurred(_ImageCheck):
+    """An image has no detail at all."""
 
     name = "blurred"
     words = "blurred beyond use"
@@ -160,16 +160,16 @@ class Blurred(_PictureCheck):
     todo = "Check the focus; take away what a person could not name either."
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures are without detail."""
+        """Return which images are without detail."""
         return np.asarray((columns["detail"] < self.threshold) & (columns["contrast"] >= Blank.threshold))
 
-    def faulty_picture(self) -> Image:
+    def faulty_image(self) -> Image:
         """Return a texture of one broad blotch."""
         return draw_texture(3, 120, 120, grain=16)
 
 
-class Tiny(_PictureCheck):
-    """A picture has too few pixels for a crystal."""
+class Tiny(_ImageCheck):
+    """An image has too few pixels for a crystal."""
 
     name = "tiny"
     words = "tiny"
@@ -180,16 +180,16 @@ class Tiny(_PictureCheck):
     todo = "Take them away, or cut larger crops."
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures have a side that is too short."""
+        """Return which images have a side that is too short."""
         return np.asarray(np.minimum(columns["width_px"], columns["height_px"]) < self.threshold)
 
-    def faulty_picture(self) -> Image:
+    def faulty_image(self) -> Image:
         """Return a texture of 20×20."""
         return draw_texture(3, 20, 20)
 
 
-class OddSize(_PictureCheck):
-    """A picture is far larger, smaller or longer than the others."""
+class OddSize(_ImageCheck):
+    """An image is far larger, smaller or longer than the others."""
 
     name = "odd-size"
     words = "of another size or shape than the rest"
@@ -200,19 +200,19 @@ class OddSize(_PictureCheck):
     todo = "Check whether a whole frame, a scale bar or a strip has got among the crops."
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures are at least three times off."""
+        """Return which images are at least three times off."""
         width, height = columns["width_px"], columns["height_px"]
         side, aspect = np.log(np.sqrt(width * height)), np.log(width / height)
         off = np.maximum(np.abs(side - np.median(side)), np.abs(aspect - np.median(aspect)))
         return np.asarray(off >= np.log(self.threshold))
 
-    def faulty_picture(self) -> Image:
+    def faulty_image(self) -> Image:
         """Return a strip."""
         return draw_texture(3, 40, 160)
 
 
-class Colored(_PictureCheck):
-    """A picture is coloured where nearly all others are grey."""
+class Colored(_ImageCheck):
+    """An image is coloured where nearly all others are grey."""
 
     name = "color-among-grey"
     words = "coloured among grey ones"
@@ -220,14 +220,14 @@ class Colored(_PictureCheck):
     rule = "mean difference of a pixel's channels in grey levels, where 90 % of the set stays below, from"
     threshold = 3.0
     source = "150 drawn crops saved as colour JPEG of quality 30: all 0; a sensor's colour noise is about 1"
-    todo = "Check whether it was taken by another camera or is no picture of the probe at all."
+    todo = "Check whether it was taken by another camera or is no image of the probe at all."
 
     def flag(self, columns: Any) -> _Flags:
-        """Return which pictures are coloured, if few are."""
+        """Return which images are coloured, if few are."""
         colored = np.asarray(columns["color"] >= self.threshold)
         return colored if colored.mean() <= 0.1 else np.zeros(len(colored), np.bool_)
 
-    def faulty_picture(self) -> Image:
+    def faulty_image(self) -> Image:
         """Return a texture in orange."""
         tinted = draw_texture(3, 46, 47) * np.array([1.0, 0.7, 0.3])
         return np.asarray(tinted, np.uint8)
@@ -254,9 +254,9 @@ class Imbalance(Check):
         return [self.found(message, {"groups": held, "pictures": seen.catalog.count_by_class()})]
 
     def bad_example(self) -> Example:
-        """Return 30 pictures of one class and 3 of another."""
-        few = tuple(one for one in draw_textures(3).pictures if one.class_name == "PG")
-        return add(Example(tuple(one for one in draw_textures(30).pictures if one.class_name == "CEX")), *few)
+        """Return 30 images of one class and 3 of another."""
+        few = tuple(one for one in draw_textures(3).images if one.class_name == "PG")
+        return add(Example(tuple(one for one in draw_textures(30).images if one.class_name == "CEX")), *few)
 
     def good_example(self) -> Example:
         """Return as many of each."""
@@ -271,7 +271,7 @@ class TooFewGroups(Check):
     rule = "groups of a class, below"
     threshold = 3
     source = "one for each of train, validation and test"
-    todo = "Bring pictures of more crystals of that class; copies and frames of one scene do not count."
+    todo = "Bring images of more crystals of that class; copies and frames of one scene do not count."
 
     def find(self, seen: Observed) -> list[Finding]:
         """Return one finding with the classes that are too poor."""
@@ -288,8 +288,8 @@ class TooFewGroups(Check):
         good = draw_textures(6)
         return Example(
             tuple(
-                ExamplePicture(one.name, one.image, group="only" if one.class_name == "PG" else "")
-                for one in good.pictures
+                ExampleImage(one.name, one.image, group="only" if one.class_name == "PG" else "")
+                for one in good.images
             )
         )
 

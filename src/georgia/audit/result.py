@@ -19,8 +19,8 @@ from georgia.audit.measurements import PROPERTIES
 from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import relative_name
 from georgia.config import build_config
-from georgia.errors import InputError, describe_fault
-from georgia.files import write_text
+from georgia.errors import InputError
+from georgia.files import write_json, write_text
 from georgia.labels import Labels
 from georgia.records import Catalog, Failure, Record
 from georgia.split.make import group_of
@@ -48,12 +48,12 @@ class Audit:
 
     @property
     def n_images(self) -> int:
-        """Number of pictures that could be read."""
+        """Number of images that could be read."""
         return len(self.catalog.records)
 
     @cached_property
     def n_groups(self) -> int:
-        """Number of groups; a picture without one counts as its own."""
+        """Number of groups; an image without one counts as its own."""
         return len({group_of(record, self.catalog.root) for record in self.catalog.records})
 
     @property
@@ -73,9 +73,7 @@ class Audit:
         n_warnings = len(self.findings) - len(errors)
         warned = f" {n_warnings} warning{'s' if n_warnings > 1 else ''}." if n_warnings else ""
         if not errors:
-            return (
-                f"Data audited: no error in {self.n_images:,} pictures of {self.n_groups:,} groups.{warned}"
-            )
+            return f"Data audited: no error in {self.n_images:,} images of {self.n_groups:,} groups.{warned}"
         named = list({one.check: one for one in reversed(errors)}.values())[::-1]
         first = "; ".join(f"{one.check}: {one.message}" for one in named)
         n_more = len(errors) - len(named)
@@ -84,19 +82,22 @@ class Audit:
         return f"The data is not sound: {first}{more}.{let_pass}{warned}"
 
     def group_catalog(self, catalog: Catalog) -> Catalog:
-        """Return pictures with the groups that they have here; those that could not be read become failures.
+        """Return images with the groups that they have here; those that could not be read become failures.
 
         Raises:
-            InputError: a picture is not known here.
+            InputError: an image is not known here.
         """
         groups = {record.path.resolve(): record.group for record in self.catalog.records}
         failed = {failure.path.resolve(): failure for failure in self.catalog.failures}
         readable = [record for record in catalog.records if record.path.resolve() not in failed]
         new = [record.path.name for record in readable if record.path.resolve() not in groups]
         if new:
-            do = "Audit these pictures first: georgia audit DATA --out DIR."
-            got = f"{len(new)} that it does not, such as {new[0]!r}"
-            raise InputError(describe_fault("Cannot use the audit", "it must know every picture", got, do))
+            raise InputError(
+                "Cannot use the audit",
+                needs="it must know every image",
+                got=f"{len(new)} that it does not, such as {new[0]!r}",
+                hint="Audit these images first: georgia audit DATA --out DIR.",
+            )
         records = tuple(replace(record, group=groups[record.path.resolve()]) for record in readable)
         left_out = {record.path for record in catalog.records} - {record.path for record in readable}
         more = tuple(replace(failed[path.resolve()], path=path) for path in sorted(left_out))
@@ -121,13 +122,13 @@ class Audit:
             "root": self.catalog.root.absolute().as_posix(),
             "pairs": [dict(pair) for pair in self.pairs],
             "properties": [dict(row) for row in self.properties],
-            "failed": [{"file": str(one.path), "error": one.error} for one in self.catalog.failures],
+            "failed": [one.to_json_dict() for one in self.catalog.failures],
             "settings": {
                 key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.config).items()
             },
             "seconds": round(self.seconds, 3),
         }
-        write_text(folder / AUDIT_JSON, json.dumps(details, indent=1, ensure_ascii=False) + "\n")
+        write_json(folder / AUDIT_JSON, details)
         write_text(folder / AUDIT_CSV, self._list_files())
         return [folder / AUDIT_JSON, folder / AUDIT_CSV]
 
@@ -139,7 +140,7 @@ class Audit:
             name = relative_name(record.path, self.catalog.root)
             values = [column[at] for column in self.columns.values()]
             cells = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
-            writer.writerow([name, record.class_name, record.group, record.part, record.time, *cells])
+            writer.writerow([name, record.class_name, record.group, record.split, record.time, *cells])
         return stream.getvalue()
 
     @classmethod
@@ -158,16 +159,18 @@ class Audit:
                 Record(root / row["path"], row["class"], row["group"], row["part"], row["time"])
                 for row in rows
             )
-            failures = tuple(Failure(Path(one["file"]), one["error"]) for one in info["failed"])
+            failures = tuple(Failure.from_json_dict(one) for one in info["failed"])
             catalog = Catalog(root, Labels(tuple(info["classes"])), records, failures)
             findings = tuple(_read_finding(one) for one in info["findings"])
             config = build_config(AuditConfig, info["settings"])
             pairs, properties = tuple(info["pairs"]), tuple(info["properties"])
             return cls(catalog, findings, pairs, _read_columns(rows), properties, config, info["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            what = f"Cannot read the audit in {str(folder)!r}"
-            rule = f"{AUDIT_JSON} and {AUDIT_CSV} are needed"
-            raise InputError(describe_fault(what, rule, error)) from error
+            raise InputError(
+                f"Cannot read the audit in {str(folder)!r}",
+                needs=f"{AUDIT_JSON} and {AUDIT_CSV} are needed",
+                got=error,
+            ) from error
 
 
 def _read_finding(one: Mapping[str, Any]) -> Finding:

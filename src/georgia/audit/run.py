@@ -1,4 +1,4 @@
-"""The audit as one step: look at every picture once, join groups, ask every check."""
+"""The audit as one step: look at every image once, join groups, ask every check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from georgia.audit.check import Check, Finding, Observed
 from georgia.audit.conflicts import Conflict, CopiesFound, Leak, NearConflict, describe_pair
 from georgia.audit.deep import LabelSuspect, Outlier, open_look
 from georgia.audit.groups import join_groups
-from georgia.audit.near_duplicates.search import CopyConfig, find_copies
+from georgia.audit.near_duplicates.search import NearDuplicateConfig, find_near_duplicates
 from georgia.audit.quality import (
     Blank,
     Blurred,
@@ -25,8 +25,8 @@ from georgia.audit.quality import (
 from georgia.audit.result import Audit
 from georgia.audit.scan import scan_catalog
 from georgia.audit.settings import AuditConfig
-from georgia.audit.shortcuts import FileShortcut, PictureShortcut, list_power
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.audit.shortcuts import FileShortcut, ImageShortcut, list_power
+from georgia.errors import InputError, suggest
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog
 
@@ -37,7 +37,7 @@ CHECKS: tuple[Check, ...] = (
     TooFewGroups(),
     CopiesFound(),
     NearConflict(),
-    PictureShortcut(),
+    ImageShortcut(),
     Imbalance(),
     Unreadable(),
     Blank(),
@@ -53,7 +53,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Progress = QUIET) -> Audit:
-    """Return what is wrong with a catalog's pictures and labels, and which pictures belong together.
+    """Return what is wrong with a catalog's images and labels, and which images belong together.
 
     The catalog need not be verified: every file is decoded here, once.
 
@@ -67,8 +67,8 @@ def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Pro
     join_groups(catalog, (), config)
     scan = scan_catalog(catalog, open_look() if config.deep else None, progress)
     if not scan.catalog.records:
-        raise InputError(describe_fault("Cannot audit", "pictures that can be read are needed", "none"))
-    copies = find_copies(scan.descriptions, CopyConfig(near=config.near_copies), progress)
+        raise InputError("Cannot audit", needs="images that can be read are needed", got="none")
+    copies = find_near_duplicates(scan.descriptions, NearDuplicateConfig(near=config.near_copies), progress)
     grouped = join_groups(scan.catalog, copies.groups, config)
     seen = Observed(grouped, scan.columns, copies, config, scan.features)
     progress.start("Asking every check", len(CHECKS))
@@ -85,7 +85,7 @@ def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Pro
 
 
 def group_catalog(catalog: Catalog, config: AuditConfig | None = None, progress: Progress = QUIET) -> Catalog:
-    """Return the readable pictures with their joined groups: the part of an audit that a split needs.
+    """Return the readable images with their joined groups: the part of an audit that a split needs.
 
     Raises:
         InputError: a rule for groups cannot be followed.
@@ -93,7 +93,7 @@ def group_catalog(catalog: Catalog, config: AuditConfig | None = None, progress:
     config = config or AuditConfig()
     join_groups(catalog, (), config)
     scan = scan_catalog(catalog, progress=progress)
-    copies = find_copies(scan.descriptions, CopyConfig(near=config.near_copies), progress)
+    copies = find_near_duplicates(scan.descriptions, NearDuplicateConfig(near=config.near_copies), progress)
     return join_groups(scan.catalog, copies.groups, config)
 
 
@@ -106,5 +106,6 @@ def check_names(names: tuple[str, ...]) -> None:
     known = [check.name for check in CHECKS]
     wrong = [f"{name!r}.{suggest(name, known)}".rstrip(".") for name in names if name not in known]
     if wrong:
-        rule = f"it must be one of {', '.join(known)}"
-        raise InputError(describe_fault("Cannot allow a check", rule, " and ".join(wrong)))
+        raise InputError(
+            "Cannot allow a check", needs=f"it must be one of {', '.join(known)}", got=" and ".join(wrong)
+        )

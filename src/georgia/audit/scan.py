@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.audit.measurements import PROPERTIES, QUALITY_COLUMNS, Row, measure_file, measure_pixels
-from georgia.audit.near_duplicates.search import Description, describe_picture
+from georgia.audit.near_duplicates.descriptors import Description, describe_image
 from georgia.images.decode import Image, iter_images
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure
 
 Features = npt.NDArray[np.float32]
-# Turns one picture into a net's input, in any thread, and a batch of inputs into features (N, F).
+# Turns one image into a net's input, in any thread, and a batch of inputs into features (N, F).
 Prepare = Callable[[Image], npt.NDArray[Any]]
 Extract = Callable[[Sequence[npt.NDArray[Any]]], Features]
 _BATCH = 16
@@ -24,7 +24,7 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Look:
-    """A net that looks at the pictures too."""
+    """A net that looks at the images too."""
 
     prepare: Prepare
     extract: Extract
@@ -34,7 +34,7 @@ class Look:
 class Scan:
     """What one pass saw; columns, descriptions and features stand in the order of ``catalog.records``.
 
-    ``catalog`` holds the pictures that could be read; the others are among its failures.
+    ``catalog`` holds the images that could be read; the others are among its failures.
     """
 
     catalog: Catalog
@@ -51,16 +51,16 @@ class _Seen:
 
 
 def scan_catalog(catalog: Catalog, look: Look | None = None, progress: Progress = QUIET) -> Scan:
-    """Return measurements and descriptions of all pictures; those that cannot be read become failures."""
+    """Return measurements and descriptions of all images; those that cannot be read become failures."""
 
     def observe(image: Image) -> _Seen:
         prepared = None if look is None else look.prepare(image)
-        return _Seen(describe_picture(image), measure_pixels(image), prepared)
+        return _Seen(describe_image(image), measure_pixels(image), prepared)
 
     kept, rows, descriptions, failures = [], [], [], []
     waiting: list[npt.NDArray[Any]] = []
     features: list[Features] = []
-    progress.start("Auditing pictures", len(catalog.records))
+    progress.start("Auditing images", len(catalog.records))
     paths = [record.path for record in catalog.records]
     for position, result in iter_images(paths, transform=cast(Any, observe)):
         progress.advance()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError, format_message
 
 
 @dataclass(frozen=True)
 class AuditConfig:
     """What to look at, what may pass, and what the user knows about groups.
 
-    ``deep`` lets a net look at the pictures too. ``allow`` names checks whose findings may pass the gate.
+    ``deep`` lets a net look at the images too. ``allow`` names checks whose findings may pass the gate.
     Groups are joined from copies, the source's own, and what is asked for here: ``group_regex`` on the name
     below the data folder (what its brackets match, or the whole match, is the group), ``time_gap_s`` seconds
-    (pictures that follow one another no later than that), ``folder_level`` (1: all files of one folder, 2:
+    (images that follow one another no later than that), ``folder_level`` (1: all files of one folder, 2:
     of the folder above it …). ``n_permutations`` and ``alpha`` are of the tests against chance.
     """
 
@@ -57,5 +57,5 @@ def _check_regex(pattern: str) -> list[str]:
     try:
         re.compile(pattern)
     except re.error as error:
-        return [describe_fault("group_regex", "it must be a regular expression", f"{pattern!r} ({error})")]
+        return [format_message("group_regex", "it must be a regular expression", f"{pattern!r} ({error})")]
     return []

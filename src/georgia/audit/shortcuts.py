@@ -1,4 +1,4 @@
-"""Can the class be told from what is not the crystal? File properties and picture statistics on trial."""
+"""Can the class be told from what is not the crystal? File properties and image statistics on trial."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from georgia.audit.check import Check, Finding, Observed
-from georgia.audit.examples import Example, ExamplePicture, draw_texture, draw_textures
+from georgia.audit.examples import Example, ExampleImage, draw_texture, draw_textures
 from georgia.audit.measurements import PROPERTIES, Kind, Property
-from georgia.audit.predictability import Floats, ProbeSet, cut_bins, make_probe_set, try_each, try_together
+from georgia.audit.predictability import Floats, ProbeData, cut_bins, make_probe_set, try_each, try_together
 from georgia.audit.rules import Rule, find_exact_rule, find_rule
 
 # Where classes have fewer groups than a test against chance needs, so many of one class must agree exactly.
@@ -47,7 +47,7 @@ _POWERS: WeakKeyDictionary[Observed, Power | None] = WeakKeyDictionary()
 
 
 def measure_power(seen: Observed) -> Power | None:
-    """Return the power of all properties; None where no class or only one has pictures."""
+    """Return the power of all properties; None where no class or only one has images."""
     if seen not in _POWERS:
         _POWERS[seen] = _measure_power(seen)
     return _POWERS[seen]
@@ -72,7 +72,7 @@ def _measure_power(seen: Observed) -> Power | None:
 
 
 def _try_alone(
-    seen: Observed, entries: Sequence[Property], probe: ProbeSet | None, chance: float
+    seen: Observed, entries: Sequence[Property], probe: ProbeData | None, chance: float
 ) -> list[Shortcut]:
     if not entries:
         return []
@@ -102,7 +102,7 @@ def _try_alone(
 
 
 def _try_kind(
-    seen: Observed, entries: Sequence[Property], probe: ProbeSet, alone: Sequence[Shortcut]
+    seen: Observed, entries: Sequence[Property], probe: ProbeData, alone: Sequence[Shortcut]
 ) -> tuple[float, float]:
     best = max(one.balanced_accuracy for one in alone if one.entry.kind == entries[0].kind)
     least = best + _GAIN_TOGETHER * (1 - probe.chance)
@@ -223,8 +223,8 @@ class FileShortcut(_ShortcutCheck):
         "an error from 0.5 on: half the way from guessing to always right"
     )
     todo = (
-        "A model can score without looking at a crystal. Bring pictures of all classes that were taken, "
-        "cut and saved in one way. Where a size is an error, train shows all pictures at one scale by "
+        "A model can score without looking at a crystal. Bring images of all classes that were taken, "
+        "cut and saved in one way. Where a size is an error, train shows all images at one scale by "
         "itself (geometry=scale)."
     )
 
@@ -233,18 +233,18 @@ class FileShortcut(_ShortcutCheck):
         good = draw_textures(16)
         return Example(
             tuple(
-                ExamplePicture(
+                ExampleImage(
                     one.name,
                     draw_texture(at, 48, 48)
                     if one.class_name == "CEX"
                     else draw_texture(at, 52, 50 + at % 7),
                 )
-                for at, one in enumerate(good.pictures)
+                for at, one in enumerate(good.images)
             )
         )
 
 
-class PictureShortcut(_ShortcutCheck):
+class ImageShortcut(_ShortcutCheck):
     """A plain statistic of the pixels tells the class."""
 
     name = "picture-shortcut"
@@ -258,7 +258,7 @@ class PictureShortcut(_ShortcutCheck):
     )
     todo = (
         "It may be the crystals themselves, or lamp, focus and gain. Check: were the classes taken in other "
-        "batches or on other days? Compare pictures of both side by side, and test the model on a batch "
+        "batches or on other days? Compare images of both side by side, and test the model on a batch "
         "that it has not seen."
     )
 
@@ -267,12 +267,12 @@ class PictureShortcut(_ShortcutCheck):
         good = draw_textures(16)
         return Example(
             tuple(
-                ExamplePicture(
+                ExampleImage(
                     one.name,
                     one.image + np.uint8(40)
                     if one.class_name == "CEX" and one.image is not None
                     else one.image,
                 )
-                for one in good.pictures
+                for one in good.images
             )
         )

@@ -1,4 +1,4 @@
-"""Backbones: nets that turn a picture into features, with the weights to start from.
+"""Backbones: nets that turn an image into features, with the weights to start from.
 
 To add one, write a file with ``build()`` and a ``BackboneInfo``, and put that into ``BACKBONES``;
 the contract tests then run over it by themselves.
@@ -12,14 +12,14 @@ from georgia.backbones.efficientnet_lite import LITE0, LITE1, LITE2
 from georgia.backbones.freeze import set_trainable_share
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest, require_keras
 from georgia.backbones.resnet import RESNET18, RESNET34, RESNET50, RESNET101
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.registry import find_by_name
 
 __all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_backbone", "find_backbone", "set_trainable_share"]
 
 BACKBONES: tuple[BackboneInfo, ...] = (LITE0, LITE1, LITE2, RESNET18, RESNET34, RESNET50, RESNET101)
 
-# Every backbone here halves the picture five times.
+# Every backbone here halves the image five times.
 MIN_SIZE_PX = 32
 
 
@@ -57,7 +57,7 @@ def build_backbone(
     size = info.size_px if size_px is None else size_px
     if size < MIN_SIZE_PX:
         raise InputError(
-            describe_fault(f"Cannot build {name}", f"a side of {MIN_SIZE_PX} px or more is needed", size)
+            f"Cannot build {name}", needs=f"a side of {MIN_SIZE_PX} px or more is needed", got=size
         )
     require_keras()
     return info.build(info, BuildRequest(str(weights), size, seed, include_top))

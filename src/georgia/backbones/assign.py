@@ -114,7 +114,7 @@ def _check_finite(checkpoint: Checkpoint, values: Mapping[str, FloatArray]) -> N
 
 
 def check_statistics(model: keras.Model, path: Path) -> None:
-    """Refuse weights whose batch normalisations never saw a picture.
+    """Refuse weights whose batch normalisations never saw an image.
 
     A net straight from its initialiser has running means of 0 and variances of 1; files of such
     random numbers are passed round as ImageNet weights.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from georgia.backbones.tensors import unreadable
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 # Source: keras/src/applications/resnet.py, BASE_WEIGHTS_PATH and WEIGHTS_HASHES.
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
@@ -86,14 +86,13 @@ def fetch_keras_file(file: KerasFile) -> Path:
                 file.name, file.url, cache_subdir="models", file_hash=file.md5, hash_algorithm="md5"
             )
     except Exception as error:  # Keras raises bare Exception for a failed connection
-        reason = (
-            " ".join(re.sub(r"^URL fetch failure on \S+ (None -- )?", "", str(error)).split())
-            or type(error).__name__
-        )
-        what = f"Cannot fetch ImageNet weights for {file.backbone}"
-        rule = f"{file.url} (MD5 {file.md5}) must be reachable"
-        do = f"Bring {file.name} and pass --weights {file.name}, {RECIPE_HINT}."
-        raise InputError(describe_fault(what, rule, reason, do)) from error
+        raise InputError(
+            f"Cannot fetch ImageNet weights for {file.backbone}",
+            needs=f"{file.url} (MD5 {file.md5}) must be reachable",
+            got=" ".join(re.sub(r"^URL fetch failure on \S+ (None -- )?", "", str(error)).split())
+            or type(error).__name__,
+            hint=f"Bring {file.name} and pass --weights {file.name}, {RECIPE_HINT}.",
+        ) from error
     return Path(fetched)
 
 

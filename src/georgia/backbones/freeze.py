@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -23,8 +23,9 @@ def set_trainable_share(model: keras.Model, share: float, *, train_norms: bool =
         InputError: the share is not in [0, 1].
     """
     if not 0.0 <= share <= 1.0:
-        what = "Cannot choose the trainable layers"
-        raise InputError(describe_fault(what, "a share from 0 to 1 is needed", share))
+        raise InputError(
+            "Cannot choose the trainable layers", needs="a share from 0 to 1 is needed", got=share
+        )
     layers = model.layers
     # The small number keeps products such as 0.29 × 100 = 28.999… from losing a layer.
     n_learning = int(len(layers) * share + 1e-9)

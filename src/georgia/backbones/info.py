@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from georgia.errors import MissingDependencyError, describe_fault
+from georgia.errors import MissingDependencyError, format_message
 from georgia.images.preprocess import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class BackboneInfo:
 
 
 def require_keras() -> None:
-    """Check that Keras and its backend are installed, and have it take pictures as (N, H, W, 3).
+    """Check that Keras and its backend are installed, and have it take images as (N, H, W, 3).
 
     Raises:
         MissingDependencyError: they are not; the message says how to install them.
@@ -78,8 +78,12 @@ def require_keras() -> None:
     try:
         import keras
     except ImportError as error:
-        do = "Run pip install 'georgia[train]'."
-        line = describe_fault("Cannot build a net", "Keras with TensorFlow is needed", error, do)
+        line = format_message(
+            "Cannot build a net",
+            "Keras with TensorFlow is needed",
+            error,
+            "Run pip install 'georgia[train]'.",
+        )
         raise MissingDependencyError(line) from error
     # A user's ~/.keras/keras.json may say otherwise, and files would be read in another order.
     keras.config.set_image_data_format("channels_last")

@@ -27,7 +27,7 @@ from georgia.backbones.download import (
 )
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest
 from georgia.backbones.tensors import Checkpoint, hash_file, unreadable
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.images.preprocess import CAFFE, TORCHVISION, PreprocessSpec
 
 if TYPE_CHECKING:
@@ -104,9 +104,12 @@ def _find_imagenet(info: BackboneInfo, request: BuildRequest) -> Path:
     if info.name in _IN_KERAS:
         return fetch_keras_file(find_keras_file(info.name, has_top=request.include_top))
     file = DESIGNS[info.name].torch_file
-    what = f"Cannot fetch ImageNet weights for {info.name}"
-    do = f"Bring torchvision's {file} and pass --weights {file}, {RECIPE_HINT}."
-    raise InputError(describe_fault(what, "a weight file is needed, as Keras has none for it", "none", do))
+    raise InputError(
+        f"Cannot fetch ImageNet weights for {info.name}",
+        needs="a weight file is needed, as Keras has none for it",
+        got="none",
+        hint=f"Bring torchvision's {file} and pass --weights {file}, {RECIPE_HINT}.",
+    )
 
 
 def _load_keras_file(info: BackboneInfo, request: BuildRequest, path: Path, known: KerasFile) -> Backbone:

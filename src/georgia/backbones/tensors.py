@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -62,8 +62,12 @@ def hash_file(path: Path) -> str:
 
 def unreadable(path: Path, rule: str, got: object, do: str = "") -> InputError:
     """Return the error for a weight file that cannot be used: one line, however long ``got`` is."""
-    line = textwrap.shorten(str(got), MAX_GOT_CHARS, placeholder=" …")
-    return InputError(describe_fault(f"Cannot read weights {str(path)!r}", rule, line, do))
+    return InputError(
+        f"Cannot read weights {str(path)!r}",
+        needs=rule,
+        got=textwrap.shorten(str(got), MAX_GOT_CHARS, placeholder=" …"),
+        hint=do,
+    )
 
 
 BFLOAT16 = "bfloat16"

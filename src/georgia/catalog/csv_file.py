@@ -1,4 +1,4 @@
-"""Labelled pictures from a CSV file: ``path,class[,group,time,part]``.
+"""Labelled images from a CSV file: ``path,class[,group,time,part]``.
 
 Paths are relative to the file; the columns may stand in any order, and others are passed over. Comma,
 semicolon and tab are told apart by the first line; UTF-8 with or without mark, UTF-16 with mark and
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from georgia.catalog.folders import Finding, part_of_name
-from georgia.errors import InputError, describe_fault
-from georgia.records import PARTS, Record
+from georgia.errors import InputError
+from georgia.records import SPLITS, Record
 
 # Each column's own name first, then others in use.
 _COLUMNS = {
@@ -71,14 +71,16 @@ def _read_text(file: Path) -> str:
         data = file.read_bytes()
     except OSError as error:
         raise InputError(
-            describe_fault(f"Cannot read {str(file)!r}", "a readable file is needed", error)
+            f"Cannot read {str(file)!r}", needs="a readable file is needed", got=error
         ) from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:4096]:
-        do = "Name a folder or a CSV file."
         raise InputError(
-            describe_fault(f"Cannot read {str(file)!r}", "it must be a text with a header", "bytes", do)
+            f"Cannot read {str(file)!r}",
+            needs="it must be a text with a header",
+            got="bytes",
+            hint="Name a folder or a CSV file.",
         )
     try:
         return data.decode("utf-8-sig")
@@ -96,10 +98,12 @@ def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
     }
     missing = [name for name in ("path", "class") if name not in columns]
     if missing:
-        what = f"Cannot read {str(file)!r}"
-        rule = f"its first line must name the columns path and class; {' and '.join(missing)} missing"
-        do = "Example: path,class,group,time."
-        raise InputError(describe_fault(what, rule, ", ".join(map(repr, cells)) or "an empty file", do))
+        raise InputError(
+            f"Cannot read {str(file)!r}",
+            needs=f"its first line must name the columns path and class; {' and '.join(missing)} missing",
+            got=", ".join(map(repr, cells)) or "an empty file",
+            hint="Example: path,class,group,time.",
+        )
     return columns
 
 
@@ -110,10 +114,10 @@ def _read_row(
     if not values["class"]:
         faults.append("has no class")
     part = values.get("part", "")
-    if part and part not in PARTS:
+    if part and part not in SPLITS:
         part = part_of_name(part)
         if not part:
-            faults.append(f"has part {values['part']!r}, which is none of {', '.join(PARTS)}")
+            faults.append(f"has part {values['part']!r}, which is none of {', '.join(SPLITS)}")
     path = _find_file(root, values["path"])
     if path is None:
         faults.append(f"names {values['path']!r}, which is no file" if values["path"] else "has no path")

@@ -1,4 +1,4 @@
-"""Class folders and split folders → labelled pictures; the layouts are told in ``catalog.py``."""
+"""Class folders and split folders → labelled images; the layouts are told in ``catalog.py``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.images.containers import SUFFIXES
 from georgia.images.listing import is_system_name, list_files, natural_key
-from georgia.records import PARTS, Failure, Record
+from georgia.records import SPLITS, Failure, Record
 
 _PART_WORDS = {
     "train": "train", "training": "train",
@@ -22,7 +22,7 @@ _STUDY_PART = re.compile(r"(?P<prefix>.*?)_?(?P<part>train|valid|validation|val|
 
 @dataclass
 class Finding:
-    """What a source holds, before names are mapped and pictures read: ``class_name`` is as given there."""
+    """What a source holds, before names are mapped and images read: ``class_name`` is as given there."""
 
     records: list[Record] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -43,7 +43,7 @@ def part_of_name(name: str) -> str:
 
 
 def read_folder(root: Path) -> Finding:
-    """Return the pictures below a folder with the names of their class folders.
+    """Return the images below a folder with the names of their class folders.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -68,8 +68,9 @@ def _list_level(folder: Path) -> tuple[list[Path], list[Path]]:
     try:
         children = sorted(folder.iterdir(), key=lambda child: natural_key(child.name))
     except OSError as error:
-        what = f"Cannot list folder {str(folder)!r}"
-        raise InputError(describe_fault(what, "it must be readable", error.strerror)) from error
+        raise InputError(
+            f"Cannot list folder {str(folder)!r}", needs="it must be readable", got=error.strerror
+        ) from error
     children = [child for child in children if not is_system_name(child.name)]
     folders = [child for child in children if child.is_dir()]
     return folders, [child for child in children if child.suffix.lower() in SUFFIXES and child.is_file()]
@@ -81,7 +82,7 @@ def _holds_parts(folders: Sequence[Path]) -> bool:
 
 
 def _read_parts(folders: Sequence[Path], found: Finding) -> None:
-    by_part: dict[str, list[str]] = {part: [] for part in PARTS}
+    by_part: dict[str, list[str]] = {part: [] for part in SPLITS}
     for folder in folders:
         part = part_of_name(folder.name)
         if not part:
@@ -101,15 +102,15 @@ def _read_classes(folders: Sequence[Path], part: str, found: Finding) -> None:
         found.class_folders.append(folder.name)
         for path in list_files(folder):
             if path.suffix.lower() in SUFFIXES:
-                found.records.append(Record(path, folder.name, part=part))
+                found.records.append(Record(path, folder.name, split=part))
             else:
                 found.failures.append(Failure(path, f"not an image file (suffix {path.suffix!r})"))
 
 
 def _refuse_stray(folder: Path, pictures: Sequence[Path], has_folders: bool, found: Finding) -> None:
     if pictures and has_folders:
-        which = f"{len(pictures)} pictures such as {pictures[0].name!r}"
+        which = f"{len(pictures)} images such as {pictures[0].name!r}"
         rule = f"{which} stand in {folder.name!r} beside class folders"
         found.faults.append(f"{rule}; they belong to no class")
     elif pictures:
-        found.faults.append(f"{folder.name!r} holds {len(pictures)} pictures and no class folders")
+        found.faults.append(f"{folder.name!r} holds {len(pictures)} images and no class folders")

@@ -1,14 +1,14 @@
-"""Labelled pictures of one source: class folders, split folders or a CSV file.
+"""Labelled images of one source: class folders, split folders or a CSV file.
 
 Folders. Each folder that stands beside others is a class; everything below it belongs to that class.
 A lone folder is entered, so the place where an archive was unpacked will do. Folders named after parts
 (train, valid, val, validation, test, or ``GAtrainBinary`` with any prefix) hold class folders and tell
-each picture's part. Class order is the natural order of the folders' names, whatever their case:
+each image's part. Class order is the natural order of the folders' names, whatever their case:
 folder ``0`` is the net's class 0.
 
 Files. Hidden files and what systems leave (Thumbs.db, desktop.ini, __MACOSX …) are passed over. Below a
-class folder a file that is no picture is listed as a failure. Beside class folders tables and texts such
-as truth.csv or a README are passed over, but pictures there belong to no class and are refused.
+class folder a file that is no image is listed as a failure. Beside class folders tables and texts such
+as truth.csv or a README are passed over, but images there belong to no class and are refused.
 
 CSV. See ``catalog_csv.py``.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from georgia.catalog.csv_file import find_root, read_csv
 from georgia.catalog.folders import Finding, read_folder
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 from georgia.images.decode import iter_images
 from georgia.images.listing import natural_key
 from georgia.labels import UNKNOWN, Labels
@@ -45,10 +45,10 @@ def read_catalog(
     verify: bool = True,
     progress: Progress = QUIET,
 ) -> Catalog:
-    """Return all labelled pictures of a source, in natural order of their paths below it.
+    """Return all labelled images of a source, in natural order of their paths below it.
 
     ``class_names`` maps folders (or a CSV's classes) to names; two of one name become one class, and
-    those not mentioned keep theirs. ``verify=False`` skips decoding every picture, for callers that read
+    those not mentioned keep theirs. ``verify=False`` skips decoding every image, for callers that read
     them all anyway and list failures themselves.
 
     Raises:
@@ -62,11 +62,11 @@ def read_catalog(
         root = find_root(root)
     else:
         raise InputError(
-            describe_fault(f"Cannot read data {str(root)!r}", "it must exist", "nothing", _LAYOUTS)
+            f"Cannot read data {str(root)!r}", needs="it must exist", got="nothing", hint=_LAYOUTS
         )
     found.faults.extend(_check_names(found, class_names or {}))
     if not found.faults and not found.records:
-        found.faults.append("it holds no pictures")
+        found.faults.append("it holds no images")
     _refuse(source, found.faults)
     folders = sorted(
         {record.class_name for record in found.records} | set(found.class_folders), key=natural_key
@@ -87,8 +87,8 @@ def read_catalog(
 def verify_records(
     records: Sequence[Record], progress: Progress = QUIET
 ) -> tuple[list[Record], list[Failure]]:
-    """Decode every picture by threads; return the records that can be read, and the others' reasons."""
-    progress.start("Reading pictures", len(records))
+    """Decode every image by threads; return the records that can be read, and the others' reasons."""
+    progress.start("Reading images", len(records))
     readable, failures = [], []
     for position, item in iter_images(record.path for record in records):
         if isinstance(item, Failure):
@@ -139,7 +139,7 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
         if not name.strip() or name == UNKNOWN:
             faults.append(f"the name of {folder!r} may be neither empty nor {UNKNOWN!r}")
     if UNKNOWN in folders and UNKNOWN not in class_names:
-        faults.append(f"no class may be called {UNKNOWN!r}: that is the answer for pictures of no class")
+        faults.append(f"no class may be called {UNKNOWN!r}: that is the answer for images of no class")
     alike = Counter(folder.casefold() for folder in folders)
     for folder in folders:
         if alike[folder.casefold()] > 1 and folder not in class_names:
@@ -149,7 +149,7 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
 
 def _check_classes(order: Sequence[str], records: Iterable[Record], failures: Sequence[Failure]) -> list[str]:
     counts = Counter(record.class_name for record in records)
-    faults = [f"class {name!r} holds no picture that can be read" for name in order if not counts[name]]
+    faults = [f"class {name!r} holds no image that can be read" for name in order if not counts[name]]
     if faults and failures:
         first = failures[0]
         faults.append(f"{len(failures)} files are left out, such as {first.path.name!r}: {first.error}")

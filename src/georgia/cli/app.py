@@ -67,7 +67,7 @@ def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
-    """Turn labelled crystal pictures into a classifier, and use it.
+    """Turn labelled crystal images into a classifier, and use it.
 
     \b
     The way of the data:  fetch → audit → split → train → evaluate → predict

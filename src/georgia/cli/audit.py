@@ -24,7 +24,7 @@ GroupRegexOption = Annotated[
 ]
 TimeGapOption = Annotated[
     float | None,
-    typer.Option("--time-gap", help="Pictures so few seconds apart (CSV column time) are one group."),
+    typer.Option("--time-gap", help="Images so few seconds apart (CSV column time) are one group."),
 ]
 GroupFolderOption = Annotated[
     int | None,
@@ -46,7 +46,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Look for copies, conflicts, leaks, shortcuts and bad pictures; exit 4 if the data is not sound.
+    """Look for copies, conflicts, leaks, shortcuts and bad images; exit 4 if the data is not sound.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ def _write(audit: Audit, out: Path) -> list[Path]:
 
 def _show(audit: Audit, files: list[Path]) -> None:
     counts = ", ".join(f"{name} {n:,}" for name, n in audit.catalog.count_by_class().items())
-    console.show_line(f"{audit.n_images:,} pictures ({counts}) in {audit.n_groups:,} groups")
+    console.show_line(f"{audit.n_images:,} images ({counts}) in {audit.n_groups:,} groups")
     told: set[str] = set()
     for finding in audit.findings:
         passed = " (let pass)" if finding.is_allowed else ""

@@ -1,4 +1,4 @@
-"""``georgia cluster``: which pictures look alike to a model, as tables and maps."""
+"""``georgia cluster``: which images look alike to a model, as tables and maps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def run(
     model: Annotated[Path, typer.Argument(help="A run folder, an exported .onnx, or a foreign Keras .h5.")],
-    data: Annotated[Path, typer.Argument(help="Labelled pictures, or any folder of pictures.")],
+    data: Annotated[Path, typer.Argument(help="Labelled images, or any folder of images.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for tables and maps.")],
     k: Annotated[int | None, typer.Option("--k", help="Number of clusters.  [4]")] = None,
     components: Annotated[
@@ -32,12 +32,12 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Group pictures by what the model sees in them, and draw the map.
+    """Group images by what the model sees in them, and draw the map.
 
     \b
     Examples:
       georgia cluster runs/first data/crops --k 4 --out clusters
-      georgia cluster runs/first new-pictures/ --out clusters
+      georgia cluster runs/first new-images/ --out clusters
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.cluster import ClusterConfig, cluster_files
     from georgia.report.cluster_map import save_cluster_map
@@ -46,7 +46,7 @@ def run(
     typed = {"k": k, "components": components, "engine": engine}
     settings = make_config(ClusterConfig, config, "cluster", typed)
     with console.ConsoleProgress() as progress:
-        paths, labels, failures = read_pictures(data)
+        paths, labels, failures = read_images(data)
         bundle = open_model(model, classes)
         result = cluster_files(bundle, paths, labels, settings, progress)
         progress.start("maps", None)
@@ -60,11 +60,11 @@ def run(
     return console.end_with(failures)
 
 
-def read_pictures(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Failure]]:
-    """Return picture files, the labels of those that have one, and what was left out.
+def read_images(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Failure]]:
+    """Return image files, the labels of those that have one, and what was left out.
 
     Raises:
-        InputError: there is no picture.
+        InputError: there is no image.
     """
     from georgia.catalog.read import read_catalog
     from georgia.images.listing import find_images
@@ -86,7 +86,7 @@ def read_pictures(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Fai
 
 def _tell_unlabelled(data: Path, paths: Sequence[Path], fault: InputError) -> str:
     """Return one line that says why purity is not given; no class folders are no mistake."""
-    text = f"{data.name or data}: the pictures have no labels, so purity is not given"
+    text = f"{data.name or data}: the images have no labels, so purity is not given"
     if len({path.parent for path in paths}) == 1:
         return f"{text}. For labels: one folder per class, or a CSV file with path,class."
     reason = str(fault).removeprefix(f"Cannot read data {str(data)!r}: ")

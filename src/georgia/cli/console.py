@@ -172,7 +172,7 @@ def open_table(columns: Sequence[str], more: str = "") -> Iterator[Callable[[Seq
 
 def list_failures(failures: Sequence[Failure]) -> list[dict[str, str]]:
     """Return left-out files as they stand in JSON."""
-    return [{"file": str(failure.path), "error": failure.error} for failure in failures]
+    return [failure.to_json_dict() for failure in failures]
 
 
 def end_with(failures: Sequence[Failure], n_failures: int | None = None) -> int:
@@ -200,11 +200,10 @@ def load_keras() -> None:
         try:
             import keras  # noqa: F401
         except ImportError as error:
-            from georgia.errors import MissingDependencyError, describe_fault
+            from georgia.errors import MissingDependencyError
 
-            do = "pip install 'georgia[train]'."
             raise MissingDependencyError(
-                describe_fault("Cannot train", "Keras is needed", error, do)
+                "Cannot train", needs="Keras is needed", got=error, hint="pip install 'georgia[train]'."
             ) from error
 
 

@@ -15,7 +15,7 @@ from georgia.cli.train import show_metrics
 
 def run(
     out: Annotated[
-        Path | None, typer.Option("--out", help="A new folder for pictures and run.  [georgia-demo/<time>]")
+        Path | None, typer.Option("--out", help="A new folder for images and run.  [georgia-demo/<time>]")
     ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Watch a simulated probe on the live page instead.")

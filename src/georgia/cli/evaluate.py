@@ -1,4 +1,4 @@
-"""``georgia evaluate``: figures of an exported model on labelled pictures."""
+"""``georgia evaluate``: figures of an exported model on labelled images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from georgia.cli.options import (
     parse_folder_names,
 )
 from georgia.cli.train import show_metrics
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from georgia.evaluate.compare import Comparison
-    from georgia.evaluate.ood import Strangers
+    from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.robustness import Robustness
     from georgia.evaluate.score import EvaluateConfig, Evaluation
     from georgia.model.bundle import Bundle
@@ -45,10 +45,10 @@ def run(
     ] = None,
     unknown: Annotated[
         Path | None,
-        typer.Option("--unknown", help="Pictures of something else: how many are refused.", metavar="PATH"),
+        typer.Option("--unknown", help="Images of something else: how many are refused.", metavar="PATH"),
     ] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also on changed pictures: size, scale, light, focus, turns.")
+        bool, typer.Option("--robustness", help="Also on changed images: size, scale, light, focus, turns.")
     ] = False,
     engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
     classes: ClassesOption = None,
@@ -56,7 +56,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Score a model on labelled pictures, with intervals.
+    """Score a model on labelled images, with intervals.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def run(
       georgia evaluate runs/first data/held-out --unknown photographs/
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog.read import read_catalog
-    from georgia.evaluate.overlap import find_seen
+    from georgia.evaluate.overlap import find_training_overlap
     from georgia.evaluate.score import EvaluateConfig, evaluate_records
 
     settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine})
@@ -78,12 +78,12 @@ def run(
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         records = choose_part(catalog, part)
         evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings)
-        found = Findings(evaluation, n_seen=len(find_seen(bundle, records)))
+        found = Findings(evaluation, n_seen=len(find_training_overlap(bundle, records)))
         if other is not None:
             both = name_models(bundle, other, (model, against))
             found.comparison = _compare(evaluation, other, both, records, settings, progress)
         if robustness:
-            found.robustness = _change_pictures(bundle, records, settings, progress)
+            found.robustness = _change_images(bundle, records, settings, progress)
         if strangers:
             found.unknown = _ask_strangers(bundle, strangers, evaluation, settings, progress)
         files = write_findings(out, found, bundle, data, catalog) if out else []
@@ -96,7 +96,7 @@ def run(
 
 
 def _check_asked(bundle: Bundle, other: Bundle | None, unknown: Path | None) -> list[Path]:
-    """Refuse what could not be done before any work is; return the pictures of something else."""
+    """Refuse what could not be done before any work is; return the images of something else."""
     from georgia.evaluate.compare import check_same_classes
     from georgia.evaluate.ood import check_refuses
     from georgia.images.listing import find_images
@@ -126,13 +126,13 @@ def _compare(
 
 def _ask_strangers(
     bundle: Bundle, paths: list[Path], evaluation: Evaluation, settings: EvaluateConfig, progress: Progress
-) -> Strangers:
-    from georgia.evaluate.ood import measure_strangers
+) -> OodEvaluation:
+    from georgia.evaluate.ood import evaluate_ood
 
-    return measure_strangers(bundle, paths, evaluation.predictions.items, progress, settings)
+    return evaluate_ood(bundle, paths, evaluation.predictions.items, progress, settings)
 
 
-def _change_pictures(
+def _change_images(
     bundle: Bundle, records: Sequence[Record], settings: EvaluateConfig, progress: Progress
 ) -> Robustness:
     from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
@@ -147,9 +147,12 @@ def _check_folder(out: Path | None) -> None:
     from georgia.model.load import is_model
 
     if out is not None and out.is_dir() and is_model(out):
-        rule = "it must be another folder than a run's: report and figures of the training lie there"
-        do = f"Example: --out {str(out / 'evaluation')!r}."
-        raise InputError(describe_fault("Cannot use --out", rule, repr(str(out)), do))
+        raise InputError(
+            "Cannot use --out",
+            needs="it must be another folder than a run's: report and figures of the training lie there",
+            got=repr(str(out)),
+            hint=f"Example: --out {str(out / 'evaluation')!r}.",
+        )
 
 
 def _show(found: Findings, files: list[Path]) -> None:
@@ -161,7 +164,7 @@ def _show(found: Findings, files: list[Path]) -> None:
     if found.unknown is not None:
         console.show_line(found.unknown.describe())
     if found.n_seen:
-        console.show_note(found.describe_seen())
+        console.show_note(found.describe_training_overlap())
     for file in files[:1]:
         console.show_line(f"report: {file}")
 
@@ -172,7 +175,7 @@ def show_robustness(tried: Robustness) -> None:
     for row in tried.rows:
         change = (f"{row.accuracy.difference:+.4f}", f"{row.f1.this:.4f}", f"{row.f1.difference:+.4f}")
         rows.append([row.title, f"{row.accuracy.this:.4f}", *change, "*" if row.is_marked else ""])
-    console.show_table(["pictures are", "accuracy", "change", "F1", "change", "beyond chance"], rows)
+    console.show_table(["images are", "accuracy", "change", "F1", "change", "beyond chance"], rows)
     console.show_line(tried.describe())
 
 
@@ -196,9 +199,9 @@ def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
     Raises:
         InputError: there is no such part, or the source is not split.
     """
-    from georgia.records import PARTS
+    from georgia.records import SPLITS
 
-    parts = [name for name in PARTS if catalog.part(name)]
+    parts = [name for name in SPLITS if catalog.subset(name)]
     if part is None:
         part = "test" if "test" in parts else "all"
     if part == "all":
@@ -206,9 +209,7 @@ def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
     if part not in parts:
         rule = f"it must be one of {', '.join([*parts, 'all'])}"
         hint = suggest(part, [*parts, "all"]).strip()
-        if not parts and part in PARTS:
+        if not parts and part in SPLITS:
             rule, hint = "the data must be split into parts", "Leave --part out to take all of it."
-        raise InputError(
-            describe_fault(f"Cannot use --part of {str(catalog.root)!r}", rule, repr(part), hint)
-        )
-    return catalog.part(part)
+        raise InputError(f"Cannot use --part of {str(catalog.root)!r}", needs=rule, got=repr(part), hint=hint)
+    return catalog.subset(part)

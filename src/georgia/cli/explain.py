@@ -1,4 +1,4 @@
-"""``georgia explain``: where on the pictures the answers come from."""
+"""``georgia explain``: where on the images the answers come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from georgia.cli import console
 from georgia.cli.models import open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.text import count_noun
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ def run(
         list[str],
         typer.Argument(
             metavar="[MODEL] PATH…",
-            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then pictures, folders, globs.",
+            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then images, folders, globs.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the overlays and explain.json.")],
     class_name: Annotated[
-        str | None, typer.Option("--class", help="Explain this class.  [each picture's answer]")
+        str | None, typer.Option("--class", help="Explain this class.  [each image's answer]")
     ] = None,
     method: Annotated[
         str | None,
@@ -38,11 +38,11 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show where the net looked: each picture beside itself with the map of its answer.
+    """Show where the net looked: each image beside itself with the map of its answer.
 
     \b
     Examples:
-      georgia explain runs/first odd/picture.png --out why
+      georgia explain runs/first odd/image.png --out why
       georgia explain runs/first "probe/*.png" --class PG --out why
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.explain import ExplainConfig, explain_files
@@ -74,10 +74,14 @@ def run(
 
 
 def _check_folder(out: Path, paths: list[Path]) -> None:
-    """Refuse a folder of pictures: overlays would be taken for pictures the next time."""
+    """Refuse a folder of images: overlays would be taken for images the next time."""
     if any(path.parent.resolve() == out.resolve() for path in paths):
-        rule = "it must be another folder than that of the pictures"
-        raise InputError(describe_fault("Cannot use --out", rule, repr(str(out)), "Example: --out why."))
+        raise InputError(
+            "Cannot use --out",
+            needs="it must be another folder than that of the images",
+            got=repr(str(out)),
+            hint="Example: --out why.",
+        )
 
 
 def _show(result: Explanations, files: list[Path]) -> None:

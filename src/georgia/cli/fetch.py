@@ -1,4 +1,4 @@
-"""``georgia fetch``: the study's pictures from Kaggle, counted."""
+"""``georgia fetch``: the study's images from Kaggle, counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from georgia.cli.options import ConfigOption, JsonOption, make_config
 
 
 def run(
-    dest: Annotated[Path, typer.Argument(help="Folder for the pictures; call again to go on.")],
+    dest: Annotated[Path, typer.Argument(help="Folder for the images; call again to go on.")],
     source: Annotated[
         Path | None, typer.Option(help="A zip or folder that is here already: no connection needed.")
     ] = None,
@@ -38,6 +38,6 @@ def run(
         console.show_json(result.to_json_dict())
         return console.DONE
     for name, count in result.classes.items():
-        console.show_line(f"{name}: {count:,} pictures")
+        console.show_line(f"{name}: {count:,} images")
     console.show_line(str(result.path))
     return console.DONE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from georgia.evaluate.compare import Comparison
-    from georgia.evaluate.ood import Strangers
+    from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.robustness import Robustness
     from georgia.evaluate.score import Evaluation
     from georgia.model.bundle import Bundle
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 class Findings:
     """All that one call finds: the figures, and what was asked for beside them.
 
-    ``n_seen`` counts the pictures that the model was trained on or tuned with.
+    ``n_seen`` counts the images that the model was trained on or tuned with.
     """
 
     evaluation: Evaluation
     comparison: Comparison | None = None
     robustness: Robustness | None = None
-    unknown: Strangers | None = None
+    unknown: OodEvaluation | None = None
     n_seen: int = 0
 
     @property
-    def extra(self) -> tuple[Comparison | Robustness | Strangers, ...]:
+    def extra(self) -> tuple[Comparison | Robustness | OodEvaluation, ...]:
         """What was asked for beside the figures."""
         return tuple(one for one in (self.comparison, self.robustness, self.unknown) if one is not None)
 
@@ -38,11 +38,11 @@ class Findings:
         """Files that could not be read, labelled ones and others."""
         return (*self.evaluation.failed, *(self.unknown.failed if self.unknown else ()))
 
-    def describe_seen(self) -> str:
-        """Return a sentence if the model has seen some of the pictures, else nothing."""
-        from georgia.evaluate.overlap import describe_seen
+    def describe_training_overlap(self) -> str:
+        """Return a sentence if the model has seen some of the images, else nothing."""
+        from georgia.evaluate.overlap import describe_training_overlap
 
-        return describe_seen(self.n_seen, self.evaluation.metrics.n) if self.n_seen else ""
+        return describe_training_overlap(self.n_seen, self.evaluation.metrics.n) if self.n_seen else ""
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form; what was not asked for is None."""
@@ -82,8 +82,8 @@ def write_findings(
         evaluation=evaluation,
         model=bundle.name,
         data=str(data),
-        part="",
-        data_verdict=found.describe_seen(),
+        split="",
+        data_verdict=found.describe_training_overlap(),
         data_gate="stop" if found.n_seen else "",
         not_checked=tuple(one for one in NOT_CHECKED if not (found.unknown and one == NO_STRANGERS)),
         bundle=bundle.about,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from georgia.cli import console
 from georgia.cli.options import parse_classes
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 if TYPE_CHECKING:
     from georgia.model.bundle import Bundle
 
-Pictures = TypeVar("Pictures", bound=Iterable[Path])
+Images = TypeVar("Images", bound=Iterable[Path])
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 
 
@@ -27,9 +27,11 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
 
     if path is None:
         if classes is not None:
-            do = "Leave it out, or name a model first."
             raise InputError(
-                describe_fault("Cannot use --classes", "it names the classes of a model", "no model", do)
+                "Cannot use --classes",
+                needs="it names the classes of a model",
+                got="no model",
+                hint="Leave it out, or name a model first.",
             )
         bundle = load_bundled_model()
         console.show_note(bundle.note or f"no model given: using the {bundle.name}.")
@@ -40,7 +42,7 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
 
 
 def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Split the words into the model, None if the first names pictures, and the pictures.
+    """Split the words into the model, None if the first names images, and the images.
 
     Raises:
         InputError: a model stands alone.
@@ -49,20 +51,22 @@ def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 
     first = Path(words[0])
     is_alone = len(words) == 1 and first.exists()
-    if not is_model(first) and (is_alone or _names_pictures(first)):
+    if not is_model(first) and (is_alone or _names_images(first)):
         return None, list(words)
     if is_alone:
-        do = f"Example: georgia predict {words[0]!r} pictures/."
         raise InputError(
-            describe_fault("Cannot predict", "picture files or folders are needed", "only a model", do)
+            "Cannot predict",
+            needs="image files or folders are needed",
+            got="only a model",
+            hint=f"Example: georgia predict {words[0]!r} images/.",
         )
     return first, list(words[1:])
 
 
-def _names_pictures(path: Path) -> bool:
-    from georgia.images.containers import find_format, is_picture_name
+def _names_images(path: Path) -> bool:
+    from georgia.images.containers import find_format, is_image_name
 
-    if is_picture_name(path.name) or path.is_dir():
+    if is_image_name(path.name) or path.is_dir():
         return True
     if path.is_file():
         with path.open("rb") as stream:
@@ -70,17 +74,20 @@ def _names_pictures(path: Path) -> bool:
     return any(sign in path.name for sign in "*?[")
 
 
-def check_not_read(pictures: Pictures, targets: Mapping[str, Path | None]) -> Pictures:
-    """Return the pictures; refuse to write to a file that is one of them.
+def check_not_read(pictures: Images, targets: Mapping[str, Path | None]) -> Images:
+    """Return the images; refuse to write to a file that is one of them.
 
     Raises:
-        InputError: one of ``targets``, by the option that names it, is a picture.
+        InputError: one of ``targets``, by the option that names it, is an image.
     """
     for option, target in targets.items():
         if target is None or not target.exists():
             continue
         if any(path.name == target.name and path.exists() and path.samefile(target) for path in pictures):
-            rule = "pictures that are read are never written over"
-            do = "Name another file."
-            raise InputError(describe_fault(f"Cannot use {option}", rule, repr(str(target)), do))
+            raise InputError(
+                f"Cannot use {option}",
+                needs="images that are read are never written over",
+                got=repr(str(target)),
+                hint="Name another file.",
+            )
     return pictures

@@ -16,7 +16,7 @@ from georgia.cli import console
 from georgia.cli.models import open_model
 from georgia.cli.options import ConfigOption, ProbeModelArgument, SetOption, StoreOption, read_settings
 from georgia.config import build_config, parse_assignments
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 if TYPE_CHECKING:
     from georgia.monitor.events import MonitorEvent
@@ -57,12 +57,19 @@ def run(
         MonitorConfig, {"operator": read_user()}, *layers, where="the settings of 'monitor'"
     )
     if settings.watch == Path():
-        rule, do = "a folder is needed", "Example: georgia monitor runs/first --watch probe."
-        raise InputError(describe_fault("Cannot watch", rule, "no --watch", do))
+        raise InputError(
+            "Cannot watch",
+            needs="a folder is needed",
+            got="no --watch",
+            hint="Example: georgia monitor runs/first --watch probe.",
+        )
     if once and not settings.watch.is_dir():
         # Without --once a folder that is not there may be a share that comes back.
-        rule = "with --once it must be a folder that is there"
-        raise InputError(describe_fault(f"Cannot judge {str(settings.watch)!r}", rule, "none"))
+        raise InputError(
+            f"Cannot judge {str(settings.watch)!r}",
+            needs="with --once it must be a folder that is there",
+            got="none",
+        )
     return _watch(model, settings, once, as_json)
 
 
@@ -82,11 +89,11 @@ def read_user() -> str:
 def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
     from georgia.monitor import open_store
     from georgia.monitor.outputs import open_outlets
-    from georgia.monitor.tile import FrameJudge
+    from georgia.monitor.tile import FrameAnalyzer
 
     bundle = open_model(model, None)
     store = open_store(settings.db)
-    judge = FrameJudge(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
+    judge = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
     from georgia.monitor.run import Monitor
 
     monitor = Monitor(judge, settings, store, who=read_who())

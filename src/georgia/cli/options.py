@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from georgia.config import build_config, read_toml_section
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 T = TypeVar("T")
 
@@ -49,11 +49,11 @@ def read_settings(file: Path | None, section: str) -> dict[str, Any]:
         return {}
     values = read_toml_section(file, section)
     if not values:
-        names = (
-            ", ".join(f"[{name}]" for name in tomllib.loads(file.read_text(encoding="utf-8"))) or "nothing"
-        )
         raise InputError(
-            describe_fault(f"Cannot use settings {str(file)!r}", f"a section [{section}] is needed", names)
+            f"Cannot use settings {str(file)!r}",
+            needs=f"a section [{section}] is needed",
+            got=", ".join(f"[{name}]" for name in tomllib.loads(file.read_text(encoding="utf-8")))
+            or "nothing",
         )
     return values
 

@@ -11,7 +11,7 @@ from georgia.cli import console, predict_ray
 from georgia.cli.models import check_not_read, open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
 from georgia.cli.show_predictions import FailedFiles, show_answers
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 if TYPE_CHECKING:
     from georgia.predict.prediction import Prediction
@@ -24,15 +24,13 @@ def run(
         list[str],
         typer.Argument(
             metavar="[MODEL] PATH…",
-            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then pictures, folders, globs.",
+            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then images, folders, globs.",
         ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write a table: .csv, .json, .jsonl or .parquet.")
     ] = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Also write the pictures with their labels: .png.")
-    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write the images with their labels: .png.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino, onnxruntime or ray.  [auto]")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [auto]")] = None,
     resume: Annotated[
@@ -42,15 +40,15 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Name what pictures show, with probabilities.
+    """Name what images show, with probabilities.
 
     \b
     Examples:
-      georgia predict runs/first new-pictures/ --out answers.csv
-      georgia predict runs/first new-pictures/ --out answers.csv --resume
+      georgia predict runs/first new-images/ --out answers.csv
+      georgia predict runs/first new-images/ --out answers.csv --resume
       georgia predict "probe/*.png" --sheet sheet.png
       georgia predict runs/first archive/ --engine ray --out answers.parquet
-      georgia predict GAweights.h5 --classes CEX,PG picture.png
+      georgia predict GAweights.h5 --classes CEX,PG image.png
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.images.listing import FoundImages
     from georgia.predict import PredictConfig, Prediction, Predictor, for_few
@@ -94,21 +92,30 @@ def _check_outputs(out: Path | None, sheet: Path | None, resume: bool, engine: s
     from georgia.predict.tables import check_table_path
 
     if sheet is not None and engine == "ray":
-        do = "Leave --sheet out, or predict some of the pictures here."
         raise InputError(
-            describe_fault("Cannot draw --sheet", "it is drawn on one machine", "--engine ray", do)
+            "Cannot draw --sheet",
+            needs="it is drawn on one machine",
+            got="--engine ray",
+            hint="Leave --sheet out, or predict some of the images here.",
         )
     if out is not None and engine == "ray":
         pass  # a folder or a URL will do as well
     elif out is not None:
         check_table_path(out)
     elif resume:
-        do = "Name the table that was begun."
-        raise InputError(describe_fault("Cannot resume", "--resume goes on with --out", "no --out", do))
+        raise InputError(
+            "Cannot resume",
+            needs="--resume goes on with --out",
+            got="no --out",
+            hint="Name the table that was begun.",
+        )
     if sheet is None:
         return
     from georgia.report.contact_sheet import SHEET_SUFFIXES
 
     if sheet.suffix.lower() not in SHEET_SUFFIXES:
-        rule = "the suffix must be one of " + ", ".join(SHEET_SUFFIXES)
-        raise InputError(describe_fault(f"Cannot write {str(sheet)!r}", rule, repr(sheet.suffix)))
+        raise InputError(
+            f"Cannot write {str(sheet)!r}",
+            needs="the suffix must be one of " + ", ".join(SHEET_SUFFIXES),
+            got=repr(sheet.suffix),
+        )

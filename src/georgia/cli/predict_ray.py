@@ -26,7 +26,7 @@ def run(
     as_json: bool,
 ) -> int:
     """Predict on Ray into a table, a folder of Parquet parts, or onto the screen; return the exit code."""
-    from georgia.distributed import ScaleConfig, predict_archive
+    from georgia.distributed import DistributedConfig, predict_archive
     from georgia.distributed.predict import is_table
     from georgia.predict.tables import check_table_path
 
@@ -36,7 +36,7 @@ def run(
         check_table_path(table)
     with console.ConsoleProgress() as progress, tempfile.TemporaryDirectory(prefix="georgia-ray-") as folder:
         parts = f"{where}.parts" if table is not None else where or str(Path(folder) / "parts")
-        result = predict_archive(bundle, sources, parts, settings, ScaleConfig(resume=resume), progress)
+        result = predict_archive(bundle, sources, parts, settings, DistributedConfig(resume=resume), progress)
         if where and table is None:
             return _show_folder(result, as_json)
         code = _show_all(result, table, as_json)
@@ -56,12 +56,12 @@ def restore_url(out: Path) -> str:
 def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
     """Show every answer, and write the table from the same pass."""
     from georgia.cli.show_predictions import FailedFiles, show_answers
-    from georgia.predict.prediction import Answer, Prediction
+    from georgia.predict.prediction import Outcome, Prediction
     from georgia.predict.tables import write_table
 
     failed = FailedFiles()
 
-    def shown(show: Callable[[Answer], None]) -> Iterator[Answer]:
+    def shown(show: Callable[[Outcome], None]) -> Iterator[Outcome]:
         for answer in result.answers():
             show(answer)
             if not isinstance(answer, Prediction):

@@ -50,7 +50,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Serve the live page, the REST service and answers for single pictures.
+    """Serve the live page, the REST service and answers for single images.
 
     \b
     Examples:
@@ -130,9 +130,9 @@ def _monitoring(bundle: Bundle, store: Store, probe: MonitorConfig | None) -> It
     from georgia.cli.monitor import read_who
     from georgia.monitor.outputs import open_outlets
     from georgia.monitor.run import Monitor
-    from georgia.monitor.tile import FrameJudge
+    from georgia.monitor.tile import FrameAnalyzer
 
-    judge = FrameJudge(bundle, probe.tiles, probe.impurity, probe.engine, probe.threads)
+    judge = FrameAnalyzer(bundle, probe.tiles, probe.impurity, probe.engine, probe.threads)
     monitor = Monitor(judge, probe, store, who=read_who())
     stop = threading.Event()
     with open_outlets(probe, store, monitor):

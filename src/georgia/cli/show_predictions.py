@@ -12,7 +12,7 @@ from georgia.cli import console
 
 if TYPE_CHECKING:
     from georgia.labels import Labels
-    from georgia.predict.prediction import Answer
+    from georgia.predict.prediction import Outcome
     from georgia.records import Failure
 
 
@@ -31,14 +31,14 @@ class FailedFiles:
 
 
 @contextmanager
-def show_answers(labels: Labels, engine: str, as_json: bool) -> Iterator[Callable[[Answer], None]]:
+def show_answers(labels: Labels, engine: str, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
     """Give what shows one answer: as a row of the table, or in the JSON object."""
     with _show_json(labels, engine) if as_json else _show_table(labels) as show:
         yield show
 
 
 @contextmanager
-def _show_json(labels: Labels, engine: str) -> Iterator[Callable[[Answer], None]]:
+def _show_json(labels: Labels, engine: str) -> Iterator[Callable[[Outcome], None]]:
     """Collect one JSON object in a file and print it at the end: a run that fails prints nothing."""
     from georgia.predict.tables import JsonWriter
 
@@ -51,13 +51,13 @@ def _show_json(labels: Labels, engine: str) -> Iterator[Callable[[Answer], None]
 
 
 @contextmanager
-def _show_table(labels: Labels) -> Iterator[Callable[[Answer], None]]:
+def _show_table(labels: Labels) -> Iterator[Callable[[Outcome], None]]:
     from georgia.records import Failure
 
     columns = ["file", "label", "probability", *(f"P({name})" for name in labels.names)]
     with console.open_table(columns, more="All of them: --out answers.csv.") as add_row:
 
-        def show(answer: Answer) -> None:
+        def show(answer: Outcome) -> None:
             if not isinstance(answer, Failure):
                 by_class = [f"{answer.probabilities[name]:.4f}" for name in labels.names]
                 add_row([str(answer.file), answer.label, f"{answer.probability:.4f}", *by_class])

@@ -11,7 +11,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, make_config, parse_folder_names
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from georgia.records import Catalog, Failure
@@ -65,7 +65,7 @@ def run(
         str | None, typer.Option(help="Shares of train, valid and test.  [0.7,0.25,0.05]", metavar="T,V,T")
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Make so many splits, in which each picture is tested once.")
+        int | None, typer.Option(help="Make so many splits, in which each image is tested once.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, another grouped split.  [42]")] = None,
     naming: Annotated[
@@ -76,7 +76,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Split pictures 70/25/5 into train, validation and test parts, copies of one crystal together.
+    """Split images 70/25/5 into train, validation and test parts, copies of one crystal together.
 
     \b
     Examples:
@@ -129,9 +129,11 @@ def _do(
 
 def _check(naming: str, folds: int | None, mode: str | None, settings: SplitConfig) -> None:
     if naming not in NAMINGS:
-        rule = f"it must be one of {', '.join(NAMINGS)}"
         raise InputError(
-            describe_fault("Unknown --naming", rule, repr(naming), suggest(naming, NAMINGS).strip())
+            "Unknown --naming",
+            needs=f"it must be one of {', '.join(NAMINGS)}",
+            got=repr(naming),
+            hint=suggest(naming, NAMINGS).strip(),
         )
     if folds is None:
         return
@@ -149,7 +151,7 @@ def _check(naming: str, folds: int | None, mode: str | None, settings: SplitConf
 
 
 def _read(wish: _Wish, progress: console.ConsoleProgress) -> tuple[Catalog, str]:
-    """Return the pictures with their groups, and who knew the groups."""
+    """Return the images with their groups, and who knew the groups."""
     from georgia.catalog.read import read_catalog
 
     if wish.audit == SOURCE_GROUPS:
@@ -176,11 +178,11 @@ def _split(catalog: Catalog, settings: SplitConfig, folds: int | None) -> Sequen
 def _place(
     split: Split, wish: _Wish, fold: int | None, progress: console.ConsoleProgress
 ) -> tuple[Split, Placement]:
-    from georgia.split.materialize import place_files, study_names
+    from georgia.split.materialize import materialize_split, study_names
 
     folders = study_names(split.labels) if wish.naming == "study" else None
     dest = wish.out if fold is None else wish.out / f"fold-{fold}"
-    return split, place_files(split, dest, cast("Mode", wish.mode), folders, progress)
+    return split, materialize_split(split, dest, cast("Mode", wish.mode), folders, progress)
 
 
 def _describe(
@@ -199,14 +201,14 @@ def _tell_leaks(split: Split) -> None:
         return
     parts: dict[str, set[str]] = {}
     for record in split.records:
-        parts.setdefault(record.group, set()).add(record.part)
+        parts.setdefault(record.group, set()).add(record.split)
     n_known = sum(
-        record.part == "test" and bool(record.group) and "train" in parts[record.group]
+        record.split == "test" and bool(record.group) and "train" in parts[record.group]
         for record in split.records
     )
     console.show_note(
         f"this split leaks: {len(split.leaks):,} groups stand in more than one part, and {n_known:,} of "
-        f"{len(split.part('test')):,} test pictures have a sibling in train. --order grouped has none."
+        f"{len(split.subset('test')):,} test images have a sibling in train. --order grouped has none."
     )
 
 

@@ -11,7 +11,7 @@ import typer
 from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, parse_folder_names, read_settings
 from georgia.config import build_config, parse_assignments, read_toml_section
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 if TYPE_CHECKING:
     from georgia.study import Study
@@ -32,7 +32,7 @@ def run(
         ),
     ] = None,
     repeats: Annotated[int | None, typer.Option(help="Runs of each variant.  [5; with folds: 1]")] = None,
-    folds: Annotated[int | None, typer.Option(help="Cross-validate: test every picture once.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Cross-validate: test every image once.")] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(help="Settings to combine, such as lr=1e-1,1e-2; repeat it.", metavar="KEY=VALUES"),
@@ -88,7 +88,7 @@ def _show(study: Study) -> None:
     from georgia.study.table import describe_best
 
     rows = table_rows(study.rows)
-    shown = [name for name in rows[0] if name not in ("failed", "test pictures")]
+    shown = [name for name in rows[0] if name not in ("failed", "test images")]
     console.show_table(shown, [[_cell(row[name]) for name in shown] for row in rows])
     console.show_line(describe_best(study.variants, study.comparisons))
     for name in ("study.html", "study.csv", "study.md"):
@@ -104,7 +104,11 @@ def _end(study: Study) -> int:
         console.show_note(f"run {row.run_name} failed: {row.reason}")
     if study.failed_rows and not study.variants:
         first = study.failed_rows[0]
-        rule, do = "one run or more must finish", "Repair that and give the same command again."
-        raise InputError(describe_fault("Cannot make the study", rule, first.reason, do))
+        raise InputError(
+            "Cannot make the study",
+            needs="one run or more must finish",
+            got=first.reason,
+            hint="Repair that and give the same command again.",
+        )
     code = console.end_with(study.failures)
     return console.DONE_IN_PART if study.failed_rows else code

@@ -1,4 +1,4 @@
-"""``georgia train``: labelled pictures in, a run folder with every deliverable out."""
+"""``georgia train``: labelled images in, a run folder with every deliverable out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.  [auto]")] = None,
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Three epochs on a tenth of the pictures.")
+        bool, typer.Option("--rehearse", help="Three epochs on a tenth of the images.")
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")

@@ -9,7 +9,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, read_settings
-from georgia.errors import GateError, InputError, describe_fault
+from georgia.errors import GateError, InputError
 
 if TYPE_CHECKING:
     from georgia.monitor.store import Store
@@ -66,6 +66,10 @@ def open_existing(db: str) -> Store:
 
     path = Path(db.removeprefix("sqlite:///"))
     if "://" not in str(path) and not path.is_file():
-        do = "Give the file that 'georgia monitor --db' wrote."
-        raise InputError(describe_fault(f"Cannot open the store {db!r}", "it must exist", "no such file", do))
+        raise InputError(
+            f"Cannot open the store {db!r}",
+            needs="it must exist",
+            got="no such file",
+            hint="Give the file that 'georgia monitor --db' wrote.",
+        )
     return open_store(db)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from georgia.distributed.cluster import open_cluster
-from georgia.distributed.predict import ArchiveResult, ScaleConfig, predict_archive
+from georgia.distributed.predict import ArchiveResult, DistributedConfig, predict_archive
 from georgia.distributed.tasks import run_tasks
 
-__all__ = ["ArchiveResult", "ScaleConfig", "open_cluster", "predict_archive", "run_tasks"]
+__all__ = ["ArchiveResult", "DistributedConfig", "open_cluster", "predict_archive", "run_tasks"]

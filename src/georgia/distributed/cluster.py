@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.errors import InputError, MissingDependencyError
 
-# What a cluster of our own keeps objects in: models and lists of file names, no pictures.
+# What a cluster of our own keeps objects in: models and lists of file names, no images.
 OBJECT_STORE_BYTES = 512 * 2**20
 # How long a cluster may take to pick up.
 CONNECT_S = 10.0
@@ -32,9 +32,11 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        do = "pip install 'georgia[ray]', or leave Ray out: one machine does the same."
         raise MissingDependencyError(
-            describe_fault("Cannot use Ray", "it must be installed", error, do)
+            "Cannot use Ray",
+            needs="it must be installed",
+            got=error,
+            hint="pip install 'georgia[ray]', or leave Ray out: one machine does the same.",
         ) from error
     return ray
 
@@ -66,9 +68,11 @@ def count_cpus(ray: Any) -> tuple[int, int]:
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     used = [count for count in nodes if count > 0]
     if not used:
-        do = "Add a node: ray start --address=HEAD:6379."
         raise InputError(
-            describe_fault("Cannot use the cluster", "a node with a processor is needed", "none", do)
+            "Cannot use the cluster",
+            needs="a node with a processor is needed",
+            got="none",
+            hint="Add a node: ray start --address=HEAD:6379.",
         )
     return sum(used), min(used)
 
@@ -96,8 +100,9 @@ def _join(ray: Any, address: str) -> None:
     try:
         ray.init(address=named, **quiet)
     except ConnectionError as error:
-        got = str(error).split("\n")[0]
-        raise InputError(describe_fault(_WHAT.format(named), "it must be a Ray cluster", got, _DO)) from error
+        raise InputError(
+            _WHAT.format(named), needs="it must be a Ray cluster", got=str(error).split("\n")[0], hint=_DO
+        ) from error
 
 
 _WHAT, _DO = (
@@ -114,8 +119,9 @@ def _check_answers(address: str) -> None:
     """
     fault = _try(address)
     if fault is not None:
-        what, rule = _WHAT.format(address), "HOST:PORT that answers is needed"
-        raise InputError(describe_fault(what, rule, fault, _DO)) from fault
+        raise InputError(
+            _WHAT.format(address), needs="HOST:PORT that answers is needed", got=fault, hint=_DO
+        ) from fault
 
 
 def _try(address: str) -> Exception | None:

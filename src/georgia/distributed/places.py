@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.errors import InputError, MissingDependencyError
 from georgia.files import atomic_path
-from georgia.images.containers import is_picture_name
+from georgia.images.containers import is_image_name
 from georgia.images.listing import compact_key, is_system_name
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -86,27 +86,27 @@ def open_place(url: str) -> Place:
         InputError: the URL cannot be used, or holds a key.
     """
     if "@" in url.partition("://")[2].partition("/")[0]:
-        do = "Put it into the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        rule = "a URL without a key is needed, as it would stand in every answer"
-        raise InputError(describe_fault(f"Cannot open {url.partition('@')[2]!r}", rule, "one with a key", do))
+        raise InputError(
+            f"Cannot open {url.partition('@')[2]!r}",
+            needs="a URL without a key is needed, as it would stand in every answer",
+            got="one with a key",
+            hint="Put it into the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        )
     try:
         import pyarrow
         from pyarrow import fs
     except ImportError as error:
-        do = "pip install 'georgia[ray]'."
         raise MissingDependencyError(
-            describe_fault(f"Cannot open {url!r}", "pyarrow is needed", error, do)
+            f"Cannot open {url!r}", needs="pyarrow is needed", got=error, hint="pip install 'georgia[ray]'."
         ) from error
     try:
         filesystem, path = fs.FileSystem.from_uri(_encode(url))
         return Place(url, filesystem, path)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
         if "nrecognized" not in str(error) and "not compiled" not in str(error):
-            raise InputError(
-                describe_fault(f"Cannot open {url!r}", "a URL of files is needed", error)
-            ) from error
+            raise InputError(f"Cannot open {url!r}", needs="a URL of files is needed", got=error) from error
     except OSError as error:
-        raise InputError(describe_fault(f"Cannot open {url!r}", "its store must answer", error)) from error
+        raise InputError(f"Cannot open {url!r}", needs="its store must answer", got=error) from error
     return _open_by_fsspec(url)
 
 
@@ -129,15 +129,17 @@ def _open_by_fsspec(url: str) -> Place:
 
         filesystem, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        do = "Install the fsspec package for it, or give s3://, gs:// or a path."
         raise MissingDependencyError(
-            describe_fault(f"Cannot open {url!r}", "a file system for its scheme is needed", error, do)
+            f"Cannot open {url!r}",
+            needs="a file system for its scheme is needed",
+            got=error,
+            hint="Install the fsspec package for it, or give s3://, gs:// or a path.",
         ) from error
     return Place(url, fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path)
 
 
-def walk_pictures(url: str) -> Iterator[str]:
-    """Yield the URLs of the picture files at or below a URL, folder by folder, in natural order.
+def walk_images(url: str) -> Iterator[str]:
+    """Yield the URLs of the image files at or below a URL, folder by folder, in natural order.
 
     Raises:
         InputError: there is nothing, or it cannot be listed.
@@ -150,7 +152,7 @@ def walk_pictures(url: str) -> Iterator[str]:
         yield url
         return
     if kind == fs.FileType.NotFound:
-        raise InputError(describe_fault(f"Found no pictures at {url!r}", "it must exist", "nothing"))
+        raise InputError(f"Found no images at {url!r}", needs="it must exist", got="nothing")
     yield from _walk(place, place.path)
 
 
@@ -221,7 +223,7 @@ def _walk(place: Place, folder: str) -> Iterator[str]:
     names = {}
     for info in infos:
         is_folder = info.type == fs.FileType.Directory
-        if not is_system_name(info.base_name) and (is_folder or is_picture_name(info.base_name)):
+        if not is_system_name(info.base_name) and (is_folder or is_image_name(info.base_name)):
             names[info.base_name + ("/" if is_folder else "")] = info.path
     for name in sorted(sorted(names), key=compact_key):
         if name.endswith("/"):
@@ -234,7 +236,6 @@ def _ask(place: Place, question: Any) -> Any:
     try:
         return question()
     except OSError as error:
-        rule = "its store must answer"
         raise InputError(
-            describe_fault(f"Cannot list {place.url!r}", rule, str(error).split("\n")[0])
+            f"Cannot list {place.url!r}", needs="its store must answer", got=str(error).split("\n")[0]
         ) from error

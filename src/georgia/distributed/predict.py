@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from georgia.distributed.cluster import MAX_CPUS, count_cpus, has_many_hosts, import_ray, open_cluster
-from georgia.distributed.places import is_url, walk_pictures
+from georgia.distributed.places import is_url, walk_images
 from georgia.distributed.shards import ShardFolder
 from georgia.distributed.worker import ShardPredictor, WorkerSetup
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.images.listing import FoundImages, find_images
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle
 from georgia.model.engines import choose_precision, open_engine
-from georgia.predict.prediction import Answer
+from georgia.predict.prediction import Outcome
 from georgia.predict.predictor import PredictConfig
 from georgia.predict.tables import TABLE_SUFFIXES
 from georgia.progress import QUIET, Progress
@@ -32,7 +32,7 @@ RAY = "ray"
 
 
 @dataclass(frozen=True)
-class ScaleConfig:
+class DistributedConfig:
     """Which cluster (see ``open_cluster``), whether to go on, and files a shard (0: chosen)."""
 
     address: str = "auto"
@@ -58,7 +58,7 @@ class ArchiveResult:
     seconds: float
     workers: tuple[str, ...] = ()
 
-    def answers(self) -> Iterator[Answer]:
+    def answers(self) -> Iterator[Outcome]:
         """Yield every answer and failure, shard after shard."""
         shards = ShardFolder(self.folder)
         for shard in range(self.n_shards):
@@ -89,10 +89,10 @@ def predict_archive(
     sources: Sequence[str | Path],
     folder: str,
     config: PredictConfig | None = None,
-    scale: ScaleConfig = ScaleConfig(),
+    scale: DistributedConfig = DistributedConfig(),
     progress: Progress = QUIET,
 ) -> ArchiveResult:
-    """Answer for all pictures of the sources into Parquet parts in a folder, here or behind a URL.
+    """Answer for all images of the sources into Parquet parts in a folder, here or behind a URL.
 
     The files are listed once and cut into shards. Workers hold the model open and take shard after
     shard through Ray Data; a shard whose worker or node died is given to another.
@@ -150,14 +150,17 @@ def _close(shards: ShardFolder, n_shards: int) -> None:
     """
     left = shards.find_missing(n_shards)
     if left:
-        do = "Give the same command with --resume."
-        what, rule = f"Cannot finish {shards.answers.where!r}", "every shard needs its answers"
-        raise InputError(describe_fault(what, rule, f"{len(left)} without", do))
+        raise InputError(
+            f"Cannot finish {shards.answers.where!r}",
+            needs="every shard needs its answers",
+            got=f"{len(left)} without",
+            hint="Give the same command with --resume.",
+        )
     shards.close()
 
 
 def list_sources(sources: Sequence[str | Path]) -> Iterator[str]:
-    """Yield the names of all pictures that files, folders, globs and URLs stand for, in their order.
+    """Yield the names of all images that files, folders, globs and URLs stand for, in their order.
 
     Raises:
         InputError: a source names nothing.
@@ -169,15 +172,18 @@ def list_sources(sources: Sequence[str | Path]) -> Iterator[str]:
     seen: set[str] = set()
     for source in sources:
         names: Iterable[str]
-        names = walk_pictures(str(source)) if is_url(str(source)) else map(str, find_images([source]))
+        names = walk_images(str(source)) if is_url(str(source)) else map(str, find_images([source]))
         found = False
         for name in names:
             found = True
             if name not in seen:
                 yield name
         if not found:
-            rule = "a picture file or a folder with pictures is needed"
-            raise InputError(describe_fault("Found no pictures", rule, repr(str(source))))
+            raise InputError(
+                "Found no images",
+                needs="an image file or a folder with images is needed",
+                got=repr(str(source)),
+            )
         seen.update([str(source)])
 
 
@@ -198,7 +204,7 @@ def _open_plan(
     bundle: Bundle,
     sources: Sequence[str | Path],
     config: PredictConfig,
-    scale: ScaleConfig,
+    scale: DistributedConfig,
     progress: Progress,
 ) -> dict[str, Any]:
     """Return the plan that the folder holds, or list the files and write one.
@@ -217,17 +223,22 @@ def _open_plan(
     if before is not None and scale.resume:
         differing = [name for name, value in about.items() if before.get(name) != value]
         if differing:
-            do = "Give the same ones, or start over without --resume."
-            rule = "model, classes, engine and precision must be those that it began with"
-            what = f"Cannot resume {shards.answers.where!r}"
-            raise InputError(describe_fault(what, rule, f"another {', '.join(differing)}", do))
+            raise InputError(
+                f"Cannot resume {shards.answers.where!r}",
+                needs="model, classes, engine and precision must be those that it began with",
+                got=f"another {', '.join(differing)}",
+                hint="Give the same ones, or start over without --resume.",
+            )
         n_left = len(shards.find_missing(before["n_shards"]))
         progress.say(f"resume: {before['n_shards'] - n_left:,} of {before['n_shards']:,} shards are done")
         return before
     if before is None and set(shards.answers.list_names()) - {"_georgia"}:
-        do = "Choose another --out."
-        what = f"Cannot write answers into {shards.answers.where!r}"
-        raise InputError(describe_fault(what, "a new folder is needed", "one with other files", do))
+        raise InputError(
+            f"Cannot write answers into {shards.answers.where!r}",
+            needs="a new folder is needed",
+            got="one with other files",
+            hint="Choose another --out.",
+        )
     shards.answers.remove()
     shards.write_model(model)
     progress.start("list files", None)
@@ -274,6 +285,9 @@ def _run_shards(
 def _check_folder(ray: Any, folder: str) -> None:
     is_private = not is_url(folder) and Path(folder).absolute().is_relative_to(tempfile.gettempdir())
     if is_private and has_many_hosts(ray):
-        do = "Give --out in a folder that all machines share, or a URL."
-        what, rule = f"Cannot write answers to {folder!r}", "all machines of the cluster must see it"
-        raise InputError(describe_fault(what, rule, "a temporary folder of this one", do))
+        raise InputError(
+            f"Cannot write answers to {folder!r}",
+            needs="all machines of the cluster must see it",
+            got="a temporary folder of this one",
+            hint="Give --out in a folder that all machines share, or a URL.",
+        )

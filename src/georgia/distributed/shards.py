@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from georgia.distributed.places import Folder, join_place, name_path
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.labels import Labels
-from georgia.predict.prediction import Answer, Prediction
+from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.tables import ParquetWriter
 from georgia.records import Failure
 
@@ -41,8 +41,9 @@ class ShardFolder:
         try:
             return dict(json.loads(self._lists.read(PLAN_FILE)))
         except (OSError, ValueError) as error:
-            what = f"Cannot resume {self.answers.where!r}"
-            raise InputError(describe_fault(what, f"{PLAN_FILE} must be whole", error)) from error
+            raise InputError(
+                f"Cannot resume {self.answers.where!r}", needs=f"{PLAN_FILE} must be whole", got=error
+            ) from error
 
     def write_plan(
         self, about: Mapping[str, Any], files: Iterable[str], shard_files: int = 0
@@ -73,7 +74,7 @@ class ShardFolder:
         there = set(self.answers.list_names())
         return [shard for shard in range(n_shards) if _part_name(shard) not in there]
 
-    def write_answers(self, shard: int, answers: Iterable[Answer], labels: Labels) -> tuple[int, int]:
+    def write_answers(self, shard: int, answers: Iterable[Outcome], labels: Labels) -> tuple[int, int]:
         """Write the part of a shard; return how many answers and how many failures are in it."""
         stream, n_answers, n_failures = io.BytesIO(), 0, 0
         writer = ParquetWriter(stream, labels)
@@ -93,7 +94,7 @@ class ShardFolder:
         reasons = pyarrow.parquet.read_table(part, columns=["error"]).column("error").to_pylist()
         return sum(bool(reason) for reason in reasons)
 
-    def read_answers(self, shard: int, labels: Labels) -> list[Answer]:
+    def read_answers(self, shard: int, labels: Labels) -> list[Outcome]:
         """Return the answers of a shard that is done, in the order of its files.
 
         Raises:
@@ -104,9 +105,12 @@ class ShardFolder:
         names = self.read_list(shard)
         table = pyarrow.parquet.read_table(io.BytesIO(self.answers.read(_part_name(shard))))
         if table.num_rows != len(names):
-            what, rule = f"Cannot use {_part_name(shard)!r}", f"{len(names)} answers are needed"
-            do = "Delete it and give the same command with --resume."
-            raise InputError(describe_fault(what, rule, table.num_rows, do))
+            raise InputError(
+                f"Cannot use {_part_name(shard)!r}",
+                needs=f"{len(names)} answers are needed",
+                got=table.num_rows,
+                hint="Delete it and give the same command with --resume.",
+            )
         rows = table.to_pylist()
         return [_read_answer(name, row, labels) for name, row in zip(names, rows, strict=True)]
 
@@ -115,7 +119,7 @@ class ShardFolder:
         self.answers.write(DONE_FILE, b"")
 
 
-def _read_answer(name: str, row: Mapping[str, Any], labels: Labels) -> Answer:
+def _read_answer(name: str, row: Mapping[str, Any], labels: Labels) -> Outcome:
     if row["error"]:
         return Failure(name_path(name), row["error"])
     return Prediction(
@@ -128,7 +132,7 @@ def _read_answer(name: str, row: Mapping[str, Any], labels: Labels) -> Answer:
     )
 
 
-def _printable(answer: Answer) -> Answer:
+def _printable(answer: Outcome) -> Outcome:
     """Return an answer whose file name is text: Parquet takes no other."""
     path = answer.path if isinstance(answer, Failure) else answer.file
     text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -15,7 +15,7 @@ from typing import Any
 from georgia.distributed.places import is_url, name_path, read_bytes
 from georgia.distributed.shards import ShardFolder
 from georgia.model.bundle import Bundle
-from georgia.predict.prediction import Answer
+from georgia.predict.prediction import Outcome
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.records import Failure
 
@@ -63,7 +63,7 @@ class ShardPredictor:
         labels = self._setup.bundle.labels
         return self._shards.write_answers(shard, self._answer(names), labels)
 
-    def _answer(self, names: list[str]) -> Iterator[Answer]:
+    def _answer(self, names: list[str]) -> Iterator[Outcome]:
         with tempfile.TemporaryDirectory(prefix="georgia-") as folder:
             reader = _Reader(names, self._setup.base, Path(folder))
             for name, answer in zip(names, self._predictor.iterate(reader), strict=True):
@@ -90,7 +90,7 @@ class _Reader:
                     yield waiting.popleft().result()
             yield from _take_all(waiting)
 
-    def give_name(self, name: str, answer: Answer) -> Answer:
+    def give_name(self, name: str, answer: Outcome) -> Outcome:
         """Return an answer under the name that the caller knows, and drop what was fetched for it."""
         if is_url(name):
             path = answer.path if isinstance(answer, Failure) else answer.file

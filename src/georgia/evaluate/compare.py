@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.evaluate.score import Evaluation
 from georgia.files import write_text
 from georgia.labels import UNKNOWN, Labels
@@ -129,8 +129,9 @@ class Comparison:
             values["f1_by_class"] = {name: Difference.from_json_dict(one) for name, one in by_class}
             return cls(**values)
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-            rule = "a file that a comparison wrote is needed"
-            raise InputError(describe_fault(f"Cannot read {str(path)!r}", rule, error)) from error
+            raise InputError(
+                f"Cannot read {str(path)!r}", needs="a file that a comparison wrote is needed", got=error
+            ) from error
 
 
 def check_same_classes(this: Labels, other: Labels) -> None:
@@ -140,8 +141,11 @@ def check_same_classes(this: Labels, other: Labels) -> None:
         InputError: the two have different class names.
     """
     if set(this.names) != set(other.names):
-        rule = f"both models must have the same classes ({', '.join(this.names)})"
-        raise InputError(describe_fault("Cannot compare the models", rule, ", ".join(other.names)))
+        raise InputError(
+            "Cannot compare the models",
+            needs=f"both models must have the same classes ({', '.join(this.names)})",
+            got=", ".join(other.names),
+        )
 
 
 def compare_evaluations(
@@ -161,9 +165,11 @@ def compare_evaluations(
     ]
     strays = sum(this.truth[here] != other.truth[there] for here, there in pairs)
     if not pairs or strays:
-        rule = "both must have been scored on the same files with the same truth"
-        got = f"{len(pairs)} files in both, {strays} of them with another truth"
-        raise InputError(describe_fault("Cannot compare the models", rule, got))
+        raise InputError(
+            "Cannot compare the models",
+            needs="both must have been scored on the same files with the same truth",
+            got=f"{len(pairs)} files in both, {strays} of them with another truth",
+        )
     labels = this.labels
     position = {UNKNOWN: UNKNOWN_INDEX, **{name: index for index, name in enumerate(labels.names)}}
     named = [

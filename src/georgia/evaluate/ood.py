@@ -1,4 +1,4 @@
-"""How many pictures of something else a model refuses, measured on pictures that show none of its classes."""
+"""How many images of something else a model refuses, measured on images that show none of its classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.files import write_text
 from georgia.labels import UNKNOWN
 from georgia.metrics.intervals import FloatArray, Interval, wilson_interval
@@ -20,12 +20,12 @@ from georgia.predict.predictor import PredictConfig, predict_files
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 
-STRANGERS_FILE = "strangers.json"
+OOD_FILE = "strangers.json"
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """One picture of something else that got a class name: its name, probability and unknown score."""
+    """One image of something else that got a class name: its name, probability and unknown score."""
 
     file: Path
     label: str
@@ -34,11 +34,11 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Strangers:
-    """What a model said to ``n`` pictures that show none of its classes.
+class OodEvaluation:
+    """What a model said to ``n`` images that show none of its classes.
 
     ``refused`` is the share in [0, 1] that it refused, with its 95 % interval (Wilson). ``auroc`` is the
-    probability that such a picture has a higher unknown score than a known one, and ``accepted_at_95``
+    probability that such an image has a higher unknown score than a known one, and ``accepted_at_95``
     the share that a limit would let through that accepts 95 % of the known ones. ``accepted`` holds those
     that were let through, the least strange first.
     """
@@ -57,22 +57,22 @@ class Strangers:
         """Return one sentence on what was refused, with its interval."""
         low, high = self.refused_ci95
         return (
-            f"{self.n_refused:,} of {self.n:,} pictures of something else refused: {self.refused:.1%} "
-            f"({low:.1%} to {high:.1%}); AUROC {self.auroc:.4f} against {self.n_known:,} known pictures"
+            f"{self.n_refused:,} of {self.n:,} images of something else refused: {self.refused:.1%} "
+            f"({low:.1%} to {high:.1%}); AUROC {self.auroc:.4f} against {self.n_known:,} known images"
         )
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form."""
         plain = {**asdict(self), "refused_ci95": list(self.refused_ci95)}
         plain["accepted"] = [{**vars(one), "file": str(one.file)} for one in self.accepted]
-        plain["failed"] = [{"file": str(one.path), "error": one.error} for one in self.failed]
+        plain["failed"] = [one.to_json_dict() for one in self.failed]
         return plain
 
     def save(self, folder: Path) -> Path:
         """Write ``strangers.json`` and return its path."""
         text = json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False) + "\n"
-        write_text(folder / STRANGERS_FILE, text)
-        return folder / STRANGERS_FILE
+        write_text(folder / OOD_FILE, text)
+        return folder / OOD_FILE
 
 
 def check_refuses(bundle: Bundle) -> None:
@@ -82,21 +82,24 @@ def check_refuses(bundle: Bundle) -> None:
         InputError: it has none.
     """
     if bundle.limits.threshold is None:
-        rule = "a model with an unknown score is needed, as georgia train makes them"
-        raise InputError(describe_fault("Cannot measure refusal", rule, f"{bundle.name}, without one"))
+        raise InputError(
+            "Cannot measure refusal",
+            needs="a model with an unknown score is needed, as georgia train makes them",
+            got=f"{bundle.name}, without one",
+        )
 
 
-def measure_strangers(
+def evaluate_ood(
     bundle: Bundle,
     paths: Sequence[Path],
     known: Sequence[Prediction],
     progress: Progress = QUIET,
     config: PredictConfig | None = None,
-) -> Strangers:
-    """Ask a model about pictures that show none of its classes, and compare them with ``known`` ones.
+) -> OodEvaluation:
+    """Ask a model about images that show none of its classes, and compare them with ``known`` ones.
 
     Raises:
-        InputError: the model refuses nothing, or no picture on one side can be read.
+        InputError: the model refuses nothing, or no image on one side can be read.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -104,9 +107,10 @@ def measure_strangers(
     answers = predict_files(bundle, list(paths), config or PredictConfig(), progress)
     strange, usual = _scores(answers.items), _scores(known)
     if not strange.size or not usual.size:
-        rule = "a readable picture or more of something else, and of the classes, is needed"
         raise InputError(
-            describe_fault("Cannot measure refusal", rule, f"{strange.size} and {usual.size} pictures")
+            "Cannot measure refusal",
+            needs="a readable image or more of something else, and of the classes, is needed",
+            got=f"{strange.size} and {usual.size} images",
         )
     is_strange = np.r_[np.zeros(len(usual)), np.ones(len(strange))]
     n_refused = sum(item.label == UNKNOWN for item in answers.items)
@@ -115,7 +119,7 @@ def measure_strangers(
         for item in answers.items
         if item.label != UNKNOWN
     ]
-    return Strangers(
+    return OodEvaluation(
         n=len(strange),
         n_refused=n_refused,
         refused=n_refused / len(strange),

@@ -1,4 +1,4 @@
-"""Which pictures a model has seen in training: figures on those say nothing about new ones."""
+"""Which images a model has seen in training: figures on those say nothing about new ones."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SPLIT_FILE = "split.csv"
 _SEEN_PARTS = ("train", "valid")
 
 
-def find_seen(bundle: Bundle, records: Sequence[Record]) -> tuple[Path, ...]:
+def find_training_overlap(bundle: Bundle, records: Sequence[Record]) -> tuple[Path, ...]:
     """Return those files that stand, themselves or as equal copies, in the training parts of a model's run.
 
-    Nothing is found where the run's ``split.csv``, or the pictures that it names, are gone.
+    Nothing is found where the run's ``split.csv``, or the images that it names, are gone.
     """
     table = bundle.model_path.with_name(SPLIT_FILE)
     if not table.is_file():
         return ()
     try:
-        trained = [one for one in read_catalog(table, verify=False).records if one.part in _SEEN_PARTS]
+        trained = [one for one in read_catalog(table, verify=False).records if one.split in _SEEN_PARTS]
     except InputError:
         return ()
     places = {os.path.realpath(one.path) for one in trained}
@@ -39,11 +39,11 @@ def find_seen(bundle: Bundle, records: Sequence[Record]) -> tuple[Path, ...]:
     )
 
 
-def describe_seen(n_seen: int, n: int) -> str:
+def describe_training_overlap(n_seen: int, n: int) -> str:
     """Return one sentence for a reader of the figures."""
     return (
-        f"{n_seen:,} of {n:,} pictures stand in the model's own training or validation part: "
-        "the figures say less about new pictures than they seem to."
+        f"{n_seen:,} of {n:,} images stand in the model's own training or validation part: "
+        "the figures say less about new images than they seem to."
     )
 
 

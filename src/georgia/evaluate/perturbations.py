@@ -1,4 +1,4 @@
-"""What is done to pictures to see whether a model's answers stand it; each change takes and gives pixels."""
+"""What is done to images to see whether a model's answers stand it; each change takes and gives pixels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Image = npt.NDArray[np.uint8]
 # Hendrycks and Dietterich 2019, arXiv 1903.12261 (noise of 20 grey levels, JPEG at 25).
 SCALE, LIGHT, CONTRAST = 0.2, 0.2, 0.2
 NOISE_LEVELS, JPEG_QUALITY = 8.0, 50
-# Blur in pixels of a picture whose shorter side is 224 px, so that it means the same for all sizes.
+# Blur in pixels of an image whose shorter side is 224 px, so that it means the same for all sizes.
 BLUR_PX, BLUR_SIDE_PX = 1.5, 224
 
 
 @dataclass(frozen=True)
-class Change:
+class Perturbation:
     """One change: its name, what it does in words, and the function from image to image, both uint8."""
 
     name: str
@@ -31,27 +31,29 @@ class Change:
     apply: Callable[[Image], Image]
 
 
-def list_changes(size_px: tuple[int, int]) -> tuple[Change, ...]:
-    """Return all changes; ``size_px`` (height, width) is the one size that every picture is cropped to."""
+def list_perturbations(size_px: tuple[int, int]) -> tuple[Perturbation, ...]:
+    """Return all changes; ``size_px`` (height, width) is the one size that every image is cropped to."""
     height, width = size_px
     return (
-        Change("one_size", f"cropped to one size, {width}×{height} px", partial(crop_to, size_px=size_px)),
-        Change("larger", "20 % larger", partial(scale, factor=1 + SCALE)),
-        Change("smaller", "20 % smaller", partial(scale, factor=1 - SCALE)),
-        Change("rot90", "turned by 90°", partial(turn, n_quarters=1)),
-        Change("rot180", "turned by 180°", partial(turn, n_quarters=2)),
-        Change("rot270", "turned by 270°", partial(turn, n_quarters=3)),
-        Change("flip_x", "mirrored, left to right", partial(turn, mirrored=True)),
-        Change("transpose", "mirrored and turned by 90°", partial(turn, n_quarters=1, mirrored=True)),
-        Change("flip_y", "mirrored, top to bottom", partial(turn, n_quarters=2, mirrored=True)),
-        Change("transverse", "mirrored and turned by 270°", partial(turn, n_quarters=3, mirrored=True)),
-        Change("brighter", "20 % brighter", partial(brighten, factor=1 + LIGHT)),
-        Change("darker", "20 % darker", partial(brighten, factor=1 - LIGHT)),
-        Change("more_contrast", "20 % more contrast", partial(stretch, factor=1 + CONTRAST)),
-        Change("less_contrast", "20 % less contrast", partial(stretch, factor=1 - CONTRAST)),
-        Change("blur", "blurred", blur),
-        Change("noise", f"noise of {NOISE_LEVELS:.0f} grey levels", add_noise),
-        Change("jpeg", f"saved as JPEG, quality {JPEG_QUALITY}", compress),
+        Perturbation(
+            "one_size", f"cropped to one size, {width}×{height} px", partial(crop_to, size_px=size_px)
+        ),
+        Perturbation("larger", "20 % larger", partial(scale, factor=1 + SCALE)),
+        Perturbation("smaller", "20 % smaller", partial(scale, factor=1 - SCALE)),
+        Perturbation("rot90", "turned by 90°", partial(turn, n_quarters=1)),
+        Perturbation("rot180", "turned by 180°", partial(turn, n_quarters=2)),
+        Perturbation("rot270", "turned by 270°", partial(turn, n_quarters=3)),
+        Perturbation("flip_x", "mirrored, left to right", partial(turn, mirrored=True)),
+        Perturbation("transpose", "mirrored and turned by 90°", partial(turn, n_quarters=1, mirrored=True)),
+        Perturbation("flip_y", "mirrored, top to bottom", partial(turn, n_quarters=2, mirrored=True)),
+        Perturbation("transverse", "mirrored and turned by 270°", partial(turn, n_quarters=3, mirrored=True)),
+        Perturbation("brighter", "20 % brighter", partial(brighten, factor=1 + LIGHT)),
+        Perturbation("darker", "20 % darker", partial(brighten, factor=1 - LIGHT)),
+        Perturbation("more_contrast", "20 % more contrast", partial(stretch, factor=1 + CONTRAST)),
+        Perturbation("less_contrast", "20 % less contrast", partial(stretch, factor=1 - CONTRAST)),
+        Perturbation("blur", "blurred", blur),
+        Perturbation("noise", f"noise of {NOISE_LEVELS:.0f} grey levels", add_noise),
+        Perturbation("jpeg", f"saved as JPEG, quality {JPEG_QUALITY}", compress),
     )
 
 

@@ -1,7 +1,7 @@
 """Do a model's answers stand what does not change the crystal: another size, light, focus or turn?
 
 A model that lives on a shortcut, such as the size of the files of one class, is exposed here: once every
-picture has the same size, its figures drop.
+image has the same size, its figures drop.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, UnreadableImageError, describe_fault
+from georgia.errors import InputError, UnreadableImageError
 from georgia.evaluate.compare import Difference, compare_answers
-from georgia.evaluate.perturbations import Change, list_changes
+from georgia.evaluate.perturbations import Perturbation, list_perturbations
 from georgia.evaluate.score import check_class_names
 from georgia.files import write_text
 from georgia.images.decode import read_info
@@ -38,22 +38,20 @@ ROBUSTNESS_FILE = "robustness.json"
 # All rows together keep this level: each drop's interval is as wide as its share of 5 % asks for.
 LEVEL = 0.95
 _N_DRAWS = 8_000
-# The one size is met by nine pictures in ten, so that few are continued by reflection.
+# The one size is met by nine images in ten, so that few are continued by reflection.
 _SIZE_QUANTILE = 0.1
 
 
 @dataclass(frozen=True)
 class RobustnessConfig:
-    """How many pictures to try: more show smaller drops, and take longer (18 answers a picture)."""
+    """How many images to try: more show smaller drops, and take longer (18 answers an image)."""
 
     n_files: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.n_files < 1:
-            raise InputError(
-                describe_fault("Cannot try the model", "n_files must be 1 or more", self.n_files)
-            )
+            raise InputError("Cannot try the model", needs="n_files must be 1 or more", got=self.n_files)
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ class RobustnessRow:
 
 @dataclass(frozen=True)
 class Robustness:
-    """All changes on a sample of ``n`` pictures in ``n_groups`` groups; intervals hold for all rows together.
+    """All changes on a sample of ``n`` images in ``n_groups`` groups; intervals hold for all rows together.
 
-    ``accuracy`` and ``f1`` are of the pictures as they are.
+    ``accuracy`` and ``f1`` are of the images as they are.
     """
 
     n: int
@@ -98,7 +96,7 @@ class Robustness:
 
     @property
     def has_refused(self) -> bool:
-        """Whether any picture was refused under any change."""
+        """Whether any image was refused under any change."""
         return any(row.n_unknown for row in self.rows)
 
     @property
@@ -120,15 +118,15 @@ class Robustness:
         return next(k for k in itertools.count(1) if betainc(k + 0.5, 0.5, 0.5) < tail)
 
     def describe(self) -> str:
-        """Return the table in one or two sentences, or that the pictures are too few to tell."""
-        pictures, groups = count_noun(self.n, "picture"), count_noun(self.n_groups, "group")
+        """Return the table in one or two sentences, or that the images are too few to tell."""
+        pictures, groups = count_noun(self.n, "image"), count_noun(self.n_groups, "group")
         base = f"{pictures} in {groups}, accuracy {self.accuracy:.4f} as they are."
         if self.marked:
             worst = ", ".join(
                 f"{row.title} ({100 * row.accuracy.difference:+.1f} points)" for row in self.marked[:3]
             )
             rest = f" and {len(self.marked) - 3} more" if len(self.marked) > 3 else ""
-            return f"{base} Beyond chance it gets worse when pictures are: {worst}{rest}."
+            return f"{base} Beyond chance it gets worse when images are: {worst}{rest}."
         n, needed = min(self.n, self.n_groups), self.least_lost
         if round(self.accuracy * n) >= needed:
             hidden = f"Drops of up to {100 * self.hidden_drop:.1f} percentage points could hide"
@@ -178,8 +176,9 @@ class Robustness:
         try:
             return cls.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, KeyError, TypeError, ValueError) as error:
-            rule = "a file that a robustness test wrote is needed"
-            raise InputError(describe_fault(f"Cannot read {str(path)!r}", rule, error)) from error
+            raise InputError(
+                f"Cannot read {str(path)!r}", needs="a file that a robustness test wrote is needed", got=error
+            ) from error
 
 
 def measure_robustness(
@@ -189,18 +188,21 @@ def measure_robustness(
     predict: PredictConfig | None = None,
     progress: Progress = QUIET,
 ) -> Robustness:
-    """Return the figures of a sample of labelled pictures under each change, beside those as they are.
+    """Return the figures of a sample of labelled images under each change, beside those as they are.
 
     Raises:
-        InputError: the model cannot be opened, its class names are others, or no picture can be read.
+        InputError: the model cannot be opened, its class names are others, or no image can be read.
     """
     started = time.perf_counter()
     check_class_names({record.class_name for record in records}, bundle.labels)
     sample, sizes = _read_sizes(choose_sample(records, config.n_files, config.seed))
     if not sample:
-        rule = "one labelled picture or more that can be read is needed"
-        raise InputError(describe_fault("Cannot try the model", rule, f"{len(records)} files"))
-    changes = list_changes(find_common_size(sizes))
+        raise InputError(
+            "Cannot try the model",
+            needs="one labelled image or more that can be read is needed",
+            got=f"{len(records)} files",
+        )
+    changes = list_perturbations(find_common_size(sizes))
     progress.start("robustness", len(sample) * (1 + len(changes)))
     trial = _Trial(Predictor(bundle, predict or PredictConfig()), sample, progress)
     plain, _ = trial.answer(None)
@@ -238,7 +240,7 @@ def choose_sample(records: Sequence[Record], n: int, seed: int = 0) -> tuple[Rec
 
 
 def find_common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the height and width that nine pictures in ten of ``sizes`` (height, width) have at least.
+    """Return the height and width that nine images in ten of ``sizes`` (height, width) have at least.
 
     >>> find_common_size([(100, 200)] * 9 + [(50, 300)])
     (100, 200)
@@ -267,7 +269,7 @@ class _Trial:
         self._labels = predictor.bundle.labels
         self._position = {UNKNOWN: UNKNOWN_INDEX, **{name: at for at, name in enumerate(self._labels.names)}}
 
-    def answer(self, change: Change | None) -> tuple[npt.NDArray[np.int64], int]:
+    def answer(self, change: Perturbation | None) -> tuple[npt.NDArray[np.int64], int]:
         """Return class positions (N,), −1 = refused or not read, and the number of refused."""
         paths = [record.path for record in self._sample]
         apply = change.apply if change else None
@@ -278,7 +280,9 @@ class _Trial:
             self._progress.advance()
         return np.array(named, dtype=np.int64), named.count(UNKNOWN_INDEX)
 
-    def judge(self, change: Change, plain: npt.NDArray[np.int64], level: float, seed: int) -> RobustnessRow:
+    def judge(
+        self, change: Perturbation, plain: npt.NDArray[np.int64], level: float, seed: int
+    ) -> RobustnessRow:
         """Return one row: the answers under a change against those without it."""
         named, n_unknown = self.answer(change)
         truth = self._labels.indices([record.class_name for record in self._sample])

@@ -1,4 +1,4 @@
-"""Score the exported file on labelled pictures: figures with intervals, and every mistake by name."""
+"""Score the exported file on labelled images: figures with intervals, and every mistake by name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from georgia.errors import InputError, describe_fault
-from georgia.files import atomic_path, write_text
+from georgia.errors import InputError
+from georgia.files import atomic_path, write_json
 from georgia.labels import UNKNOWN, Labels
 from georgia.metrics.classification import (
     UNKNOWN_INDEX,
@@ -39,13 +39,13 @@ _Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class EvaluateConfig(PredictConfig):
-    """How to run, and how many pictures a robustness test changes."""
+    """How to run, and how many images a robustness test changes."""
 
     robustness_files: int = 200
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Misclassified:
     """One file that got a wrong class name, with the probability of that wrong name."""
 
     file: Path
@@ -80,10 +80,10 @@ class Evaluation:
         return self.metrics.n_unknown
 
     @cached_property
-    def mistakes(self) -> tuple[Mistake, ...]:
+    def mistakes(self) -> tuple[Misclassified, ...]:
         """Files with a wrong class name, the surest first."""
         wrong = [
-            Mistake(item.file, true, item.label, item.probability)
+            Misclassified(item.file, true, item.label, item.probability)
             for item, true in zip(self.predictions.items, self.truth, strict=True)
             if item.label not in (true, UNKNOWN)
         ]
@@ -129,7 +129,7 @@ class Evaluation:
             "engine": self.predictions.engine,
             "mistakes": [{**vars(mistake), "file": str(mistake.file)} for mistake in self.mistakes],
             "refused_files": [str(file) for file, _ in self.refused],
-            "failed": [{"file": str(failure.path), "error": failure.error} for failure in self.failed],
+            "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
     def save(self, folder: Path, predictions_name: str = PREDICTIONS_FILE) -> None:
@@ -139,7 +139,7 @@ class Evaluation:
             OSError: the folder cannot be written to.
         """
         document = {**self.to_json_dict(), "seed": self.seed, "predictions": predictions_name}
-        write_text(folder / EVALUATION_FILE, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        write_json(folder / EVALUATION_FILE, document)
         _write_answers(self, folder / predictions_name)
 
     @classmethod
@@ -154,13 +154,15 @@ class Evaluation:
             document = json.loads(path.read_text(encoding="utf-8"))
             labels = Labels(tuple(document["classes"]))
             items, truth, groups = _read_answers(folder / document["predictions"], labels)
-            failed = tuple(Failure(Path(one["file"]), one["error"]) for one in document["failed"])
+            failed = tuple(Failure.from_json_dict(one) for one in document["failed"])
             predictions = Predictions(labels, items, failed, document["engine"])
             return _evaluation(predictions, truth, groups, int(document["seed"]))
         except (OSError, KeyError, TypeError, ValueError) as error:
-            what = f"Cannot read the evaluation in {str(folder)!r}"
-            rule = f"{EVALUATION_FILE} and the CSV that it names are needed, as they were written"
-            raise InputError(describe_fault(what, rule, error)) from error
+            raise InputError(
+                f"Cannot read the evaluation in {str(folder)!r}",
+                needs=f"{EVALUATION_FILE} and the CSV that it names are needed, as they were written",
+                got=error,
+            ) from error
 
 
 def evaluate_records(
@@ -171,16 +173,16 @@ def evaluate_records(
     config: PredictConfig | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Run the exported file on labelled pictures and score it; ``labels`` are the data's class names.
+    """Run the exported file on labelled images and score it; ``labels`` are the data's class names.
 
-    Give ``labels`` to have every class name of the data checked, those without a picture included.
+    Give ``labels`` to have every class name of the data checked, those without an image included.
 
     Raises:
-        InputError: no picture, or class names that the model does not have; said before any work.
+        InputError: no image, or class names that the model does not have; said before any work.
     """
     check_class_names(_data_classes(records, labels), bundle.labels)
     if not records:
-        raise InputError(describe_fault("Cannot evaluate", "one labelled picture or more is needed", "none"))
+        raise InputError("Cannot evaluate", needs="one labelled image or more is needed", got="none")
     paths = [record.path for record in records]
     predictions = predict_files(bundle, paths, config or PredictConfig(), progress)
     return score_predictions(predictions, records, seed=seed)
@@ -210,10 +212,13 @@ def score_predictions(
             f"records and answers must be of the same files, unlike {lost[0]!r} ({len(lost)} in all)"
         )
     if not answered:
-        problems.append("one readable picture or more is needed")
+        problems.append("one readable image or more is needed")
     if problems:
-        got = f"{len(records)} records, {len(answered)} answers, {len(predictions.failed)} unreadable files"
-        raise InputError(describe_fault("Cannot score the answers", "; ".join(problems), got))
+        raise InputError(
+            "Cannot score the answers",
+            needs="; ".join(problems),
+            got=f"{len(records)} records, {len(answered)} answers, {len(predictions.failed)} unreadable",
+        )
     matched = [by_path[key] for key in answered]
     truth, groups = tuple(one.class_name for one in matched), tuple(one.group for one in matched)
     return _evaluation(predictions, truth, groups, seed)
@@ -232,9 +237,12 @@ def check_class_names(names: Collection[str], labels: Labels) -> None:
     near = [guess for guess in dict.fromkeys(guesses.values()) if guess]
     hint = f"Did you mean {' and '.join(map(repr, near))}? " if near else ""
     example = ",".join(f"{name}={guess or 'CLASS'}" for name, guess in guesses.items())
-    rule = f"the data's class names must be the model's ({', '.join(labels.names)})"
-    do = f"{hint}Map the data's names: --class-names {example}."
-    raise InputError(describe_fault("Cannot evaluate", rule, ", ".join(map(repr, strangers)), do))
+    raise InputError(
+        "Cannot evaluate",
+        needs=f"the data's class names must be the model's ({', '.join(labels.names)})",
+        got=", ".join(map(repr, strangers)),
+        hint=f"{hint}Map the data's names: --class-names {example}.",
+    )
 
 
 def _data_classes(records: Sequence[Record], labels: Labels | None) -> set[str]:

@@ -1,7 +1,7 @@
 """The exported file once more with the net in 8-bit integers, kept only where it answers as well.
 
 Preprocessing and head stay float32; between them NNCF puts quantised convolutions, whose ranges it
-takes from validation pictures.
+takes from validation images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import MissingDependencyError, describe_fault
+from georgia.errors import MissingDependencyError
 from georgia.files import atomic_path
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.metrics.classification import Metrics
@@ -29,14 +29,14 @@ from georgia.model.bundle import METADATA_KEY
 from georgia.model.engines import import_openvino, open_engine
 
 Images = Sequence[npt.NDArray[np.uint8]]
-# Source: NNCF's own default number of pictures for the ranges.
+# Source: NNCF's own default number of images for the ranges.
 N_CALIBRATION = 300
 ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Int8Comparison:
-    """The 8-bit file beside the float32 one, on the same pictures; ``kept`` says whether it may ship.
+    """The 8-bit file beside the float32 one, on the same images; ``kept`` says whether it may ship.
 
     ``why_not`` names the figures that left the 95 % interval of the float32 file; files are in bytes,
     speeds in images/s of the engine alone.
@@ -66,7 +66,7 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
     """Write ``source`` with its net in 8-bit integers to ``target``, whole or not at all.
 
     Args:
-        images: pictures (H, W, 3), uint8 RGB, of the kind that the model will see; they set the
+        images: images (H, W, 3), uint8 RGB, of the kind that the model will see; they set the
             ranges of the integers.
 
     Raises:
@@ -76,9 +76,8 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
     try:
         import nncf
     except ImportError as error:
-        do = "pip install 'georgia[int8]'."
         raise MissingDependencyError(
-            describe_fault("Cannot quantise", "NNCF is needed", error, do)
+            "Cannot quantise", needs="NNCF is needed", got=error, hint="pip install 'georgia[int8]'."
         ) from error
     import onnx
 
@@ -98,7 +97,7 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
 
 
 def _move_threshold(model: Any, images: Images, folder: Path) -> None:
-    """Set the threshold in the metadata so that the 8-bit net lets as many of the pictures through.
+    """Set the threshold in the metadata so that the 8-bit net lets as many of the images through.
 
     Rounding moves features away from the float32 net's, in OpenVINO on processors without 8-bit units further
     than in ONNX Runtime: the threshold is that of the engine with the higher scores.
@@ -160,7 +159,7 @@ def compare_int8(
 ) -> Int8Comparison:
     """Judge an 8-bit file: it is kept if accuracy and every F1 stay inside the float32 file's intervals.
 
-    ``metrics`` are of (float32, int8), on the same labelled pictures; ``images`` are for the speed.
+    ``metrics`` are of (float32, int8), on the same labelled images; ``images`` are for the speed.
     """
     before, after = metrics
     f1 = {name: (one.f1, after.per_class[name].f1) for name, one in before.per_class.items()}

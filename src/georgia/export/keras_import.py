@@ -1,6 +1,6 @@
 """Open whole Keras models that others trained, such as a study's published ``GAweights.h5``.
 
-Such a file says neither its classes nor how pictures are prepared for it: the user names the
+Such a file says neither its classes nor how images are prepared for it: the user names the
 classes, and the preprocessing is told from the layers of the backbone in it.
 """
 
@@ -22,7 +22,7 @@ from georgia import __version__
 from georgia.backbones.info import require_keras
 from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets
 from georgia.backbones.tensors import hash_file, unreadable
-from georgia.errors import InputError, ParityError, describe_fault
+from georgia.errors import InputError, ParityError
 from georgia.export.onnx_file import check_parity, export_onnx
 from georgia.files import write_text
 from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec
@@ -101,14 +101,14 @@ def _cache_folder() -> Path:
 
 
 def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
-    """Return how pictures are prepared for a foreign net, told from the backbone's layers.
+    """Return how images are prepared for a foreign net, told from the backbone's layers.
 
     Raises:
-        InputError: the input is no square colour picture, or no known backbone is in the net.
+        InputError: the input is no square colour image, or no known backbone is in the net.
     """
     _, height, width, n_channels = model.inputs[0].shape
     if height != width or n_channels != 3:
-        rule = "square colour pictures (N, size, size, 3) must be its input"
+        rule = "square colour images (N, size, size, 3) must be its input"
         raise unreadable(path, rule, f"{tuple(model.inputs[0].shape)}")
     layers = {layer.name: layer for layer in _flatten_layers(model)}
     kinds = {type(layer).__name__ for layer in layers.values()}
@@ -122,7 +122,7 @@ def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
     elif {"stem_conv", "block1a_dwconv"} <= set(layers):
         spec = EFFICIENTNET_LITE
     if spec is None:
-        rule = "its layers must tell how pictures are prepared (a Keras ResNet, or a Rescaling layer)"
+        rule = "its layers must tell how images are prepared (a Keras ResNet, or a Rescaling layer)"
         raise unreadable(
             path, rule, f"{len(layers)} layers of another net", "Bring the .onnx of a Georgia run."
         )
@@ -164,7 +164,7 @@ def load_foreign_model(path: Path) -> keras.Model:
         do = "Save it again with model.save('name.h5')."
         raise unreadable(path, rule, f"{type(error).__name__}: {_first_line(error)}", do) from error
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.inputs[0].shape) != 4:
-        rule = "one picture in and one answer out are needed"
+        rule = "one image in and one answer out are needed"
         got = f"inputs {[tuple(i.shape) for i in model.inputs]}, {len(model.outputs)} outputs"
         raise unreadable(path, rule, got)
     # A Keras 2 file gives a net that wants its one input in a list.
@@ -203,9 +203,12 @@ def _read_hdf5_description(path: Path) -> Any:
         check_plain_datasets(file)
         if "model_config" in file.attrs:
             return file.attrs["model_config"]
-    what = f"Cannot open model {str(path)!r}"
-    do = "Save the whole model with model.save('name.h5'), or use the file as train --weights."
-    raise InputError(describe_fault(what, "a whole model is needed", "weights alone (no architecture)", do))
+    raise InputError(
+        f"Cannot open model {str(path)!r}",
+        needs="a whole model is needed",
+        got="weights alone (no architecture)",
+        hint="Save the whole model with model.save('name.h5'), or use the file as train --weights.",
+    )
 
 
 def _check_layers(path: Path, description: Any) -> None:

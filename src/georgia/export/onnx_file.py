@@ -1,6 +1,6 @@
 """From a trained Keras net to files that others load: HDF5, and ONNX with everything inside.
 
-The ONNX takes pictures as they are, uint8 RGB (N, H, W, 3) of any size, and answers with calibrated
+The ONNX takes images as they are, uint8 RGB (N, H, W, 3) of any size, and answers with calibrated
 ``probabilities``, raw ``logits``, ``features``, the class map ``cam`` and the ``unknown_score``; class names,
 preprocessing, limits and the training data's fingerprint stand in its metadata.
 """
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, ParityError, describe_fault
+from georgia.errors import InputError, ParityError
 from georgia.export.graph.builder import GraphBuilder
 from georgia.export.graph.class_map import add_class_map
-from georgia.export.graph.image_features import add_picture_features
+from georgia.export.graph.image_features import add_image_features
 from georgia.export.graph.ood_score import add_unknown_score
 from georgia.export.graph.preprocessing import add_preprocessing
 from georgia.export.graph.walker import Port, write_model
@@ -28,7 +28,7 @@ from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine, Outputs
 from georgia.uncertainty.calibration import soften
-from georgia.uncertainty.decision import NO_ASSURANCE, Assurance
+from georgia.uncertainty.decision import NO_ASSURANCE, Uncertainty
 
 # |Δp| that float32 engines may differ by. Source: the parity aim of the project; measured 1e-6 to 1e-5.
 PARITY_TOLERANCE = 1e-3
@@ -41,7 +41,7 @@ SIGMOID_PAIR = (-0.5, 0.5)
 
 @dataclass(frozen=True)
 class Parity:
-    """Over ``n_files`` pictures: largest |Δ probability| from Keras, by engine.
+    """Over ``n_files`` images: largest |Δ probability| from Keras, by engine.
 
     ``outputs`` holds, for each other output, the largest difference between the two engines, in units
     of its own largest value (of 1 where that is smaller).
@@ -67,7 +67,7 @@ def export_onnx(
     target: Path,
     about: dict[str, Any],
     weights_dtype: str = "float32",
-    assurance: Assurance = NO_ASSURANCE,
+    assurance: Uncertainty = NO_ASSURANCE,
     probe: Sequence[str] = (),
 ) -> None:
     """Write ``target`` whole or not at all.
@@ -92,11 +92,11 @@ def export_onnx(
     outputs = _write_answers(graph, output, len(labels), assurance.temperature, found)
     outputs["features"] = ["N", _rename_features(graph, model, found)]
     if assurance.unknown is not None:
-        measured = add_picture_features(graph, prepared, spec, _tensors(found, assurance.unknown.layers))
+        measured = add_image_features(graph, prepared, spec, _tensors(found, assurance.unknown.layers))
         graph.rename(add_unknown_score(graph, measured, assurance.unknown), "unknown_score")
         outputs["unknown_score"] = ["N"]
     if probe:
-        graph.rename(add_picture_features(graph, prepared, spec, _tensors(found, probe)), "picture_features")
+        graph.rename(add_image_features(graph, prepared, spec, _tensors(found, probe)), "picture_features")
         outputs["picture_features"] = ["N", "D"]
     if weights_dtype == "float16":
         graph.halve_weights("net/")
@@ -143,11 +143,11 @@ def check_parity(
     tolerance: float = PARITY_TOLERANCE,
     temperature: float = 1.0,
 ) -> Parity:
-    """Compare the shipped file in each engine with the Keras net, picture by picture.
+    """Compare the shipped file in each engine with the Keras net, image by image.
 
     Raises:
         ParityError: an engine's probability differs by more than ``tolerance`` from Keras, or another of
-            its outputs, in units of its largest value, from the other engine's (``cam``: on most pictures).
+            its outputs, in units of its largest value, from the other engine's (``cam``: on most images).
     """
     batch = np.stack([spec.apply(image) for image in images])
     expected = soften(_run_keras(model, batch), temperature)
@@ -158,29 +158,34 @@ def check_parity(
     }
     worst = max(differences, key=lambda name: differences[name])
     if not differences[worst] <= tolerance:
-        rule = f"probabilities must agree with Keras within {tolerance:g}"
-        got = f"{differences[worst]:.3g} in {worst} over {len(images)} pictures"
-        raise ParityError(describe_fault(f"Cannot ship {onnx_file.name!r}", rule, got))
+        raise ParityError(
+            f"Cannot ship {onnx_file.name!r}",
+            needs=f"probabilities must agree with Keras within {tolerance:g}",
+            got=f"{differences[worst]:.3g} in {worst} over {len(images)} images",
+        )
     outputs = _compare_engines(*answers.values())
     for name, difference in outputs.items():
         if not difference <= tolerance:
-            rule = f"the engines' {name} must agree within {tolerance:g}"
-            raise ParityError(describe_fault(f"Cannot ship {onnx_file.name!r}", rule, f"{difference:.3g}"))
+            raise ParityError(
+                f"Cannot ship {onnx_file.name!r}",
+                needs=f"the engines' {name} must agree within {tolerance:g}",
+                got=f"{difference:.3g}",
+            )
     return Parity(len(images), differences, outputs)
 
 
 def _compare_engines(first: Outputs, second: Outputs) -> dict[str, float]:
-    """Return by output the largest difference in units of the largest value; of ``cam`` the median picture's.
+    """Return by output the largest difference in units of the largest value; of ``cam`` the median image's.
 
-    A class map jumps where a hidden unit of the head is about to switch off: on a few pictures in a thousand
-    the last digit decides, in each engine its own way. A wrong map is wrong on most pictures.
+    A class map jumps where a hidden unit of the head is about to switch off: on a few images in a thousand
+    the last digit decides, in each engine its own way. A wrong map is wrong on most images.
     """
     found = {}
     for name, values in first.items():
         if name == "probabilities":
             continue
-        by_picture = np.abs(values - second[name]).reshape(len(values), -1).max(axis=1)
-        judged = np.median(by_picture) if name == "cam" else by_picture.max()
+        by_image = np.abs(values - second[name]).reshape(len(values), -1).max(axis=1)
+        judged = np.median(by_image) if name == "cam" else by_image.max()
         found[name] = float(judged / max(1.0, float(np.abs(values).max())))
     return found
 
@@ -207,23 +212,32 @@ def _class_logits(graph: GraphBuilder, output: str, n_classes: int) -> str:
     """Take the last activation off and give every class a logit: a lone sigmoid z becomes (−z/2, z/2)."""
     last = graph.nodes[-1]
     if last.op_type not in ("Softmax", "Sigmoid") or last.output[0] != output:
-        rule = "its last layer must be a softmax over the classes or one sigmoid"
-        raise InputError(describe_fault("Cannot export the net", rule, last.op_type))
+        raise InputError(
+            "Cannot export the net",
+            needs="its last layer must be a softmax over the classes or one sigmoid",
+            got=last.op_type,
+        )
     graph.nodes.pop()
     logits = str(last.input[0])
     if last.op_type == "Softmax":
         return logits
     if n_classes != 2:
-        rule = "one sigmoid output means two classes"
-        raise InputError(describe_fault("Cannot export the net", rule, f"{n_classes} class names"))
+        raise InputError(
+            "Cannot export the net",
+            needs="one sigmoid output means two classes",
+            got=f"{n_classes} class names",
+        )
     return graph.add("MatMul", [logits, graph.constant([SIGMOID_PAIR], "head/pair")], "head/both")
 
 
 def _tensors(found: Mapping[str, Port], layers: Sequence[str]) -> list[str]:
     missing = [name for name in layers if name not in found]
     if missing:
-        rule = "its layers must hold those that the unknown score reads"
-        raise InputError(describe_fault("Cannot export the net", rule, f"no {', '.join(missing)}"))
+        raise InputError(
+            "Cannot export the net",
+            needs="its layers must hold those that the unknown score reads",
+            got=f"no {', '.join(missing)}",
+        )
     return [found[name][0] for name in layers]
 
 
@@ -237,9 +251,7 @@ def _rename_features(graph: GraphBuilder, model: Any, found: Mapping[str, Port])
         layer for layer in _flat_layers(model) if layer.name == FEATURES or type(layer).__name__ in kinds
     ]
     if not pooled:
-        raise InputError(
-            describe_fault("Cannot export the net", "a pooling layer is needed for features", "none")
-        )
+        raise InputError("Cannot export the net", needs="a pooling layer is needed for features", got="none")
     chosen = next((layer for layer in pooled if layer.name == FEATURES), pooled[-1])
     graph.rename(found[chosen.name][0], "features")
     return int(np.prod(chosen.output.shape[1:]))

@@ -1,4 +1,4 @@
-"""Random views of a training picture: draw the numbers, then apply them (pure).
+"""Random views of a training image: draw the numbers, then apply them (pure).
 
 Two families: ``study`` is the Georgia Project's (Keras' generator settings), ``crystal`` treats a
 crystal as having no up and no left, at one more scale and under one more light.
@@ -57,7 +57,7 @@ CRYSTAL = AugmentConfig(
     gamma=0.2,
     blur=0.8,
 )
-# For pictures whose size gave the class away: the same, with all scales between half and double of another.
+# For images whose size gave the class away: the same, with all scales between half and double of another.
 CRYSTAL_JITTER = replace(CRYSTAL, zoom_out=0.7, zoom_in=1.4)
 NONE = AugmentConfig()
 AUGMENTATIONS: dict[str, AugmentConfig] = {
@@ -80,9 +80,9 @@ class View:
 
 
 def draw_view(config: AugmentConfig, size_px: int, rng: np.random.Generator) -> View:
-    """Draw one view for a square picture of ``size_px``.
+    """Draw one view for a square image of ``size_px``.
 
-    The same generator state gives the same view, whatever the picture holds.
+    The same generator state gives the same view, whatever the image holds.
     """
     numbers = rng.uniform(-1.0, 1.0, size=8)
     coins = rng.integers(0, 4, size=3)

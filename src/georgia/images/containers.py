@@ -1,7 +1,7 @@
 """What stands in a PNG, JPEG, BMP or WebP file around its pixels, read without decoding any.
 
 Sizes are known before memory is given to a decoder, and only the parts that make pixels are handed
-on (``Header.clean``), so broken metadata can neither stop a good picture nor print warnings.
+on (``Header.clean``), so broken metadata can neither stop a good image nor print warnings.
 TIFF has a file of its own, ``tiff.py``.
 """
 
@@ -18,16 +18,16 @@ from georgia.errors import UnreadableImageError
 TRUNCATED = "the file is truncated"
 DAMAGED = "the file is damaged"
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp"))
-# Pictures of formats that are not read: named as failures where a folder holds them, never left out unsaid.
+# Images of formats that are not read: named as failures where a folder holds them, never left out unsaid.
 _OTHER_NAMES = "gif apng jp2 j2k jpx jxl jxr avif heic heif ppm pgm pbm pnm ico psd exr hdr tga dng cr2 nef"
 _OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHER_NAMES.split())
-NOT_AN_IMAGE = "not a PNG, JPEG, TIFF, BMP or WebP picture"
+NOT_AN_IMAGE = "not a PNG, JPEG, TIFF, BMP or WebP image"
 
 
-def is_picture_name(name: str) -> bool:
-    """Tell whether a file's suffix is that of a picture, of a format that is read or not.
+def is_image_name(name: str) -> bool:
+    """Tell whether a file's suffix is that of an image, of a format that is read or not.
 
-    >>> is_picture_name("a.PNG"), is_picture_name("a.gif"), is_picture_name("notes.txt")
+    >>> is_image_name("a.PNG"), is_image_name("a.gif"), is_image_name("notes.txt")
     (True, True, False)
     """
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - no object a file
@@ -36,7 +36,7 @@ def is_picture_name(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Header:
-    """One picture's size in pixels as stored, kind of samples, and the bytes that make its pixels.
+    """One image's size in pixels as stored, kind of samples, and the bytes that make its pixels.
 
     ``mode`` is "grey", "grey+alpha", "RGB", "RGBA", "palette", "CMYK" or "other"; ``bit_depth`` is per
     sample; ``orientation`` is Exif's 1–8; ``n_pages`` counts pages or frames.
@@ -139,7 +139,7 @@ _JPEG_DROPPED = (frozenset(range(0xE1, 0xF0)) - {0xEE}) | {0xFE}
 
 
 def read_jpeg(data: bytes) -> Header:
-    """Return a JPEG's header; of a multi-picture file the first picture counts.
+    """Return a JPEG's header; of a multi-image file the first image counts.
 
     Raises:
         UnreadableImageError: the file is cut off or holds no frame.
@@ -193,7 +193,7 @@ def read_webp(data: bytes) -> Header:
     """Return a WebP's header.
 
     Raises:
-        UnreadableImageError: the file is shorter than it says, or holds no picture.
+        UnreadableImageError: the file is shorter than it says, or holds no image.
     """
     if int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise UnreadableImageError(TRUNCATED)

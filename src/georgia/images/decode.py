@@ -1,4 +1,4 @@
-"""One picture file → pixels, the same way for training, serving and auditing.
+"""One image file → pixels, the same way for training, serving and auditing.
 
 Every file becomes uint8 (H, W, 3) RGB, by rules that never look at the content:
 
@@ -46,7 +46,7 @@ _FLOAT_NOISE = 1e-6
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What a picture file says about itself; the size in pixels is that of ``read_image``'s answer.
+    """What an image file says about itself; the size in pixels is that of ``read_image``'s answer.
 
     ``mode`` is "grey", "grey+alpha", "RGB", "RGBA", "palette", "CMYK" or "other"; ``bit_depth`` is per
     sample; ``format`` is found in the content, not the suffix.
@@ -297,7 +297,7 @@ def iter_images(
     """Yield (position, pixels or failure) in the order of ``paths``, read by threads ahead of use.
 
     ``transform`` runs on the pixels in the reading thread, and its answer is what comes out. At most
-    two pictures per thread are held at a time, so a million files need no more memory than ten.
+    two images per thread are held at a time, so a million files need no more memory than ten.
     """
     n_threads = workers or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="georgia-images")

@@ -1,4 +1,4 @@
-"""Picture files one by one, in natural order, without a list of them all in memory."""
+"""Image files one by one, in natural order, without a list of them all in memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.images.containers import (
-    is_picture_name,
+    is_image_name,
 )
 
 _DIGITS = re.compile("[0-9]+")
@@ -68,13 +68,13 @@ def _chain(sources: Sequence[str | Path], named: Mapping[str | Path, list[Path]]
 
 def _holds(folder: PurePath, place: PurePath) -> bool:
     """Tell whether walking the folder has yielded this file."""
-    if not place.is_relative_to(folder) or not is_picture_name(place.name):
+    if not place.is_relative_to(folder) or not is_image_name(place.name):
         return False
     return not any(is_system_name(part) for part in place.relative_to(folder).parts)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the picture files below a folder in natural order of their relative paths."""
+    """Yield the image files below a folder in natural order of their relative paths."""
     for name in _list_names(folder):
         if name.endswith("/"):
             yield from _walk(folder / name)
@@ -92,11 +92,12 @@ def _list_names(folder: Path) -> list[str]:
                 if entry.is_dir():
                     if not entry.is_symlink():
                         names.append(entry.name + "/")
-                elif is_picture_name(entry.name):
+                elif is_image_name(entry.name):
                     names.append(entry.name)
     except OSError as error:
-        what = f"Cannot list folder {str(folder)!r}"
-        raise InputError(describe_fault(what, "it must be readable", error.strerror)) from error
+        raise InputError(
+            f"Cannot list folder {str(folder)!r}", needs="it must be readable", got=error.strerror
+        ) from error
     names.sort()
     names.sort(key=compact_key)
     return names
@@ -116,7 +117,7 @@ def _pad_number(match: re.Match[str]) -> str:
     return f"\0{chr(len(digits) + 1)}{digits}"
 
 
-# What systems put beside pictures; names that start with a dot are left out as well.
+# What systems put beside images; names that start with a dot are left out as well.
 SYSTEM_NAMES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 
 
@@ -149,12 +150,13 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def _refuse_folder(error: OSError) -> None:
-    what = f"Cannot list folder {error.filename!r}"
-    raise InputError(describe_fault(what, "it must be readable", error.strerror)) from error
+    raise InputError(
+        f"Cannot list folder {error.filename!r}", needs="it must be readable", got=error.strerror
+    ) from error
 
 
 def find_images(sources: Sequence[str | Path]) -> list[Path]:
-    """Return the picture files that files, folders (searched to the bottom) and globs name.
+    """Return the image files that files, folders (searched to the bottom) and globs name.
 
     A file that is named stands as it is, whatever its suffix, and a name that exists is never a glob:
     ``a[1].png`` is that file. Each file comes once; each source's files come in natural order.
@@ -171,15 +173,18 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
         for path in files:
             found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - links stay apart
     if faults:
-        rule = "a picture file, a folder with pictures or a glob that matches some is needed"
-        raise InputError(describe_fault("Found no pictures", rule, ", ".join(faults)))
+        raise InputError(
+            "Found no images",
+            needs="an image file, a folder with images or a glob that matches some is needed",
+            got=", ".join(faults),
+        )
     return list(found.values())
 
 
 def _find_source(source: str | Path) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        return [file for file in list_files(path) if is_picture_name(file.name)]
+        return [file for file in list_files(path) if is_image_name(file.name)]
     if path.exists():
         return [path]
     pattern = str(source)
@@ -187,7 +192,7 @@ def _find_source(source: str | Path) -> list[Path]:
     files: list[Path] = []
     for match in map(Path, matches):
         if match.is_dir():
-            files.extend(file for file in list_files(match) if is_picture_name(file.name))
-        elif is_picture_name(match.name):
+            files.extend(file for file in list_files(match) if is_image_name(file.name))
+        elif is_image_name(match.name):
             files.append(match)
     return files

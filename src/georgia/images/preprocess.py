@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 # The graph tensor where preprocessing ends and the net begins, in every model that Georgia exports.
 NETWORK_INPUT = "network_input"
@@ -39,8 +39,8 @@ def resize_weights(n_in: int, n_out: int) -> FloatArray:
 def window_weights(n_in: int, n_out: int, window_px: float) -> FloatArray:
     """Return the triangle filter (n_out, n_in), float32, that shows the middle ``window_px`` pixels.
 
-    The scale is ``n_out / window_px`` whatever the picture's size. Beyond a picture's edge its mirror image
-    is shown: a plain border would tell how large the picture was.
+    The scale is ``n_out / window_px`` whatever the image's size. Beyond an image's edge its mirror image
+    is shown: a plain border would tell how large the image was.
     """
     ratio = window_px / n_out
     centres = np.abs((np.arange(n_out) + 0.5 - n_out / 2) * ratio + n_in / 2)
@@ -85,8 +85,8 @@ class PreprocessSpec:
 
     ``mean`` and ``scale`` stand in the order of ``color_order`` and on the scale 0–255.
 
-    With ``window_px`` the picture is not stretched to the square: its middle ``window_px`` × ``window_px``
-    pixels are shown, so that all pictures come at one scale and a picture's size tells nothing.
+    With ``window_px`` the image is not stretched to the square: its middle ``window_px`` × ``window_px``
+    pixels are shown, so that all images come at one scale and an image's size tells nothing.
     """
 
     size_px: int = 224
@@ -98,8 +98,9 @@ class PreprocessSpec:
     def resize(self, image: npt.NDArray[np.uint8]) -> FloatArray:
         """Return an image (H, W, 3), uint8, at (size, size, 3), float32, still 0–255 RGB."""
         if image.ndim != 3 or image.shape[2] != 3:
-            rule = "an image (H, W, 3) is needed"
-            raise InputError(describe_fault("Cannot prepare a picture", rule, f"shape {image.shape}"))
+            raise InputError(
+                "Cannot prepare an image", needs="an image (H, W, 3) is needed", got=f"shape {image.shape}"
+            )
         height, width = image.shape[:2]
         size = self.size_px
         if self.window_px:
@@ -164,9 +165,12 @@ class PreprocessSpec:
             InputError: a value is missing, or the resize is not the one defined here.
         """
         if values.get("resize", _STRETCH) not in (_STRETCH, _WINDOW):
-            do = "Use the version of Georgia that wrote the model."
-            rule = f"its resize must be {_STRETCH!r} or {_WINDOW!r}"
-            raise InputError(describe_fault("Cannot use this model", rule, values["resize"], do))
+            raise InputError(
+                "Cannot use this model",
+                needs=f"its resize must be {_STRETCH!r} or {_WINDOW!r}",
+                got=values["resize"],
+                hint="Use the version of Georgia that wrote the model.",
+            )
         try:
             first, second, third = (float(v) for v in values["mean"])
             one, two, three = (float(v) for v in values["scale"])
@@ -175,11 +179,9 @@ class PreprocessSpec:
             return cls(size_px, order, (first, second, third), (one, two, three), window_px)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                describe_fault(
-                    "Cannot use this model's preprocessing",
-                    "size_px, color_order, mean and scale are needed",
-                    error,
-                )
+                "Cannot use this model's preprocessing",
+                needs="size_px, color_order, mean and scale are needed",
+                got=error,
             ) from error
 
 

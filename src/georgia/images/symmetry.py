@@ -1,6 +1,6 @@
 """The eight ways to lay a square on itself: their names, what they do to pixels and to points.
 
-A symmetry maps a first picture onto a second one: ``turn_image(first, name)`` looks like the second.
+A symmetry maps a first image onto a second one: ``turn_image(first, name)`` looks like the second.
 Rotations are counter-clockwise, as seen on screen.
 """
 

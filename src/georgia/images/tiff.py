@@ -56,7 +56,7 @@ def read_tiff(data: bytes) -> Header:
     ``clean`` stays empty: the pixels are read by ``read_tiff_samples`` or from ``rewrite_tiff``.
 
     Raises:
-        UnreadableImageError: it has more samples per pixel than any picture.
+        UnreadableImageError: it has more samples per pixel than any image.
         Exception: whatever tifffile raises on a damaged file; ``images`` turns it into words.
     """
     with _open(data) as tif:
@@ -207,7 +207,7 @@ def _sized(page: Any, segments: Sequence[bytes]) -> list[tuple[bytes, int]]:
 
 
 def _expand(segment: bytes, compression: int, n_bytes: int) -> bytes:
-    """Expand one segment, LZW and PackBits by reading it as a grey 8-bit picture of one row.
+    """Expand one segment, LZW and PackBits by reading it as a grey 8-bit image of one row.
 
     Both ways bound the size. libtiff, behind Pillow, may speak on stderr when the segment is damaged.
     """

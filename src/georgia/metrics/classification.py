@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.labels import UNKNOWN, Labels
 from georgia.metrics.intervals import (
     FloatArray,
@@ -84,7 +84,7 @@ class Metrics:
     refused_ci95: Interval
     accuracy: float
     accuracy_ci95: Interval
-    mistake_limit95: float
+    error_rate_upper95: float
     per_class: dict[str, ClassMetrics]
     macro: AverageMetrics
     weighted: AverageMetrics
@@ -103,7 +103,7 @@ class Metrics:
             "refused_ci95": list(self.refused_ci95),
             "accuracy": self.accuracy,
             "accuracy_ci95": list(self.accuracy_ci95),
-            "mistake_limit95": self.mistake_limit95,
+            "mistake_limit95": self.error_rate_upper95,
             "classes": list(self.classes),
             "per_class": {name: one.to_json_dict() for name, one in self.per_class.items()},
             "macro": self.macro.to_json_dict(),
@@ -133,7 +133,7 @@ def compute_metrics(
     Intervals are over ``groups`` (files of one crystal), never over copies: proportions take
     Wilson's interval with the effective number of groups; F1 takes the percentile bootstrap over
     groups, or its Wilson form where errors are too rare to resample (`intervals.FEW_GROUPS`) or
-    ``n_bootstrap`` is 0. ``mistake_limit95`` is the one-sided upper limit of the share of wrong
+    ``n_bootstrap`` is 0. ``error_rate_upper95`` is the one-sided upper limit of the share of wrong
     names. Averages run over the classes that have files; an undefined ratio is 0 with interval (0, 1).
 
     >>> metrics = compute_metrics(np.array([0, 0, 1, 1]), np.array([0, 0, 1, -1]), Labels(("CEX", "PG")))
@@ -167,7 +167,7 @@ def compute_metrics(
         refused_ci95=wilson_interval(n_unknown / n, effective),
         accuracy=n_right / n,
         accuracy_ci95=accuracy_ci95,
-        mistake_limit95=upper_error_limit(n_wrong * effective / n, effective),
+        error_rate_upper95=upper_error_limit(n_wrong * effective / n, effective),
         per_class=classes,
         macro=_average(table, classes, draws, is_weighted=False),
         # The weighted recall is the accuracy.
@@ -212,7 +212,7 @@ def check_positions(
         got = f"truth {true.shape} {true.dtype}, predicted {named.shape} {named.dtype}"
         if groups is not None:
             got += f", {len(groups)} groups"
-        raise InputError(describe_fault("Cannot compute metrics", "; ".join(problems), got))
+        raise InputError("Cannot compute metrics", needs="; ".join(problems), got=got)
     return true.astype(np.int64), named.astype(np.int64)
 
 
@@ -323,13 +323,18 @@ def measure_reliability(
     what = "Cannot measure calibration"
     table, true = np.asarray(probabilities, dtype=np.float64), np.asarray(truth)
     if table.ndim != 2 or true.shape != table.shape[:1] or not true.size or n_bins < 1:
-        rule = "probabilities (N, C), truth (N,) of 1 or more files and 1 bin or more are needed"
-        raise InputError(describe_fault(what, rule, f"{table.shape}, {true.shape}, {n_bins} bins"))
+        raise InputError(
+            what,
+            needs="probabilities (N, C), truth (N,) of 1 or more files and 1 bin or more are needed",
+            got=f"{table.shape}, {true.shape}, {n_bins} bins",
+        )
     totals = table.sum(axis=1)
     if not (np.isfinite(table).all() and table.min() >= 0 and np.allclose(totals, 1, atol=1e-3)):
-        rule = "each row must hold numbers in [0, 1] that sum to 1"
-        got = f"values from {table.min():.3g}, sums {totals.min():.3g} to {totals.max():.3g}"
-        raise InputError(describe_fault(what, rule, got))
+        raise InputError(
+            what,
+            needs="each row must hold numbers in [0, 1] that sum to 1",
+            got=f"values from {table.min():.3g}, sums {totals.min():.3g} to {totals.max():.3g}",
+        )
     best = np.clip(table.max(axis=1), 0.0, 1.0)
     is_right = table.argmax(axis=1) == true
     bins = np.clip(np.ceil(best * n_bins).astype(np.int64) - 1, 0, n_bins - 1)

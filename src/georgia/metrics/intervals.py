@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 Interval = tuple[float, float]
 IntArray = npt.NDArray[np.int64]
@@ -40,8 +40,11 @@ def wilson_interval(proportion: float, n: float) -> Interval:
         InputError: the proportion is outside [0, 1], or n is negative.
     """
     if not 0.0 <= proportion <= 1.0 or n < 0:
-        rule = "a proportion in [0, 1] of 0 trials or more is needed"
-        raise InputError(describe_fault("Cannot give an interval", rule, f"{proportion} of {n}"))
+        raise InputError(
+            "Cannot give an interval",
+            needs="a proportion in [0, 1] of 0 trials or more is needed",
+            got=f"{proportion} of {n}",
+        )
     if n == 0:
         return 0.0, 1.0
     square = Z95 * Z95
@@ -66,8 +69,11 @@ def upper_error_limit(n_errors: float, n: float, confidence: float = 0.95) -> fl
         InputError: the errors are not between 0 and n.
     """
     if not 0 <= n_errors <= n:
-        rule = "the number of errors must be between 0 and n"
-        raise InputError(describe_fault("Cannot give an error limit", rule, f"{n_errors} of {n}"))
+        raise InputError(
+            "Cannot give an error limit",
+            needs="the number of errors must be between 0 and n",
+            got=f"{n_errors} of {n}",
+        )
     if n_errors >= n:
         return 1.0
     if n_errors == 0:

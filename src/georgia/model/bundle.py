@@ -5,15 +5,14 @@ A bare ``.onnx`` works too: class names and preprocessing are in its metadata.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from georgia.errors import InputError, describe_fault
-from georgia.files import write_text
+from georgia.errors import InputError
+from georgia.files import write_json
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.uncertainty.decision import Limits
@@ -52,7 +51,7 @@ def save_bundle(
 ) -> Path:
     """Write ``bundle.json`` beside the model file that it names; return its path."""
     details = {"model": model_file, "classes": list(labels.names), "preprocess": spec.to_dict(), **about}
-    write_text(folder / BUNDLE_FILE, json.dumps(details, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / BUNDLE_FILE, details)
     return folder / BUNDLE_FILE
 
 
@@ -66,7 +65,8 @@ def read_details(details: Mapping[str, Any], model_path: Path, where: str) -> Bu
         labels = Labels(tuple(str(name) for name in details["classes"]))
         spec = PreprocessSpec.from_dict(details["preprocess"])
     except (KeyError, TypeError) as error:
-        rule = "it must hold 'classes' and 'preprocess'"
-        raise InputError(describe_fault(f"Cannot use {where}", rule, f"no {error}")) from error
+        raise InputError(
+            f"Cannot use {where}", needs="it must hold 'classes' and 'preprocess'", got=f"no {error}"
+        ) from error
     rest = {key: value for key, value in details.items() if key not in ("classes", "preprocess", "model")}
     return Bundle(model_path, labels, spec, rest, str(rest.get("note", "")))

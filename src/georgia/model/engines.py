@@ -21,14 +21,14 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.errors import InputError, MissingDependencyError
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.model.openvino_async import AsyncNet
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "ray"]
 # "ray" is ``georgia predict`` on a cluster, whose workers open one of the others: ``distributed``.
 ENGINES: tuple[str, ...] = ("auto", "openvino", "onnxruntime", "ray")
-# Pictures a call: enough to fill two to sixteen cores, small enough for memory with large frames.
+# Images a call: enough to fill two to sixteen cores, small enough for memory with large frames.
 BATCH_SIZE = 16
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
@@ -46,10 +46,10 @@ class Engine(Protocol):
     device: str
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """Do the per-picture work, in any thread, on an image (H, W, 3), uint8 RGB."""
+        """Do the per-image work, in any thread, on an image (H, W, 3), uint8 RGB."""
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
-        """Answer for prepared pictures: ``probabilities`` and ``logits`` (N, C), ``features`` (N, F)."""
+        """Answer for prepared images: ``probabilities`` and ``logits`` (N, C), ``features`` (N, F)."""
 
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
         """Answer batch after batch, in order, while the caller makes the next; ``T`` comes back with each."""
@@ -75,9 +75,11 @@ def open_engine(
     check_engine_name(name)
     check_precision_name(precision)
     if name == "ray":
-        do = "Use auto, openvino or onnxruntime."
         raise InputError(
-            describe_fault("Cannot open a model by ray", "it serves georgia predict", "another", do)
+            "Cannot open a model by ray",
+            needs="it serves georgia predict",
+            got="another",
+            hint="Use auto, openvino or onnxruntime.",
         )
     if name == "openvino" or (name == "auto" and not has_gpu_runtime()):
         try:
@@ -85,13 +87,18 @@ def open_engine(
         except ImportError as error:
             if name == "openvino":
                 raise MissingDependencyError(
-                    describe_fault(
-                        "Cannot start OpenVINO", "it must be installed", error, "pip install openvino."
-                    )
+                    "Cannot start OpenVINO",
+                    needs="it must be installed",
+                    got=error,
+                    hint="pip install openvino.",
                 ) from error
     if precision == "bfloat16":
-        do = "Leave --precision out, or use --engine openvino."
-        raise InputError(describe_fault("Cannot use bfloat16", "OpenVINO is needed", "ONNX Runtime", do))
+        raise InputError(
+            "Cannot use bfloat16",
+            needs="OpenVINO is needed",
+            got="ONNX Runtime",
+            hint="Leave --precision out, or use --engine openvino.",
+        )
     return OnnxRuntimeEngine(model, threads)
 
 
@@ -102,8 +109,9 @@ def check_precision_name(name: str) -> None:
         InputError: it is none; the message lists them.
     """
     if name not in PRECISIONS:
-        rule = "it must be one of " + ", ".join(PRECISIONS)
-        raise InputError(describe_fault("Unknown precision", rule, repr(name)))
+        raise InputError(
+            "Unknown precision", needs="it must be one of " + ", ".join(PRECISIONS), got=repr(name)
+        )
 
 
 def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> str:
@@ -123,8 +131,12 @@ def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> s
     if asked != "bfloat16":
         return "float32"
     if "BF16" not in (list_capabilities() if capabilities is None else capabilities):
-        rule = "the processor must compute in bfloat16 (AVX-512 BF16 or AMX)"
-        raise InputError(describe_fault("Cannot use bfloat16", rule, "one without", "Use precision auto."))
+        raise InputError(
+            "Cannot use bfloat16",
+            needs="the processor must compute in bfloat16 (AVX-512 BF16 or AMX)",
+            got="one without",
+            hint="Use precision auto.",
+        )
     return "bfloat16"
 
 
@@ -172,13 +184,11 @@ def check_engine_name(name: str) -> None:
         InputError: it is none; the message lists them.
     """
     if name not in ENGINES:
-        raise InputError(
-            describe_fault("Unknown engine", "it must be one of " + ", ".join(ENGINES), repr(name))
-        )
+        raise InputError("Unknown engine", needs="it must be one of " + ", ".join(ENGINES), got=repr(name))
 
 
 class OnnxRuntimeEngine:
-    """The shipped graph whole: uint8 pictures in; on an NVIDIA GPU where the GPU build is installed."""
+    """The shipped graph whole: uint8 images in; on an NVIDIA GPU where the GPU build is installed."""
 
     name = "onnxruntime"
     precision = "float32"
@@ -195,9 +205,11 @@ class OnnxRuntimeEngine:
                 str(model), options, providers=[*wanted, "CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises its own types, without a shared public base
-            rule = "an ONNX file that ONNX Runtime reads is needed"
-            got = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(describe_fault(f"Cannot open model {str(model)!r}", rule, got)) from error
+            raise InputError(
+                f"Cannot open model {str(model)!r}",
+                needs="an ONNX file that ONNX Runtime reads is needed",
+                got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            ) from error
         self._names = [output.name for output in self._session.get_outputs()]
         self._input = self._session.get_inputs()[0].name
         self.device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
@@ -207,7 +219,7 @@ class OnnxRuntimeEngine:
         return image
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
-        """Answer; pictures of one size go through together."""
+        """Answer; images of one size go through together."""
         if not prepared:
             return {}
         by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -237,7 +249,7 @@ class OnnxRuntimeEngine:
 
 
 class OpenVinoEngine:
-    """The net from ``network_input`` on, on pictures that ``PreprocessSpec`` prepared.
+    """The net from ``network_input`` on, on images that ``PreprocessSpec`` prepared.
 
     ``precision`` "bfloat16" is for the net up to its last convolution; the head is float32 in any case.
     """
@@ -265,16 +277,18 @@ class OpenVinoEngine:
             compiled = core.compile_model(body, "CPU", {**properties, "INFERENCE_PRECISION_HINT": hint})
             self._net = AsyncNet(compiled, head and core.compile_model(head, "CPU", properties))
         except RuntimeError as error:
-            rule = "an ONNX file that OpenVINO reads is needed"
-            got = str(error).strip().splitlines()[-1] if str(error).strip() else "an empty message"
-            raise InputError(describe_fault(f"Cannot open model {str(model)!r}", rule, got)) from error
+            raise InputError(
+                f"Cannot open model {str(model)!r}",
+                needs="an ONNX file that OpenVINO reads is needed",
+                got=str(error).strip().splitlines()[-1] if str(error).strip() else "an empty message",
+            ) from error
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return network input (3, size, size), float32."""
         return self._spec.planes(self._spec.resize(image))
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
-        """Answer for any number of pictures, ``BATCH_SIZE`` at a time."""
+        """Answer for any number of images, ``BATCH_SIZE`` at a time."""
         parts = [answer for _, answer in self.stream((None, part) for part in _cut(prepared, BATCH_SIZE))]
         return {name: np.concatenate([part[name] for part in parts]) for name in self._names if parts}
 
@@ -305,9 +319,11 @@ def cut_at_network_input(model: Any, size_px: int) -> Any:
                 for target in output.get_target_inputs():
                     target.replace_source_output(start.output(0))
                 return openvino.Model(model.get_results(), [start], "georgia")
-    do = "Use --engine onnxruntime, or export the model with Georgia."
     raise InputError(
-        describe_fault("Cannot cut the model", f"a tensor {NETWORK_INPUT!r} is needed", "none", do)
+        "Cannot cut the model",
+        needs=f"a tensor {NETWORK_INPUT!r} is needed",
+        got="none",
+        hint="Use --engine onnxruntime, or export the model with Georgia.",
     )
 
 

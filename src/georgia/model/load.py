@@ -6,7 +6,7 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.errors import InputError, MissingDependencyError
 from georgia.labels import Labels
 from georgia.model.bundle import BUNDLE_FILE, METADATA_KEY, Bundle, read_details
 
@@ -24,9 +24,11 @@ def load_bundle(source: str | Path, classes: tuple[str, ...] | None = None) -> B
     """
     path = Path(source)
     if not path.exists():
-        do = "Give a run folder, a bundle, an .onnx or a Keras .h5."
         raise InputError(
-            describe_fault(f"Cannot open model {str(path)!r}", "it must exist", "no such file", do)
+            f"Cannot open model {str(path)!r}",
+            needs="it must exist",
+            got="no such file",
+            hint="Give a run folder, a bundle, an .onnx or a Keras .h5.",
         )
     if path.name == BUNDLE_FILE:
         path = path.parent
@@ -37,8 +39,11 @@ def load_bundle(source: str | Path, classes: tuple[str, ...] | None = None) -> B
     elif path.suffix.lower() in (".h5", ".hdf5", ".keras"):
         return _load_keras(path, classes)
     else:
-        rule = "a folder with bundle.json, an .onnx, or a Keras .h5 or .keras is needed"
-        raise InputError(describe_fault(f"Cannot open model {str(path)!r}", rule, path.suffix or "no suffix"))
+        raise InputError(
+            f"Cannot open model {str(path)!r}",
+            needs="a folder with bundle.json, an .onnx, or a Keras .h5 or .keras is needed",
+            got=path.suffix or "no suffix",
+        )
     return _with_classes(bundle, classes)
 
 
@@ -50,8 +55,12 @@ def load_bundled_model() -> Bundle:
     """
     folder = Path(str(resources.files("georgia") / "bundled"))
     if not (folder / BUNDLE_FILE).exists():
-        do = "Give a model, or install Georgia from its package."
-        raise InputError(describe_fault("Cannot open the bundled model", "it must be installed", "none", do))
+        raise InputError(
+            "Cannot open the bundled model",
+            needs="it must be installed",
+            got="none",
+            hint="Give a model, or install Georgia from its package.",
+        )
     return _load_folder(folder)
 
 
@@ -65,33 +74,42 @@ def is_model(path: Path) -> bool:
 def _load_folder(folder: Path) -> Bundle:
     file = folder / BUNDLE_FILE
     if not file.exists():
-        do = "Give the folder that 'georgia train --out' wrote."
         raise InputError(
-            describe_fault(f"Cannot open model {str(folder)!r}", f"it must hold {BUNDLE_FILE}", "none", do)
+            f"Cannot open model {str(folder)!r}",
+            needs=f"it must hold {BUNDLE_FILE}",
+            got="none",
+            hint="Give the folder that 'georgia train --out' wrote.",
         )
     try:
         details = json.loads(file.read_text(encoding="utf-8"))
         model_path = folder / Path(details["model"]).name
     except (OSError, ValueError, KeyError, TypeError) as error:
-        rule = "it must be JSON that names its model file"
-        raise InputError(describe_fault(f"Cannot read {str(file)!r}", rule, error)) from error
+        raise InputError(
+            f"Cannot read {str(file)!r}", needs="it must be JSON that names its model file", got=error
+        ) from error
     if not model_path.exists():
-        rule = "the model file that it names must lie beside it"
-        raise InputError(describe_fault(f"Cannot use {str(file)!r}", rule, f"no {model_path.name!r}"))
+        raise InputError(
+            f"Cannot use {str(file)!r}",
+            needs="the model file that it names must lie beside it",
+            got=f"no {model_path.name!r}",
+        )
     return read_details(details, model_path, repr(str(file)))
 
 
 def _load_onnx(path: Path, classes: tuple[str, ...] | None) -> Bundle:
     metadata = _read_onnx_metadata(path)
     if METADATA_KEY not in metadata:
-        do = "Export it with Georgia, or give the Keras .h5 with --classes."
-        rule = "its metadata must hold class names and preprocessing"
-        raise InputError(describe_fault(f"Cannot use model {str(path)!r}", rule, "a foreign ONNX file", do))
+        raise InputError(
+            f"Cannot use model {str(path)!r}",
+            needs="its metadata must hold class names and preprocessing",
+            got="a foreign ONNX file",
+            hint="Export it with Georgia, or give the Keras .h5 with --classes.",
+        )
     try:
         details = json.loads(metadata[METADATA_KEY])
     except ValueError as error:
         raise InputError(
-            describe_fault(f"Cannot use model {str(path)!r}", "its metadata must be JSON", error)
+            f"Cannot use model {str(path)!r}", needs="its metadata must be JSON", got=error
         ) from error
     return _with_classes(read_details(details, path, f"model {str(path)!r}"), classes)
 
@@ -105,9 +123,11 @@ def _read_onnx_metadata(path: Path) -> dict[str, str]:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own types, without a shared public base
-        got = str(error).splitlines()[0] if str(error) else type(error).__name__
-        rule = "an ONNX file that ONNX Runtime reads is needed"
-        raise InputError(describe_fault(f"Cannot open model {str(path)!r}", rule, got)) from error
+        raise InputError(
+            f"Cannot open model {str(path)!r}",
+            needs="an ONNX file that ONNX Runtime reads is needed",
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        ) from error
     return dict(session.get_modelmeta().custom_metadata_map)
 
 
@@ -118,22 +138,30 @@ def _load_keras(path: Path, classes: tuple[str, ...] | None) -> Bundle:
         if bundle.about.get("weights_file") == path.name:
             return bundle
     if classes is None:
-        rule = "a Keras file holds no class names"
-        do = "Name them in output order, such as --classes CEX,PG."
-        raise InputError(describe_fault(f"Cannot use model {str(path)!r}", rule, "no --classes", do))
+        raise InputError(
+            f"Cannot use model {str(path)!r}",
+            needs="a Keras file holds no class names",
+            got="no --classes",
+            hint="Name them in output order, such as --classes CEX,PG.",
+        )
     try:
         from georgia.export.keras_import import convert_keras_file
     except ImportError as error:
-        do = "pip install 'georgia[train]', or give the .onnx."
         raise MissingDependencyError(
-            describe_fault(f"Cannot open model {str(path)!r}", "Keras is needed for it", error, do)
+            f"Cannot open model {str(path)!r}",
+            needs="Keras is needed for it",
+            got=error,
+            hint="pip install 'georgia[train]', or give the .onnx.",
         ) from error
     return convert_keras_file(path, Labels(classes))
 
 
 def _with_classes(bundle: Bundle, classes: tuple[str, ...] | None) -> Bundle:
     if classes is not None and classes != bundle.labels.names:
-        rule = f"this model's classes are {', '.join(bundle.labels.names)}"
-        do = "Leave --classes out: the model brings its own names."
-        raise InputError(describe_fault("Cannot use --classes", rule, ", ".join(classes), do))
+        raise InputError(
+            "Cannot use --classes",
+            needs=f"this model's classes are {', '.join(bundle.labels.names)}",
+            got=", ".join(classes),
+            hint="Leave --classes out: the model brings its own names.",
+        )
     return bundle

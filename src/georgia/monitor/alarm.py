@@ -27,12 +27,12 @@ class AlarmState:
         return json.dumps(asdict(self))
 
 
-Change = Literal["raised", "cleared"]
+Perturbation = Literal["raised", "cleared"]
 
 
 def step_alarm(
     state: AlarmState, over: float | None, config: ChartConfig
-) -> tuple[AlarmState, Change | None]:
+) -> tuple[AlarmState, Perturbation | None]:
     """Return the alarm's state after one more judged frame, and what changed.
 
     It is raised after ``raise_after`` frames in a row on or over the limit, and cleared after ``clear_after``

@@ -13,7 +13,7 @@ from georgia.monitor.chart import ChartState, Limits, start_charts, update_chart
 from georgia.monitor.result import ChartPoint, State
 from georgia.monitor.settings import ChartConfig, MonitorConfig
 from georgia.monitor.store import AlarmChange
-from georgia.monitor.tile import Judgement
+from georgia.monitor.tile import FrameAnalysis
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CourseStep:
     acts: tuple[tuple[str, dict[str, Any]], ...]
 
 
-class Course:
+class BatchTracker:
     """The charts and the alarm of one batch."""
 
     def __init__(self, config: ChartConfig) -> None:
@@ -36,7 +36,7 @@ class Course:
         self.alarm = AlarmState()
 
     @classmethod
-    def from_json(cls, text: str, config: ChartConfig) -> Course:
+    def from_json(cls, text: str, config: ChartConfig) -> BatchTracker:
         """Go on from what ``to_json`` gave; limits given by hand stand above those that were found."""
         course = cls(config)
         values = json.loads(text)
@@ -50,7 +50,7 @@ class Course:
         """Return everything that a restart needs, as one line of JSON."""
         return json.dumps({"charts": json.loads(self.charts.to_json()), "alarm": asdict(self.alarm)})
 
-    def advance(self, judgement: Judgement, impurity: str) -> CourseStep:
+    def advance(self, judgement: FrameAnalysis, impurity: str) -> CourseStep:
         """Take one frame in; one that could not be judged moves neither charts nor alarm."""
         fraction = judgement.fraction_of(impurity)
         point, change = ChartPoint(), None

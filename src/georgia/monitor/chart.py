@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.monitor.result import ChartPoint
 from georgia.monitor.settings import ChartConfig
 
@@ -134,7 +134,7 @@ def estimate_limits(fractions: Sequence[float], n_effective: Sequence[float]) ->
     """
     m = len(fractions)
     if m < 2 or m != len(n_effective):
-        raise InputError(describe_fault("Cannot set limits", "two frames or more are needed", m))
+        raise InputError("Cannot set limits", needs="two frames or more are needed", got=m)
     mean = math.fsum(fractions) / m
     n_mean = max(1.0, math.fsum(n_effective) / m)
     seen = math.sqrt(math.fsum((x - mean) ** 2 for x in fractions) / (m - 1))

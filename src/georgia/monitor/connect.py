@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from georgia.errors import GeorgiaError, InputError, MissingDependencyError, describe_fault
+from georgia.errors import GeorgiaError, InputError, MissingDependencyError
 
 # One number for all writers of a store; they take turns, so that chains have one end.
 _LOCK = 0x6765_6F72
@@ -41,12 +41,17 @@ def connect(url: str) -> Engine:
             return _connect_sqlite(address)
         return create_engine(address, pool_pre_ping=True, connect_args=_postgres_arguments())
     except (ArgumentError, NoSuchModuleError) as error:
-        rule = "a path, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME is needed"
-        raise InputError(describe_fault("Cannot open the store", rule, error)) from error
+        raise InputError(
+            "Cannot open the store",
+            needs="a path, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME is needed",
+            got=error,
+        ) from error
     except ModuleNotFoundError as error:
-        do = "pip install 'georgia[postgres]'."
         raise MissingDependencyError(
-            describe_fault("Cannot open the store", "psycopg is needed for PostgreSQL", error, do)
+            "Cannot open the store",
+            needs="psycopg is needed for PostgreSQL",
+            got=error,
+            hint="pip install 'georgia[postgres]'.",
         ) from error
 
 

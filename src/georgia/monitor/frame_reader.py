@@ -14,7 +14,7 @@ _DEPTH = 2
 HANGS_AFTER_S = 20.0
 
 
-class Intake:
+class FrameReader:
     """Looks at a folder every ``look_s`` seconds and hands over what it reads, in order."""
 
     def __init__(self, watch: FolderWatch, look_s: float) -> None:

@@ -9,7 +9,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 from georgia.files import atomic_path
 from georgia.predict.tables import check_table_path
 
@@ -120,9 +120,11 @@ def find_batch(store: Store, wanted: str) -> Batch:
         if batch.name == wanted or str(batch.id) == wanted:
             return batch
     names = [batch.name for batch in batches]
-    rule = "its number or name must be in the store"
     raise InputError(
-        describe_fault("Cannot find the batch", rule, repr(wanted), suggest(wanted, names).strip())
+        "Cannot find the batch",
+        needs="its number or name must be in the store",
+        got=repr(wanted),
+        hint=suggest(wanted, names).strip(),
     )
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 TimeFrom = Literal["file", "name", "exif"]
 
@@ -91,13 +91,18 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(text)
     except re.error as error:
-        rule = "strptime's directives or a regular expression is needed, each part of the time once"
-        raise InputError(describe_fault(f"Cannot use time_pattern {pattern!r}", rule, error)) from error
+        raise InputError(
+            f"Cannot use time_pattern {pattern!r}",
+            needs="strptime's directives or a regular expression is needed, each part of the time once",
+            got=error,
+        ) from error
     groups = set(expression.groupindex)
     if "s" not in groups and not (groups & {"Y", "y"} and groups & {"m", "b", "j"}):
-        rule = "it must give year, month and day, or seconds since 1970 (%s)"
-        got = ", ".join(sorted(groups)) or "no part of a time"
-        raise InputError(describe_fault(f"Cannot use time_pattern {pattern!r}", rule, got))
+        raise InputError(
+            f"Cannot use time_pattern {pattern!r}",
+            needs="it must give year, month and day, or seconds since 1970 (%s)",
+            got=", ".join(sorted(groups)) or "no part of a time",
+        )
     return expression
 
 
@@ -120,8 +125,9 @@ def _translate(pattern: str) -> str:
         letter = part[1:]
         if letter not in _DIRECTIVES:
             known = " ".join(f"%{name}" for name in _DIRECTIVES)
-            rule = f"its directives are {known}"
-            raise InputError(describe_fault(f"Cannot use time_pattern {pattern!r}", rule, part))
+            raise InputError(
+                f"Cannot use time_pattern {pattern!r}", needs=f"its directives are {known}", got=part
+            )
         beside = [*parts[max(0, position - 1) : position], *parts[position + 1 : position + 2]]
         is_tight = letter in _TIGHT and any(other.startswith("%") for other in beside)
         text += _DIRECTIVES[letter].replace(r"\d{1,2}", r"\d{2}") if is_tight else _DIRECTIVES[letter]
@@ -162,8 +168,11 @@ def find_zone(name: str) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError) as error:
-        rule = "local, UTC or a name such as Europe/Berlin is needed"
-        raise InputError(describe_fault("Cannot use time_zone", rule, repr(name))) from error
+        raise InputError(
+            "Cannot use time_zone",
+            needs="local, UTC or a name such as Europe/Berlin is needed",
+            got=repr(name),
+        ) from error
 
 
 def check_zone(name: str) -> None:
@@ -176,7 +185,7 @@ def check_zone(name: str) -> None:
 
 
 def time_in_exif(data: bytes, zone: str = "UTC") -> float | None:
-    """Return when a picture was taken by its Exif or TIFF tags, seconds since 1970, or None."""
+    """Return when an image was taken by its Exif or TIFF tags, seconds since 1970, or None."""
     from PIL import Image
 
     try:

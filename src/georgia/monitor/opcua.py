@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.errors import InputError, MissingDependencyError
 from georgia.monitor.events import MonitorEvent
 from georgia.monitor.result import State
 
@@ -48,14 +48,12 @@ def open_plant(address: str) -> Plant:
     try:
         import asyncua  # noqa: F401
     except ImportError as error:
-        do = "pip install 'georgia[plant]'."
         raise MissingDependencyError(
-            describe_fault("Cannot serve OPC UA", "asyncua is needed", error, do)
+            "Cannot serve OPC UA", needs="asyncua is needed", got=error, hint="pip install 'georgia[plant]'."
         ) from error
     parts = urlsplit(address)
     if parts.scheme != "opc.tcp" or not parts.hostname or not parts.port:
-        rule = "opc.tcp://HOST:PORT/NAME is needed"
-        raise InputError(describe_fault("Cannot serve OPC UA", rule, repr(address)))
+        raise InputError("Cannot serve OPC UA", needs="opc.tcp://HOST:PORT/NAME is needed", got=repr(address))
     return Plant(address)
 
 
@@ -79,9 +77,12 @@ class Plant:
         self._thread.start()
         self._ready.wait(_START_TIMEOUT_S)
         if self._error is not None or not self._nodes:
-            rule, do = "the address must be free on this computer", "Choose another port."
-            got = self._error or f"no answer in {_START_TIMEOUT_S:g} s"
-            raise InputError(describe_fault(f"Cannot serve OPC UA at {address!r}", rule, got, do))
+            raise InputError(
+                f"Cannot serve OPC UA at {address!r}",
+                needs="the address must be free on this computer",
+                got=self._error or f"no answer in {_START_TIMEOUT_S:g} s",
+                hint="Choose another port.",
+            )
 
     def __call__(self, event: MonitorEvent) -> None:
         """Show an event; returns at once."""

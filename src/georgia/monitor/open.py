@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from georgia.errors import MissingDependencyError, describe_fault
+from georgia.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from georgia.monitor.store import Store
@@ -21,8 +21,10 @@ def open_store(url: str) -> Store:
     try:
         from georgia.monitor.store import Store
     except ModuleNotFoundError as error:
-        do = "pip install 'georgia[monitor]'."
         raise MissingDependencyError(
-            describe_fault("Cannot open the store", "SQLAlchemy is needed", error, do)
+            "Cannot open the store",
+            needs="SQLAlchemy is needed",
+            got=error,
+            hint="pip install 'georgia[monitor]'.",
         ) from error
     return Store(url)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Integer, and_, case, func, select
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.monitor import tables
 from georgia.monitor.audit_log import TrailEntry, entry_of
 from georgia.monitor.connect import reading
@@ -256,5 +256,5 @@ def _thinned(where: Any, first: int, stride: int) -> Any:
 
 def _found(row: Any, what: str, number: object) -> Any:
     if row is None:
-        raise InputError(describe_fault(f"Cannot show {what} {number}", "it must be in the store", "none"))
+        raise InputError(f"Cannot show {what} {number}", needs="it must be in the store", got="none")
     return row

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 State = Literal[
     "warming up",
@@ -105,8 +105,11 @@ class TileMap:
                 parts = (arrays["boxes"], arrays["codes"], arrays["probabilities"])
                 return cls(int(width), int(height), tuple(head["names"]), *parts)
         except (OSError, ValueError, KeyError) as error:
-            rule = "an npz file with head, boxes, codes and probabilities is needed"
-            raise InputError(describe_fault("Cannot read a map", rule, error)) from error
+            raise InputError(
+                "Cannot read a map",
+                needs="an npz file with head, boxes, codes and probabilities is needed",
+                got=error,
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -14,23 +14,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from georgia.monitor.batch_tracker import Course
+from georgia.monitor.batch_tracker import BatchTracker
 from georgia.monitor.connect import StoreAwayError
 from georgia.monitor.events import EventKind, Listener, MonitorEvent, MonitorStatus
-from georgia.monitor.frame_reader import Intake
+from georgia.monitor.frame_reader import FrameReader
 from georgia.monitor.frametime import FrameClock
 from georgia.monitor.records import Alarm, Batch
 from georgia.monitor.result import FrameResult, State
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.start import write_start
 from georgia.monitor.store import AlarmChange, Store
-from georgia.monitor.tile import FrameJudge
+from georgia.monitor.tile import FrameAnalyzer
 from georgia.monitor.watch import FolderWatch, FrameFile
-from georgia.monitor.write_queue import Outbox
+from georgia.monitor.write_queue import WriteQueue
 
 _log = logging.getLogger(__name__)
 
-# So many files with the same bytes in a row: the camera gives one picture again and again.
+# So many files with the same bytes in a row: the camera gives one image again and again.
 FROZEN_AFTER = 3
 # Old frames and maps are removed at the start and at this pace.
 _RETENTION_EVERY_S = 6 * 3600.0
@@ -51,7 +51,7 @@ class Monitor:
 
     def __init__(
         self,
-        judge: FrameJudge,
+        judge: FrameAnalyzer,
         config: MonitorConfig,
         store: Store,
         listeners: Sequence[Listener] = (),
@@ -63,10 +63,10 @@ class Monitor:
         self._listeners = list(listeners)
         self._clock = FrameClock(config.time_from, config.time_pattern, config.time_zone)
         self._acts: queue.Queue[Callable[[], None]] = queue.Queue()
-        self._outbox = Outbox()
-        self._course = Course(config.charts)
+        self._outbox = WriteQueue()
+        self._course = BatchTracker(config.charts)
         self._batch: Batch | None = None
-        self._intake: Intake | None = None
+        self._intake: FrameReader | None = None
         self._known: set[str] = set()
         self._settings_id = ""
         self._last: FrameResult | None = None
@@ -128,7 +128,7 @@ class Monitor:
         self._batch = store.begin_batch(
             self.source, config.batch, config.operator, impurity, self.who, config.note
         )
-        self._course = Course.from_json(self._batch.chart_state, config.charts)
+        self._course = BatchTracker.from_json(self._batch.chart_state, config.charts)
         self._known = store.seen_hashes(self.source)
         watch = FolderWatch(config.watch, store.seen_files(self.source), config.grace_s)
         latest = store.frames(self._batch.id, limit=1)
@@ -137,7 +137,7 @@ class Monitor:
         write_start(store, self.who, self._batch, self._judge, config, self._settings_id)
         self._last_frame_at = time.monotonic()
         self._fault, self._is_running = "", True
-        self._intake = Intake(watch, config.look_s)
+        self._intake = FrameReader(watch, config.look_s)
         self._intake.start()
         self._tell("state")
 
@@ -191,7 +191,7 @@ class Monitor:
             self._n_frozen += 1
             self._put(lambda: self.store.record_file(self.source, key, "repeat"))
             if self._n_frozen >= FROZEN_AFTER:
-                self._enter("camera blind", "the camera gives the same picture again and again")
+                self._enter("camera blind", "the camera gives the same image again and again")
             return None
         self._known.add(key.sha256)
         self._n_frozen = 0
@@ -348,15 +348,15 @@ class Monitor:
 
     def _begin(self, who: str, name: str, operator: str, note: str) -> None:
         self._batch = self.store.begin_batch(self.source, name, operator, self._judge.impurity, who, note)
-        self._course = Course.from_json(self._batch.chart_state, self.config.charts)
+        self._course = BatchTracker.from_json(self._batch.chart_state, self.config.charts)
         self._state = "warming up"
         self._tell("state", detail={"reason": "batch began"})
 
-    def swap_model(self, who: str, judge: FrameJudge) -> None:
+    def swap_model(self, who: str, judge: FrameAnalyzer) -> None:
         """Judge with another model from the next frame on."""
         self._acts.put(lambda: self._swap(who, judge))
 
-    def _swap(self, who: str, judge: FrameJudge) -> None:
+    def _swap(self, who: str, judge: FrameAnalyzer) -> None:
         detail = {"from": self._judge.model_sha256, "to": judge.model_sha256, "model": judge.bundle.name}
         self._judge = judge
         batch_id = self._batch.id if self._batch else None

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError, format_message
 from georgia.model.engines import check_engine_name
 from georgia.monitor.frametime import check_pattern, check_zone
 
@@ -87,15 +87,20 @@ class MonitorConfig(TileConfig, ChartConfig):
 
     def __post_init__(self) -> None:
         faults = [
-            describe_fault(name, rule, getattr(self, name))
+            format_message(name, rule, getattr(self, name))
             for name, rule, holds in _RULES
             if not holds(getattr(self, name))
         ]
         if (self.mean is None) != (self.sigma is None):
-            faults.append(describe_fault("mean and sigma", "both or none must be given", "one of them"))
+            faults.append(format_message("mean and sigma", "both or none must be given", "one of them"))
         if self.time_from == "name" and not self.time_pattern:
-            rule = "a pattern such as %Y%m%d_%H%M%S is needed where time_from is name"
-            faults.append(describe_fault("time_pattern", rule, "none"))
+            faults.append(
+                format_message(
+                    "time_pattern",
+                    "a pattern such as %Y%m%d_%H%M%S is needed where time_from is name",
+                    "none",
+                )
+            )
         if faults:
             raise InputError(" ".join(faults))
         check_engine_name(self.engine)

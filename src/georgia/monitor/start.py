@@ -6,11 +6,11 @@ import georgia
 from georgia.monitor.records import Batch
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
-from georgia.monitor.tile import FrameJudge
+from georgia.monitor.tile import FrameAnalyzer
 
 
 def write_start(
-    store: Store, who: str, batch: Batch, judge: FrameJudge, config: MonitorConfig, settings_id: str
+    store: Store, who: str, batch: Batch, judge: FrameAnalyzer, config: MonitorConfig, settings_id: str
 ) -> None:
     """Write the start, and changed settings or another model since the last one, into the trail."""
     detail = {

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.monitor import audit_log, tables
 from georgia.monitor.connect import connect, reading, writing
 from georgia.monitor.queries import StoreReader
@@ -63,12 +63,18 @@ class Store(StoreReader):
                     row = {"name": "schema", "value": tables.SCHEMA_VERSION}
                     connection.execute(insert(tables.about).values(row))
         except DatabaseError as error:
-            rule = "an SQLite file or a PostgreSQL database of its own is needed"
-            raise InputError(describe_fault("Cannot open the store", rule, error.orig)) from error
+            raise InputError(
+                "Cannot open the store",
+                needs="an SQLite file or a PostgreSQL database of its own is needed",
+                got=error.orig,
+            ) from error
         if version not in (None, tables.SCHEMA_VERSION):
-            do = "Use the version of Georgia that made it, or another --db."
-            rule = f"its tables must be of version {tables.SCHEMA_VERSION}"
-            raise InputError(describe_fault(f"Cannot open the store {url!r}", rule, version, do))
+            raise InputError(
+                f"Cannot open the store {url!r}",
+                needs=f"its tables must be of version {tables.SCHEMA_VERSION}",
+                got=version,
+                hint="Use the version of Georgia that made it, or another --db.",
+            )
 
     def _find_head_file(self) -> Path | None:
         name = self.engine.url.database
@@ -231,8 +237,9 @@ class Store(StoreReader):
             InputError: there is no such alarm, or nobody is named.
         """
         if not who.strip():
-            rule = "the name of a person is needed"
-            raise InputError(describe_fault("Cannot acknowledge the alarm", rule, "an empty name"))
+            raise InputError(
+                "Cannot acknowledge the alarm", needs="the name of a person is needed", got="an empty name"
+            )
         table = tables.alarms
         with writing(self.engine) as connection:
             row = connection.execute(

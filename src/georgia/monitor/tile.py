@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.images.decode import Image
 from georgia.labels import UNKNOWN, Labels
 from georgia.model.bundle import Bundle
@@ -33,7 +33,7 @@ _UNKNOWN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Judgement:
+class FrameAnalysis:
     """What one frame shows: fractions, counts of windows, and the map; ``error`` says why it is blind."""
 
     status: Status
@@ -81,7 +81,7 @@ def find_tile_px(bundle: Bundle, wanted: int = 0) -> int:
     return wanted or int(told or TILE_PX)
 
 
-class FrameJudge:
+class FrameAnalyzer:
     """One model, opened, and how frames are cut for it.
 
     Raises:
@@ -116,7 +116,7 @@ class FrameJudge:
             "label_smoothing": self.smoothing,
         }
 
-    def judge(self, image: Image) -> Judgement:
+    def judge(self, image: Image) -> FrameAnalysis:
         """Return what a frame (H, W, 3), uint8 RGB, shows."""
         started = time.perf_counter()
         boxes = place_windows(image.shape[0], image.shape[1], self.tile_px, self.config.overlap)
@@ -128,7 +128,7 @@ class FrameJudge:
         asked = time.perf_counter()
         judgement = self._sum_up(image, boxes, codes, probabilities, blind)
         seconds = {"cut": cut - started, "net": asked - cut, "sum": time.perf_counter() - asked}
-        return Judgement(**{**judgement.__dict__, "seconds": seconds})
+        return FrameAnalysis(**{**judgement.__dict__, "seconds": seconds})
 
     def _ask(
         self, image: Image, boxes: Boxes, is_full: npt.NDArray[np.bool_]
@@ -158,7 +158,7 @@ class FrameJudge:
         codes: npt.NDArray[np.int8],
         probabilities: npt.NDArray[np.float32],
         blind: str,
-    ) -> Judgement:
+    ) -> FrameAnalysis:
         n_unknown = int((codes == UNKNOWN_CODE).sum())
         n_judged = int((codes >= 0).sum())
         is_unknown = n_unknown > _UNKNOWN_SHARE * (n_unknown + n_judged)
@@ -171,7 +171,7 @@ class FrameJudge:
             status = "no crystals"
         names = self.bundle.labels.names
         classes, n_effective = estimate_fractions(boxes, codes, probabilities, names, self.smoothing)
-        return Judgement(
+        return FrameAnalysis(
             status=status,
             classes=classes if status == "judged" else (),
             n_tiles=len(boxes),
@@ -195,5 +195,5 @@ def choose_impurity(labels: Labels, wanted: str) -> str:
     if wanted:
         return labels.name(labels.index(wanted))
     if len(labels) < 2:
-        raise InputError(describe_fault("Cannot watch", "two classes or more are needed", len(labels)))
+        raise InputError("Cannot watch", needs="two classes or more are needed", got=len(labels))
     return "PG" if "PG" in labels.names else labels.names[-1]

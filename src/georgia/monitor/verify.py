@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -101,8 +101,11 @@ def verify_store(store: Store, expected: str = "") -> Verification:
 def _parse_head(text: str) -> tuple[int, str, str]:
     number, _, digest = text.partition(":")
     if not number.isdigit() or len(digest) != 64:
-        rule = "NUMBER:HASH is needed, as 'georgia verify' prints it"
-        raise InputError(describe_fault("Cannot use the expected head", rule, repr(text)))
+        raise InputError(
+            "Cannot use the expected head",
+            needs="NUMBER:HASH is needed, as 'georgia verify' prints it",
+            got=repr(text),
+        )
     return int(number), digest, "the expected head"
 
 

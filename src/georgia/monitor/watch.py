@@ -24,7 +24,7 @@ from georgia.monitor.result import FileKey
 # Files that were dealt with are looked at anew only at every so many looks: an instrument seldom writes
 # over an old name, and each look at a name is a question to the share.
 RECHECK_LOOKS = 30
-# No probe's frame has more; Source: 24,000 × 4,000 px line-scan pictures, rounded up.
+# No probe's frame has more; Source: 24,000 × 4,000 px line-scan images, rounded up.
 MAX_FRAME_PIXELS = 100_000_000
 
 

@@ -15,7 +15,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 CAPACITY = 200
 
 
-class Outbox:
+class WriteQueue:
     """Writes in the order of coming; a store that is away stops it, and nothing is left out."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

@@ -1,6 +1,6 @@
 """Predictions of an exported model for files."""
 
-from georgia.predict.prediction import Answer, Prediction
+from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import (
     FEW,
@@ -16,8 +16,8 @@ from georgia.predict.predictor import (
 __all__ = [
     "FEW",
     "Alter",
-    "Answer",
     "Image",
+    "Outcome",
     "PredictConfig",
     "Prediction",
     "Predictions",

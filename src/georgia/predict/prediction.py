@@ -12,7 +12,7 @@ from georgia.records import Failure
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's answer; ``probability`` is that of ``label``, 0 where that is "unknown".
+    """One image's answer; ``probability`` is that of ``label``, 0 where that is "unknown".
 
     ``unknown_score`` and ``set`` are empty where the model holds no limits for them.
     """
@@ -35,4 +35,4 @@ class Prediction:
 
 
 # What comes of one file: its answer, or why there is none.
-Answer = Prediction | Failure
+Outcome = Prediction | Failure

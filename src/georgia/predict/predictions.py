@@ -31,7 +31,7 @@ class Predictions:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form of ``georgia predict --json``."""
-        failed = [{"file": str(failure.path), "error": failure.error} for failure in self.failed]
+        failed = [failure.to_json_dict() for failure in self.failed]
         return {
             "predictions": [item.to_json_dict() for item in self.items],
             "failed": failed,

@@ -1,4 +1,4 @@
-"""Answers for files: the label, *its* probability and every class's, one row a picture.
+"""Answers for files: the label, *its* probability and every class's, one row an image.
 
 Answers come as they are made: while the engine runs one batch, threads read and prepare the next,
 and the caller writes the one before. No more than a few batches are in memory at a time.
@@ -29,7 +29,7 @@ from georgia.model.engines import (
     check_precision_name,
     open_engine,
 )
-from georgia.predict.prediction import Answer, Prediction
+from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictions import Predictions
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
@@ -43,7 +43,7 @@ Alter = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """How to run: engine by name, pictures a call, decoding threads (0: one a core), precision by name.
+    """How to run: engine by name, images a call, decoding threads (0: one a core), precision by name.
 
     ``threads`` are the engine's own (0: it chooses).
     """
@@ -63,7 +63,7 @@ def for_few(config: PredictConfig, paths: Iterable[Path]) -> PredictConfig:
     """Return the settings, for ``FEW`` files with the engine that starts sooner unless one was chosen.
 
     OpenVINO needs 0.6 s more than ONNX Runtime to be imported and to compile the bundled model (two cores
-    at 2.45 GHz), which ``FEW`` pictures do not win back.
+    at 2.45 GHz), which ``FEW`` images do not win back.
     """
     is_free = (config.engine, config.precision) == ("auto", "auto") and PRECISION_VARIABLE not in os.environ
     are_few = next(islice(paths, FEW, None), None) is None
@@ -85,10 +85,10 @@ class Predictor:
 
     def iterate(
         self, paths: Iterable[Path], progress: Progress = QUIET, change: Alter | None = None
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Outcome]:
         """Yield one answer or failure a file, in the order of ``paths``, which may be without end.
 
-        ``change`` alters each picture, (H, W, 3) uint8, before the net sees it.
+        ``change`` alters each image, (H, W, 3) uint8, before the net sees it.
         """
         for entries, outputs in self.iterate_outputs(paths, progress, change):
             yield from _read_answers(entries, outputs, self.bundle.limits)
@@ -132,7 +132,7 @@ def iter_predictions(
     paths: Iterable[Path],
     config: PredictConfig = PredictConfig(),
     progress: Progress = QUIET,
-) -> Iterator[Answer]:
+) -> Iterator[Outcome]:
     """Yield one answer or failure a file as they are made, in the order of ``paths``, in constant memory.
 
     For many calls with one model, keep a ``Predictor``.
@@ -163,7 +163,7 @@ def predict_files(
     return Predictions(bundle.labels, items, failed, predictor.engine.name, seconds)
 
 
-def _read_answers(entries: Sequence[Path | Failure], outputs: Outputs, limits: Limits) -> Iterator[Answer]:
+def _read_answers(entries: Sequence[Path | Failure], outputs: Outputs, limits: Limits) -> Iterator[Outcome]:
     """Yield the answers of one batch; ``outputs`` has a row for each path among the entries."""
     if not outputs:
         yield from (entry for entry in entries if isinstance(entry, Failure))
@@ -174,7 +174,7 @@ def _read_answers(entries: Sequence[Path | Failure], outputs: Outputs, limits: L
 
 
 def _batches_at_once(engine: Engine) -> int:
-    # ONNX Runtime takes pictures of one size together: of more pictures, more have the same size.
+    # ONNX Runtime takes images of one size together: of more images, more have the same size.
     return 4 if engine.name == "onnxruntime" else 1
 
 
@@ -185,7 +185,7 @@ def _note(paths: Iterable[Path], asked: deque[Path]) -> Iterator[Path]:
 
 
 class _Pace:
-    """Pictures per second of the last seconds, for the progress line."""
+    """Images per second of the last seconds, for the progress line."""
 
     WINDOW_S = 10.0
 
@@ -193,7 +193,7 @@ class _Pace:
         self._marks: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)])
 
     def note(self, count: int) -> str:
-        """Count pictures as done and return the pace in words."""
+        """Count images as done and return the pace in words."""
         now, total = time.perf_counter(), self._marks[-1][1] + count
         self._marks.append((now, total))
         while len(self._marks) > 2 and now - self._marks[0][0] > self.WINDOW_S:

@@ -1,6 +1,6 @@
 """A table that a killed run leaves behind to go on with: answers are kept as they are made.
 
-While it works, a run appends each answer to ``<table>.part``, a file of JSON lines whose first line
+While it works, a run appends each answer to ``<table>.split``, a file of JSON lines whose first line
 says which model answers. At the end the table is written from it, whole or not at all.
 """
 
@@ -17,9 +17,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.files import write_text
-from georgia.predict.prediction import Answer, Prediction
+from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictor import Predictor
 from georgia.predict.tables import JsonLinesWriter, check_table_path, write_table
 from georgia.progress import QUIET, Progress
@@ -31,7 +31,7 @@ SYNC_S = 5.0
 
 def journal_path(target: Path) -> Path:
     """Return where the answers of an unfinished table are kept."""
-    return target.with_name(target.name + ".part")
+    return target.with_name(target.name + ".split")
 
 
 def predict_to_table(
@@ -40,7 +40,7 @@ def predict_to_table(
     target: Path,
     resume: bool = False,
     progress: Progress = QUIET,
-) -> Iterator[Answer]:
+) -> Iterator[Outcome]:
     """Yield every answer of the table; ``target`` stands, whole, once the last one is taken.
 
     With ``resume``, answers that an interrupted run left come first, as they were; their files, the
@@ -64,7 +64,7 @@ def predict_to_table(
 
 def _iterate(
     predictor: Predictor, paths: Iterable[Path], target: Path, done: npt.NDArray[Any], progress: Progress
-) -> Iterator[Answer]:
+) -> Iterator[Outcome]:
     journal = journal_path(target)
     yield from _read(journal)
     if len(done):
@@ -108,10 +108,12 @@ def _check_same(journal: Path, about: dict[str, Any]) -> None:
         except (ValueError, KeyError, TypeError):
             differing = ["first line"]
     if differing:
-        rule = "model, classes, engine and precision must be those that it began with"
-        do = "Give the same ones, or start over without --resume."
-        what = f"Cannot resume {str(journal)!r}"
-        raise InputError(describe_fault(what, rule, f"another {', '.join(differing)}", do))
+        raise InputError(
+            f"Cannot resume {str(journal)!r}",
+            needs="model, classes, engine and precision must be those that it began with",
+            got=f"another {', '.join(differing)}",
+            hint="Give the same ones, or start over without --resume.",
+        )
 
 
 def _repair(journal: Path) -> npt.NDArray[np.bytes_]:
@@ -144,12 +146,12 @@ def _is_among(done: npt.NDArray[Any], path: Path) -> bool:
     return place < len(done) and done[place] == digest
 
 
-def _read(journal: Path) -> Iterator[Answer]:
+def _read(journal: Path) -> Iterator[Outcome]:
     with journal.open(encoding="utf-8") as stream:
         next(stream)
         for line in stream:
             values = json.loads(line)
             if "error" in values:
-                yield Failure(Path(values["file"]), values["error"])
+                yield Failure.from_json_dict(values)
             else:
                 yield Prediction.from_json_dict(values)

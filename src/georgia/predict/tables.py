@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from georgia.errors import InputError, MissingDependencyError, describe_fault
+from georgia.errors import InputError, MissingDependencyError
 from georgia.files import atomic_path
 from georgia.labels import Labels
-from georgia.predict.prediction import Answer
+from georgia.predict.prediction import Outcome
 from georgia.records import Failure
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
@@ -22,7 +22,7 @@ ROW_GROUP = 10_000
 class TableWriter(Protocol):
     """Takes answers one by one."""
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Outcome) -> None:
         """Write one more row."""
 
     def close(self) -> None:
@@ -38,19 +38,24 @@ def check_table_path(target: Path, suffixes: Sequence[str] = TABLE_SUFFIXES) -> 
     """
     suffix = target.suffix.lower()
     if suffix not in suffixes:
-        rule = "the suffix must be one of " + ", ".join(suffixes)
-        raise InputError(describe_fault(f"Cannot write {str(target)!r}", rule, repr(suffix)))
+        raise InputError(
+            f"Cannot write {str(target)!r}",
+            needs="the suffix must be one of " + ", ".join(suffixes),
+            got=repr(suffix),
+        )
     if suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
-            do = "pip install 'georgia[parquet]', or write .csv."
             raise MissingDependencyError(
-                describe_fault(f"Cannot write {str(target)!r}", "pyarrow is needed", error, do)
+                f"Cannot write {str(target)!r}",
+                needs="pyarrow is needed",
+                got=error,
+                hint="pip install 'georgia[parquet]', or write .csv.",
             ) from error
 
 
-def write_table(target: Path, answers: Iterable[Answer], labels: Labels, engine: str) -> None:
+def write_table(target: Path, answers: Iterable[Outcome], labels: Labels, engine: str) -> None:
     """Write a table as its suffix says, whole or not at all; rows are not held in memory.
 
     Raises:
@@ -72,7 +77,7 @@ def write_table(target: Path, answers: Iterable[Answer], labels: Labels, engine:
                 _fill(JsonLinesWriter(stream), answers)
 
 
-def _fill(writer: TableWriter, answers: Iterable[Answer]) -> None:
+def _fill(writer: TableWriter, answers: Iterable[Outcome]) -> None:
     for answer in answers:
         writer.add(answer)
     writer.close()
@@ -83,7 +88,7 @@ def list_columns(labels: Labels) -> list[str]:
     return ["file", "label", "probability", *_class_columns(labels), "unknown_score", "set", "error"]
 
 
-def flatten_answer(answer: Answer, labels: Labels) -> dict[str, Any]:
+def flatten_answer(answer: Outcome, labels: Labels) -> dict[str, Any]:
     """Return one row of a flat table; a failure has its reason under ``error`` and no label."""
     if isinstance(answer, Failure):
         empty = dict.fromkeys(["probability", *_class_columns(labels), "unknown_score"])
@@ -103,10 +108,10 @@ def _class_columns(labels: Labels) -> list[str]:
     return [f"p_{name}" for name in labels.names]
 
 
-def plain_answer(answer: Answer) -> dict[str, Any]:
+def plain_answer(answer: Outcome) -> dict[str, Any]:
     """Return the public JSON form of an answer, or of a failure: ``file`` and ``error``."""
     if isinstance(answer, Failure):
-        return {"file": str(answer.path), "error": answer.error}
+        return answer.to_json_dict()
     return answer.to_json_dict()
 
 
@@ -132,7 +137,7 @@ class CsvWriter:
         self._writer = csv.DictWriter(stream, list_columns(labels), lineterminator="\n")
         self._writer.writeheader()
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Outcome) -> None:
         """Write one more row."""
         row = flatten_answer(answer, self._labels)
         self._writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
@@ -147,7 +152,7 @@ class JsonLinesWriter:
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Outcome) -> None:
         """Write one more line."""
         self._stream.write(_dump(plain_answer(answer)) + "\n")
 
@@ -164,7 +169,7 @@ class JsonWriter:
         self._is_empty = True
         stream.write('{\n  "predictions": [')
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Outcome) -> None:
         """Write an answer, or keep a failure for the end."""
         if isinstance(answer, Failure):
             self._rest["failed"].append(plain_answer(answer))
@@ -195,7 +200,7 @@ class ParquetWriter:
         self._writer = pyarrow.parquet.ParquetWriter(target, self._schema)
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Outcome) -> None:
         """Take one more row; a full group is written."""
         self._rows.append(flatten_answer(answer, self._labels))
         if len(self._rows) == ROW_GROUP:

@@ -24,7 +24,7 @@ _NAMES = {entry.name: entry for entry in PROPERTIES}
 
 @dataclass(frozen=True)
 class Distribution:
-    """One property of an audit's pictures; ``mark`` is the value of a rule that tells the class."""
+    """One property of an audit's images; ``mark`` is the value of a rule that tells the class."""
 
     audit: Audit
     entry: Property
@@ -51,7 +51,7 @@ def draw_property_power(result: Audit, axes: Axes) -> dict[str, Any]:
 
 
 def draw_distribution(result: Distribution, axes: Axes) -> dict[str, Any]:
-    """Draw the share of each class's pictures over the values of one property."""
+    """Draw the share of each class's images over the values of one property."""
     labels = result.audit.catalog.labels.names
     values = result.audit.columns[result.entry.name]
     names = np.array([record.class_name for record in result.audit.catalog.records])

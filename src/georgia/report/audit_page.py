@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 AUDIT_PAGE = "audit.html"
-# The page stays below a few MB: so many sets of pictures a finding, and so many pictures a set.
+# The page stays below a few MB: so many sets of images a finding, and so many images a set.
 _MOST_SETS, _MOST_IN_SET, _MOST_IN_GALLERY = 12, 8, 24
 _THUMBNAIL_PX = 170
 _SHOWN_ALWAYS = ("width_px", "height_px", "brightness", "contrast", "sharpness", "noise")
@@ -32,7 +32,7 @@ _SHOWN_ALWAYS = ("width_px", "height_px", "brightness", "contrast", "sharpness",
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of the page by its name below the data folder, with what stands below it."""
+    """One image of the page by its name below the data folder, with what stands below it."""
 
     name: str
     class_name: str
@@ -41,7 +41,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Shown:
-    """One finding as the template needs it: ``sets`` are pictures that belong side by side."""
+    """One finding as the template needs it: ``sets`` are images that belong side by side."""
 
     finding: Finding
     sets: tuple[tuple[Tile, ...], ...] = ()
@@ -51,7 +51,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class _Images:
     """Thumbnails by name, read once."""
 
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def render_audit(audit: Audit) -> str:
         .render(
             audit=audit,
             findings=shown,
-            pictures=_read_pictures(names, audit),
+            images=_read_images(names, audit),
             classes=_count_classes(audit),
             power=data_url(
                 figure_png(draw_property_power, audit, (6.6, 0.9 + 0.32 * len(audit.properties))), "image/png"
@@ -131,7 +131,7 @@ def _line_up(group: Iterable[str], audit: Audit) -> tuple[Tile, ...]:
     }
     parts = _records_by_name(audit)
     return tuple(
-        Tile(name, parts[name].class_name, " · ".join(filter(None, (parts[name].part, made.get(name, "")))))
+        Tile(name, parts[name].class_name, " · ".join(filter(None, (parts[name].split, made.get(name, "")))))
         for name in members[:_MOST_IN_SET]
     )
 
@@ -160,7 +160,7 @@ def _records_by_name(audit: Audit) -> dict[str, Any]:
     return {relative_name(record.path, audit.catalog.root): record for record in audit.catalog.records}
 
 
-def _read_pictures(names: Iterable[str], audit: Audit) -> _Pictures:
+def _read_images(names: Iterable[str], audit: Audit) -> _Images:
     records = _records_by_name(audit)
     known = sorted(name for name in names if name in records)
     sources, errors = {}, {}
@@ -169,11 +169,11 @@ def _read_pictures(names: Iterable[str], audit: Audit) -> _Pictures:
             errors[known[position]] = image.error
         else:
             sources[known[position]] = data_url(encode_jpeg(image), "image/jpeg")
-    return _Pictures(sources, errors)
+    return _Images(sources, errors)
 
 
 def _count_classes(audit: Audit) -> list[tuple[str, int, int]]:
-    """Return each class with its number of pictures and of groups."""
+    """Return each class with its number of images and of groups."""
     groups: dict[str, set[str]] = {name: set() for name in audit.catalog.labels.names}
     for record in audit.catalog.records:
         groups[record.class_name].add(group_of(record, audit.catalog.root))

@@ -47,12 +47,12 @@ def _what_it_is(run: ReportInputs) -> str:
     classes = ", ".join(map(_plain, run.evaluation.labels.names))
     kind = f" ({_plain(run.model)})" if run.model else ""
     made = f" Made {run.created}." if run.created else ""
-    return f"**What it is.** A classifier{kind} of pictures into {classes}.{made}"
+    return f"**What it is.** A classifier{kind} of images into {classes}.{made}"
 
 
 def _what_for(run: ReportInputs, trust: Trust) -> str:
-    seen = "pictures like those it was trained on: same probe, magnification, light and materials"
-    other = "It refuses pictures that look unlike these." if trust.refused else "It refuses nothing."
+    seen = "images like those it was trained on: same probe, magnification, light and materials"
+    other = "It refuses images that look unlike these." if trust.refused else "It refuses nothing."
     return (
         f"**What it is for.** Naming {seen}.\n\n"
         f"**What it is not for.** Other classes, another probe or magnification, or decisions without a "
@@ -78,7 +78,7 @@ def _data(run: ReportInputs) -> str:
         )
     sha = run.bundle.get("data", {}).get("sha256") if isinstance(run.bundle.get("data"), dict) else None
     if sha:
-        lines.append(f"Fingerprint of the pictures' contents: sha256 `{sha}`.")
+        lines.append(f"Fingerprint of the images' contents: sha256 `{sha}`.")
     return "\n\n".join(lines)
 
 
@@ -96,7 +96,7 @@ def _figures(run: ReportInputs) -> str:
         for name, one in metrics.per_class.items()
         if one.support
     ]
-    table = "\n".join(_table(["class", "precision", "recall", "F1", "F1, 95 %", "pictures"], rows))
+    table = "\n".join(_table(["class", "precision", "recall", "F1", "F1, 95 %", "images"], rows))
     ece = run.evaluation.ece
     interval = run.evaluation.ece_ci95
     calibration = (
@@ -105,10 +105,10 @@ def _figures(run: ReportInputs) -> str:
         else ""
     )
     return (
-        f"## Figures\n\nOf the exported file, on {run.pictures} in {count_noun(metrics.n_groups, 'group')}; "
+        f"## Figures\n\nOf the exported file, on {run.images} in {count_noun(metrics.n_groups, 'group')}; "
         f"intervals are over groups.\n\n{table}\n\n"
         f"Accuracy {format_fraction(metrics.accuracy)} ({format_interval(metrics.accuracy_ci95)}). "
-        f"{describe_mistakes(metrics, run.pictures)}{calibration}"
+        f"{describe_mistakes(metrics, run.images)}{calibration}"
     )
 
 
@@ -117,7 +117,7 @@ def _claims(trust: Trust) -> str:
     if trust.calibration:
         one = trust.calibration
         lines.append(
-            f"- Temperature {one.temperature:.3f}, from {count_noun(one.n, 'validation picture')}: "
+            f"- Temperature {one.temperature:.3f}, from {count_noun(one.n, 'validation image')}: "
             f"calibration error there {one.before.error:.4f} before, {one.after.error:.4f} after."
         )
     if trust.refused:
@@ -147,7 +147,7 @@ def _limits(run: ReportInputs, trust: Trust) -> str:
     if not trust.refused:
         lines.append("- Whatever it is shown gets the name of a class.")
     lines.append(
-        "- The intervals hold for pictures drawn as the test pictures were, not for another batch or probe."
+        "- The intervals hold for images drawn as the test images were, not for another batch or probe."
     )
     return "## Limits\n\n" + "\n".join(lines)
 
@@ -155,7 +155,7 @@ def _limits(run: ReportInputs, trust: Trust) -> str:
 def _how_to_use(run: ReportInputs) -> str:
     onnx = next((path.name for path in run.files if path.suffix == ".onnx"), "model.onnx")
     return (
-        "## How to use it\n\n```\ngeorgia predict . pictures/\n```\n\n"
+        "## How to use it\n\n```\ngeorgia predict . images/\n```\n\n"
         f"or load `{_plain(onnx)}` anywhere: input uint8 RGB `[N, H, W, 3]` of any size; preprocessing, "
         "class names and limits are inside."
     )

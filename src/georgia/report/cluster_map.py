@@ -1,4 +1,4 @@
-"""The map of clusters as a still picture: points by cluster, with names or thumbnails that do not overlap."""
+"""The map of clusters as a still image: points by cluster, with names or thumbnails that do not overlap."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLUSTER_COLORS = (
     *("#2211aa", "#880000", "#661155", "#337777", "#bbbb88", "#aa66ff", "#335533", "#bb1166"),
     *("#ee5566", "#7700ff", "#994400", "#886644", "#00ccaa", "#cc11bb", "#664488", "#55ccdd"),
 )
-# Pictures of no label, or of one for which no colour is left.
+# Images of no label, or of one for which no colour is left.
 OTHER_COLOR = "#9aa5b1"
 # Shapes that are told apart at the size of a dot; more labels than these are not told apart by shape.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "d", (4, 1, 0.0))
@@ -69,7 +69,7 @@ def label_colors(result: Clustering) -> list[str]:
 
 
 def find_centres(result: Clustering) -> dict[int, int]:
-    """Return, for each cluster's number, the position of the picture nearest to its centre in the plane."""
+    """Return, for each cluster's number, the position of the image nearest to its centre in the plane."""
     points, numbers = _read_points(result), np.array([one.cluster for one in result.assignments])
     centres = {}
     for one in result.clusters:
@@ -80,7 +80,7 @@ def find_centres(result: Clustering) -> dict[int, int]:
 
 
 def draw_cluster_map(result: Clustering, axes: Axes) -> dict[str, Any]:
-    """Draw all pictures in the plane, clusters by colour and number, labels by shape; few have names."""
+    """Draw all images in the plane, clusters by colour and number, labels by shape; few have names."""
     rows, points = result.assignments, _read_points(result)
     _draw_dots(axes, result, points)
     centres = find_centres(result)
@@ -151,7 +151,7 @@ def _draw_dots(axes: Axes, result: Clustering, points: FloatArray) -> None:
 
 
 def _draw_thumbnails(axes: Axes, rows: Sequence[Assignment], shown: Sequence[int]) -> dict[int, Size]:
-    """Draw the pictures at some positions; return width and height, in points, of those that can be read."""
+    """Draw the images at some positions; return width and height, in points, of those that can be read."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     sizes = {}
@@ -196,7 +196,7 @@ def _draw_names(
     centres: Mapping[int, int],
     sizes: Mapping[int, Size],
 ) -> int:
-    """Write file names below their pictures, or above; return how many found a free place."""
+    """Write file names below their images, or above; return how many found a free place."""
     from matplotlib.patheffects import withStroke
 
     figure = axes.get_figure(root=True)

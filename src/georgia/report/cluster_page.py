@@ -24,7 +24,7 @@ from georgia.report.page import open_templates
 from georgia.report.tables import format_percent
 
 PAGE_FILE = "cluster_map.html"
-# Thumbnails shrink with the number of pictures, so that 14,000 of them stay below about 10 MB.
+# Thumbnails shrink with the number of images, so that 14,000 of them stay below about 10 MB.
 _TILE_PX = ((1500, 64), (6000, 40), (1_000_000_000, 28))
 _TILES_A_ROW = 32
 
@@ -40,7 +40,7 @@ def save_cluster_page(result: Clustering, folder: Path) -> Path:
 
 
 def render_cluster_page(result: Clustering) -> str:
-    """Return the page as HTML: the map on a canvas, a table of clusters, and every picture's thumbnail."""
+    """Return the page as HTML: the map on a canvas, a table of clusters, and every image's thumbnail."""
     rows = result.assignments
     labels = list(result.labels)
     tile_px = next(size for most, size in _TILE_PX if len(rows) <= most)

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures side by side, each with its label and probability stamped below it."""
+"""Contact sheets: images side by side, each with its label and probability stamped below it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.files import write_bytes
 from georgia.images.decode import iter_images
 from georgia.labels import UNKNOWN
@@ -38,7 +38,7 @@ _SHADE = "#eef1f4"
 
 @dataclass(frozen=True)
 class SheetTile:
-    """One picture and what is stamped on it; without a ``truth`` nothing is marked as a mistake."""
+    """One image and what is stamped on it; without a ``truth`` nothing is marked as a mistake."""
 
     path: Path
     label: str
@@ -53,7 +53,7 @@ class SheetTile:
 
 @dataclass(frozen=True)
 class SheetConfig:
-    """Size of the sheet: raise ``tile_px`` for large prints, ``most_pages`` to show every picture."""
+    """Size of the sheet: raise ``tile_px`` for large prints, ``most_pages`` to show every image."""
 
     columns: int = 6
     rows: int = 8
@@ -82,7 +82,7 @@ def draw_contact_sheet(
     config: SheetConfig | None = None,
     progress: Progress = QUIET,
 ) -> tuple[Path, ...]:
-    """Write the answers as pictures and return the files: ``target``, then ``<stem>_2`` and so on.
+    """Write the answers as images and return the files: ``target``, then ``<stem>_2`` and so on.
 
     ``truth`` maps files to class names; mistakes get a frame and come first.
 
@@ -113,9 +113,11 @@ def save_contact_sheet(
         OSError: the folder cannot be written to.
     """
     if target.suffix.lower() not in SHEET_SUFFIXES or not tiles:
-        rule = "one picture or more and a suffix out of " + ", ".join(SHEET_SUFFIXES) + " are needed"
-        got = f"{len(tiles)} pictures, suffix {target.suffix!r}"
-        raise InputError(describe_fault(f"Cannot write the contact sheet {str(target)!r}", rule, got))
+        raise InputError(
+            f"Cannot write the contact sheet {str(target)!r}",
+            needs="one image or more and a suffix out of " + ", ".join(SHEET_SUFFIXES) + " are needed",
+            got=f"{len(tiles)} images, suffix {target.suffix!r}",
+        )
     per_page = config.columns * config.rows
     n_pages = min(config.most_pages, -(-len(tiles) // per_page))
     progress.start("contact sheet", min(len(tiles), n_pages * per_page))
@@ -124,7 +126,7 @@ def save_contact_sheet(
         shown = tiles[page * per_page : (page + 1) * per_page]
         image = draw_page(shown, classes, config, _page_note(len(tiles), n_pages * per_page, page, n_pages))
         path = target if page == 0 else target.with_name(f"{target.stem}_{page + 1}{target.suffix}")
-        write_bytes(path, encode_picture(image, path.suffix.lower()))
+        write_bytes(path, encode_image(image, path.suffix.lower()))
         written.append(path)
         progress.advance(len(shown))
     return tuple(written)
@@ -133,7 +135,7 @@ def save_contact_sheet(
 def draw_page(
     tiles: Sequence[SheetTile], classes: Sequence[str], config: SheetConfig, note: str = ""
 ) -> Image:
-    """Return one page as a picture; unreadable files leave a grey field with the reason."""
+    """Return one page as an image; unreadable files leave a grey field with the reason."""
     from PIL import Image, ImageDraw
 
     columns = min(config.columns, len(tiles))
@@ -154,9 +156,9 @@ def draw_page(
 
 
 def read_thumbnails(paths: Sequence[Path], size_px: int) -> Iterable[tuple[int, Image | Failure]]:
-    """Yield the position and the picture, no side longer than ``size_px`` pixels, of every file.
+    """Yield the position and the image, no side longer than ``size_px`` pixels, of every file.
 
-    Pictures of less than half the size are enlarged without smoothing: their own pixels stay visible.
+    Images of less than half the size are enlarged without smoothing: their own pixels stay visible.
     """
     from PIL import Image
 
@@ -174,7 +176,7 @@ def read_thumbnails(paths: Sequence[Path], size_px: int) -> Iterable[tuple[int, 
 
 
 def encode_jpeg(image: Image, quality: int = 82) -> bytes:
-    """Return a picture as JPEG bytes, for pages that must stay small."""
+    """Return an image as JPEG bytes, for pages that must stay small."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality, optimize=True)
     return stream.getvalue()
@@ -228,12 +230,12 @@ def _band(label: str, classes: Sequence[str]) -> str:
 
 def _page_note(n_tiles: int, n_shown: int, page: int, n_pages: int) -> str:
     pages = f"page {page + 1} of {n_pages}" if n_pages > 1 else ""
-    count = f"the first {n_shown:,} of {n_tiles:,} pictures" if n_shown < n_tiles else f"{n_tiles:,} pictures"
+    count = f"the first {n_shown:,} of {n_tiles:,} images" if n_shown < n_tiles else f"{n_tiles:,} images"
     return " · ".join(part for part in (count, pages) if part) if n_tiles > 1 else ""
 
 
-def encode_picture(image: Image, suffix: str) -> bytes:
-    """Return a picture as the bytes of a PNG, or of a JPEG for any other suffix."""
+def encode_image(image: Image, suffix: str) -> bytes:
+    """Return an image as the bytes of a PNG, or of a JPEG for any other suffix."""
     if suffix != ".png":
         return encode_jpeg(image, 90)
     stream = io.BytesIO()

@@ -227,7 +227,7 @@ def draw_calibration(result: Calibration, axes: Axes) -> dict[str, Any]:
 
 
 def draw_robustness(result: Robustness, axes: Axes) -> dict[str, Any]:
-    """Draw the change of accuracy under each change of the pictures, with its interval; drops are marked."""
+    """Draw the change of accuracy under each change of the images, with its interval; drops are marked."""
     rows = list(reversed(result.rows))
     axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
     for place, row in enumerate(rows):
@@ -261,7 +261,7 @@ FIGURES = (
         draw=draw_metrics_plot,
         needs="history",
         title="Course of the training",
-        caption="Accuracy and loss after each epoch, on training pictures and on the whole validation part.",
+        caption="Accuracy and loss after each epoch, on training images and on the whole validation part.",
         size_in=(5.6, 4.8),
     ),
     FigureInfo(
@@ -269,7 +269,7 @@ FIGURES = (
         draw=draw_f1_intervals,
         needs="evaluation",
         title="F1 of each class",
-        caption="Dots: measured. Bars: 95 % intervals over independent groups of pictures.",
+        caption="Dots: measured. Bars: 95 % intervals over independent groups of images.",
         size_in=(5.6, 2.9),
         grow_in=(0.0, 0.4),
     ),
@@ -286,7 +286,7 @@ FIGURES = (
         draw=draw_calibration,
         needs="calibration",
         title="What calibration did",
-        caption="Validation pictures, before and after. The nearer to the dashed line, the better.",
+        caption="Validation images, before and after. The nearer to the dashed line, the better.",
         size_in=(5.6, 4.4),
     ),
     FigureInfo(
@@ -302,7 +302,7 @@ FIGURES = (
         draw=draw_robustness,
         needs="robustness",
         title="What each change does to accuracy",
-        caption="Dots: change on the same pictures. Bars: intervals, 95 % for all rows together. "
+        caption="Dots: change on the same images. Bars: intervals, 95 % for all rows together. "
         "Orange diamonds: a drop beyond chance, in accuracy or F1.",
         size_in=(6.4, 5.6),
         section="robustness",

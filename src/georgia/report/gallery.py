@@ -1,4 +1,4 @@
-"""Pictures for the page: which ones, how many, and as small JPEGs inside the page."""
+"""Images for the page: which ones, how many, and as small JPEGs inside the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from georgia.errors import UnreadableImageError
-from georgia.evaluate.ood import Strangers
+from georgia.evaluate.ood import OodEvaluation
 from georgia.evaluate.score import Evaluation
 from georgia.images.decode import read_image
 from georgia.labels import UNKNOWN
@@ -22,8 +22,8 @@ from georgia.report.tables import format_percent
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of the page; ``source`` is a data URL, or empty with the reason in ``error``."""
+class Image:
+    """One image of the page; ``source`` is a data URL, or empty with the reason in ``error``."""
 
     name: str
     truth: str
@@ -35,34 +35,34 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some pictures out of ``n_total`` of their kind."""
+    """Some images out of ``n_total`` of their kind."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[Image, ...]
     n_total: int
 
 
 def gather_mistakes(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
-    """Return the wrongly named pictures, the surest first."""
+    """Return the wrongly named images, the surest first."""
     shown = evaluation.mistakes[: limits.mistakes]
     rows = [(o.file, o.truth, o.predicted, format_percent(o.probability)) for o in shown]
     return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.mistakes))
 
 
 def gather_refused(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
-    """Return the pictures that the model refused to name."""
+    """Return the images that the model refused to name."""
     rows = [(file, truth, UNKNOWN, "") for file, truth in evaluation.refused[: limits.refused]]
     return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.refused))
 
 
-def gather_accepted(strangers: Strangers, limits: ReportLimits) -> Gallery:
-    """Return the pictures of something else that got a class name, the least strange first."""
+def gather_accepted(strangers: OodEvaluation, limits: ReportLimits) -> Gallery:
+    """Return the images of something else that got a class name, the least strange first."""
     shown = strangers.accepted[: limits.accepted]
     rows = [(one.file, "", one.label, format_percent(one.probability)) for one in shown]
     return Gallery(_load(rows, limits.thumbnail_px), len(strangers.accepted))
 
 
 def gather_right(evaluation: Evaluation, limits: ReportLimits) -> dict[str, Gallery]:
-    """Return some rightly named pictures of each class, from the least sure to the surest."""
+    """Return some rightly named images of each class, from the least sure to the surest."""
     by_class: dict[str, list[Prediction]] = {name: [] for name in evaluation.labels.names}
     for item, truth in zip(evaluation.predictions.items, evaluation.truth, strict=True):
         if item.label == truth:
@@ -73,11 +73,11 @@ def gather_right(evaluation: Evaluation, limits: ReportLimits) -> dict[str, Gall
         shown = [items[place] for place in spread(len(items), limits.right_per_class)]
         rows = [(item.file, name, name, format_percent(item.probability)) for item in shown]
         galleries[name] = Gallery(_load(rows, limits.thumbnail_px), len(items))
-    return {name: gallery for name, gallery in galleries.items() if gallery.pictures}
+    return {name: gallery for name, gallery in galleries.items() if gallery.images}
 
 
 def gather_explained(run: ReportInputs) -> list[str]:
-    """Return pictures beside their maps, as data URLs, for the explanations that a report holds."""
+    """Return images beside their maps, as data URLs, for the explanations that a report holds."""
     from georgia.report.overlay import draw_explanation
 
     truth = dict(
@@ -86,11 +86,11 @@ def gather_explained(run: ReportInputs) -> list[str]:
     shown = []
     for one in run.explanations.items[: run.limits.explained] if run.explanations else ():
         try:
-            image = read_image(one.file)
+            pixels = read_image(one.file)
         except UnreadableImageError:
             continue
-        picture = draw_explanation(one, image, truth.get(one.file, ""))
-        shown.append(data_url(encode_jpeg(picture), "image/jpeg"))
+        drawing = draw_explanation(one, pixels, truth.get(one.file, ""))
+        shown.append(data_url(encode_jpeg(drawing), "image/jpeg"))
     return shown
 
 
@@ -118,11 +118,11 @@ def data_url(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _load(rows: Sequence[tuple[Path, str, str, str]], size_px: int) -> tuple[Picture, ...]:
-    pictures: dict[int, Picture] = {}
+def _load(rows: Sequence[tuple[Path, str, str, str]], size_px: int) -> tuple[Image, ...]:
+    images: dict[int, Image] = {}
     for position, image in read_thumbnails([row[0] for row in rows], size_px):
         path, truth, answer, probability = rows[position]
         source = "" if isinstance(image, Failure) else data_url(encode_jpeg(image), "image/jpeg")
         error = image.error if isinstance(image, Failure) else ""
-        pictures[position] = Picture(name_file(path), truth, answer, probability, source, error)
-    return tuple(pictures[position] for position in sorted(pictures))
+        images[position] = Image(name_file(path), truth, answer, probability, source, error)
+    return tuple(images[position] for position in sorted(images))

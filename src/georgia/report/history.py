@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 Row = Mapping[str, float]
 _NEEDED = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
@@ -32,9 +32,11 @@ class TrainingHistory:
     def __post_init__(self) -> None:
         missing = sorted({name for name in _NEEDED for row in self.rows if name not in row})
         if missing or not self.rows:
-            rule = "one row per epoch with " + ", ".join(_NEEDED) + " is needed"
-            got = "none of " + ", ".join(missing) if missing else "no row"
-            raise InputError(describe_fault("Cannot use the training history", rule, got))
+            raise InputError(
+                "Cannot use the training history",
+                needs="one row per epoch with " + ", ".join(_NEEDED) + " is needed",
+                got="none of " + ", ".join(missing) if missing else "no row",
+            )
 
     @property
     def epochs(self) -> list[int]:
@@ -73,8 +75,11 @@ def read_history(path: Path) -> tuple[dict[str, float], ...]:
         with path.open(encoding="utf-8", newline="") as stream:
             return tuple(_numbers(row) for row in csv.DictReader(stream))
     except (OSError, TypeError, ValueError) as error:
-        rule = "a CSV file with a number in each cell is needed"
-        raise InputError(describe_fault(f"Cannot read the history {str(path)!r}", rule, error)) from error
+        raise InputError(
+            f"Cannot read the history {str(path)!r}",
+            needs="a CSV file with a number in each cell is needed",
+            got=error,
+        ) from error
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from georgia.evaluate.compare import Comparison
-from georgia.evaluate.ood import Strangers
+from georgia.evaluate.ood import OodEvaluation
 from georgia.evaluate.robustness import Robustness
 from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
@@ -16,10 +16,10 @@ from georgia.records import Failure
 from georgia.report.history import Row
 
 # What no step looks at unless the caller says otherwise: a reader must not think it was.
-NO_STRANGERS = "answers to pictures that show none of the classes"
+NO_STRANGERS = "answers to images that show none of the classes"
 NOT_CHECKED = (
     "copies of one crystal in two parts of the data",
-    "shortcuts such as picture size, scale or sharpness",
+    "shortcuts such as image size, scale or sharpness",
     NO_STRANGERS,
     "another probe, batch or light",
 )
@@ -27,7 +27,7 @@ NOT_CHECKED = (
 
 @dataclass(frozen=True)
 class ReportLimits:
-    """How many pictures and rows the page holds; raise them for a larger file."""
+    """How many images and rows the page holds; raise them for a larger file."""
 
     mistakes: int = 60
     explained: int = 12
@@ -42,8 +42,8 @@ class ReportLimits:
 class ReportInputs:
     """Everything that one page shows.
 
-    ``title`` is the study's name, ``model`` and ``data`` are what to call them, ``part`` the kind of
-    pictures ("test", or "" for none in particular). ``data_verdict`` is one sentence of an audit,
+    ``title`` is the study's name, ``model`` and ``data`` are what to call them, ``split`` the kind of
+    images ("test", or "" for none in particular). ``data_verdict`` is one sentence of an audit,
     ``data_gate`` what it decided. ``bundle`` is the content of ``bundle.json``. ``files`` are linked
     relative to ``folder``, where the page is going to lie.
     """
@@ -53,7 +53,7 @@ class ReportInputs:
     prefix: str = ""
     model: str = ""
     data: str = ""
-    part: str = "test"
+    split: str = "test"
     data_verdict: str = ""
     data_gate: Literal["", "pass", "stop"] = ""
     not_checked: tuple[str, ...] = NOT_CHECKED
@@ -69,7 +69,7 @@ class ReportInputs:
     created: str = ""
     comparison: Comparison | None = None
     robustness: Robustness | None = None
-    strangers: Strangers | None = None
+    strangers: OodEvaluation | None = None
     explanations: Explanations | None = None
     limits: ReportLimits = ReportLimits()
 
@@ -79,6 +79,6 @@ class ReportInputs:
         return tuple(dict.fromkeys((*self.failures, *self.evaluation.failed)))
 
     @property
-    def pictures(self) -> str:
-        """What to call the pictures, such as "test pictures"."""
-        return f"{self.part} pictures".strip()
+    def images(self) -> str:
+        """What to call the images, such as "test images"."""
+        return f"{self.split} images".strip()

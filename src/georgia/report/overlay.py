@@ -1,4 +1,4 @@
-"""Where a model looked, drawn: the picture beside itself with the map, and a scale of its colours."""
+"""Where a model looked, drawn: the image beside itself with the map, and a scale of its colours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from georgia.images.decode import read_image
 from georgia.labels import UNKNOWN
 from georgia.progress import QUIET, Progress
 from georgia.report.canvas import INK, MUTED, shorten
-from georgia.report.contact_sheet import encode_picture, load_font
+from georgia.report.contact_sheet import encode_image, load_font
 from georgia.report.tables import format_percent
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def save_overlays(
     truth: Mapping[Path, str] | None = None,
     progress: Progress = QUIET,
 ) -> list[Path]:
-    """Write one PNG for each explanation, named after its picture; return the paths in order.
+    """Write one PNG for each explanation, named after its image; return the paths in order.
 
-    ``truth`` names the right class of some files. No picture that is explained is written over.
+    ``truth`` names the right class of some files. No image that is explained is written over.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -58,18 +58,18 @@ def save_overlays(
             picture = draw_explanation(one, read_image(one.file), (truth or {}).get(one.file, ""))
         except UnreadableImageError:  # it was there a moment ago
             continue
-        write_bytes(folder / name, encode_picture(picture, ".png"))
+        write_bytes(folder / name, encode_image(picture, ".png"))
         written.append(folder / name)
         progress.advance()
     return written
 
 
 def draw_explanation(one: Explanation, image: Image, truth: str = "") -> Picture:
-    """Return the picture (H, W, 3), uint8, beside itself with the map, with words and a scale around them."""
+    """Return the image (H, W, 3), uint8, beside itself with the map, with words and a scale around them."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
-    plain, laid = (_enlarge_picture(pixels) for pixels in (image, blend_map(image, one)))
+    plain, laid = (_enlarge_image(pixels) for pixels in (image, blend_map(image, one)))
     title = (
         "refused as unknown" if one.label == UNKNOWN else f"{one.label}, {format_percent(one.probability)}"
     )
@@ -106,7 +106,7 @@ def blend_map(image: Image, one: Explanation) -> Image:
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-def _enlarge_picture(pixels: Image) -> Picture:
+def _enlarge_image(pixels: Image) -> Picture:
     from PIL import Image as Pillow
 
     picture = Pillow.fromarray(pixels)

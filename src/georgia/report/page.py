@@ -60,7 +60,7 @@ class ShownFigure:
 
 
 def render_report(run: ReportInputs) -> str:
-    """Return the page as HTML: verdict first, then figures with intervals, pictures and settings.
+    """Return the page as HTML: verdict first, then figures with intervals, images and settings.
 
     Raises:
         InputError: the history lacks a column that its figure needs.
@@ -75,7 +75,7 @@ def render_report(run: ReportInputs) -> str:
         ece_ci95=evaluation.ece_ci95,
         engine=evaluation.predictions.engine,
         verdict=make_verdict(run),
-        mistakes_in_words=describe_mistakes(evaluation.metrics, run.pictures),
+        mistakes_in_words=describe_mistakes(evaluation.metrics, run.images),
         figures=_draw_figures(run),
         mistakes=gather_mistakes(evaluation, run.limits),
         refused=gather_refused(evaluation, run.limits),
@@ -110,7 +110,7 @@ def save_report(run: ReportInputs, path: Path) -> None:
 
 
 def _count_parts(run: ReportInputs) -> list[tuple[str, list[int]]]:
-    """Return each class, and all, with its number of pictures in each part."""
+    """Return each class, and all, with its number of images in each part."""
     parts = run.split_counts.values()
     rows = [(name, [counts.get(name, 0) for counts in parts]) for name in run.evaluation.labels.names]
     return [*rows, ("all classes", [sum(counts.values()) for counts in parts])]

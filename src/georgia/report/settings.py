@@ -34,10 +34,10 @@ _NAMES = {
     "trainable_base_layers": "backbone layers trained",
     "data.source": "data",
     "data.sha256": "sha256 of the data",
-    "data.median_side_px": "median side of the pictures, px",
+    "data.median_side_px": "median side of the images, px",
 }
 _PROOF_NAMES = {
-    "n_files": "pictures compared",
+    "n_files": "images compared",
     "largest_difference": "from the trained net",
     "between_engines": "between the engines",
 }
@@ -77,7 +77,7 @@ def describe_model(about: Mapping[str, Any], has_counts: bool = False) -> dict[s
     lines = flatten({key: value for key, value in plain.items() if not _is_table(value)})
     lines = {_NAMES.get(key, key): text for key, text in lines.items()}
     if isinstance(counts, Mapping) and not has_counts:
-        lines |= flatten({f"{part} pictures": _join(classes) for part, classes in counts.items()})
+        lines |= flatten({f"{part} images": _join(classes) for part, classes in counts.items()})
     return lines | _describe_int8(about.get("int8"))
 
 
@@ -85,7 +85,7 @@ def describe_proof(about: Mapping[str, Any]) -> dict[str, str]:
     """Return how far the exported file's answers lie from the trained net's, and engines from each other.
 
     >>> describe_proof({"parity": {"n_files": 64, "largest_difference": {"openvino": 4.17685e-07}}})
-    {'pictures compared': '64', 'from the trained net, openvino': '4.177×10⁻⁷'}
+    {'images compared': '64', 'from the trained net, openvino': '4.177×10⁻⁷'}
     """
     proof = about.get("parity")
     if not isinstance(proof, Mapping):

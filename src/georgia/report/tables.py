@@ -158,7 +158,7 @@ def _interval_table(metrics: Metrics) -> str:
 
 def _count_lines(evaluation: Evaluation) -> str:
     metrics = evaluation.metrics
-    limit = format_percent(metrics.mistake_limit95)
+    limit = format_percent(metrics.error_rate_upper95)
     lines = [
         f"{count_noun(metrics.n, 'file')} in {count_noun(metrics.n_groups, 'group')}: "
         f"{metrics.n_right:,} right, {metrics.n_wrong:,} wrong, {metrics.n_unknown:,} refused as {UNKNOWN}.",

@@ -1,4 +1,4 @@
-"""What the test pictures say about a model's own claims: refusals and conformal sets, counted."""
+"""What the test images say about a model's own claims: refusals and conformal sets, counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from georgia.uncertainty.conformal import ConformalLimits
 
 @dataclass(frozen=True)
 class Share:
-    """``count`` of ``n`` pictures, with a 95 % interval over groups."""
+    """``count`` of ``n`` images, with a 95 % interval over groups."""
 
     name: str
     count: int
@@ -44,7 +44,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Trust:
-    """Refused known pictures by class, coverage by error rate, calibration; empty where not fitted."""
+    """Refused known images by class, coverage by error rate, calibration; empty where not fitted."""
 
     refused: tuple[Share, ...] = ()
     coverage: tuple[Coverage, ...] = ()
@@ -54,7 +54,7 @@ class Trust:
 def measure_trust(evaluation: Evaluation, about: Mapping[str, Any]) -> Trust:
     """Return what an evaluation says about the limits that a model's ``bundle.json`` holds.
 
-    Coverage is counted on the pictures that were not refused, as that is where sets are given.
+    Coverage is counted on the images that were not refused, as that is where sets are given.
     """
     refused: tuple[Share, ...] = ()
     if isinstance(about.get("unknown"), Mapping):

@@ -61,21 +61,19 @@ def make_verdict(run: ReportInputs) -> Verdict:
     )
 
 
-def describe_mistakes(metrics: Metrics, pictures: str) -> str:
-    """Return how many pictures got a wrong name, and what is still possible.
+def describe_mistakes(metrics: Metrics, images: str) -> str:
+    """Return how many images got a wrong name, and what is still possible.
 
     The limit is one-sided and exact, over independent groups.
     """
     n_wrong = f"{metrics.n_wrong:,}" if metrics.n_wrong else "None"
-    limit = format_percent(metrics.mistake_limit95)
+    limit = format_percent(metrics.error_rate_upper95)
     still = "" if metrics.n_wrong else "still "
-    return (
-        f"{n_wrong} of {metrics.n:,} {pictures} got a wrong name; up to {limit} are {still}possible at 95 %."
-    )
+    return f"{n_wrong} of {metrics.n:,} {images} got a wrong name; up to {limit} are {still}possible at 95 %."
 
 
 def describe_robustness(tried: Robustness) -> str:
-    """Return what changes of the pictures do, in words, with minus signs."""
+    """Return what changes of the images do, in words, with minus signs."""
     return write_minus(tried.describe())
 
 
@@ -92,7 +90,7 @@ def _describe_answers(run: ReportInputs) -> str:
     metrics = run.evaluation.metrics
     groups = f" in {count_noun(metrics.n_groups, 'group')}" if metrics.n_groups != metrics.n else ""
     refused = f" {metrics.n_unknown:,} refused." if metrics.n_unknown else ""
-    return describe_mistakes(metrics, run.pictures + groups) + refused
+    return describe_mistakes(metrics, run.images + groups) + refused
 
 
 def _notes(run: ReportInputs) -> list[str]:
@@ -103,7 +101,7 @@ def _notes(run: ReportInputs) -> list[str]:
     if run.recipe.get("rehearse"):
         notes.append("This was a rehearsal on a part of the data: its figures say nothing about the model.")
     if absent:
-        notes.append(f"No {run.pictures} of {', '.join(absent)}: nothing is known about that.")
+        notes.append(f"No {run.images} of {', '.join(absent)}: nothing is known about that.")
     if n_failed:
         notes.append(f"Not read, and in no figure: {count_noun(n_failed, 'file')}.")
     return notes

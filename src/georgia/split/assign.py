@@ -17,7 +17,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# A part without a single picture of a class is worse than any distance.
+# A part without a single image of a class is worse than any distance.
 _EMPTY_COST = 1e6
 # Kinds of groups (equal counts of every class) up to which exchanges are searched, not only moves.
 _N_KINDS_EXCHANGED = 300
@@ -25,7 +25,7 @@ _N_STEPS = 10_000
 
 
 def assign_groups(counts: Ints, fractions: Sequence[float], seed: int) -> Ints:
-    """Return each group's part (G,) from its number of pictures of each class, ``counts`` (G, C).
+    """Return each group's part (G,) from its number of images of each class, ``counts`` (G, C).
 
     Parts of fraction 0 stay empty. Among groups of equal counts the seed decides; their order does too,
     so give them in an order that depends on nothing but the data.

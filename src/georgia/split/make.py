@@ -22,10 +22,10 @@ import numpy as np
 
 from georgia.catalog.read import describe_many, relative_name
 from georgia.config import build_config
-from georgia.errors import InputError, describe_fault
-from georgia.files import write_text
+from georgia.errors import InputError
+from georgia.files import write_json, write_text
 from georgia.labels import Labels
-from georgia.records import PARTS, Catalog, Record, count_by_class
+from georgia.records import SPLITS, Catalog, Record, count_by_class
 from georgia.split.assign import assign_groups
 
 MANIFEST_CSV = "split.csv"
@@ -46,18 +46,21 @@ class SplitConfig:
     def __post_init__(self) -> None:
         good = len(self.fractions) == 3 and all(0 <= share <= 1 for share in self.fractions)
         if not good or abs(sum(self.fractions) - 1) > 1e-9 or self.fractions[0] <= 0:
-            rule = "three shares from 0 to 1 that sum to 1, with some train, are needed"
-            do = "Example: 0.7,0.25,0.05."
-            raise InputError(describe_fault("Cannot split", rule, list(self.fractions), do))
+            raise InputError(
+                "Cannot split",
+                needs="three shares from 0 to 1 that sum to 1, with some train, are needed",
+                got=list(self.fractions),
+                hint="Example: 0.7,0.25,0.05.",
+            )
         if self.seed < 0:
-            raise InputError(describe_fault("Cannot split", "the seed must be 0 or more", self.seed))
+            raise InputError("Cannot split", needs="the seed must be 0 or more", got=self.seed)
 
 
 @dataclass(frozen=True)
 class Split:
-    """All pictures with their parts; ``config`` tells how they were dealt out.
+    """All images with their parts; ``config`` tells how they were dealt out.
 
-    ``groups_from`` says who knew which pictures belong together: the source, or an audit too.
+    ``groups_from`` says who knew which images belong together: the source, or an audit too.
     """
 
     root: Path
@@ -66,25 +69,25 @@ class Split:
     config: SplitConfig
     groups_from: str = "source"
 
-    def part(self, name: str) -> tuple[Record, ...]:
+    def subset(self, name: str) -> tuple[Record, ...]:
         """Return the records of "train", "valid" or "test"."""
-        return tuple(record for record in self.records if record.part == name)
+        return tuple(record for record in self.records if record.split == name)
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of pictures of each class in each part, zeros included."""
-        return {part: count_by_class(self.part(part), self.labels) for part in PARTS}
+        """Number of images of each class in each part, zeros included."""
+        return {part: count_by_class(self.subset(part), self.labels) for part in SPLITS}
 
     @cached_property
     def _parts_of_groups(self) -> dict[str, set[str]]:
         parts: dict[str, set[str]] = defaultdict(set)
         for record in self.records:
-            parts[group_of(record, self.root)].add(record.part)
+            parts[group_of(record, self.root)].add(record.split)
         return parts
 
     @property
     def n_groups(self) -> int:
-        """Number of groups; a picture without one counts as its own."""
+        """Number of groups; an image without one counts as its own."""
         return len(self._parts_of_groups)
 
     @property
@@ -98,7 +101,7 @@ class Split:
         totals = count_by_class(self.records, self.labels)
         return {
             part: {name: n / max(1, totals[name]) - share for name, n in self.counts[part].items()}
-            for part, share in zip(PARTS, self.config.fractions, strict=True)
+            for part, share in zip(SPLITS, self.config.fractions, strict=True)
         }
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -121,9 +124,7 @@ class Split:
     def save(self, folder: Path) -> None:
         """Write the manifest: ``split.csv`` (path, class, group, part, time) and ``split.json``."""
         write_text(folder / MANIFEST_CSV, self.to_csv())
-        write_text(
-            folder / MANIFEST_JSON, json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False) + "\n"
-        )
+        write_json(folder / MANIFEST_JSON, self.to_json_dict())
 
     def to_csv(self) -> str:
         """Return the rows of ``split.csv``; paths are relative to the root, with forward slashes."""
@@ -132,12 +133,12 @@ class Split:
         writer.writerow(["path", "class", "group", "part", "time"])
         for record in self.records:
             name = relative_name(record.path, self.root)
-            writer.writerow([name, record.class_name, record.group, record.part, record.time])
+            writer.writerow([name, record.class_name, record.group, record.split, record.time])
         return stream.getvalue()
 
     @classmethod
     def load(cls, folder: Path, root: Path | None = None) -> Split:
-        """Read a manifest; give ``root`` where the pictures have moved since.
+        """Read a manifest; give ``root`` where the images have moved since.
 
         Raises:
             InputError: a file is missing or is no such manifest.
@@ -153,9 +154,11 @@ class Split:
                 for row in csv.DictReader(io.StringIO(text, newline=""))
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            what = f"Cannot read the split in {str(folder)!r}"
-            rule = f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed"
-            raise InputError(describe_fault(what, rule, error)) from error
+            raise InputError(
+                f"Cannot read the split in {str(folder)!r}",
+                needs=f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed",
+                got=error,
+            ) from error
         return cls(base, labels, records, config, str(info.get("groups_from", "source")))
 
 
@@ -165,7 +168,7 @@ def group_of(record: Record, root: Path) -> str:
 
 
 def make_split(catalog: Catalog, config: SplitConfig | None = None) -> Split:
-    """Return the catalog's pictures with their parts, in the catalog's order.
+    """Return the catalog's images with their parts, in the catalog's order.
 
     Raises:
         InputError: a class has too few groups or files for the parts that are wished, or the source
@@ -178,7 +181,7 @@ def make_split(catalog: Catalog, config: SplitConfig | None = None) -> Split:
         "given": _keep_given,
     }
     parts = deal[config.order](catalog, config)
-    records = tuple(replace(record, part=part) for record, part in zip(catalog.records, parts, strict=True))
+    records = tuple(replace(record, split=part) for record, part in zip(catalog.records, parts, strict=True))
     split = Split(catalog.root, catalog.labels, records, config)
     if config.order != "given":
         _check_filled(split)
@@ -190,7 +193,7 @@ def make_split(catalog: Catalog, config: SplitConfig | None = None) -> Split:
 def kfold_split(
     catalog: Catalog, k: int = 5, seed: int = 42, valid_fraction: float = 0.0
 ) -> tuple[Split, ...]:
-    """Return k splits whose test parts hold each picture once; grouped and stratified.
+    """Return k splits whose test parts hold each image once; grouped and stratified.
 
     ``valid_fraction`` of the rest, in whole groups, goes to the validation part.
 
@@ -198,10 +201,13 @@ def kfold_split(
         InputError: ``k`` is below 2, or a class has fewer than ``k`` groups.
     """
     if k < 2 or not 0 <= valid_fraction < 1:
-        rule = "two folds or more, and a validation share from 0 to below 1, are needed"
-        raise InputError(describe_fault("Cannot make folds", rule, f"k={k}, valid_fraction={valid_fraction}"))
+        raise InputError(
+            "Cannot make folds",
+            needs="two folds or more, and a validation share from 0 to below 1, are needed",
+            got=f"k={k}, valid_fraction={valid_fraction}",
+        )
     groups = _Groups(catalog.records, catalog.root, catalog.labels)
-    groups.require(k, f"each of {k} folds", "Use fewer folds or bring pictures of more crystals.")
+    groups.require(k, f"each of {k} folds", "Use fewer folds or bring images of more crystals.")
     folds = groups.assign([1 / k] * k, seed)
     share = (1 - 1 / k) * valid_fraction
     config = SplitConfig((1 - 1 / k - share, share, 1 / k), "grouped", seed)
@@ -213,8 +219,8 @@ def kfold_split(
             inner = _Groups(rest, catalog.root, catalog.labels)
             inner.require(2, "train and valid", "Use fewer folds or no validation part.")
             dealt = inner.assign([1 - valid_fraction, valid_fraction], seed)
-            parts.update((record.path, PARTS[part]) for record, part in zip(rest, dealt, strict=True))
-        records = tuple(replace(record, part=parts.get(record.path, "test")) for record in catalog.records)
+            parts.update((record.path, SPLITS[part]) for record, part in zip(rest, dealt, strict=True))
+        records = tuple(replace(record, split=parts.get(record.path, "test")) for record in catalog.records)
         splits.append(Split(catalog.root, catalog.labels, records, config))
     return tuple(splits)
 
@@ -244,8 +250,12 @@ class _Groups:
             if held[at] < n_groups
         ]
         if poor:
-            rule = f"each class needs {n_groups} groups or more, one for {where}"
-            raise InputError(describe_fault("Cannot split without a leak", rule, ", ".join(poor), do))
+            raise InputError(
+                "Cannot split without a leak",
+                needs=f"each class needs {n_groups} groups or more, one for {where}",
+                got=", ".join(poor),
+                hint=do,
+            )
 
     def assign(self, fractions: Sequence[float], seed: int) -> list[int]:
         """Return each record's part."""
@@ -255,14 +265,14 @@ class _Groups:
 
 def _deal_groups(catalog: Catalog, config: SplitConfig) -> list[str]:
     groups = _Groups(catalog.records, catalog.root, catalog.labels)
-    wished = [part for part, share in zip(PARTS, config.fractions, strict=True) if share > 0]
+    wished = [part for part, share in zip(SPLITS, config.fractions, strict=True) if share > 0]
     smallest = int((groups.counts > 0).sum(axis=0).min())
     if smallest >= 2:
         do = "Possible now: train and test only (fractions 0.7,0,0.3), or folds. Better: more crystals."
     else:
-        do = "Bring pictures of more crystals of these classes."
+        do = "Bring images of more crystals of these classes."
     groups.require(len(wished), f"each of {', '.join(wished)}", do)
-    return [PARTS[part] for part in groups.assign(config.fractions, config.seed)]
+    return [SPLITS[part] for part in groups.assign(config.fractions, config.seed)]
 
 
 def _deal_by_name(catalog: Catalog, config: SplitConfig) -> list[str]:
@@ -275,21 +285,24 @@ def _deal_by_name(catalog: Catalog, config: SplitConfig) -> list[str]:
         n_train = int(len(own) * train)
         n_valid = int(len(own) * valid) if test > 0 else len(own) - n_train
         for at, record in enumerate(own):
-            part_of[record.path] = PARTS[(at >= n_train) + (at >= n_train + n_valid)]
+            part_of[record.path] = SPLITS[(at >= n_train) + (at >= n_train + n_valid)]
     return [part_of[record.path] for record in catalog.records]
 
 
 def _keep_given(catalog: Catalog, config: SplitConfig) -> list[str]:
-    n_missing = sum(1 for record in catalog.records if record.part not in PARTS)
+    n_missing = sum(1 for record in catalog.records if record.split not in SPLITS)
     if n_missing:
-        do = "Use --order grouped."
-        rule = "order 'given' needs a source whose pictures have parts"
-        raise InputError(describe_fault("Cannot split", rule, f"{n_missing} pictures without", do))
-    return [record.part for record in catalog.records]
+        raise InputError(
+            "Cannot split",
+            needs="order 'given' needs a source whose images have parts",
+            got=f"{n_missing} images without",
+            hint="Use --order grouped.",
+        )
+    return [record.split for record in catalog.records]
 
 
 def _check_filled(split: Split) -> None:
-    wished = [part for part, share in zip(PARTS, split.config.fractions, strict=True) if share > 0]
+    wished = [part for part, share in zip(SPLITS, split.config.fractions, strict=True) if share > 0]
     totals = Counter(record.class_name for record in split.records)
     empty = [
         f"{part} of {name} ({totals[name]} files)"
@@ -298,6 +311,9 @@ def _check_filled(split: Split) -> None:
         if n == 0
     ]
     if empty:
-        rule = "every part needs a picture of every class"
-        do = "Bring more pictures, or set a share to 0."
-        raise InputError(describe_fault("Cannot split", rule, "none for " + ", ".join(empty), do))
+        raise InputError(
+            "Cannot split",
+            needs="every part needs an image of every class",
+            got="none for " + ", ".join(empty),
+            hint="Bring more images, or set a share to 0.",
+        )

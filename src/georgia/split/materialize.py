@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from georgia.catalog.read import describe_many, relative_name
-from georgia.errors import InputError, describe_fault, suggest
-from georgia.files import write_text
+from georgia.errors import InputError, suggest
+from georgia.files import write_json
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
-from georgia.records import PARTS, Record
+from georgia.records import SPLITS, Record
 from georgia.split.make import MANIFEST_CSV, Split
 
 Mode = Literal["copy", "link", "symlink", "move", "manifest"]
@@ -40,7 +40,7 @@ class FolderNames:
 
     def folder(self, record: Record) -> str:
         """Return a record's folder below the destination, with a forward slash."""
-        part = self.parts.get(record.part, record.part)
+        part = self.parts.get(record.split, record.split)
         return f"{part}/{self.classes.get(record.class_name, record.class_name)}"
 
 
@@ -50,10 +50,10 @@ PLAIN = FolderNames({}, {})
 def study_names(labels: Labels, prefix: str = "GA") -> FolderNames:
     """Return the study's names: ``GAtrainBinary/0``, ``GAvalidBinary/1`` …
 
-    >>> study_names(Labels(("CEX", "PG"))).folder(Record(Path("a.png"), "PG", part="valid"))
+    >>> study_names(Labels(("CEX", "PG"))).folder(Record(Path("a.png"), "PG", split="valid"))
     'GAvalidBinary/1'
     """
-    parts = {part: f"{prefix}{part}Binary" for part in PARTS}
+    parts = {part: f"{prefix}{part}Binary" for part in SPLITS}
     return FolderNames(parts, {name: str(index) for index, name in enumerate(labels.names)})
 
 
@@ -67,7 +67,7 @@ class Placement:
     n_already: int
 
 
-def place_files(
+def materialize_split(
     split: Split,
     dest: str | Path,
     mode: Mode = "copy",
@@ -86,9 +86,11 @@ def place_files(
     """
     target = Path(dest)
     if mode not in get_args(Mode):
-        rule = f"the mode must be one of {', '.join(get_args(Mode))}"
         raise InputError(
-            describe_fault("Cannot place files", rule, repr(mode), suggest(mode, get_args(Mode)).strip())
+            "Cannot place files",
+            needs=f"the mode must be one of {', '.join(get_args(Mode))}",
+            got=repr(mode),
+            hint=suggest(mode, get_args(Mode)).strip(),
         )
     folders = names or PLAIN
     plan = [] if mode == "manifest" else plan_targets(split, target, folders)
@@ -104,10 +106,11 @@ def place_files(
             progress.advance()
         _save_state(target, mode, folders, is_done=True)
     except OSError as error:
-        do = "Give the same command again to go on where it stopped."
-        reason = error.strerror or str(error)
         raise InputError(
-            describe_fault(f"Cannot place files in '{dest}'", "it must be writable", reason, do)
+            f"Cannot place files in '{dest}'",
+            needs="it must be writable",
+            got=error.strerror or str(error),
+            hint="Give the same command again to go on where it stopped.",
         ) from error
     return Placement(target, mode, len(todo), len(plan) - len(todo))
 
@@ -152,14 +155,16 @@ def finish_move(dest: str | Path, progress: Progress = QUIET) -> tuple[Split, Pl
     target = Path(dest)
     state = _load_state(target)
     if state is None or not find_unfinished_move(target):
-        raise InputError(describe_fault(f"Cannot finish a move into '{dest}'", "one must have begun", "none"))
+        raise InputError(f"Cannot finish a move into '{dest}'", needs="one must have begun", got="none")
     split = Split.load(target)
-    return split, place_files(split, target, "move", FolderNames(state["parts"], state["classes"]), progress)
+    return split, materialize_split(
+        split, target, "move", FolderNames(state["parts"], state["classes"]), progress
+    )
 
 
 def _save_state(dest: Path, mode: Mode, names: FolderNames, is_done: bool) -> None:
     state = {"mode": mode, **asdict(names), "is_done": is_done}
-    write_text(dest / STATE_JSON, json.dumps(state, indent=2, ensure_ascii=False) + "\n")
+    write_json(dest / STATE_JSON, state)
 
 
 def _load_state(dest: Path) -> dict[str, Any] | None:
@@ -175,17 +180,23 @@ def _load_state(dest: Path) -> dict[str, Any] | None:
 def _check_destination(split: Split, dest: Path, mode: Mode) -> None:
     what = f"Cannot place files in '{dest}'"
     if dest.exists() and not dest.is_dir():
-        raise InputError(describe_fault(what, "a folder is needed", "a file"))
+        raise InputError(what, needs="a folder is needed", got="a file")
     here, root = dest.resolve(), split.root.resolve()
     if mode != "manifest" and (here.is_relative_to(root) or root.is_relative_to(here)):
-        do = "Name a folder beside it."
         raise InputError(
-            describe_fault(what, f"it must not lie in the data folder '{root}' nor hold it", here, do)
+            what,
+            needs=f"it must not lie in the data folder '{root}' nor hold it",
+            got=here,
+            hint="Name a folder beside it.",
         )
     manifest = dest / MANIFEST_CSV
     if manifest.exists() and manifest.read_text(encoding="utf-8") != split.to_csv():
-        do = "Name another folder."
-        raise InputError(describe_fault(what, "it must be new or hold this very split", "another split", do))
+        raise InputError(
+            what,
+            needs="it must be new or hold this very split",
+            got="another split",
+            hint="Name another folder.",
+        )
 
 
 def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[tuple[Path, Path]]:
@@ -225,7 +236,7 @@ def _is_same(source: Path, target: Path) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy whole or not at all; a leftover of a killed run is hidden and overwritten by the next."""
-    work = target.with_name(f".{target.name}.part")
+    work = target.with_name(f".{target.name}.split")
     shutil.copyfile(source, work)
     with contextlib.suppress(OSError):
         shutil.copystat(source, work)

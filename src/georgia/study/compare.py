@@ -1,4 +1,4 @@
-"""Variants beside one another: their runs pooled, and pairs of them tested on the same pictures."""
+"""Variants beside one another: their runs pooled, and pairs of them tested on the same images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class VariantSummary:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two variants on the same test pictures, repeat by repeat: figures of ``first`` minus ``second``.
+    """Two variants on the same test images, repeat by repeat: figures of ``first`` minus ``second``.
 
     ``p_value`` is of macro F1, over groups; ``p_adjusted`` is corrected for the number of pairs.
     ``n_groups_better`` groups hold more right answers of ``first``; ``n_better`` and ``n_worse`` count

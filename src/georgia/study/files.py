@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from georgia.config import build_config
-from georgia.errors import InputError, describe_fault
-from georgia.files import write_text
+from georgia.errors import InputError
+from georgia.files import write_json, write_text
 from georgia.records import Failure
 from georgia.report.study import FIGURE_FILE, PAGE_FILE, save_study_figure, save_study_page
 from georgia.study.compare import PairedTest, VariantSummary
@@ -24,7 +24,7 @@ STUDY_FILE, CSV_FILE, MARKDOWN_FILE = "study.json", "study.csv", "study.md"
 def save_study(study: Study, folder: Path) -> None:
     """Write the tables, the figure and the page, each whole or not at all."""
     document = study.to_json_dict()
-    write_text(folder / STUDY_FILE, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / STUDY_FILE, document)
     write_text(folder / CSV_FILE, format_csv(study.rows))
     write_text(folder / MARKDOWN_FILE, format_markdown(study))
     if study.variants:
@@ -48,13 +48,14 @@ def load_study(folder: Path) -> Study:
             rows=tuple(StudyRow(**_with_tuples(row)) for row in document["rows"]),
             variants=tuple(VariantSummary(**_with_tuples(one)) for one in document["variants"]),
             comparisons=tuple(PairedTest(**_with_tuples(one)) for one in document["comparisons"]),
-            failures=tuple(Failure(Path(one["file"]), one["error"]) for one in document["failed"]),
+            failures=tuple(Failure.from_json_dict(one) for one in document["failed"]),
             seconds=document["seconds"],
             n_started=document["n_started"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        what, rule = f"Cannot read the study in {str(folder)!r}", f"a {STUDY_FILE} of ours is needed"
-        raise InputError(describe_fault(what, rule, error)) from error
+        raise InputError(
+            f"Cannot read the study in {str(folder)!r}", needs=f"a {STUDY_FILE} of ours is needed", got=error
+        ) from error
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from georgia.config import parse_assignments
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 from georgia.train.recipes import RECIPES, TrainConfig, recipe_config
 
 # Source: the Georgia Project's ablation: dropout none or 0.4 and 0.3, last 0 or 10 % trainable, five runs.
@@ -35,7 +35,7 @@ class StudyConfig:
     ``variants`` are the letters A to D of the source study (dropout none or 0.4 and 0.3, last 0 or 10 %
     of the base trainable), names of recipes, each as it is, or empty: A to D, or the recipe as it is
     where a grid or folds are asked for. ``repeats`` 0 is 5, or 1 with folds. ``folds`` 0 keeps one
-    split; k tests every picture once, in k runs. ``grid`` holds words such as ``lr=0.1,0.01``, whose
+    split; k tests every image once, in k runs. ``grid`` holds words such as ``lr=0.1,0.01``, whose
     values are all combined; several numbers of one value are written ``0.4/0.3``.
     """
 
@@ -111,8 +111,9 @@ def plan_runs(study: StudyConfig, changes: Mapping[str, Any] | None = None) -> t
             runs += [PlannedRun(label, repeat, fold, seeded) for fold in _folds(study)]
     names = [run.name for run in runs]
     if len(set(names)) != len(names):
-        rule = "each value of a grid may stand once"
-        raise InputError(describe_fault("Cannot plan the study", rule, ", ".join(names)))
+        raise InputError(
+            "Cannot plan the study", needs="each value of a grid may stand once", got=", ".join(names)
+        )
     return tuple(runs)
 
 
@@ -182,9 +183,12 @@ def _letter_settings(base: TrainConfig, letter: str) -> dict[str, Any]:
         return {**settings, "dropout": (), "feature_dropout": 0.0}
     n_hidden = len(base.head_units)
     if not n_hidden:
-        rule = f"dropout follows hidden layers of the head, and recipe {base.recipe!r} must have some"
-        do = "Choose --variants A,B, or --set head_units=512,256."
-        raise InputError(describe_fault(f"Cannot make variant {letter}", rule, "none", do))
+        raise InputError(
+            f"Cannot make variant {letter}",
+            needs=f"dropout follows hidden layers of the head, and recipe {base.recipe!r} must have some",
+            got="none",
+            hint="Choose --variants A,B, or --set head_units=512,256.",
+        )
     return {**settings, "dropout": (*DROPOUT, *DROPOUT[-1:] * n_hidden)[:n_hidden]}
 
 

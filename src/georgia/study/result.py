@@ -17,7 +17,7 @@ class Study:
     """All runs in the order of the plan, the variants best first, and the tests between them.
 
     ``n_started`` counts the runs that this call trained; ``seconds`` is its wall time. ``failures`` are
-    pictures that could not be read.
+    images that could not be read.
     """
 
     out: Path
@@ -47,5 +47,5 @@ class Study:
             "comparisons": [asdict(one) for one in self.comparisons],
             "seconds": self.seconds,
             "n_started": self.n_started,
-            "failed": [{"file": str(failure.path), "error": failure.error} for failure in self.failures],
+            "failed": [failure.to_json_dict() for failure in self.failures],
         }

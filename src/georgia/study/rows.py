@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.evaluate.score import Evaluation
-from georgia.files import write_text
+from georgia.files import write_json
 from georgia.metrics.intervals import Interval
 from georgia.model.bundle import BUNDLE_FILE
 from georgia.report.history import read_history
@@ -25,7 +25,7 @@ class StudyRow:
     """One run's figures, fractions in [0, 1], times in seconds; ``reason`` says why a run failed.
 
     Accuracies in training and validation are those of the last epoch, ``accuracy_delta`` is validation
-    minus training, ``test_missed`` counts test pictures without their right name, as in the source study.
+    minus training, ``test_missed`` counts test images without their right name, as in the source study.
     """
 
     run_name: str
@@ -61,7 +61,7 @@ class StudyRow:
 
     def save(self, folder: Path) -> None:
         """Write ``row.json``: the mark that a run has ended, and how."""
-        write_text(folder / ROW_FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_json(folder / ROW_FILE, asdict(self))
 
 
 def load_row(folder: Path) -> StudyRow | None:
@@ -78,9 +78,11 @@ def load_row(folder: Path) -> StudyRow | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        do = "Delete it to have the run's figures taken anew."
         raise InputError(
-            describe_fault(f"Cannot read {str(file)!r}", "it must be whole", error, do)
+            f"Cannot read {str(file)!r}",
+            needs="it must be whole",
+            got=error,
+            hint="Delete it to have the run's figures taken anew.",
         ) from error
 
 
@@ -141,7 +143,7 @@ COLUMNS = (
     "F1",
     "F1 95 % low",
     "F1 95 % high",
-    "test pictures",
+    "test images",
     "failed",
 )
 

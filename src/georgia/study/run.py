@@ -15,7 +15,7 @@ from typing import Any
 
 from georgia.audit import Audit
 from georgia.catalog.read import read_catalog
-from georgia.errors import GeorgiaError, InputError, describe_fault
+from georgia.errors import GeorgiaError, InputError
 from georgia.evaluate.score import Evaluation
 from georgia.files import write_text
 from georgia.images.preprocess import PreprocessSpec
@@ -33,7 +33,7 @@ from georgia.study.rows import StudyRow, load_row, make_failed_row, make_row
 from georgia.train.data_audit import audit_training_data
 from georgia.train.geometry import tells_by_size
 from georgia.train.history import HISTORY_FILE
-from georgia.train.plan import STATE_FOLDER, split_catalog, thin_catalog
+from georgia.train.plan import STATE_FOLDER, split_catalog, subsample_catalog
 from georgia.train.recipes import REHEARSE_EPOCHS, TrainConfig
 from georgia.train.run import train_model
 from georgia.train.shared import SharedWork
@@ -80,14 +80,14 @@ def run_study(
         runner: makes the runs; ``run_here`` one after the other in this process.
 
     Raises:
-        InputError: pictures, settings or folders cannot be used, or ``out`` holds a study on other data.
+        InputError: images, settings or folders cannot be used, or ``out`` holds a study on other data.
         GateError: the audit found labels that contradict one another, or given parts that leak.
     """
     config, started = config or StudyConfig(), time.perf_counter()
     runs, rehearse = _without_rehearsal(plan_runs(config, changes))
     catalog = read_catalog(source, class_names=class_names, verify=False)
     if rehearse:
-        catalog = thin_catalog(catalog, runs[0].config.seed)
+        catalog = subsample_catalog(catalog, runs[0].config.seed)
     _open_study(out, catalog)
     catalog = _look_once(catalog, runs, out / SHARED_FOLDER, progress)
     _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
@@ -163,7 +163,7 @@ class _Inside:
 
 
 def _without_rehearsal(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], bool]:
-    """Return runs that do not thin the pictures themselves: all of them must see the same ones."""
+    """Return runs that do not thin the images themselves: all of them must see the same ones."""
     rehearse = runs[0].config.rehearse
     if not rehearse:
         return tuple(runs), False
@@ -177,7 +177,7 @@ def _without_rehearsal(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ..
 
 
 def _look_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
-    """Audit and decode the pictures for all runs; return the readable ones, with the audit's groups.
+    """Audit and decode the images for all runs; return the readable ones, with the audit's groups.
 
     Raises:
         GateError: the audit found labels that contradict one another, or given parts that leak.
@@ -189,7 +189,7 @@ def _look_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progr
     # At one scale the window comes with the run; the first of them decodes for all.
     plain = {run.config.size_px for run in runs if run.config.geometry == "stretch" or not by_size}
     for size_px in sorted(plain or {training.size_px}):
-        pictures, failures = shared.load_pictures(
+        pictures, failures = shared.load_images(
             catalog.records, catalog.labels, PreprocessSpec(size_px), progress
         )
         catalog = replace(catalog, records=pictures.records, failures=catalog.failures + failures)
@@ -197,7 +197,7 @@ def _look_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progr
 
 
 def _is_known(folder: Path) -> bool:
-    """Tell whether an audit is there; the plan has said that the pictures are the same.
+    """Tell whether an audit is there; the plan has said that the images are the same.
 
     One that another version wrote is as good as none.
     """
@@ -225,10 +225,11 @@ def _save_splits(splits: Sequence[Split], out: Path, config: StudyConfig) -> Non
         folder = _split_folder(out, number + 1 if config.folds else 0)
         file = folder / MANIFEST_CSV
         if file.exists() and file.read_text(encoding="utf-8") != split.to_csv():
-            do = "Give the same data, seed and shares, or another --out."
-            rule = "the split must be the one that it began with"
             raise InputError(
-                describe_fault(f"Cannot go on with the study in {str(out)!r}", rule, "another split", do)
+                f"Cannot go on with the study in {str(out)!r}",
+                needs="the split must be the one that it began with",
+                got="another split",
+                hint="Give the same data, seed and shares, or another --out.",
             )
         split.save(folder)
 
@@ -238,10 +239,10 @@ def _split_folder(out: Path, fold: int) -> Path:
 
 
 def _open_study(out: Path, catalog: Catalog) -> None:
-    """Write down the pictures that the study stands on, or compare them with those that it began with.
+    """Write down the images that the study stands on, or compare them with those that it began with.
 
     Raises:
-        InputError: the folder holds a study on other pictures, or cannot be read.
+        InputError: the folder holds a study on other images, or cannot be read.
     """
     labelled = "\n".join(sorted(f"{record.path.name}\t{record.class_name}" for record in catalog.records))
     plan = {
@@ -253,13 +254,13 @@ def _open_study(out: Path, catalog: Catalog) -> None:
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            what = f"Cannot read {str(file)!r}"
-            raise InputError(describe_fault(what, "it must be whole", error)) from error
+            raise InputError(f"Cannot read {str(file)!r}", needs="it must be whole", got=error) from error
         if before != plan:
-            do = "Give the same data, or another --out."
-            rule = "the pictures and their classes must be those that it began with"
             raise InputError(
-                describe_fault(f"Cannot go on with the study in {str(out)!r}", rule, "others", do)
+                f"Cannot go on with the study in {str(out)!r}",
+                needs="the images and their classes must be those that it began with",
+                got="others",
+                hint="Give the same data, or another --out.",
             )
     write_text(file, json.dumps(plan, indent=1) + "\n")
 
@@ -281,10 +282,12 @@ def _find_row(task: RunTask) -> StudyRow | None:
     now = task.run.config.to_dict()
     names = [name for name in now if name != "device" and now[name] != row.settings.get(name)]
     if names:
-        got = "; ".join(f"{name} {now[name]!r} instead of {row.settings.get(name)!r}" for name in names)
-        do = "Give the same settings, or another --out."
-        what, rule = f"Cannot go on with run {row.run_name!r}", "settings must be those that it began with"
-        raise InputError(describe_fault(what, rule, got, do))
+        raise InputError(
+            f"Cannot go on with run {row.run_name!r}",
+            needs="settings must be those that it began with",
+            got="; ".join(f"{name} {now[name]!r} instead of {row.settings.get(name)!r}" for name in names),
+            hint="Give the same settings, or another --out.",
+        )
     return row
 
 

@@ -32,7 +32,7 @@ def format_markdown(study: Study) -> str:
     parts = [f"# Study of {study.source}", describe_best(study.variants, study.comparisons)]
     parts += ["## Variants, best first", _variant_table(study.variants)]
     if study.comparisons:
-        parts += ["## Pairs on the same test pictures", _comparison_table(study.comparisons), TEST_NOTE]
+        parts += ["## Pairs on the same test images", _comparison_table(study.comparisons), TEST_NOTE]
     parts += ["## Runs", _run_table(study.rows)]
     if study.failed_rows:
         parts += ["## Runs that failed", *(f"- {row.run_name}: {row.reason}" for row in study.failed_rows)]
@@ -64,7 +64,7 @@ def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Pair
     if clear:
         lead += f" It is told apart from {_join(clear)} (p < 0.05, all pairs considered)."
     if alike:
-        lead += f" It cannot be told apart from {_join(alike)} on these test pictures."
+        lead += f" It cannot be told apart from {_join(alike)} on these test images."
     return lead
 
 

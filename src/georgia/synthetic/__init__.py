@@ -1,9 +1,9 @@
 """Drawn crystals with known truth: crops of CEX and PG, whole frames, empty fields, data sets."""
 
-from georgia.synthetic.crops import Crop, draw_crop
-from georgia.synthetic.dataset import TRANSFORMS, CropPlan, PlannedCrop, Traps, draw_dataset, turn
-from georgia.synthetic.fields import FIELD_KINDS, Field, draw_empty
-from georgia.synthetic.frames import Box, Frame, draw_frame
+from georgia.synthetic.crops import Crop, render_crop
+from georgia.synthetic.dataset import TRANSFORMS, CropPlan, PlannedCrop, PlantedDefects, render_dataset, turn
+from georgia.synthetic.fields import FIELD_KINDS, Field, render_empty
+from georgia.synthetic.frames import Box, Frame, render_frame
 
 __all__ = [
     "FIELD_KINDS",
@@ -14,10 +14,10 @@ __all__ = [
     "Field",
     "Frame",
     "PlannedCrop",
-    "Traps",
-    "draw_crop",
-    "draw_dataset",
-    "draw_empty",
-    "draw_frame",
+    "PlantedDefects",
+    "render_crop",
+    "render_dataset",
+    "render_empty",
+    "render_frame",
     "turn",
 ]

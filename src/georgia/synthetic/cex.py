@@ -16,7 +16,7 @@ Rng = np.random.Generator
 Style = Callable[[Scene, Rng, Area, float], None]
 
 
-def draw_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
+def render_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
     """Draw the needles of one CEX crop."""
     if look == "flat":
         if rng.random() < 0.75:
@@ -28,7 +28,7 @@ def draw_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
         _draw_slabs(scene, rng, area, rng.uniform(0.7, 1.1))
         return
     styles = (_draw_network, _draw_thick, _draw_sheaf, _draw_stars, _draw_tangle, _draw_lone)
-    # Source: by eye on the probe's public sample pictures, spread out.
+    # Source: by eye on the probe's public sample images, spread out.
     shares = [0.24, 0.3, 0.13, 0.1, 0.19, 0.04]
     brightness = rng.uniform(0.5, 1.0)
     first, second = (styles[int(index)] for index in rng.choice(len(styles), size=2, p=shares))

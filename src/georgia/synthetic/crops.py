@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, format_message, suggest
 from georgia.synthetic import needles
-from georgia.synthetic.cex import draw_cex
+from georgia.synthetic.cex import render_cex
 from georgia.synthetic.optics import Look, develop, draw_target, light_unevenly
-from georgia.synthetic.pg import draw_pg
+from georgia.synthetic.pg import render_pg
 from georgia.synthetic.scene import CLASS_NAMES, Area, Mask, Scene, draw_noise, soften
 
 Rng = np.random.Generator
@@ -31,13 +31,13 @@ class Crop:
     mask_pg: Mask
 
 
-def draw_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = None) -> Crop:
+def render_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = None) -> Crop:
     """Return one crop of a class; the same seed gives the same bytes.
 
     ``size_px`` is (height, width); without it the size is drawn, from one distribution for both
     classes. A generator given as ``seed`` is used up further by each call.
 
-    >>> crop = draw_crop("PG", seed=7)
+    >>> crop = render_crop("PG", seed=7)
     >>> crop.image.shape == (*crop.mask_pg.shape, 3), bool(crop.mask_pg.mean() > 0.2)
     (True, True)
 
@@ -45,20 +45,22 @@ def draw_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = Non
         InputError: the class is not one that can be drawn, or the size is too small.
     """
     if class_name not in CLASS_NAMES:
-        rule = "drawn classes are " + ", ".join(CLASS_NAMES)
-        fault = describe_fault(
-            "Cannot draw a crop", rule, repr(class_name), suggest(class_name, CLASS_NAMES).strip()
+        fault = format_message(
+            "Cannot draw a crop",
+            "drawn classes are " + ", ".join(CLASS_NAMES),
+            repr(class_name),
+            suggest(class_name, CLASS_NAMES).strip(),
         )
         raise InputError(fault)
     if size_px is not None and min(size_px) < MIN_SIZE_PX:
         raise InputError(
-            describe_fault("Cannot draw a crop", f"{MIN_SIZE_PX} px or more each way are needed", size_px)
+            "Cannot draw a crop", needs=f"{MIN_SIZE_PX} px or more each way are needed", got=size_px
         )
     rng = make_generator(seed)
     target = draw_target(rng, size_px)
     scene = Scene.blank(target.size_px, target.px)
     draw_background(scene, rng, target.look)
-    (draw_cex if class_name == "CEX" else draw_pg)(scene, rng, Area.whole(scene), target.look)
+    (render_cex if class_name == "CEX" else render_pg)(scene, rng, Area.whole(scene), target.look)
     light = light_unevenly(rng, scene.light, rng.uniform(0, 0.6))
     light = soften(light, rng.choice([0.5, 0.8, 1.2], p=[0.4, 0.4, 0.2]))
     image = develop(rng, light, target)
@@ -72,7 +74,7 @@ def make_generator(seed: Seed) -> Rng:
 
 
 def enlarge_front(scene: Scene, size_px: tuple[int, int]) -> tuple[Mask, Mask]:
-    """Return the masks (H, W) of CEX and PG at the picture's size; no pixel is in both."""
+    """Return the masks (H, W) of CEX and PG at the image's size; no pixel is in both."""
     front = cv2.resize(scene.front, (size_px[1], size_px[0]), interpolation=cv2.INTER_NEAREST)
     return front == 1, front == 2
 

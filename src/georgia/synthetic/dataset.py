@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, format_message, suggest
 from georgia.progress import QUIET, Progress
 from georgia.records import Record
-from georgia.synthetic.crops import Crop, draw_crop
+from georgia.synthetic.crops import Crop, render_crop
 from georgia.synthetic.optics import draw_size
 from georgia.synthetic.scene import CLASS_NAMES
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-# The eight ways to lay a picture on its own grid; the first changes nothing.
+# The eight ways to lay an image on its own grid; the first changes nothing.
 TRANSFORMS = ("none", "rot90", "rot180", "rot270", "flip_x", "flip_y", "transpose", "transverse")
 _FORMATS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 3},
@@ -37,7 +37,7 @@ _FORMATS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Traps:
+class PlantedDefects:
     """Faults of the real set, planted on purpose.
 
     ``cex_size_151``: every CEX crop is exactly 151×151 px and no PG crop is. ``copies``: share of files,
@@ -49,7 +49,7 @@ class Traps:
 
     def __post_init__(self) -> None:
         if not 0 <= self.copies <= 0.875:
-            fault = describe_fault("Cannot plant copies", "their share lies in 0–0.875", self.copies)
+            fault = format_message("Cannot plant copies", "their share lies in 0–0.875", self.copies)
             raise InputError(fault)
 
 
@@ -83,13 +83,15 @@ class CropPlan:
 
     n_per_class: int
     seed: int = 42
-    traps: Traps = field(default_factory=Traps)
+    traps: PlantedDefects = field(default_factory=PlantedDefects)
 
     def __post_init__(self) -> None:
         if self.n_per_class < 1 or self.seed < 0:
-            got = f"n_per_class={self.n_per_class}, seed={self.seed}"
-            rule = "one crop or more a class and a seed of 0 or more are needed"
-            raise InputError(describe_fault("Cannot plan the crops", rule, got))
+            raise InputError(
+                "Cannot plan the crops",
+                needs="one crop or more a class and a seed of 0 or more are needed",
+                got=f"n_per_class={self.n_per_class}, seed={self.seed}",
+            )
 
     def items(self) -> Iterator[PlannedCrop]:
         """Yield every file, class by class."""
@@ -117,7 +119,7 @@ class CropPlan:
     def draw(self, item: PlannedCrop) -> Crop:
         """Return one file's crop, with its masks turned as its pixels are."""
         size = self._size_of(item)
-        crop = draw_crop(item.class_name, self._seed_of(item.class_name, item.crystal, 0), size)
+        crop = render_crop(item.class_name, self._seed_of(item.class_name, item.crystal, 0), size)
         turned = item.transform
         return Crop(
             turn(crop.image, turned), item.class_name, turn(crop.mask_cex, turned), turn(crop.mask_pg, turned)
@@ -142,9 +144,11 @@ def turn(pixels: npt.NDArray[Scalar], transform: str) -> npt.NDArray[Scalar]:
         InputError: the transform is not one of TRANSFORMS.
     """
     if transform not in TRANSFORMS:
-        rule = "transforms are " + ", ".join(TRANSFORMS)
         raise InputError(
-            describe_fault("Cannot turn", rule, repr(transform), suggest(transform, TRANSFORMS).strip())
+            "Cannot turn",
+            needs="transforms are " + ", ".join(TRANSFORMS),
+            got=repr(transform),
+            hint=suggest(transform, TRANSFORMS).strip(),
         )
     if transform.startswith("rot"):
         turned = np.rot90(pixels, int(transform[3:]) // 90)
@@ -158,11 +162,11 @@ def turn(pixels: npt.NDArray[Scalar], transform: str) -> npt.NDArray[Scalar]:
     return np.ascontiguousarray(turned)
 
 
-def draw_dataset(
+def render_dataset(
     dest: str | Path,
     n_per_class: int,
     seed: int = 42,
-    traps: Traps | None = None,
+    traps: PlantedDefects | None = None,
     file_format: str = "png",
     progress: Progress = QUIET,
 ) -> list[Record]:
@@ -174,7 +178,7 @@ def draw_dataset(
         InputError: the folder holds something already, or a setting is out of range.
         OSError: the folder cannot be written.
     """
-    plan = CropPlan(n_per_class, seed, traps or Traps())
+    plan = CropPlan(n_per_class, seed, traps or PlantedDefects())
     target = Path(dest)
     _check_target(target, file_format)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,17 +207,21 @@ def draw_dataset(
 def _check_target(target: Path, file_format: str) -> None:
     faults = []
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        do = "Name another folder or empty it."
         faults.append(
-            describe_fault(
-                f"Cannot draw into '{target}'", "a new or empty folder is needed", "a full one", do
+            format_message(
+                f"Cannot draw into '{target}'",
+                "a new or empty folder is needed",
+                "a full one",
+                "Name another folder or empty it.",
             )
         )
     if file_format not in _FORMATS:
-        rule = "file formats are " + ", ".join(_FORMATS)
         faults.append(
-            describe_fault(
-                "Cannot write crops", rule, repr(file_format), suggest(file_format, _FORMATS).strip()
+            format_message(
+                "Cannot write crops",
+                "file formats are " + ", ".join(_FORMATS),
+                repr(file_format),
+                suggest(file_format, _FORMATS).strip(),
             )
         )
     if faults:

@@ -1,4 +1,4 @@
-"""Pictures without a crystal: what the probe sees between crystals or when something is wrong."""
+"""Images without a crystal: what the probe sees between crystals or when something is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault, suggest
+from georgia.errors import InputError, suggest
 from georgia.synthetic.crops import Seed, make_generator
 from georgia.synthetic.optics import draw_size, grey_to_rgb, light_unevenly
 from georgia.synthetic.scene import Light, draw_noise, soften
@@ -62,19 +62,21 @@ _PAINTERS: dict[str, Callable[[Rng, tuple[int, int]], Light]] = {
 FIELD_KINDS = tuple(_PAINTERS)
 
 
-def draw_empty(seed: Seed, size_px: tuple[int, int] | None = None, kind: str | None = None) -> Field:
+def render_empty(seed: Seed, size_px: tuple[int, int] | None = None, kind: str | None = None) -> Field:
     """Return one field without crystals; without ``kind`` one of FIELD_KINDS is drawn.
 
-    >>> draw_empty(3, (64, 80), "dark").image.shape
+    >>> render_empty(3, (64, 80), "dark").image.shape
     (64, 80, 3)
 
     Raises:
         InputError: the kind is not one of FIELD_KINDS.
     """
     if kind is not None and kind not in _PAINTERS:
-        rule = "kinds are " + ", ".join(FIELD_KINDS)
         raise InputError(
-            describe_fault("Cannot draw a field", rule, repr(kind), suggest(kind, FIELD_KINDS).strip())
+            "Cannot draw a field",
+            needs="kinds are " + ", ".join(FIELD_KINDS),
+            got=repr(kind),
+            hint=suggest(kind, FIELD_KINDS).strip(),
         )
     rng = make_generator(seed)
     drawn_size, drawn_kind = draw_size(rng), FIELD_KINDS[int(rng.integers(len(FIELD_KINDS)))]

@@ -1,4 +1,4 @@
-"""A whole probe picture with many crystals and its exact share of PG."""
+"""A whole probe image with many crystals and its exact share of PG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError, format_message
 from georgia.synthetic.cex import draw_one_cex
 from georgia.synthetic.crops import Seed, draw_background, enlarge_front, make_generator
 from georgia.synthetic.optics import develop, draw_target, light_unevenly
@@ -47,7 +47,7 @@ class Frame:
     boxes: tuple[Box, ...]
 
 
-def draw_frame(
+def render_frame(
     seed: Seed,
     size_px: tuple[int, int] = (1000, 1112),
     pg_fraction: float | None = None,
@@ -59,7 +59,7 @@ def draw_frame(
     share of the frame that crystals stand on, 0–0.9, drawn from 0.25–0.6 where not given; 0 leaves an
     empty field with out-of-focus haze only.
 
-    >>> draw_frame(5, (300, 330), pg_fraction=0.0).fraction
+    >>> render_frame(5, (300, 330), pg_fraction=0.0).fraction
     0.0
 
     Raises:
@@ -84,11 +84,11 @@ def draw_frame(
 def _check_frame(size_px: tuple[int, int], pg_fraction: float | None, coverage: float | None) -> None:
     faults = []
     if min(size_px) < 64:
-        faults.append(describe_fault("size_px", "64 px or more each way are needed", size_px))
+        faults.append(format_message("size_px", "64 px or more each way are needed", size_px))
     if pg_fraction is not None and not 0 <= pg_fraction <= 1:
-        faults.append(describe_fault("pg_fraction", "it lies in 0–1", pg_fraction))
+        faults.append(format_message("pg_fraction", "it lies in 0–1", pg_fraction))
     if coverage is not None and not 0 <= coverage <= 0.9:
-        faults.append(describe_fault("coverage", "it lies in 0–0.9", coverage))
+        faults.append(format_message("coverage", "it lies in 0–0.9", coverage))
     if faults:
         raise InputError("Cannot draw a frame. " + " ".join(faults))
 

@@ -14,7 +14,7 @@ from georgia.synthetic.scene import Light, as_light, coordinate_grid, draw_noise
 Rng = np.random.Generator
 Look = Literal["rich", "split", "flat"]
 
-# Shares of the three looks. Source: by eye on the probe's public sample pictures, rounded.
+# Shares of the three looks. Source: by eye on the probe's public sample images, rounded.
 LOOKS: tuple[tuple[Look, float], ...] = (("rich", 0.66), ("split", 0.18), ("flat", 0.16))
 _PROBABILITIES = np.array([0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0])
 # Source: standard normal quantiles at those probabilities (ends cut at 0.1 % and 99.9 %).
@@ -22,7 +22,7 @@ _NORMAL = np.array([-3.09, -2.326, -1.645, -0.674, 0.0, 0.674, 1.645, 2.326, 3.0
 
 
 # Sharpness (variance of the Laplacian) per variance of the grey levels.
-# Source: the probe's public sample pictures: 0.024–0.042, 0.008 and 0.11.
+# Source: the probe's public sample images: 0.024–0.042, 0.008 and 0.11.
 _SHARPNESS: dict[Look, float] = {"rich": 0.035, "split": 0.011, "flat": 0.1}
 # Share of the wanted sharpness that grain may add: beyond it the grain itself would be seen.
 _MOST_GRAIN = 0.3
@@ -30,10 +30,10 @@ _MOST_GRAIN = 0.3
 
 @dataclass(frozen=True)
 class Target:
-    """What a finished picture should measure, drawn before its class is looked at.
+    """What a finished image should measure, drawn before its class is looked at.
 
     ``quantiles`` are grey levels 0–255 at nine probabilities; ``sharpness`` is the variance of the
-    Laplacian, grey levels squared; ``px`` is canvas pixels per picture pixel (how far it is enlarged).
+    Laplacian, grey levels squared; ``px`` is canvas pixels per image pixel (how far it is enlarged).
     """
 
     size_px: tuple[int, int]
@@ -55,7 +55,7 @@ def draw_size(rng: Rng) -> tuple[int, int]:
 
 
 def draw_target(rng: Rng, size_px: tuple[int, int] | None = None, look: Look | None = None) -> Target:
-    """Draw what a picture should measure; it depends on the generator only, never on a class."""
+    """Draw what an image should measure; it depends on the generator only, never on a class."""
     drawn_size = draw_size(rng)
     choice = rng.random()
     shares = np.cumsum([share for _, share in LOOKS])
@@ -138,7 +138,7 @@ def measure_spread(quantiles: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def match_levels(image: Light, quantiles: npt.NDArray[np.float64]) -> Light:
-    """Return the picture shifted and scaled to the mean and spread that the quantiles imply."""
+    """Return the image shifted and scaled to the mean and spread that the quantiles imply."""
     mean, spread = measure_spread(quantiles)
     have_mean, have_spread = cv2.meanStdDev(image)
     gain = spread / max(float(have_spread[0, 0]), 1e-3)
@@ -152,7 +152,7 @@ def measure_sharpness(image: npt.NDArray[np.floating] | npt.NDArray[np.uint8]) -
 
 
 def match_sharpness(rng: Rng, image: Light, sharpness: float) -> Light:
-    """Return the picture blurred or crispened until its Laplacian's variance is as wanted."""
+    """Return the image blurred or crispened until its Laplacian's variance is as wanted."""
     have = measure_sharpness(image)
     if have > sharpness:
         return _blur_to(image, sharpness)
@@ -175,7 +175,7 @@ def _blur_to(image: Light, sharpness: float) -> Light:
 
 
 def _mix_to(low: Light, high: Light, sharpness: float) -> Light:
-    """Return the blend of two pictures whose Laplacian's variance is as wanted (it is quadratic)."""
+    """Return the blend of two images whose Laplacian's variance is as wanted (it is quadratic)."""
     first = as_light(cv2.Laplacian(low, cv2.CV_32F))
     step = as_light(cv2.Laplacian(high, cv2.CV_32F)) - first
     a, b, c = (
@@ -188,7 +188,7 @@ def _mix_to(low: Light, high: Light, sharpness: float) -> Light:
 
 
 def develop(rng: Rng, light: Light, target: Target) -> npt.NDArray[np.uint8]:
-    """Return the finished picture (H, W, 3), uint8, all channels equal, that meets a target."""
+    """Return the finished image (H, W, 3), uint8, all channels equal, that meets a target."""
     height, width = target.size_px
     image = map_tone(light, target.quantiles)
     image = as_light(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC))
@@ -205,5 +205,5 @@ def develop(rng: Rng, light: Light, target: Target) -> npt.NDArray[np.uint8]:
 
 
 def grey_to_rgb(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return a grey picture (H, W) as (H, W, 3) with equal channels."""
+    """Return a grey image (H, W) as (H, W, 3) with equal channels."""
     return np.repeat(grey[:, :, None], 3, axis=2)

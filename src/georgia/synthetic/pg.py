@@ -12,7 +12,7 @@ from georgia.synthetic.scene import Area, Scene, as_light, draw_noise, soften
 Rng = np.random.Generator
 
 
-def draw_pg(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
+def render_pg(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
     """Draw the plates of one PG crop, with needles behind and in front."""
     behind = rng.random()
     if behind < 0.25 and look == "rich":

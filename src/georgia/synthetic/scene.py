@@ -19,7 +19,7 @@ class Scene:
     """One canvas: ``light`` (h, w), float32, about 0–1, and the crystal in front at each pixel.
 
     ``front`` (h, w), uint8, is 0 for background, 1 for CEX and 2 for PG. ``px`` is the number of canvas
-    pixels per picture pixel: drawing small and enlarging later gives the probe's soft look.
+    pixels per image pixel: drawing small and enlarging later gives the probe's soft look.
     """
 
     light: Light
@@ -28,7 +28,7 @@ class Scene:
 
     @classmethod
     def blank(cls, size_px: tuple[int, int], px: float) -> Scene:
-        """Return a dark canvas for a picture of ``size_px`` (height, width)."""
+        """Return a dark canvas for an image of ``size_px`` (height, width)."""
         height, width = max(8, round(size_px[0] * px)), max(8, round(size_px[1] * px))
         return cls(np.zeros((height, width), np.float32), np.zeros((height, width), np.uint8), px)
 
@@ -109,7 +109,7 @@ def draw_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: float
 
 
 def soften(image: Light, sigma_px: float) -> Light:
-    """Return the picture blurred by a Gaussian; below 0.2 pixels it is left as it is."""
+    """Return the image blurred by a Gaussian; below 0.2 pixels it is left as it is."""
     if sigma_px < 0.2:
         return image
     # A window of 2.5 sigma holds 98.8 % of the Gaussian.

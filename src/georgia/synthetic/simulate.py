@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError, format_message
 from georgia.files import atomic_path, write_text
 from georgia.progress import QUIET, Progress
-from georgia.synthetic import draw_frame
+from georgia.synthetic import render_frame
 from georgia.synthetic.frames import Frame
 
 TRUTH_FILE = "truth.json"
@@ -26,7 +26,7 @@ SIZE_PX = (1000, 1112)
 
 @dataclass(frozen=True)
 class SimulateConfig:
-    """A batch: ``frames`` pictures, one every ``every_s`` seconds (0: as fast as they are drawn).
+    """A batch: ``frames`` images, one every ``every_s`` seconds (0: as fast as they are drawn).
 
     PG stays at ``start`` for ``clean_frames``, then rises evenly by ``rise`` a frame up to ``top`` (all
     fractions of the crystals' area, 0–1). ``write`` says how the instrument writes: whole files moved into
@@ -58,7 +58,7 @@ class SimulateConfig:
             ("width_px", self.width_px >= 64, "64 px or more are needed"),
             ("seed", self.seed >= 0, "0 or more is needed"),
         )
-        faults = [describe_fault(name, rule, getattr(self, name)) for name, holds, rule in rules if not holds]
+        faults = [format_message(name, rule, getattr(self, name)) for name, holds, rule in rules if not holds]
         if faults:
             raise InputError("Cannot simulate. " + " ".join(faults))
 
@@ -98,8 +98,12 @@ def simulate_batch(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("frame-*.png")):
-        rule, do = "a folder without frames of an earlier batch is needed", "Choose another --out."
-        raise InputError(describe_fault(f"Cannot simulate into {str(folder)!r}", rule, "some", do))
+        raise InputError(
+            f"Cannot simulate into {str(folder)!r}",
+            needs="a folder without frames of an earlier batch is needed",
+            got="some",
+            hint="Choose another --out.",
+        )
     progress.start("simulate", config.frames)
     seeds = np.random.SeedSequence(config.seed).spawn(config.frames)
     files: list[str] = []
@@ -121,7 +125,7 @@ def simulate_batch(
 
 def _draw(config: SimulateConfig, index: int, seed: np.random.SeedSequence) -> Frame:
     size_px = (config.height_px, config.width_px)
-    return draw_frame(seed, size_px, config.fraction_at(index), config.coverage)
+    return render_frame(seed, size_px, config.fraction_at(index), config.coverage)
 
 
 def _write(path: Path, frame: Frame, config: SimulateConfig, sleep: Callable[[float], None]) -> None:

@@ -35,17 +35,17 @@ from georgia.report.history import TrainingHistory
 from georgia.report.page import REPORT_FILE, ReportInputs, save_report
 from georgia.report.tables import save_results
 from georgia.split.make import Split
-from georgia.train.data_audit import UNKNOWN_SOUNDNESS, Soundness
-from georgia.train.fit_uncertainty import assure_answers
+from georgia.train.data_audit import NO_DATA_AUDIT, DataAudit
+from georgia.train.fit_uncertainty import fit_uncertainty
 from georgia.train.history import HISTORY_FILE
 from georgia.train.loop import LoopResult
 from georgia.train.network import Network
 from georgia.train.recipes import TrainConfig
 
 SETTINGS_FILE = "settings.toml"
-# Pictures of the test and validation parts on which the exported file must answer like Keras.
+# Images of the test and validation parts on which the exported file must answer like Keras.
 N_PARITY = 64
-# Training pictures whose size is read; a median needs no more.
+# Training images whose size is read; a median needs no more.
 N_SIZES = 200
 
 
@@ -62,7 +62,7 @@ class Delivery:
     learned: LoopResult
     fingerprint: str
     device: str
-    soundness: Soundness = UNKNOWN_SOUNDNESS
+    soundness: DataAudit = NO_DATA_AUDIT
 
 
 def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str, str]]:
@@ -76,7 +76,7 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
     weights = run.out / f"{prefix}weights_{stamp}.h5"
     onnx = weights.with_suffix(".onnx")
     model, spec, labels = run.network.model, run.network.preprocess, run.split.labels
-    assurance = assure_answers(run.network, run.split, find_backbone(run.config.backbone).levels, progress)
+    assurance = fit_uncertainty(run.network, run.split, find_backbone(run.config.backbone).levels, progress)
     progress.start("export", None)
     save_hdf5(model, weights)
     about = _describe(run, weights.name, stamp)
@@ -120,10 +120,10 @@ def _deliver_int8(
 
     spec, target = run.network.preprocess, onnx.with_name(f"{onnx.stem}_int8.onnx")
     progress.start("int8", None)
-    images = _read_some([*run.split.part("valid"), *run.split.part("train")], N_CALIBRATION)
+    images = _read_some([*run.split.subset("valid"), *run.split.subset("train")], N_CALIBRATION)
     quantize_model(onnx, target, images)
     bundle = load_bundle(target)
-    answers = evaluate_records(bundle, run.split.part("test"), run.split.labels, progress)
+    answers = evaluate_records(bundle, run.split.subset("test"), run.split.labels, progress)
     both = (evaluation.metrics, answers.metrics)
     comparison = compare_int8(onnx, target, spec, images[:N_PARITY], both)
     for line in comparison.lines():
@@ -136,7 +136,7 @@ def _deliver_int8(
 
 
 def _evaluate(run: Delivery, bundle: Bundle, progress: Progress) -> Evaluation:
-    evaluation = evaluate_records(bundle, run.split.part("test"), run.split.labels, progress)
+    evaluation = evaluate_records(bundle, run.split.subset("test"), run.split.labels, progress)
     evaluation.save(run.out, PREDICTIONS_FILE)
     return evaluation
 
@@ -145,16 +145,16 @@ def _try_changes(run: Delivery, bundle: Bundle, progress: Progress) -> Robustnes
     if not run.config.robustness:
         return None
     config = RobustnessConfig(run.config.robustness, run.config.seed)
-    return measure_robustness(bundle, run.split.part("test"), config, progress=progress)
+    return measure_robustness(bundle, run.split.subset("test"), config, progress=progress)
 
 
 def _prove(run: Delivery, onnx: Path, temperature: float) -> Parity:
-    images = _read_some([*run.split.part("test"), *run.split.part("valid")], N_PARITY)
+    images = _read_some([*run.split.subset("test"), *run.split.subset("valid")], N_PARITY)
     return check_parity(run.network.model, run.network.preprocess, onnx, images, temperature=temperature)
 
 
 def _read_some(records: Sequence[Record], count: int) -> list[npt.NDArray[np.uint8]]:
-    """Return the pictures of the first ``count`` records, without those that cannot be read."""
+    """Return the images of the first ``count`` records, without those that cannot be read."""
     images = []
     for record in records[:count]:
         try:
@@ -201,7 +201,7 @@ def _describe(run: Delivery, weights_file: str, stamp: str) -> dict[str, Any]:
             "source": run.source,
             "sha256": run.fingerprint,
             "counts": run.split.counts,
-            "median_side_px": _median_side_px(run.split.part("train")),
+            "median_side_px": _median_side_px(run.split.subset("train")),
         },
         "audit": run.soundness.to_json_dict(),
         "training": {
@@ -240,7 +240,7 @@ def _report_inputs(
 
 
 def _median_side_px(records: Sequence[Record]) -> int:
-    """Return the pictures' median side, px: the scale at which a live probe's frames are cut."""
+    """Return the images' median side, px: the scale at which a live probe's frames are cut."""
     sides = []
     for record in records[:: max(1, len(records) // N_SIZES)]:
         try:

@@ -1,4 +1,4 @@
-"""What the learning part is fed: batches of pictures, augmented, run through the trunk, ahead of time."""
+"""What the learning part is fed: batches of images, augmented, run through the trunk, ahead of time."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.images.augment import NONE, AugmentConfig, augment_batch
-from georgia.train.decoded import Pictures
+from georgia.train.decoded import ImageSet
 from georgia.train.feature_store import FeatureStore, digest_images
 from georgia.train.frozen import TRUNK_BATCH, Features, Trunk
 
 T = TypeVar("T")
-# Features of pictures that never change are kept in memory up to this size.
+# Features of images that never change are kept in memory up to this size.
 KEEP_LIMIT_BYTES = 2 * 2**30
 # Kept views are thinned so that no more passes than this are spent: a minute or two on two cores.
 MAX_PASSES = 20000
 
 
 def training_batches(
-    pictures: Pictures, trunk: Trunk, augmentation: AugmentConfig, batch_size: int, seed: int, epoch: int
+    pictures: ImageSet, trunk: Trunk, augmentation: AugmentConfig, batch_size: int, seed: int, epoch: int
 ) -> Iterator[tuple[Features, npt.NDArray[np.int64]]]:
     """Yield (tail input, class positions) of one epoch; the order and every view follow from (seed, epoch).
 
-    The last batch may be smaller; one of a single picture joins the batch before it, as a batch
+    The last batch may be smaller; one of a single image joins the batch before it, as a batch
     norm cannot learn from one. While the caller learns from a batch, the trunk runs the next and a
     thread draws the views of the one after.
     """
@@ -45,10 +45,10 @@ def training_batches(
 
 
 class FixedFeatures:
-    """Tail inputs of pictures that do not change from epoch to epoch: computed once and kept.
+    """Tail inputs of images that do not change from epoch to epoch: computed once and kept.
 
-    With ``n_views`` above 1, each picture comes in that many views (drawn by ``seed``, the first the
-    picture itself), view after view; ``targets`` repeats its class as often. What ``store`` holds from
+    With ``n_views`` above 1, each image comes in that many views (drawn by ``seed``, the first the
+    image itself), view after view; ``targets`` repeats its class as often. What ``store`` holds from
     earlier runs is taken from there. They are kept in memory, above ``KEEP_LIMIT_BYTES`` in the file
     ``spill``, and without such a file made anew at each use.
 
@@ -58,7 +58,7 @@ class FixedFeatures:
 
     def __init__(
         self,
-        pictures: Pictures,
+        pictures: ImageSet,
         trunk: Trunk,
         augmentation: AugmentConfig = NONE,
         n_views: int = 1,
@@ -170,9 +170,9 @@ def fixed_batches(
         yield features.take(part), features.targets[part]
 
 
-def choose_views(wanted: int, n_pictures: int) -> int:
-    """Return how many views to keep: fewer for many pictures, which bring variety of their own."""
-    return max(1, min(wanted, MAX_PASSES // max(1, n_pictures)))
+def choose_views(wanted: int, n_images: int) -> int:
+    """Return how many views to keep: fewer for many images, which bring variety of their own."""
+    return max(1, min(wanted, MAX_PASSES // max(1, n_images)))
 
 
 def _cut_batches(order: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:

@@ -18,16 +18,16 @@ from georgia.report.inputs import NOT_CHECKED
 from georgia.split.make import Split
 from georgia.train.recipes import TrainConfig
 
-# Labels that contradict one another, and test pictures seen in training, make every figure a lie. Other
+# Labels that contradict one another, and test images seen in training, make every figure a lie. Other
 # errors (a shortcut, few groups) are said on the report's first line, and training goes on.
 STOPPING_CHECKS = ("conflict", "leak")
 
 
 @dataclass(frozen=True)
-class Soundness:
+class DataAudit:
     """What is known of a run's data: the audit, and a leak that the split itself made.
 
-    ``is_at_one_scale`` says that the net sees nothing of a picture's size. ``verdict`` is one line for the
+    ``is_at_one_scale`` says that the net sees nothing of an image's size. ``verdict`` is one line for the
     report, ``gate`` "pass", "stop", or "" where nothing was audited.
     """
 
@@ -49,7 +49,7 @@ class Soundness:
     def verdict(self) -> str:
         """One line on the data, empty where nothing was audited."""
         known = "" if self.audit is None else self.audit.verdict
-        cure = "The net was shown all pictures at one scale." if self.is_at_one_scale else ""
+        cure = "The net was shown all images at one scale." if self.is_at_one_scale else ""
         return " ".join(part for part in (self.leak, known, cure) if part)
 
     @property
@@ -73,15 +73,15 @@ class Soundness:
         }
 
 
-UNKNOWN_SOUNDNESS = Soundness()
+NO_DATA_AUDIT = DataAudit()
 
 
 def audit_training_data(
     catalog: Catalog, config: TrainConfig, out: Path, progress: Progress, known: Path | None = None
-) -> tuple[Catalog, Soundness]:
-    """Return the readable pictures with joined groups, and the audit, which is written into ``out``.
+) -> tuple[Catalog, DataAudit]:
+    """Return the readable images with joined groups, and the audit, which is written into ``out``.
 
-    ``known`` is the folder of an audit of all these pictures, made for several runs; its findings stand, and
+    ``known`` is the folder of an audit of all these images, made for several runs; its findings stand, and
     have stopped or not stopped what they had to.
 
     Raises:
@@ -90,10 +90,10 @@ def audit_training_data(
     """
     check_names(config.allow)
     if not config.audit:
-        return catalog, Soundness()
+        return catalog, DataAudit()
     if known is not None and (known / AUDIT_JSON).exists():
         audit = Audit.load(known)
-        return audit.group_catalog(catalog), Soundness(audit)
+        return audit.group_catalog(catalog), DataAudit(audit)
     audit = run_audit(catalog, AuditConfig(allow=config.allow, seed=config.seed), progress)
     audit.save(out)
     if audit.findings:
@@ -103,10 +103,10 @@ def audit_training_data(
     stopping = [one for one in audit.findings if one.stops and one.check in STOPPING_CHECKS]
     if stopping:
         raise GateError(_describe_stop(stopping, out))
-    return audit.catalog, Soundness(audit)
+    return audit.catalog, DataAudit(audit)
 
 
-def check_split(soundness: Soundness, split: Split, progress: Progress) -> Soundness:
+def check_split(soundness: DataAudit, split: Split, progress: Progress) -> DataAudit:
     """Return what is known once the parts are dealt: a split by name or a given one may leak."""
     if not split.leaks or any(
         one.check == "leak" for one in (soundness.audit.findings if soundness.audit else ())

@@ -1,4 +1,4 @@
-"""The pictures of a run, read and resized once, kept as bytes."""
+"""The images of a run, read and resized once, kept as bytes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
 
-# Above this many bytes the pictures live in a file beside the run instead of in memory.
+# Above this many bytes the images live in a file beside the run instead of in memory.
 MEMORY_LIMIT_BYTES = 3 * 2**30
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures: ``positions`` (N,) in a shared store (M, size, size, 3), uint8 RGB.
+class ImageSet:
+    """Labelled images: ``positions`` (N,) in a shared store (M, size, size, 3), uint8 RGB.
 
     ``targets`` (N,) are class positions, in the order of ``records``.
     """
@@ -38,22 +38,22 @@ class Pictures:
         """Return images (n, size, size, 3), uint8 RGB, of some of the records; a copy."""
         return np.asarray(self.store[self.positions[part]])
 
-    def select(self, records: Sequence[Record]) -> Pictures:
-        """Return the pictures of some of the records, which may differ in all but their path."""
+    def select(self, records: Sequence[Record]) -> ImageSet:
+        """Return the images of some of the records, which may differ in all but their path."""
         place = {record.path: number for number, record in enumerate(self.records)}
         numbers = np.array([place[record.path] for record in records], dtype=np.int64)
-        return Pictures(self.store, self.positions[numbers], self.targets[numbers], tuple(records))
+        return ImageSet(self.store, self.positions[numbers], self.targets[numbers], tuple(records))
 
 
-def load_pictures(
+def load_images(
     records: Sequence[Record],
     labels: Labels,
     spec: PreprocessSpec,
     spill: Path,
     progress: Progress = QUIET,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-) -> tuple[Pictures, tuple[Failure, ...]]:
-    """Read and resize all pictures once; what cannot be read is left out and listed.
+) -> tuple[ImageSet, tuple[Failure, ...]]:
+    """Read and resize all images once; what cannot be read is left out and listed.
 
     ``spill`` is the file that holds the pixels where they would take more than the limit.
     """
@@ -66,7 +66,7 @@ def load_pictures(
         store = np.empty(shape, np.uint8)
     kept: list[Record] = []
     failures: list[Failure] = []
-    progress.start("read pictures", len(records))
+    progress.start("read images", len(records))
 
     def resize(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return np.clip(np.rint(spec.resize(image)), 0, 255).astype(np.uint8)
@@ -81,4 +81,4 @@ def load_pictures(
     if isinstance(store, np.memmap):
         store.flush()
     targets = labels.indices([record.class_name for record in kept])
-    return Pictures(store, np.arange(len(kept)), targets, tuple(kept)), tuple(failures)
+    return ImageSet(store, np.arange(len(kept)), targets, tuple(kept)), tuple(failures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 
 
 def list_gpus() -> list[str]:
@@ -26,9 +26,12 @@ def use_device(choice: str) -> Iterator[str]:
 
     gpus = list_gpus() if choice in ("auto", "gpu") else []
     if choice == "gpu" and not gpus:
-        do = "Use --device cpu, or install a GPU build of the Keras backend and its driver."
-        rule = f"the {keras.backend.backend()} backend must see a GPU"
-        raise InputError(describe_fault("Cannot use --device gpu", rule, "none", do))
+        raise InputError(
+            "Cannot use --device gpu",
+            needs=f"the {keras.backend.backend()} backend must see a GPU",
+            got="none",
+            hint="Use --device cpu, or install a GPU build of the Keras backend and its driver.",
+        )
     device = gpus[0] if gpus else "cpu:0"
     with keras.device(device):
         yield f"{device} ({keras.backend.backend()} {backend_version()})"

@@ -1,4 +1,4 @@
-"""Features of pictures that do not change, kept on disk for the next run on the same pictures.
+"""Features of images that do not change, kept on disk for the next run on the same images.
 
 An entry is found by the pixels that go into the frozen net and by that net (weights, preprocessing,
 precision, engine version). Entries lie in packs: files that appear whole and are never changed,
@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import time
 import uuid
 import zlib
@@ -27,25 +26,12 @@ import numpy.typing as npt
 from georgia.files import atomic_path
 
 Features = list[npt.NDArray[Any]]
-CACHE_VARIABLE = "GEORGIA_CACHE"
 SUFFIX = ".features"
 _MAGIC = b"georgia-features-1\n"
 # Entries are collected up to this size before they are written.
 PACK_BYTES = 64 * 2**20
 # A file that a killed process left unfinished is deleted after this time.
 STALE_S = 24 * 3600.0
-
-
-def find_cache_folder() -> Path:
-    """Return the folder for what can be made again: GEORGIA_CACHE, else the system's place for a user."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "georgia"
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "georgia"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georgia"
 
 
 def digest_images(images: npt.NDArray[np.uint8]) -> list[str]:

@@ -1,6 +1,6 @@
 """Fit what makes a trained net's answers trustworthy, on what the exported file itself says.
 
-The net is exported once as it is; that file is run on training and validation pictures, from disk to
+The net is exported once as it is; that file is run on training and validation images, from disk to
 answer as in serving, and temperature, unknown score and conformal limits are fitted on what comes out.
 """
 
@@ -24,18 +24,18 @@ from georgia.split.make import Split
 from georgia.train.network import Network
 from georgia.uncertainty.calibration import fit_temperature, soften
 from georgia.uncertainty.conformal import fit_conformal
-from georgia.uncertainty.decision import Assurance
+from georgia.uncertainty.decision import Uncertainty
 from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
 
-# The most pictures that are measured, for time: about ten a number of the widest part of a small net,
+# The most images that are measured, for time: about ten a number of the widest part of a small net,
 # and 40 above the limit of the last per cent.
 MAX_TRAIN, MAX_VALID = 2000, 4000
 FloatArray = npt.NDArray[np.float32]
 
 
-def assure_answers(
+def fit_uncertainty(
     network: Network, split: Split, layers: Sequence[str], progress: Progress = QUIET
-) -> Assurance:
+) -> Uncertainty:
     """Return temperature, unknown score and conformal limits of a trained net.
 
     ``layers`` names the layers that the unknown score looks at.
@@ -45,8 +45,8 @@ def assure_answers(
         probe = Path(folder) / "probe.onnx"
         export_onnx(model, spec, labels, probe, {}, probe=layers)
         engine = open_engine(probe, spec, precision="float32")
-        train = _measure(engine, _thin(split.part("train"), MAX_TRAIN), "measure training pictures", progress)
-        valid = _measure(engine, _thin(split.part("valid"), MAX_VALID), "measure validation", progress)
+        train = _measure(engine, _thin(split.subset("train"), MAX_TRAIN), "measure training images", progress)
+        valid = _measure(engine, _thin(split.subset("valid"), MAX_VALID), "measure validation", progress)
     widths = {LIGHT: N_LIGHT + count_scales(spec.size_px)}
     widths |= {name: int(model.get_layer(name).output.shape[-1]) for name in layers}
     return fit_assurance(train, valid, labels, widths)
@@ -62,14 +62,14 @@ class Answers:
 
     @property
     def groups(self) -> list[str]:
-        """The pictures' groups."""
+        """The images' groups."""
         return [record.group for record in self.records]
 
 
-def fit_assurance(train: Answers, valid: Answers, labels: Labels, widths: dict[str, int]) -> Assurance:
-    """Fit all three; what there are too few pictures for is left out."""
+def fit_assurance(train: Answers, valid: Answers, labels: Labels, widths: dict[str, int]) -> Uncertainty:
+    """Fit all three; what there are too few images for is left out."""
     if not valid.records:
-        return Assurance()
+        return Uncertainty()
     truth = labels.indices([record.class_name for record in valid.records])
     calibration = fit_temperature(valid.logits, truth, valid.groups)
     probabilities = soften(valid.logits, calibration.temperature)
@@ -78,7 +78,7 @@ def fit_assurance(train: Answers, valid: Answers, labels: Labels, widths: dict[s
         unknown = fit_unknown(
             Measured(train.features, train.groups), Measured(valid.features, valid.groups), widths
         )
-    return Assurance(calibration, unknown, fit_conformal(probabilities, truth, labels, valid.groups))
+    return Uncertainty(calibration, unknown, fit_conformal(probabilities, truth, labels, valid.groups))
 
 
 def _thin(records: Sequence[Record], most: int) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Run the frozen beginning of a net in the machine's fastest engine, once per picture and view."""
+"""Run the frozen beginning of a net in the machine's fastest engine, once per image and view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from georgia.model.openvino_async import AsyncNet
 
 T = TypeVar("T")
 UInt8Images = npt.NDArray[np.uint8]
-# Pictures an engine call: more only makes its working memory larger.
+# Images an engine call: more only makes its working memory larger.
 TRUNK_BATCH = 32
 # What the learning part takes: arrays (N, …), channels last.
 Features = list[npt.NDArray[Any]]
@@ -33,7 +33,7 @@ class TrunkMemory(Protocol):
 
 
 class Trunk:
-    """Turns pictures into what the learning part takes: a list of (N, …) float32, channels last.
+    """Turns images into what the learning part takes: a list of (N, …) float32, channels last.
 
     Without a frozen part it only normalises. With one, it runs that part: in OpenVINO on a
     processor, in ``precision`` "float32" or "bfloat16", or as a compiled Keras net ``on_gpu``. ``memory``
@@ -152,7 +152,7 @@ def _compile_openvino(graph: bytes, precision: str) -> AsyncNet:
 
 
 def _compile_keras(model: Any, spec: PreprocessSpec, precision: str) -> Callable[[UInt8Images], Features]:
-    """Return the trunk as one compiled call of Keras' backend, pictures in as bytes."""
+    """Return the trunk as one compiled call of Keras' backend, images in as bytes."""
     import keras
     from keras import layers
 

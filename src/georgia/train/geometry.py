@@ -1,4 +1,4 @@
-"""How pictures are laid on the net's square: stretched, or at one scale where their size tells the class."""
+"""How images are laid on the net's square: stretched, or at one scale where their size tells the class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from georgia.train.recipes import TrainConfig
 
 # Properties of a file that a stretch to the square turns into scale and shape.
 _SIZES = ("width_px", "height_px", "aspect")
-# So many of each class's pictures may be smaller than the window and are continued by their mirror image.
+# So many of each class's images may be smaller than the window and are continued by their mirror image.
 _SMALLER_SHARE = 0.05
 
 
@@ -27,9 +27,9 @@ def tells_by_size(audit: Audit | None) -> bool:
 
 
 def choose_window(audit: Audit) -> float:
-    """Return the side in pixels of the largest square that 95 % of every class's pictures hold.
+    """Return the side in pixels of the largest square that 95 % of every class's images hold.
 
-    One window for all classes, by the class with the smallest pictures, so that no class is told by its edge.
+    One window for all classes, by the class with the smallest images, so that no class is told by its edge.
     """
     side = np.minimum(audit.columns["width_px"], audit.columns["height_px"])
     names = np.array([record.class_name for record in audit.catalog.records])
@@ -50,7 +50,7 @@ def apply_geometry(
     augmentation = "crystal-jitter" if config.augmentation == "crystal" else config.augmentation
     reason = ", as the file's size gives the class away" if is_asked else ""
     progress.say(
-        f"geometry: the middle {window_px:g} px of all pictures at one scale, with more jitter of it{reason}"
+        f"geometry: the middle {window_px:g} px of all images at one scale, with more jitter of it{reason}"
     )
     chosen = replace(config, geometry="scale", window_px=window_px, augmentation=augmentation)
     return replace(network, preprocess=replace(network.preprocess, window_px=window_px)), chosen

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from georgia.files import find_cache_folder
 from georgia.images.augment import AUGMENTATIONS
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.metrics.classification import Metrics, compute_metrics
 from georgia.progress import QUIET, Progress
 from georgia.train.batches import FixedFeatures, choose_views, fixed_batches, read_ahead, training_batches
-from georgia.train.decoded import Pictures
+from georgia.train.decoded import ImageSet
 from georgia.train.device import list_gpus
-from georgia.train.feature_store import FeatureStore, find_cache_folder
+from georgia.train.feature_store import FeatureStore
 from georgia.train.frozen import Trunk, TrunkMemory
 from georgia.train.history import make_row, save_history
 from georgia.train.network import STANDARDIZE, Network, uses_sigmoid
@@ -39,8 +40,8 @@ class LoopInputs:
     """
 
     network: Network
-    train: Pictures
-    valid: Pictures
+    train: ImageSet
+    valid: ImageSet
     labels: Labels
     folder: Path
     memory: TrunkMemory | None = None
@@ -136,7 +137,7 @@ class _Loop:
         spill = inputs.folder / "state"
         self._valid = FixedFeatures(inputs.valid, self._trunk, store=store, spill=spill / "valid")
         self._augmentation = AUGMENTATIONS[config.augmentation]
-        # Without augmentation every view is the picture itself, so one is all.
+        # Without augmentation every view is the image itself, so one is all.
         wanted = 1 if config.augmentation == "none" else config.views
         n_views = choose_views(wanted, len(inputs.train)) if wanted else 1
         self._kept = FixedFeatures(
@@ -162,7 +163,7 @@ class _Loop:
             standardize_features(self._tail, self._kept)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Run all batches of an epoch; return mean loss and accuracy over its pictures."""
+        """Run all batches of an epoch; return mean loss and accuracy over its images."""
         self._progress.start(f"epoch {epoch}/{self._config.effective_epochs()}", self.n_batches)
         sums = {"loss": 0.0, "accuracy": 0.0}
         seen = 0
@@ -273,8 +274,8 @@ def standardize_features(tail: Any, features: FixedFeatures) -> None:
     layer.moving_variance.assign(values.var(axis=0).astype(np.float32))
 
 
-def _class_weights(pictures: Pictures, n_classes: int) -> npt.NDArray[np.float32]:
-    """Return weights (C,) that let every class count alike, mean 1 over the pictures."""
+def _class_weights(pictures: ImageSet, n_classes: int) -> npt.NDArray[np.float32]:
+    """Return weights (C,) that let every class count alike, mean 1 over the images."""
     counts = np.bincount(pictures.targets, minlength=n_classes)
     return np.asarray(len(pictures) / (n_classes * np.maximum(counts, 1)), dtype=np.float32)
 

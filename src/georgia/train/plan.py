@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from georgia.errors import InputError, describe_fault
-from georgia.files import write_text
+from georgia.errors import InputError
+from georgia.files import write_json
 from georgia.model.bundle import BUNDLE_FILE
-from georgia.records import PARTS, Catalog, Record
+from georgia.records import SPLITS, Catalog, Record
 from georgia.split.make import Split, SplitConfig, make_split
 from georgia.train.history import HISTORY_FILE
 from georgia.train.recipes import REHEARSE_SHARE, TrainConfig
@@ -22,7 +22,7 @@ from georgia.train.state import STATE_FILE
 
 STATE_FOLDER = "state"
 PLAN_FILE = "plan.json"
-# A rehearsal keeps at least this many pictures of a class, so that every part gets some.
+# A rehearsal keeps at least this many images of a class, so that every part gets some.
 REHEARSE_MINIMUM = 12
 # Settings that may change between stop and resume without changing what is learned.
 FREE_SETTINGS = ("device", "study_name", "feature_cache_gb", "robustness")
@@ -35,27 +35,27 @@ def check_run_folder(out: Path, resume: bool) -> None:
         InputError: the folder holds a run and ``resume`` is off, or is a file.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(
-            describe_fault(f"Cannot write the run to {str(out)!r}", "a folder is needed", "a file")
-        )
+        raise InputError(f"Cannot write the run to {str(out)!r}", needs="a folder is needed", got="a file")
     held = [
         name for name in (BUNDLE_FILE, HISTORY_FILE, f"{STATE_FOLDER}/{PLAN_FILE}") if (out / name).exists()
     ]
     if held and not resume:
-        do = "Choose another --out, or go on with it by --resume."
         raise InputError(
-            describe_fault(f"Cannot write the run to {str(out)!r}", "it must hold no run", held[0], do)
+            f"Cannot write the run to {str(out)!r}",
+            needs="it must hold no run",
+            got=held[0],
+            hint="Choose another --out, or go on with it by --resume.",
         )
 
 
-def thin_catalog(catalog: Catalog, seed: int) -> Catalog:
+def subsample_catalog(catalog: Catalog, seed: int) -> Catalog:
     """Return a stratified tenth of a catalog for a rehearsal: a tenth of each class in each part."""
     rng = np.random.default_rng(seed)
     kept: list[Record] = []
     for name in catalog.labels.names:
-        for part in ("", *PARTS):
+        for part in ("", *SPLITS):
             records = [
-                record for record in catalog.records if record.class_name == name and record.part == part
+                record for record in catalog.records if record.class_name == name and record.split == part
             ]
             count = min(len(records), max(round(len(records) * REHEARSE_SHARE), REHEARSE_MINIMUM))
             kept += [records[i] for i in sorted(rng.permutation(len(records))[:count])]
@@ -67,9 +67,9 @@ def split_catalog(catalog: Catalog, config: TrainConfig) -> Split:
     """Return the parts: those given where the source is split, else by the run's settings.
 
     Raises:
-        InputError: the pictures cannot be split as asked.
+        InputError: the images cannot be split as asked.
     """
-    given = bool(catalog.records) and all(record.part for record in catalog.records)
+    given = bool(catalog.records) and all(record.split for record in catalog.records)
     order = "given" if given else config.order
     return make_split(catalog, SplitConfig(config.fractions, order, config.seed))
 
@@ -102,14 +102,17 @@ def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
             faults = _compare(before, plan)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                describe_fault(f"Cannot resume {str(out)!r}", f"{PLAN_FILE} must be whole", error)
+                f"Cannot resume {str(out)!r}", needs=f"{PLAN_FILE} must be whole", got=error
             ) from error
         if faults:
-            do = "Give the same settings and data, or start anew in another --out."
-            rule = "settings and data must be those that it began with"
-            raise InputError(describe_fault(f"Cannot resume {str(out)!r}", rule, "; ".join(faults), do))
+            raise InputError(
+                f"Cannot resume {str(out)!r}",
+                needs="settings and data must be those that it began with",
+                got="; ".join(faults),
+                hint="Give the same settings and data, or start anew in another --out.",
+            )
         return key
-    write_text(file, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
+    write_json(file, plan)
     (out / STATE_FOLDER / STATE_FILE).unlink(missing_ok=True)
     return key
 
@@ -121,10 +124,10 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         old, new = before["settings"].get(name), now["settings"].get(name)
         if name not in FREE_SETTINGS and old != new:
             faults.append(f"{name} {new!r} instead of {old!r}")
-    words = {"classes": "other classes", "data": "other pictures", "split": "another split"}
+    words = {"classes": "other classes", "data": "other images", "split": "another split"}
     return faults + [text for name, text in words.items() if before[name] != now[name]]
 
 
 def _hash_parts(records: Sequence[Record]) -> str:
-    lines = [f"{record.part}\t{record.class_name}\t{record.path.name}" for record in records]
+    lines = [f"{record.split}\t{record.class_name}\t{record.path.name}" for record in records]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -19,23 +19,23 @@ REHEARSE_SHARE = 0.10
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a training run depends on, beside the pictures.
+    """Everything that a training run depends on, beside the images.
 
     ``head_features`` "levels" shows the head the means of the backbone's middle stages, "last" those
-    of its last map; ``standardize`` brings each to mean 0 and spread 1 over the training pictures.
+    of its last map; ``standardize`` brings each to mean 0 and spread 1 over the training images.
     ``dropout`` has one value a hidden layer of ``head_units``, or is empty for none.
     ``trainable_share`` of the backbone's layers, counted from its end, learn; 0 freezes it whole.
     ``base_norm`` "frozen" keeps the batch norms among them in inference mode: right for small sets.
-    ``views`` augmented views of each picture are drawn once and kept, the picture itself among
+    ``views`` augmented views of each image are drawn once and kept, the image itself among
     them; 0 draws a new one every epoch, as the study does.
     ``output`` "auto" is one sigmoid for two classes and softmax otherwise.
-    ``geometry`` "stretch" fits each picture to the square, "scale" shows the middle ``window_px`` pixels of
-    all pictures at one scale (0: as much as nearly every picture has) with more jitter of the scale, and
+    ``geometry`` "stretch" fits each image to the square, "scale" shows the middle ``window_px`` pixels of
+    all images at one scale (0: as much as nearly every image has) with more jitter of the scale, and
     "auto" does so if the audit finds that the file's size tells the class.
     ``audit`` looks at the data first; findings of the checks in ``allow`` do not stop the run.
     ``precision`` "auto" is bfloat16 where the machine computes in it; ``feature_cache_gb`` bounds what
     later runs find of the frozen part's work, 0 keeps nothing; ``int8`` exports an 8-bit file too.
-    ``robustness`` test pictures are tried under 17 changes once the net is exported; 0 tries none.
+    ``robustness`` test images are tried under 17 changes once the net is exported; 0 tries none.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
     """
 

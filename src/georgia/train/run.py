@@ -1,4 +1,4 @@
-"""One training run: pictures in, a run folder with every deliverable out."""
+"""One training run: images in, a run folder with every deliverable out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.catalog.read import read_catalog
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.evaluate.score import Evaluation
 from georgia.metrics.classification import Metrics
 from georgia.progress import QUIET, Progress
@@ -19,7 +19,7 @@ from georgia.report.tables import epoch_lines
 from georgia.split.make import Split
 from georgia.train.artifacts import Delivery, deliver_run, list_versions
 from georgia.train.data_audit import audit_training_data, check_split
-from georgia.train.decoded import Pictures, load_pictures
+from georgia.train.decoded import ImageSet, load_images
 from georgia.train.device import use_device
 from georgia.train.geometry import apply_geometry
 from georgia.train.history import Row
@@ -31,7 +31,7 @@ from georgia.train.plan import (
     make_plan,
     open_plan,
     split_catalog,
-    thin_catalog,
+    subsample_catalog,
 )
 from georgia.train.recipes import TrainConfig
 from georgia.train.shared import SharedWork
@@ -64,7 +64,7 @@ class TrainResult:
             "seconds": round(self.seconds, 3),
             "metrics": self.evaluation.to_json_dict(),
             "files": self.files,
-            "failed": [{"file": str(failure.path), "error": failure.error} for failure in self.failures],
+            "failed": [failure.to_json_dict() for failure in self.failures],
         }
 
 
@@ -84,10 +84,10 @@ def train_model(
         out: the run folder; it may not hold another run.
         resume: go on with the run in ``out`` where it stopped, or start it.
         class_names: folder → class name.
-        shared: pictures and features that other runs on the same data use as well.
+        shared: images and features that other runs on the same data use as well.
 
     Raises:
-        InputError: pictures, settings, weights or folders cannot be used.
+        InputError: images, settings, weights or folders cannot be used.
         GateError: the audit found labels that contradict one another, or given parts that leak.
         ParityError: the exported file answers differently from the trained net.
     """
@@ -114,7 +114,7 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     config = run.config
     catalog = read_catalog(run.source, class_names=class_names, verify=False)
     if config.rehearse:
-        catalog = thin_catalog(catalog, config.seed)
+        catalog = subsample_catalog(catalog, config.seed)
     network = build_network(config, len(catalog.labels))
     progress.say(_describe_network(network, config))
     known = run.shared.audit_folder if run.shared else None
@@ -122,16 +122,16 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     network, config = apply_geometry(network, config, soundness.audit, progress)
     soundness = replace(soundness, is_at_one_scale=config.geometry == "scale")
     run = replace(run, config=config)
-    pictures, failures = _load_pictures(run, catalog, network, progress)
-    catalog = replace(catalog, records=pictures.records, failures=catalog.failures + failures)
+    images, failures = _load_images(run, catalog, network, progress)
+    catalog = replace(catalog, records=images.records, failures=catalog.failures + failures)
     split = _split(catalog, config)
     soundness = check_split(soundness, split, progress)
     fingerprint = fingerprint_files([record.path for record in split.records])
     key = open_plan(run.out, make_plan(config, split, fingerprint, list_versions()), run.resume)
     inputs = LoopInputs(
         network,
-        pictures.select(split.part("train")),
-        pictures.select(split.part("valid")),
+        images.select(split.subset("train")),
+        images.select(split.subset("valid")),
         split.labels,
         run.out,
         run.shared.memory if run.shared else None,
@@ -156,23 +156,25 @@ def _train(run: _Run, class_names: Mapping[str, str] | None, progress: Progress)
     return TrainResult(run.out, config.recipe, epochs, seconds, evaluation, files, catalog.failures)
 
 
-def _load_pictures(
+def _load_images(
     run: _Run, catalog: Catalog, network: Network, progress: Progress
-) -> tuple[Pictures, tuple[Failure, ...]]:
+) -> tuple[ImageSet, tuple[Failure, ...]]:
     spec = network.preprocess
     if run.shared is not None:
-        return run.shared.load_pictures(catalog.records, catalog.labels, spec, progress)
+        return run.shared.load_images(catalog.records, catalog.labels, spec, progress)
     spill = run.out / STATE_FOLDER / "pictures.npy"
-    return load_pictures(catalog.records, catalog.labels, spec, spill, progress)
+    return load_images(catalog.records, catalog.labels, spec, spill, progress)
 
 
 def _split(catalog: Catalog, config: TrainConfig) -> Split:
     split = split_catalog(catalog, config)
     empty = [part for part, counts in split.counts.items() if not sum(counts.values())]
     if empty:
-        do = "Give fractions above 0 for all three, or put pictures there."
         raise InputError(
-            describe_fault("Cannot train", "train, valid and test need pictures", f"no {empty[0]}", do)
+            "Cannot train",
+            needs="train, valid and test need images",
+            got=f"no {empty[0]}",
+            hint="Give fractions above 0 for all three, or put images there.",
         )
     return split
 
@@ -189,7 +191,7 @@ def _learn(run: _Run, inputs: LoopInputs, key: str, progress: Progress) -> LoopR
 
     state = load_state(run.out / STATE_FOLDER) if run.resume else None
     if state is not None and state.key != key:
-        raise InputError(describe_fault("Cannot resume", "the resume point must be of this run", "another's"))
+        raise InputError("Cannot resume", needs="the resume point must be of this run", got="another's")
     if state is not None:
         progress.say(f"resume after epoch {state.epoch}")
     return run_loop(run.config, inputs, state or TrainState(key), progress, tell)

@@ -1,4 +1,4 @@
-"""Work that runs on the same pictures do once: decoded pictures in a file, features in memory."""
+"""Work that runs on the same images do once: decoded images in a file, features in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
-from georgia.train.decoded import Pictures, load_pictures
+from georgia.train.decoded import ImageSet, load_images
 from georgia.train.frozen import Features, TrunkMemory
 
 # Features of the runs before are kept up to this size, the oldest leave first.
@@ -26,30 +26,30 @@ FEATURE_LIMIT_BYTES = 2 * 2**30
 class SharedWork:
     """What the runs of one study have in common; ``folder`` lies where all of them can read it.
 
-    Decoded pictures are kept in a file for each input size, so that other processes and later starts
+    Decoded images are kept in a file for each input size, so that other processes and later starts
     take them from there. Features are kept in this process, batch by batch: a batch of the same
     pixels through the same frozen net is answered from memory, with the very same numbers.
     """
 
     def __init__(self, folder: Path, limit_bytes: int = FEATURE_LIMIT_BYTES) -> None:
         self._folder = folder
-        self._pictures: dict[Path, _Decoded] = {}
+        self._images: dict[Path, _Decoded] = {}
         self._features = _FeatureStore(limit_bytes)
 
-    def load_pictures(
+    def load_images(
         self, records: Sequence[Record], labels: Labels, spec: PreprocessSpec, progress: Progress = QUIET
-    ) -> tuple[Pictures, tuple[Failure, ...]]:
+    ) -> tuple[ImageSet, tuple[Failure, ...]]:
         """Return what ``georgia.train.decoded.load_pictures`` does, decoded once for all runs."""
         file = self._file(spec)
-        decoded = self._pictures.get(file) or _open_decoded(file)
+        decoded = self._images.get(file) or _open_decoded(file)
         if decoded is None or not decoded.covers(records):
             decoded = _decode(file, records, labels, spec, progress)
-        self._pictures[file] = decoded
+        self._images[file] = decoded
         return decoded.choose(records, labels)
 
     @property
     def audit_folder(self) -> Path:
-        """Where the audit of all runs' pictures lies, if one was made."""
+        """Where the audit of all runs' images lies, if one was made."""
         return self._folder / "audit"
 
     @property
@@ -88,7 +88,7 @@ class _FeatureStore:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """Pictures of one size: ``place`` in ``store`` of each file, by its path and its state on disk."""
+    """Images of one size: ``place`` in ``store`` of each file, by its path and its state on disk."""
 
     store: npt.NDArray[np.uint8]
     place: dict[tuple[str, int, int], int]
@@ -97,7 +97,7 @@ class _Decoded:
     def covers(self, records: Sequence[Record]) -> bool:
         return all(key in self.place or key in self.failures for key in map(_key, records))
 
-    def choose(self, records: Sequence[Record], labels: Labels) -> tuple[Pictures, tuple[Failure, ...]]:
+    def choose(self, records: Sequence[Record], labels: Labels) -> tuple[ImageSet, tuple[Failure, ...]]:
         keys = [_key(record) for record in records]
         kept = [
             (record, self.place[key]) for record, key in zip(records, keys, strict=True) if key in self.place
@@ -109,14 +109,14 @@ class _Decoded:
         ]
         targets = labels.indices([record.class_name for record, _ in kept])
         positions = np.array([at for _, at in kept], dtype=np.int64)
-        return Pictures(self.store, positions, targets, tuple(record for record, _ in kept)), tuple(failed)
+        return ImageSet(self.store, positions, targets, tuple(record for record, _ in kept)), tuple(failed)
 
 
 def _decode(
     file: Path, records: Sequence[Record], labels: Labels, spec: PreprocessSpec, progress: Progress
 ) -> _Decoded:
     with atomic_path(file) as temporary:
-        pictures, failures = load_pictures(records, labels, spec, temporary, progress, memory_limit_bytes=0)
+        pictures, failures = load_images(records, labels, spec, temporary, progress, memory_limit_bytes=0)
     place = {_key(record): at for at, record in enumerate(pictures.records)}
     reasons = {failure.path: failure.error for failure in failures}
     failed = {_key(record): reasons[record.path] for record in records if record.path in reasons}

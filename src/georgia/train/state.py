@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.files import atomic_path
 
 STATE_FILE = "resume.npz"
@@ -65,9 +65,11 @@ def load_state(folder: Path) -> TrainState | None:
                 names = sorted(name for name in stored.files if name.startswith(f"{kind}_"))
                 setattr(state, kind, [stored[name] for name in names])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        do = "Delete it to start over."
         raise InputError(
-            describe_fault(f"Cannot resume from {str(path)!r}", "it must be whole", error, do)
+            f"Cannot resume from {str(path)!r}",
+            needs="it must be whole",
+            got=error,
+            hint="Delete it to start over.",
         ) from error
     return state
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.metrics.classification import Reliability, measure_reliability
 from georgia.metrics.intervals import group_codes
 
@@ -24,7 +24,7 @@ LOWEST, HIGHEST = 0.05, 20.0
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The temperature and what it did on the pictures it was fitted on: reliability before and after."""
+    """The temperature and what it did on the images it was fitted on: reliability before and after."""
 
     temperature: float
     n: int
@@ -57,8 +57,11 @@ class Calibration:
             )
             return cls(float(values["temperature"]), int(values["n"]), int(values["n_groups"]), before, after)
         except (KeyError, TypeError, ValueError) as error:
-            rule = "temperature, n, n_groups and two reliability diagrams are needed"
-            raise InputError(describe_fault("Cannot read the model's calibration", rule, error)) from error
+            raise InputError(
+                "Cannot read the model's calibration",
+                needs="temperature, n, n_groups and two reliability diagrams are needed",
+                got=error,
+            ) from error
 
 
 def fit_temperature(
@@ -80,12 +83,15 @@ def fit_temperature(
     True
 
     Raises:
-        InputError: no picture, or lengths that differ.
+        InputError: no image, or lengths that differ.
     """
     table, true = np.asarray(logits, np.float64), np.asarray(truth)
     if table.ndim != 2 or true.shape != table.shape[:1] or not true.size:
-        rule = "logits (N, C) and truth (N,) of one picture or more are needed"
-        raise InputError(describe_fault("Cannot calibrate", rule, f"{table.shape} and {true.shape}"))
+        raise InputError(
+            "Cannot calibrate",
+            needs="logits (N, C) and truth (N,) of one image or more are needed",
+            got=f"{table.shape} and {true.shape}",
+        )
     from scipy.optimize import minimize_scalar
 
     codes = group_codes(groups, len(true))

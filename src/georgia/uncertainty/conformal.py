@@ -1,11 +1,11 @@
 """Sets of classes that hold the true one at a chosen error rate, class by class (Mondrian).
 
-A class belongs to a picture's set where its probability reaches the class's limit. The limits come from
-the validation groups: among new pictures of *each* class, at most the error rate lacks its own class in
+A class belongs to an image's set where its probability reaches the class's limit. The limits come from
+the validation groups: among new images of *each* class, at most the error rate lacks its own class in
 the set, whatever the net is worth, as long as new groups are like the validation groups. Few groups
 give low limits and large sets.
 
-Source: Mondrian conformal prediction, Vovk et al. 2005, doi 10.1007/b106715, and for pictures in groups Lee,
+Source: Mondrian conformal prediction, Vovk et al. 2005, doi 10.1007/b106715, and for images in groups Lee,
 Barber and Willett 2023, arXiv 2306.06342 (each group weighs 1, and one more stands for the new one).
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.labels import Labels
 from georgia.metrics.intervals import group_codes
 from georgia.uncertainty.calibration import FloatArray, group_weights
@@ -49,10 +49,13 @@ class ConformalLimits:
         """
         rate = self.error_rate if error_rate is None else error_rate
         if rate not in self.limits:
-            rule = "it must be one of " + ", ".join(f"{one:g}" for one in self.limits)
-            raise InputError(describe_fault("Unknown error rate", rule, rate))
+            raise InputError(
+                "Unknown error rate",
+                needs="it must be one of " + ", ".join(f"{one:g}" for one in self.limits),
+                got=rate,
+            )
         least = np.array([self.limits[rate][name] for name in labels.names])
-        # Probabilities come out of the graph in float32; a limit may not lose its own picture to rounding.
+        # Probabilities come out of the graph in float32; a limit may not lose its own image to rounding.
         reached = np.asarray(probabilities, np.float64) >= least - 1e-6
         return [
             tuple(name for name, is_in in zip(labels.names, row, strict=True) if is_in) for row in reached
@@ -78,9 +81,10 @@ class ConformalLimits:
             counts = {name: int(values["n_groups"][name]) for name in labels.names}
             return cls(limits, counts, float(values["error_rate"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            rule = "limits for every class, n_groups and error_rate are needed"
             raise InputError(
-                describe_fault("Cannot read the model's conformal limits", rule, error)
+                "Cannot read the model's conformal limits",
+                needs="limits for every class, n_groups and error_rate are needed",
+                got=error,
             ) from error
 
 
@@ -91,7 +95,7 @@ def fit_conformal(
     groups: Sequence[str] | None = None,
     error_rates: Sequence[float] = ERROR_RATES,
 ) -> ConformalLimits:
-    """Return the limits from calibrated probabilities (N, C) and true positions (N,) of validation pictures.
+    """Return the limits from calibrated probabilities (N, C) and true positions (N,) of validation images.
 
     >>> rows = np.array([[1 - p, p] for p in np.linspace(0.01, 0.99, 99)])
     >>> fit_conformal(rows, np.ones(99, int), Labels(("CEX", "PG"))).limits[0.05]["PG"]
@@ -102,11 +106,15 @@ def fit_conformal(
     """
     table, true = np.asarray(probabilities, np.float64), np.asarray(truth)
     if table.ndim != 2 or table.shape[1] != len(labels) or true.shape != table.shape[:1]:
-        rule = f"probabilities (N, {len(labels)}) and truth (N,) are needed"
-        raise InputError(describe_fault("Cannot fit conformal sets", rule, f"{table.shape} and {true.shape}"))
+        raise InputError(
+            "Cannot fit conformal sets",
+            needs=f"probabilities (N, {len(labels)}) and truth (N,) are needed",
+            got=f"{table.shape} and {true.shape}",
+        )
     if not all(0 < rate < 1 for rate in error_rates):
-        rule = "error rates lie between 0 and 1"
-        raise InputError(describe_fault("Cannot fit conformal sets", rule, list(error_rates)))
+        raise InputError(
+            "Cannot fit conformal sets", needs="error rates lie between 0 and 1", got=list(error_rates)
+        )
     codes = group_codes(groups, len(true))
     limits: dict[float, dict[str, float]] = {rate: {} for rate in error_rates}
     n_groups = {}

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from georgia.labels import UNKNOWN, Decision, Labels
 from georgia.uncertainty.calibration import Calibration
 from georgia.uncertainty.conformal import ConformalLimits
-from georgia.uncertainty.ood import THRESHOLD, UnknownModel
+from georgia.uncertainty.ood import THRESHOLD, OodDetector
 
 
 @dataclass(frozen=True, eq=False)
-class Assurance:
+class Uncertainty:
     """What was fitted on validation groups; None is what was not."""
 
     calibration: Calibration | None = None
-    unknown: UnknownModel | None = None
+    unknown: OodDetector | None = None
     conformal: ConformalLimits | None = None
 
     @property
@@ -35,7 +35,7 @@ class Assurance:
         return {word: part.to_dict() for word, part in parts.items() if part is not None}
 
     @classmethod
-    def load(cls, folder: Path, labels: Labels, details: Mapping[str, Any]) -> Assurance:
+    def load(cls, folder: Path, labels: Labels, details: Mapping[str, Any]) -> Uncertainty:
         """Read what a run folder holds: its ``bundle.json`` (as ``details``) and ``reference.npz``.
 
         Raises:
@@ -44,12 +44,12 @@ class Assurance:
         calibration, conformal = details.get("calibration"), details.get("conformal")
         return cls(
             Calibration.from_dict(calibration) if calibration else None,
-            UnknownModel.load(folder) if details.get("unknown") else None,
+            OodDetector.load(folder) if details.get("unknown") else None,
             ConformalLimits.from_dict(conformal, labels) if conformal else None,
         )
 
 
-NO_ASSURANCE = Assurance()
+NO_ASSURANCE = Uncertainty()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""How far a picture lies from everything that a model was trained on, and from where on it is refused.
+"""How far an image lies from everything that a model was trained on, and from where on it is refused.
 
-Looked at are the picture's light and detail, and the means of several of the net's layers, from fine to
-coarse. Each of these parts has a Mahalanobis distance to the training pictures; the score is the mean
-of the distances, each divided by what is usual, and divided by the limit: **above 1 a picture is
-refused**. The limit lets the stated share of the validation pictures through.
+Looked at are the image's light and detail, and the means of several of the net's layers, from fine to
+coarse. Each of these parts has a Mahalanobis distance to the training images; the score is the mean
+of the distances, each divided by what is usual, and divided by the limit: **above 1 an image is
+refused**. The limit lets the stated share of the validation images through.
 
 Source of the distance: Lee et al. 2018, arXiv 1807.03888. Chosen by measurement against kNN and ViM,
 on last and middle stages:
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.files import atomic_path
 from georgia.metrics.intervals import group_codes
 from georgia.uncertainty.calibration import group_weights
@@ -29,7 +29,7 @@ from georgia.uncertainty.calibration import group_weights
 FloatArray = npt.NDArray[np.float64]
 REFERENCE_FILE = "reference.npz"
 THRESHOLD = 1.0
-# Share of good pictures that are let through: with 0.95 one in twenty good pictures would go unanswered.
+# Share of good images that are let through: with 0.95 one in twenty good images would go unanswered.
 TRUE_ACCEPTANCE = 0.99
 # Fewer validation groups than this say too little about the last per cent: see `_find_limit`.
 ENOUGH_GROUPS = 300
@@ -37,13 +37,13 @@ ENOUGH_GROUPS = 300
 N_LIGHT = 5
 LIGHT = "picture"
 _COARSEST_PX = 7
-# Least spread of a feature, of its part's median spread, and of the picture statistics (shares of the
+# Least spread of a feature, of its part's median spread, and of the image statistics (shares of the
 # whole or logarithms): what hardly moves in training may move a little later.
 _LEAST_SHARE, _LEAST_LIGHT = 0.05, 0.01
 
 
 def count_scales(size_px: int) -> int:
-    """Return at how many scales detail is measured: halving the picture until 7 px are left.
+    """Return at how many scales detail is measured: halving the image until 7 px are left.
 
     >>> count_scales(224)
     6
@@ -56,7 +56,7 @@ def count_scales(size_px: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of the picture features: its mean (D,) and whitening W (D, D); ‖(x − mean) W‖ adds up."""
+    """One part of the image features: its mean (D,) and whitening W (D, D); ‖(x − mean) W‖ adds up."""
 
     name: str
     mean: FloatArray
@@ -64,7 +64,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class UnknownModel:
+class OodDetector:
     """What the unknown score is computed from; ``layers`` names the net's layers, in order.
 
     ``about`` says how the limit was found, in plain JSON values.
@@ -79,7 +79,7 @@ class UnknownModel:
         return tuple(part.name for part in self.parts if part.name != LIGHT)
 
     def score(self, features: npt.NDArray[np.floating]) -> FloatArray:
-        """Return the unknown score (N,) of picture features (N, D); above 1 is refused.
+        """Return the unknown score (N,) of image features (N, D); above 1 is refused.
 
         Raises:
             InputError: the features have another width.
@@ -87,8 +87,11 @@ class UnknownModel:
         values = np.asarray(features, np.float64)
         widths = [len(part.mean) for part in self.parts]
         if values.ndim != 2 or values.shape[1] != sum(widths):
-            rule = f"picture features (N, {sum(widths)}) are needed"
-            raise InputError(describe_fault("Cannot tell the unknown", rule, f"shape {values.shape}"))
+            raise InputError(
+                "Cannot tell the unknown",
+                needs=f"image features (N, {sum(widths)}) are needed",
+                got=f"shape {values.shape}",
+            )
         total = np.zeros(len(values))
         for part, columns in zip(self.parts, np.split(values, np.cumsum(widths)[:-1], axis=1), strict=True):
             total += np.linalg.norm((columns - part.mean) @ part.whitening, axis=1)
@@ -109,7 +112,7 @@ class UnknownModel:
         return folder / REFERENCE_FILE
 
     @classmethod
-    def load(cls, folder: Path) -> UnknownModel:
+    def load(cls, folder: Path) -> OodDetector:
         """Read what `save` wrote.
 
         Raises:
@@ -129,13 +132,14 @@ class UnknownModel:
                 )
                 return cls(parts, head["about"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            rule = "the file that Georgia wrote is needed"
-            raise InputError(describe_fault(f"Cannot read {str(path)!r}", rule, error)) from error
+            raise InputError(
+                f"Cannot read {str(path)!r}", needs="the file that Georgia wrote is needed", got=error
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Picture features (N, D) of some pictures, and their groups."""
+    """Image features (N, D) of some images, and their groups."""
 
     features: npt.NDArray[np.floating]
     groups: Sequence[str] | None = None
@@ -146,14 +150,14 @@ def fit_unknown(
     valid: Measured,
     widths: Mapping[str, int],
     true_acceptance: float = TRUE_ACCEPTANCE,
-) -> UnknownModel | None:
-    """Return the score fitted on training pictures, with its limit from validation pictures.
+) -> OodDetector | None:
+    """Return the score fitted on training images, with its limit from validation images.
 
     Args:
-        train: pictures that the distances are measured to.
-        valid: pictures of other groups, which only set the limit; each group weighs 1.
+        train: images that the distances are measured to.
+        valid: images of other groups, which only set the limit; each group weighs 1.
         widths: the parts of the features in order, with their numbers of columns.
-        true_acceptance: share of validation pictures to let through.
+        true_acceptance: share of validation images to let through.
 
     Returns:
         None where there are too few groups: two for training and two for validation are needed.
@@ -167,9 +171,11 @@ def fit_unknown(
     if min(counts.values()) < 2:
         return None
     if train.features.shape[1] != sum(widths.values()) or valid.features.shape[1] != sum(widths.values()):
-        rule = f"features of {sum(widths.values())} columns are needed"
-        got = f"{train.features.shape[1]} and {valid.features.shape[1]}"
-        raise InputError(describe_fault("Cannot fit the unknown score", rule, got))
+        raise InputError(
+            "Cannot fit the unknown score",
+            needs=f"features of {sum(widths.values())} columns are needed",
+            got=f"{train.features.shape[1]} and {valid.features.shape[1]}",
+        )
     weights = {word: group_weights(numbers) for word, numbers in codes.items()}
     parts, usual, start = [], np.zeros(len(valid.features)), 0
     for name, width in widths.items():
@@ -187,7 +193,7 @@ def fit_unknown(
         "n_valid": len(valid.features),
         "n_valid_groups": counts["valid"],
     }
-    return UnknownModel(tuple(Part(part.name, part.mean, part.whitening / limit) for part in parts), about)
+    return OodDetector(tuple(Part(part.name, part.mean, part.whitening / limit) for part in parts), about)
 
 
 def _fit_part(
@@ -223,7 +229,7 @@ def _shrink(covariance: FloatArray, n: float) -> FloatArray:
 
 
 def _find_limit(scores: FloatArray, weights: FloatArray, n_groups: int, true_acceptance: float) -> float:
-    """Return the score that the stated share of pictures stays below.
+    """Return the score that the stated share of images stays below.
 
     With few groups the highest scores say little about the last per cent: there the limit is that of a new
     draw from a log-normal distribution, where that is larger. Source: prediction limit of the normal

@@ -13,26 +13,26 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import georgia
-from georgia.web.http_errors import add_fault_handlers
+from georgia.web.http_errors import add_error_handlers
 from georgia.web.live import LiveFeed
-from georgia.web.metrics_exporter import Gauges
+from georgia.web.metrics_exporter import MetricsExporter
 from georgia.web.routes_model import make_model_router
 from georgia.web.routes_probe import make_probe_router
 from georgia.web.schemas import ErrorAnswer
-from georgia.web.security import Guard
+from georgia.web.security import SecurityMiddleware
 from georgia.web.service import Service
 
 STATIC = Path(__file__).parent / "static"
 ABOUT = (
     "Live impurity fraction of a crystallization probe, its alarms and record, and answers for single "
-    "pictures. Requests that change something need 'Authorization: Bearer TOKEN'. Every error has the "
+    "images. Requests that change something need 'Authorization: Bearer TOKEN'. Every error has the "
     "shape of ErrorAnswer."
 )
 
 
-def create_app(service: Service) -> Guard:
+def create_app(service: Service) -> SecurityMiddleware:
     """Return the ASGI application of one service, behind its guard."""
-    feed, gauges = LiveFeed(service), Gauges(service)
+    feed, gauges = LiveFeed(service), MetricsExporter(service)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -50,7 +50,7 @@ def create_app(service: Service) -> Guard:
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    add_fault_handlers(app)
+    add_error_handlers(app)
     app.include_router(make_probe_router(service, feed))
     app.include_router(make_model_router(service, gauges))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -60,7 +60,7 @@ def create_app(service: Service) -> Guard:
         return FileResponse(STATIC / "index.html", media_type="text/html")
 
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
-    return Guard(app, service.config)
+    return SecurityMiddleware(app, service.config)
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:

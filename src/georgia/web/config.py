@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError, format_message
 
 LOOPBACK_NAMES = ("localhost",)
 
@@ -42,7 +42,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         faults = [
-            describe_fault(name, rule, repr(getattr(self, name)))
+            format_message(name, rule, repr(getattr(self, name)))
             for name, rule, holds in (
                 ("port", "0 (any free one) to 65535 is needed", 0 <= self.port <= 65535),
                 ("max_upload_bytes", "1 or more is needed", self.max_upload_bytes >= 1),
@@ -56,13 +56,23 @@ class ServeConfig:
             if not holds
         ]
         if not self.is_loopback and not self.token:
-            do = "Give --token, or stay on 127.0.0.1."
-            rule = "a token is needed where others can reach the service"
-            faults.append(describe_fault(f"host {self.host!r}", rule, "none", do))
+            faults.append(
+                format_message(
+                    f"host {self.host!r}",
+                    "a token is needed where others can reach the service",
+                    "none",
+                    "Give --token, or stay on 127.0.0.1.",
+                )
+            )
         if self.token and len(self.token) < MIN_TOKEN:
-            do = "Example: openssl rand -base64 24."
-            rule = f"{MIN_TOKEN} letters or more are needed"
-            faults.append(describe_fault("token", rule, len(self.token), do))
+            faults.append(
+                format_message(
+                    "token",
+                    f"{MIN_TOKEN} letters or more are needed",
+                    len(self.token),
+                    "Example: openssl rand -base64 24.",
+                )
+            )
         if faults:
             raise InputError(" ".join(faults))
 

@@ -48,7 +48,7 @@ def document_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def add_fault_handlers(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Let every route answer faults in the one shape; what is our own fault is logged, not shown."""
 
     @app.exception_handler(Refusal)

@@ -24,7 +24,7 @@ STATES = (
 )
 
 
-class Gauges:
+class MetricsExporter:
     """All figures of one service."""
 
     def __init__(self, service: Service) -> None:
@@ -32,13 +32,13 @@ class Gauges:
         self.registry.register(_Probe(service))
         self.predictions = Counter(
             "georgia_predictions_total",
-            "Pictures that were answered by POST /api/predict, by label.",
+            "Images that were answered by POST /api/predict, by label.",
             ["label"],
             registry=self.registry,
         )
         self.seconds = Histogram(
             "georgia_prediction_seconds",
-            "Time to answer one picture, decoding included.",
+            "Time to answer one image, decoding included.",
             registry=self.registry,
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )

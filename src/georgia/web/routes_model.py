@@ -1,4 +1,4 @@
-"""Routes of the model: what it is, what it says of a picture, health and figures."""
+"""Routes of the model: what it is, what it says of an image, health and figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import georgia
 from georgia.monitor.connect import StoreAwayError
 from georgia.web import schemas
 from georgia.web.http_errors import Refusal, document_errors
-from georgia.web.metrics_exporter import Gauges
+from georgia.web.metrics_exporter import MetricsExporter
 from georgia.web.security import REPORT_POLICY
 from georgia.web.service import CARD_FILE, REPORT_FILE, Service
 
@@ -22,7 +22,7 @@ TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schem
 HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
-def make_model_router(service: Service, gauges: Gauges) -> APIRouter:
+def make_model_router(service: Service, gauges: MetricsExporter) -> APIRouter:
     """Return the routes of the model and of the service itself."""
     router = APIRouter(responses=document_errors())
     _add_model(router, service)
@@ -64,12 +64,12 @@ def _add_model(router: APIRouter, service: Service) -> None:
         return PlainTextResponse(path.read_text(encoding="utf-8"))
 
 
-def _add_predict(router: APIRouter, service: Service, gauges: Gauges) -> None:
+def _add_predict(router: APIRouter, service: Service, gauges: MetricsExporter) -> None:
     @router.post(
-        "/api/predict", response_model=schemas.Answer, tags=["model"], responses=document_errors(403, 415)
+        "/api/predict", response_model=schemas.Outcome, tags=["model"], responses=document_errors(403, 415)
     )
     async def predict(file: UploadFile) -> Any:
-        """What one picture shows. Nothing of it is kept."""
+        """What one image shows. Nothing of it is kept."""
         started = time.perf_counter()
         name = (file.filename or "picture").replace("\\", "/").rsplit("/", 1)[-1][:200]
         answer = await asyncio.to_thread(service.answer, name, await file.read())
@@ -78,7 +78,7 @@ def _add_predict(router: APIRouter, service: Service, gauges: Gauges) -> None:
         return answer
 
 
-def _add_service(router: APIRouter, service: Service, gauges: Gauges) -> None:
+def _add_service(router: APIRouter, service: Service, gauges: MetricsExporter) -> None:
     @router.get(
         "/api/health",
         response_model=schemas.Health,

@@ -176,8 +176,8 @@ class Series(BaseModel):
     alarm: list[bool]
 
 
-class Answer(Open):
-    """What one picture shows. ``map`` (rows of values in 0–1) says where the net looked, if the model can."""
+class Outcome(Open):
+    """What one image shows. ``map`` (rows of values in 0–1) says where the net looked, if the model can."""
 
     file: str
     label: str

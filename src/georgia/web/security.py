@@ -25,7 +25,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# A model's report is one page with its styles, scripts and pictures inside; it gets no origin of its own.
+# A model's report is one page with its styles, scripts and images inside; it gets no origin of its own.
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -42,7 +42,7 @@ _HEADERS = (
 _MOST_ADDRESSES = 4096
 
 
-class Allowance:
+class RateLimiter:
     """So many requests a minute for each address, saved up to that number (a token bucket)."""
 
     def __init__(self, per_minute: int, now: Callable[[], float] = time.monotonic) -> None:
@@ -63,13 +63,13 @@ class Allowance:
         return 0.0 if is_allowed else (1 - left) * 60 / self._per_minute
 
 
-class Guard:
+class SecurityMiddleware:
     """The outermost layer of the service: it wraps the whole application, its answers to faults too."""
 
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
         self._app, self._config = app, config
-        self._requests = Allowance(config.requests_per_minute)
-        self._uploads = Allowance(config.uploads_per_minute)
+        self._requests = RateLimiter(config.requests_per_minute)
+        self._uploads = RateLimiter(config.uploads_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it before any route sees it."""

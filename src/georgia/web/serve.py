@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from georgia.errors import MissingDependencyError, describe_fault
+from georgia.errors import MissingDependencyError
 from georgia.web.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def open_service(
 
     Args:
         config: its token must be set.
-        bundle: what answers for pictures that are dropped in.
+        bundle: what answers for images that are dropped in.
         store: frames, batches, alarms.
         monitor: one that runs in this process, if any.
         folder: the run folder, for its report and model card.
@@ -44,9 +44,11 @@ def open_service(
         from georgia.web.app import create_app
         from georgia.web.service import Service
     except ModuleNotFoundError as error:
-        do = "pip install 'georgia[web]'."
         raise MissingDependencyError(
-            describe_fault("Cannot serve", "FastAPI and uvicorn are needed", error, do)
+            "Cannot serve",
+            needs="FastAPI and uvicorn are needed",
+            got=error,
+            hint="pip install 'georgia[web]'.",
         ) from error
     app = create_app(Service(config, bundle, store, monitor, folder))
     settings = uvicorn.Config(

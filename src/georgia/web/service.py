@@ -1,4 +1,4 @@
-"""What the routes ask: how the probe stands, what a picture shows, where a frame's picture lies."""
+"""What the routes ask: how the probe stands, what an image shows, where a frame's image lies."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from georgia.web.config import ServeConfig
 from georgia.web.http_errors import Refusal
 
 REPORT_FILE, CARD_FILE = "report.html", "MODEL_CARD.md"
-# The longer side of a frame's picture on the page, px.
+# The longer side of a frame's image on the page, px.
 PREVIEW_PX = 1112
-# A picture that waits longer for its turn is refused.
+# An image that waits longer for its turn is refused.
 _PATIENCE_S = 20.0
 
 
@@ -95,10 +95,10 @@ class Service:
             raise Refusal(HTTPStatus.CONFLICT, message)
         return self.monitor
 
-    # Pictures of frames
+    # Images of frames
 
     def frame_picture(self, frame_id: int) -> bytes:
-        """Return a stored frame's picture as JPEG, at most ``PREVIEW_PX`` wide or high.
+        """Return a stored frame's image as JPEG, at most ``PREVIEW_PX`` wide or high.
 
         Only the store says which file that is, and only files below the watched folder are opened.
 
@@ -109,13 +109,11 @@ class Service:
         root = self._frames_folder()
         path = (root / frame.file).resolve() if root else None
         if root is None or path is None or not path.is_relative_to(root.resolve()):
-            raise Refusal(HTTPStatus.NOT_FOUND, f"The picture of frame {frame_id} is not within reach.")
+            raise Refusal(HTTPStatus.NOT_FOUND, f"The image of frame {frame_id} is not within reach.")
         try:
             image = read_image(path, self.config.max_pixels)
         except UnreadableImageError as error:
-            raise Refusal(
-                HTTPStatus.NOT_FOUND, f"The picture of frame {frame_id} is gone: {error}."
-            ) from error
+            raise Refusal(HTTPStatus.NOT_FOUND, f"The image of frame {frame_id} is gone: {error}.") from error
         return encode_preview(image)
 
     def _frames_folder(self) -> Path | None:
@@ -158,15 +156,13 @@ class Service:
         return path if path is not None and path.is_file() else None
 
     def answer(self, name: str, data: bytes) -> dict[str, Any]:
-        """Return what one picture shows: label, probabilities, refusal, and where the net looked.
+        """Return what one image shows: label, probabilities, refusal, and where the net looked.
 
         Raises:
-            Refusal: 415, it is no readable picture; 503, too many wait.
+            Refusal: 415, it is no readable image; 503, too many wait.
         """
         if not self._turns.acquire(timeout=_PATIENCE_S):
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE, "Too many pictures wait here.", {"Retry-After": "5"}
-            )
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many images wait here.", {"Retry-After": "5"})
         try:
             image = decode_image(data, self.config.max_pixels)
             return {"file": name, **self._answer(image)}

@@ -1,8 +1,8 @@
-"""How alike two pictures are once one is laid on the other: the verdict about a candidate.
+"""How alike two images are once one is laid on the other: the verdict about a candidate.
 
-The turned first picture is laid on the second by the local features that both have (an affine map, by
+The turned first image is laid on the second by the local features that both have (an affine map, by
 RANSAC) or, where these are too few, as it is. The map is then improved by maximising the correlation of
-both pictures, and the verdict is the correlation of their fine structure over what both show: slopes of
+both images, and the verdict is the correlation of their fine structure over what both show: slopes of
 light, large shapes and empty ground do not count as likeness.
 """
 
@@ -44,7 +44,7 @@ _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 @dataclass(frozen=True)
 class Alignment:
-    """The correlation (−1 to 1) of the fine structure that both pictures show, and what share that is.
+    """The correlation (−1 to 1) of the fine structure that both images show, and what share that is.
 
     ``significance`` is how many standard deviations the correlation lies above chance.
     """
@@ -55,7 +55,7 @@ class Alignment:
 
 
 def align_pair(first: Description, second: Description, symmetry: str) -> Alignment | None:
-    """Return how alike two pictures are, the first turned by a symmetry; None where nothing fits."""
+    """Return how alike two images are, the first turned by a symmetry; None where nothing fits."""
     moving, fixed = level_contrast(turn_image(first.square, symmetry)), level_contrast(second.square)
     start = match_features(first, second, symmetry)
     warp = _improve(moving, fixed, np.eye(2, 3, dtype=np.float32) if start is None else start)
@@ -71,7 +71,7 @@ def align_pair(first: Description, second: Description, symmetry: str) -> Alignm
 
 
 def match_features(first: Description, second: Description, symmetry: str) -> Floats | None:
-    """Return the affine map (2, 3), px, from the second picture to the turned first one, or None."""
+    """Return the affine map (2, 3), px, from the second image to the turned first one, or None."""
     points = turn_points(first.points, symmetry)
     features = normalize_features(turn_features(first.features, symmetry))
     # OpenCV's product: numpy's wakes up all cores for it, which takes longer than the product.
@@ -122,7 +122,7 @@ def _improve(moving: Floats, fixed: Floats, warp: Floats) -> Floats | None:
 
 
 def _correlate(moving: Floats, fixed: Floats, warp: Floats) -> tuple[float, float] | None:
-    """Return the correlation of two pictures (S, S) over what both show, and that share, or None."""
+    """Return the correlation of two images (S, S) over what both show, and that share, or None."""
     warped = cv2.warpAffine(moving, warp, (SIDE_PX, SIDE_PX), flags=_WARP)
     inside = cv2.warpAffine(np.ones_like(moving), warp, (SIDE_PX, SIDE_PX), flags=_WARP) > 0.99
     overlap = float(inside.mean())

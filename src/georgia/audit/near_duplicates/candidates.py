@@ -1,8 +1,8 @@
-"""Which pictures may be copies of one another: those whose local features agree on a symmetry.
+"""Which images may be copies of one another: those whose local features agree on a symmetry.
 
-Every feature looks for its nearest neighbours among all pictures' features, once as it is and once
-mirrored. A neighbour votes for its picture and for the symmetry that turns the one point's angle and place
-into the other's. Pictures with enough votes for one symmetry are candidates.
+Every feature looks for its nearest neighbours among all images' features, once as it is and once
+mirrored. A neighbour votes for its image and for the symmetry that turns the one point's angle and place
+into the other's. Images with enough votes for one symmetry are candidates.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from georgia.progress import QUIET, Progress
 # its directions back.
 _LAYOUT = np.arange(128).reshape(4, 4, 8)
 MIRRORED: Ints = _LAYOUT[::-1, :, (8 - np.arange(8)) % 8].ravel()
-# The strongest features of a picture that look and are looked for, and neighbours that each may name.
+# The strongest features of an image that look and are looked for, and neighbours that each may name.
 _N_SEARCHED = 32
 _N_NEIGHBOURS = 8
 # How far apart two features may lie and still vote: angle (radians), place (share of the side), size.
 _MAX_TWIST = 0.4
 _MAX_SHIFT = 0.375
 _MAX_RATIO = 1.7
-# Pictures that vote together, and features that the principal axes are learnt from.
+# Images that vote together, and features that the principal axes are learnt from.
 _BLOCK = 2048
 _N_LEARNT_FROM = 50_000
 _INVERSE: Ints = np.array([SYMMETRIES.index(invert(name)) for name in SYMMETRIES])
@@ -38,7 +38,7 @@ _INVERSE: Ints = np.array([SYMMETRIES.index(invert(name)) for name in SYMMETRIES
 
 @dataclass(frozen=True)
 class Candidate:
-    """Two pictures by position, the symmetry that may map the first on the second, and its votes."""
+    """Two images by position, the symmetry that may map the first on the second, and its votes."""
 
     first: int
     second: int
@@ -47,7 +47,7 @@ class Candidate:
 
 
 def turn_points(points: Floats, symmetry: str) -> Floats:
-    """Return points (K, 4) as they stand in the turned picture."""
+    """Return points (K, 4) as they stand in the turned image."""
     matrix = MATRICES[SYMMETRIES.index(symmetry)].astype(np.float32)
     directions = np.stack([np.cos(points[:, 3]), np.sin(points[:, 3])], axis=1) @ matrix.T
     angles = np.arctan2(directions[:, 1], directions[:, 0])
@@ -55,7 +55,7 @@ def turn_points(points: Floats, symmetry: str) -> Floats:
 
 
 def turn_features(features: npt.NDArray[np.uint8], symmetry: str) -> npt.NDArray[np.uint8]:
-    """Return features (K, 128) as they would be measured in the turned picture."""
+    """Return features (K, 128) as they would be measured in the turned image."""
     return features[:, MIRRORED] if IS_MIRROR[SYMMETRIES.index(symmetry)] else features
 
 
@@ -71,17 +71,17 @@ def normalize_features(features: npt.NDArray[np.uint8]) -> Floats:
 def find_candidates(
     descriptions: Sequence[Description], min_votes: int, most: int, progress: Progress = QUIET
 ) -> list[Candidate]:
-    """Return about ``most`` candidates a picture, ``first`` before ``second``, most votes first."""
+    """Return about ``most`` candidates an image, ``first`` before ``second``, most votes first."""
     search = _Search(descriptions)
     if search.n_points < 2:
         return []
     progress.start("search copies", len(descriptions))
 
     def count(start: int) -> tuple[Ints, Ints, int]:
-        pictures = slice(start, min(start + _BLOCK, len(descriptions)))
-        votes = np.concatenate([search.vote(pictures, is_mirror) for is_mirror in (False, True)])
+        images = slice(start, min(start + _BLOCK, len(descriptions)))
+        votes = np.concatenate([search.vote(images, is_mirror) for is_mirror in (False, True)])
         found, number = np.unique(votes, return_counts=True)
-        return found[number >= min_votes], number[number >= min_votes], pictures.stop - start
+        return found[number >= min_votes], number[number >= min_votes], images.stop - start
 
     keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for found, number, n_done in in_threads(count, range(0, len(descriptions), _BLOCK)):
@@ -92,12 +92,12 @@ def find_candidates(
 
 
 class _Search:
-    """All pictures' strongest features in one list, with an index over them."""
+    """All images' strongest features in one list, with an index over them."""
 
     def __init__(self, descriptions: Sequence[Description]) -> None:
         sizes = [min(len(description.points), _N_SEARCHED) for description in descriptions]
         self.n_points = sum(sizes)
-        self._n_pictures = len(descriptions)
+        self._n_images = len(descriptions)
         if self.n_points < 2:
             return
         self._bounds = np.concatenate([[0], np.cumsum(sizes)])
@@ -113,9 +113,9 @@ class _Search:
     def _reduce(self, features: npt.NDArray[np.uint8]) -> Floats:
         return self._reduction.apply(normalize_features(features))
 
-    def vote(self, pictures: slice, is_mirror: bool) -> Ints:
-        """Return one number for each vote of some pictures' features: (first, second, symmetry)."""
-        rows = np.arange(self._bounds[pictures.start], self._bounds[pictures.stop])
+    def vote(self, images: slice, is_mirror: bool) -> Ints:
+        """Return one number for each vote of some images' features: (first, second, symmetry)."""
+        rows = np.arange(self._bounds[images.start], self._bounds[images.stop])
         features = self._features[rows]
         queries = self._reduce(features[:, MIRRORED] if is_mirror else features)
         near = self._index.query(queries, _N_NEIGHBOURS)
@@ -125,8 +125,8 @@ class _Search:
         for symmetry in np.flatnonzero(is_mirror == IS_MIRROR):
             turned = turn_points(self._points[rows], SYMMETRIES[symmetry])
             query, neighbour = np.nonzero(is_other & _agree(turned[:, None], self._points[near]))
-            key = (owners[query] * self._n_pictures + others[query, neighbour]) * len(SYMMETRIES) + symmetry
-            # A feature has one vote for a picture, however many of that picture's features are near.
+            key = (owners[query] * self._n_images + others[query, neighbour]) * len(SYMMETRIES) + symmetry
+            # A feature has one vote for an image, however many of that image's features are near.
             votes.append(np.unique(np.column_stack([query, key]), axis=0)[:, 1])
         return np.concatenate(votes)
 
@@ -144,21 +144,21 @@ def measure_twist(angles: Floats, others: Floats) -> Floats:
     return np.asarray(np.abs((angles - others + np.pi) % (2 * np.pi) - np.pi))
 
 
-def _rank(keys: Ints, counts: Ints, n_pictures: int, most: int) -> list[Candidate]:
+def _rank(keys: Ints, counts: Ints, n_images: int, most: int) -> list[Candidate]:
     """Return candidates from votes; of a pair that votes both ways, the side with more counts."""
     pair, symmetry = np.divmod(keys, len(SYMMETRIES))
-    first, second = np.divmod(pair, n_pictures)
+    first, second = np.divmod(pair, n_images)
     is_back = first > second
     first, second = np.where(is_back, second, first), np.where(is_back, first, second)
     symmetry = np.where(is_back, _INVERSE[symmetry], symmetry)
-    merged, where = np.unique((first * n_pictures + second) * len(SYMMETRIES) + symmetry, return_inverse=True)
+    merged, where = np.unique((first * n_images + second) * len(SYMMETRIES) + symmetry, return_inverse=True)
     votes = np.zeros(len(merged), np.int64)
     np.maximum.at(votes, where.reshape(-1), counts)
-    used: npt.NDArray[np.int64] = np.zeros(n_pictures, np.int64)
+    used: npt.NDArray[np.int64] = np.zeros(n_images, np.int64)
     chosen = []
     for place in np.lexsort((merged, -votes)):
         pair_key, turn = divmod(int(merged[place]), len(SYMMETRIES))
-        one, other = divmod(pair_key, n_pictures)
+        one, other = divmod(pair_key, n_images)
         if min(used[one], used[other]) < most:
             used[[one, other]] += 1
             chosen.append(Candidate(one, other, SYMMETRIES[turn], int(votes[place])))

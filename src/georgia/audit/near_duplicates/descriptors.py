@@ -1,7 +1,7 @@
-"""What is kept of one picture to find its copies: content keys, a small grey picture, local features.
+"""What is kept of one image to find its copies: content keys, a small grey image, local features.
 
-Everything but the keys is measured on the picture squeezed into a square, so that resizing, to any
-aspect, changes nothing. The local features are SIFT: they turn with the picture, and mirroring a picture
+Everything but the keys is measured on the image squeezed into a square, so that resizing, to any
+aspect, changes nothing. The local features are SIFT: they turn with the image, and mirroring an image
 only permutes their numbers.
 Source: Lowe 2004, doi 10.1023/B:VISI.0000029664.99615.94.
 """
@@ -31,10 +31,10 @@ _LEAST_SPREAD = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """One picture's trace, about 14 kB.
+    """One image's trace, about 14 kB.
 
-    ``keys`` are 8 content keys, one for each symmetry of the decoded pixels: pictures are exact copies
-    where one's first key is among the other's. ``square`` (S, S), uint8, is the picture in grey.
+    ``keys`` are 8 content keys, one for each symmetry of the decoded pixels: images are exact copies
+    where one's first key is among the other's. ``square`` (S, S), uint8, is the image in grey.
     ``points`` (K, 4), float32: x and y from the middle, in px of the square, size in px, and angle in
     radians, clockwise; ``features`` (K, 128), uint8.
     """
@@ -50,8 +50,8 @@ class Description:
         return min(self.keys)
 
 
-def describe_picture(image: Image) -> Description:
-    """Return what is kept of one picture (H, W, 3), uint8; it can run in many threads at once."""
+def describe_image(image: Image) -> Description:
+    """Return what is kept of one image (H, W, 3), uint8; it can run in many threads at once."""
     is_grey = bool((image[:, :, 0] == image[:, :, 1]).all() and (image[:, :, 0] == image[:, :, 2]).all())
     content: npt.NDArray[np.uint8] = np.ascontiguousarray(image[:, :, 0]) if is_grey else image
     grey: Any = content if is_grey else cv2.cvtColor(content, cv2.COLOR_RGB2GRAY)

@@ -2,7 +2,7 @@
 
 Points are dealt into about √n cells around centres; a query looks only into the cells nearest to it. With
 p cells looked into, n queries cost about p · n · √n. What a query misses is a neighbour across a cell's
-border; a picture has many points, so that one of them missed does not matter.
+border; an image has many points, so that one of them missed does not matter.
 Source: Sivic and Zisserman 2003, doi 10.1109/ICCV.2003.1238663 (cells around learnt centres).
 """
 

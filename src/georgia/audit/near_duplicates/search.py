@@ -1,9 +1,9 @@
-"""Copies in a set of pictures: exact and near ones, under all eight rotations and reflections.
+"""Copies in a set of images: exact and near ones, under all eight rotations and reflections.
 
 Exact copies have the same decoded pixels, whatever the file type, mode or bit depth. Near copies show
 the same scene re-compressed, resized, brighter or darker, shifted or cropped by up to 20 %, or a moment
 later. Candidates come from local features (``candidates``), the verdict from the correlation of the two
-pictures laid on one another (``alignment``).
+images laid on one another (``alignment``).
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from scipy.sparse.csgraph import connected_components
 
 from georgia.audit.near_duplicates.alignment import Alignment, align_pair
 from georgia.audit.near_duplicates.candidates import Candidate, find_candidates
-from georgia.audit.near_duplicates.descriptors import Description, describe_picture
+from georgia.audit.near_duplicates.descriptors import Description
 from georgia.audit.workers import in_threads, one_core_each
 from georgia.images.symmetry import SYMMETRIES, invert
 from georgia.progress import QUIET, Progress
 
-__all__ = ["Copies", "CopyConfig", "CopyPair", "Description", "describe_picture", "find_copies"]
+__all__ = [
+    "Copies",
+    "CopyPair",
+    "NearDuplicateConfig",
+    "find_near_duplicates",
+]
 
 
-# Candidates of a picture that are compared with it; copies of copies join a group through others.
+# Candidates of an image that are compared with it; copies of copies join a group through others.
 _MOST_CANDIDATES = 20
 
 
 @dataclass(frozen=True)
-class CopyConfig:
+class NearDuplicateConfig:
     """What counts as a near copy; ``near`` False looks for exact copies only.
 
     ``min_similarity``: least correlation (0–1) of the fine structure. ``min_significance``: how many
-    standard deviations it must lie above chance, so that smooth and nearly blank pictures are not joined.
-    ``min_votes``: local features that must agree before two pictures are compared.
+    standard deviations it must lie above chance, so that smooth and nearly blank images are not joined.
+    ``min_votes``: local features that must agree before two images are compared.
 
     Source: drawn crops of seed 1, 2,000 scenes: of the near copies found, 99 % have a similarity of 0.85 or
     more; other pairs reach 0.42, with a significance of 12. Seen elsewhere: thin sections 0.38, photographs
@@ -66,7 +71,7 @@ class CopyPair:
 
 @dataclass(frozen=True)
 class Copies:
-    """``pairs`` in order of position, and ``groups``: all pictures that pairs join, two or more each.
+    """``pairs`` in order of position, and ``groups``: all images that pairs join, two or more each.
 
     Of n exact copies each is paired with the first one: n − 1 pairs, not n (n − 1) / 2.
     """
@@ -75,15 +80,16 @@ class Copies:
     groups: tuple[tuple[int, ...], ...]
 
 
-def find_copies(
+def find_near_duplicates(
     descriptions: Sequence[Description | None],
-    config: CopyConfig = CopyConfig(),
+    config: NearDuplicateConfig = NearDuplicateConfig(),
     progress: Progress = QUIET,
 ) -> Copies:
-    """Return the copies among pictures; None stands for one that could not be read.
+    """Return the copies among images; None stands for one that could not be read.
 
+    >>> from georgia.audit.near_duplicates.descriptors import describe_image
     >>> image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
-    >>> copies = find_copies([describe_picture(image), None, describe_picture(image[:, ::-1])])
+    >>> copies = find_near_duplicates([describe_image(image), None, describe_image(image[:, ::-1])])
     >>> copies.groups, copies.pairs[0].transform
     (((0, 2),), 'flip left-right')
     """
@@ -118,7 +124,7 @@ def _pair_exact(descriptions: Sequence[Description | None], members: list[int]) 
 
 
 def _find_near(
-    known: list[tuple[int, Description]], config: CopyConfig, progress: Progress
+    known: list[tuple[int, Description]], config: NearDuplicateConfig, progress: Progress
 ) -> list[CopyPair]:
     """Return near pairs among (position, description) of which no two are exact copies."""
     # In the order of their content, so that the order of files changes nothing.
@@ -141,7 +147,7 @@ def _find_near(
     return list(best.values())
 
 
-def _is_copy(alignment: Alignment, config: CopyConfig) -> bool:
+def _is_copy(alignment: Alignment, config: NearDuplicateConfig) -> bool:
     return alignment.similarity >= config.min_similarity and alignment.significance >= config.min_significance
 
 
@@ -152,11 +158,11 @@ def _name_pair(first: int, second: int, candidate: Candidate, alignment: Alignme
     return CopyPair(second, first, "near", invert(candidate.symmetry), similarity)
 
 
-def _join(pairs: Sequence[CopyPair], n_pictures: int) -> tuple[tuple[int, ...], ...]:
+def _join(pairs: Sequence[CopyPair], n_images: int) -> tuple[tuple[int, ...], ...]:
     if not pairs:
         return ()
     ends = np.array([(pair.first, pair.second) for pair in pairs])
-    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n_pictures, n_pictures))
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n_images, n_images))
     _, labels = connected_components(graph, directed=False)
     groups: dict[int, list[int]] = defaultdict(list)
     for position in np.unique(ends):

@@ -1,4 +1,4 @@
-"""Write the exact class map into a graph: where on the picture each class's logit comes from.
+"""Write the exact class map into a graph: where on the image each class's logit comes from.
 
 A head behind global average pooling that is made of linear layers, ReLUs and batch norms is a linear
 function of the pooled features within one region of its ReLUs. Its Jacobian J (N, C, K) follows from

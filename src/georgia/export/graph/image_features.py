@@ -1,4 +1,4 @@
-"""Write into a graph what the unknown score looks at: a picture's light and detail, a net's layer means."""
+"""Write into a graph what the unknown score looks at: an image's light and detail, a net's layer means."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FLOOR = 0.5
 BLACK, WHITE = 7.7, 247.3
 
 
-def add_picture_features(
+def add_image_features(
     graph: GraphBuilder, network_input: str, spec: PreprocessSpec, layers: Sequence[str]
 ) -> str:
-    """Append ``picture_features`` (N, D), float32: picture statistics, then the means of layers' maps.
+    """Append ``picture_features`` (N, D), float32: image statistics, then the means of layers' maps.
 
     The statistics are, in order: mean grey and mean colourfulness (0–1), the shares of black and of
     white pixels, the logarithm of the grey levels' spread, and that of the detail at each scale, from
@@ -59,7 +59,7 @@ def _measure_light(graph: GraphBuilder, network_input: str, spec: PreprocessSpec
 
 
 def _measure_detail(graph: GraphBuilder, grey: str, size_px: int) -> list[str]:
-    """Return the log spread (N, 1) of what each scale holds beyond its own blur; each halves the picture."""
+    """Return the log spread (N, 1) of what each scale holds beyond its own blur; each halves the image."""
     parts = []
     for number in range(count_scales(size_px)):
         if number:

@@ -1,4 +1,4 @@
-"""How one Keras layer becomes ONNX nodes; pictures are (N, C, H, W) in the graph."""
+"""How one Keras layer becomes ONNX nodes; images are (N, C, H, W) in the graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.export.graph.builder import GraphBuilder
 
 
@@ -38,8 +38,11 @@ def write_layer(graph: GraphBuilder, call: LayerCall) -> str:
     """
     kind = type(call.layer).__name__
     if kind not in WRITERS:
-        rule = "its layers must be among " + ", ".join(sorted(WRITERS))
-        raise InputError(describe_fault("Cannot export the net", rule, f"{kind} {call.layer.name!r}"))
+        raise InputError(
+            "Cannot export the net",
+            needs="its layers must be among " + ", ".join(sorted(WRITERS)),
+            got=f"{kind} {call.layer.name!r}",
+        )
     _check_channels(call.layer)
     return WRITERS[kind](graph, call)
 
@@ -57,15 +60,21 @@ def write_activation(graph: GraphBuilder, function: Any, tensor: str, name: str)
         return graph.add("Softmax", [tensor], name, axis=1)
     simple = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "elu": "Elu", "softplus": "Softplus"}
     if word not in simple:
-        rule = "its activation must be one of linear, relu6, silu, softmax, " + ", ".join(simple)
-        raise InputError(describe_fault("Cannot export the net", rule, repr(word)))
+        raise InputError(
+            "Cannot export the net",
+            needs="its activation must be one of linear, relu6, silu, softmax, " + ", ".join(simple),
+            got=repr(word),
+        )
     return graph.add(simple[word], [tensor], name)
 
 
 def _check_channels(layer: Any) -> None:
     if getattr(layer, "data_format", "channels_last") not in ("channels_last", None):
-        rule = "pictures must be channels_last"
-        raise InputError(describe_fault(f"Cannot export layer {layer.name!r}", rule, layer.data_format))
+        raise InputError(
+            f"Cannot export layer {layer.name!r}",
+            needs="images must be channels_last",
+            got=layer.data_format,
+        )
 
 
 def _conv(graph: GraphBuilder, call: LayerCall) -> str:
@@ -107,8 +116,11 @@ def _pads(call: LayerCall, kernel: Sequence[int], dilation: Sequence[int] = (1, 
         call.shapes[0][1:3], kernel, call.layer.strides, dilation, strict=True
     ):
         if size is None:
-            rule = "a net with a fixed input size is needed for padding 'same'"
-            raise InputError(describe_fault(f"Cannot export layer {call.layer.name!r}", rule, "an open size"))
+            raise InputError(
+                f"Cannot export layer {call.layer.name!r}",
+                needs="a net with a fixed input size is needed for padding 'same'",
+                got="an open size",
+            )
         reach = (width - 1) * step + 1
         total = max((-(-size // stride) - 1) * stride + reach - size, 0)
         before.append(total // 2)
@@ -137,8 +149,11 @@ def _clip(graph: GraphBuilder, tensor: str, top: float, name: str) -> str:
 
 def _relu(graph: GraphBuilder, call: LayerCall) -> str:
     if call.layer.negative_slope or call.layer.threshold:
-        rule = "a ReLU must have neither slope nor threshold"
-        raise InputError(describe_fault(f"Cannot export layer {call.layer.name!r}", rule, "one"))
+        raise InputError(
+            f"Cannot export layer {call.layer.name!r}",
+            needs="a ReLU must have neither slope nor threshold",
+            got="one",
+        )
     if call.layer.max_value is not None:
         return _clip(graph, call.inputs[0], float(call.layer.max_value), f"{call.name}/relu")
     return graph.add("Relu", [call.inputs[0]], f"{call.name}/relu")

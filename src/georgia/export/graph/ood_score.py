@@ -1,14 +1,14 @@
-"""Write the unknown score into a graph: ``unknown.UnknownModel.score``, its numbers as initialisers."""
+"""Write the unknown score into a graph: ``unknown.OodDetector.score``, its numbers as initialisers."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from georgia.export.graph.builder import GraphBuilder
-from georgia.uncertainty.ood import UnknownModel
+from georgia.uncertainty.ood import OodDetector
 
 
-def add_unknown_score(graph: GraphBuilder, features: str, model: UnknownModel) -> str:
+def add_unknown_score(graph: GraphBuilder, features: str, model: OodDetector) -> str:
     """Append the unknown score (N,), float32, of ``picture_features`` (N, D); above 1 is refused."""
     total, start = "", 0
     for part in model.parts:

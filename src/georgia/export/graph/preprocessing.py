@@ -1,4 +1,4 @@
-"""Write ``PreprocessSpec`` into a graph: any picture in, network input out."""
+"""Write ``PreprocessSpec`` into a graph: any image in, network input out."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from georgia.errors import InputError, describe_fault
+from georgia.errors import InputError
 from georgia.export.graph.builder import GraphBuilder
 from georgia.export.graph.keras_layers import LayerCall, write_layer
 
@@ -44,8 +44,11 @@ class _Walk:
                 ports = self.write(layer, ports)
             return ports
         if "input_layers" not in config:
-            rule = "the net must be functional or sequential"
-            raise InputError(describe_fault("Cannot export the net", rule, type(model).__name__))
+            raise InputError(
+                "Cannot export the net",
+                needs="the net must be functional or sequential",
+                got=type(model).__name__,
+            )
         return self.follow_functional(model, config, inputs)
 
     def follow_functional(self, model: Any, config: Any, inputs: list[str]) -> list[Port]:
@@ -58,9 +61,10 @@ class _Walk:
                 ports[name] = [(inputs[starts.index(name)], tuple(layer.batch_shape))]
                 continue
             if len(calls) != 1:
-                rule = "each layer must be used once"
                 raise InputError(
-                    describe_fault("Cannot export the net", rule, f"{len(calls)} uses of {name!r}")
+                    "Cannot export the net",
+                    needs="each layer must be used once",
+                    got=f"{len(calls)} uses of {name!r}",
                 )
             ports[name] = self.write(
                 layer, [ports[source][index] for source, index in _tensors(calls[0]["args"])]

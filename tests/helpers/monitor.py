@@ -1,0 +1,80 @@
+"""What the tests of the monitor share: results, a judge that looks at brightness, and a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from georgia.monitor.fraction import estimate_fractions
+from georgia.monitor.result import FileKey, FrameResult, TileMap
+from georgia.monitor.tile import FrameAnalysis, place_windows
+
+NAMES = ("CEX", "PG")
+
+
+def make_map(n: int = 3) -> TileMap:
+    boxes = np.arange(4 * n, dtype=np.int32).reshape(n, 4)
+    codes = np.array([-2, -1, 1][:n], np.int8)
+    return TileMap(100, 80, NAMES, boxes, codes, np.full((n, 2), 0.5, np.float16))
+
+
+def make_result(number: int, batch_id: int, fraction: float | None = 0.25, **changes: Any) -> FrameResult:
+    """Return a frame whose content is its number."""
+    values: dict[str, Any] = {
+        "key": FileKey(f"f{number}.png", 10 + number, 1_000 + number, f"{number:064x}"),
+        "frame_time_s": 1000.0 + number,
+        "time_source": "file",
+        "status": "judged",
+        "state": "in control",
+        "alarm": False,
+        "impurity": "PG",
+        "fraction": fraction,
+        "low": None if fraction is None else 0.5 * fraction,
+        "high": None if fraction is None else min(1.0, 2 * fraction),
+        "batch_id": batch_id,
+        "judged_at_s": 2000.0 + number,
+    }
+    return FrameResult(**{**values, **changes})
+
+
+@dataclass
+class BrightJudge:
+    """Stands in for a net: a bright window shows PG, a dark one CEX, black is empty."""
+
+    impurity: str = "PG"
+    model_sha256: str = "b" * 64
+    engine_name: str = "brightness"
+    n_judged: int = 0
+    bundle: Any = field(default_factory=lambda: SimpleNamespace(name="brightness"))
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "brightness"}
+
+    def judge(self, image: Any) -> FrameAnalysis:
+        self.n_judged += 1
+        boxes = place_windows(image.shape[0], image.shape[1], 8, 0.0)
+        means = np.array([image[t : t + h, x : x + w].mean() for x, t, w, h in boxes])
+        codes = np.where(means < 5, -2, (means > 127).astype(int)).astype(np.int8)
+        probabilities = np.eye(2, dtype=np.float32)[np.maximum(codes, 0)]
+        classes, n_effective = estimate_fractions(boxes, codes, probabilities, NAMES)
+        n = int((codes >= 0).sum())
+        found = TileMap(image.shape[1], image.shape[0], NAMES, boxes, codes, probabilities.astype(np.float16))
+        status = "judged" if n else "no crystals"
+        return FrameAnalysis(status, classes, len(boxes), n, 0, len(boxes) - n, n_effective, found)  # type: ignore[arg-type]
+
+
+def write_frame(path: Path, n_pg: int, seed: int = 0) -> Path:
+    """Write a frame of 16 windows, so many of them bright; ``seed`` makes its bytes differ."""
+    rng = np.random.default_rng([seed, n_pg])
+    pixels = rng.integers(40, 60, (32, 32), np.uint8)
+    for index in range(n_pg):
+        top, left = 8 * (index // 4), 8 * (index % 4)
+        pixels[top : top + 8, left : left + 8] = 200
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path

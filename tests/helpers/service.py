@@ -1,0 +1,78 @@
+"""What the tests of the service share: a store with a batch in it, and the service over it."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tests.helpers import monitor as helpers
+
+from georgia.model.load import load_bundled_model
+from georgia.monitor.result import ChartPoint, ClassFraction
+from georgia.monitor.store import AlarmChange, Store
+from georgia.web.app import create_app
+from georgia.web.config import ServeConfig
+from georgia.web.service import Service
+
+TOKEN = "a-token-of-the-tests-0123456789"
+
+
+def fill_store(path: Path, frames: Path, n: int = 30, alarm_at: int = 20, source: str = "probe") -> Store:
+    """Return a store with one batch of ``n`` frames whose fraction rises, an alarm from one of them on."""
+    store = Store(str(path))
+    batch = store.begin_batch(source, "B-1", "A. Miller", "PG", "tests")
+    for number in range(1, n + 1):
+        fraction = 0.02 + 0.01 * max(0, number - 10)
+        is_alarm = number >= alarm_at
+        rest = ClassFraction("CEX", 1 - fraction, 1 - 2 * fraction, 1 - fraction / 2, 40)
+        result = helpers.make_result(
+            number,
+            batch.id,
+            fraction,
+            state="alarm" if is_alarm else "in control",
+            alarm=is_alarm,
+            n_judged=40,
+            classes=(rest, ClassFraction("PG", fraction, fraction / 2, 2 * fraction, 40)),
+            chart=ChartPoint(ewma=fraction * 0.9, ewma_limit=0.1),
+            map=helpers.make_map(),
+        )
+        change = AlarmChange("raised", "EWMA over its limit") if number == alarm_at else None
+        store.record_frame(result, source, "{}", change)
+        helpers.write_frame(frames / f"f{number}.png", number % 16, number)
+    return store
+
+
+@cache
+def _template(n: int) -> Path:
+    """Return a folder with a store and its frames, made once; tests copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="georgia-serve-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    fill_store(folder / "m.db", folder / "frames", n).close()
+    return folder
+
+
+def make_service(tmp_path: Path, n: int = 30, **settings: Any) -> Service:
+    """Return a service over a store of its own; frames lie in ``tmp_path/frames``."""
+    shutil.copytree(_template(n), tmp_path, dirs_exist_ok=True)
+    store = Store(str(tmp_path / "m.db"))
+    config = ServeConfig(**{"token": TOKEN, "frames": tmp_path / "frames", "look_s": 0.05, **settings})
+    return Service(config, load_bundled_model(), store)
+
+
+def make_app(tmp_path: Path, n: int = 30, **settings: Any) -> Any:
+    """Return the application over such a service."""
+    return create_app(make_service(tmp_path, n, **settings))
+
+
+def noise_png(side: int = 40, seed: int = 0) -> bytes:
+    """Return a small noise image as PNG bytes."""
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side), np.uint8)).save(stream, "PNG")
+    return stream.getvalue()

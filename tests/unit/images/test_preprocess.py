@@ -1,0 +1,136 @@
+"""Laws of the one definition of network input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from georgia.errors import InputError
+from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec, resize_weights
+
+
+@pytest.mark.parametrize("n_in", [1, 2, 40, 151, 224, 225, 1112])
+def test_rows_of_the_resize_sum_to_one(n_in: int) -> None:
+    weights = resize_weights(n_in, 224)
+    assert weights.shape == (224, n_in)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_resize_to_the_same_size_is_identity() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(CAFFE.resize(image), image.astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(151, 151), (380, 501), (1000, 1112), (40, 300), (1, 7)])
+def test_resize_is_pillows_bilinear_but_for_rounding(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), np.float32)
+    assert np.abs(EFFICIENTNET_LITE.resize(image) - expected).max() <= 1.0
+
+
+@pytest.mark.parametrize("shape", [(151, 151), (380, 501), (40, 300), (300, 40), (224, 225), (1, 7)])
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_resize_is_the_filter_that_the_graph_writes(shape: tuple[int, int], is_grey: bool) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    if is_grey:
+        image[:] = image[..., :1]
+    rows = np.einsum("oi,iwc->owc", resize_weights(shape[0], 224).astype(np.float64), image)
+    expected = np.einsum("oi,hic->hoc", resize_weights(shape[1], 224).astype(np.float64), rows)
+    np.testing.assert_allclose(CAFFE.resize(image), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", [CAFFE, TORCHVISION, EFFICIENTNET_LITE])
+def test_planes_are_the_normalised_pixels_channels_first(spec: PreprocessSpec) -> None:
+    images = np.random.default_rng(4).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    expected = spec.normalize(images.astype(np.float32)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(spec.planes(images), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_mirrored_image_gives_mirrored_input() -> None:
+    image = np.random.default_rng(2).integers(0, 256, (90, 133, 3), dtype=np.uint8)
+    np.testing.assert_allclose(
+        TORCHVISION.apply(image[:, ::-1]), TORCHVISION.apply(image)[:, ::-1], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_constant_image_stays_constant() -> None:
+    image = np.full((37, 411, 3), 127, np.uint8)
+    np.testing.assert_allclose(EFFICIENTNET_LITE.apply(image), 0.0, atol=1e-5)
+
+
+def test_caffe_swaps_colours_and_takes_the_mean_off() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[..., 0] = 200
+    pixel = CAFFE.apply(image)[0, 0]
+    np.testing.assert_allclose(pixel, [-103.939, -116.779, 200 - 123.68], rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", [CAFFE, TORCHVISION, EFFICIENTNET_LITE])
+def test_plain_form_and_back_is_identity(spec: PreprocessSpec) -> None:
+    assert PreprocessSpec.from_dict(spec.to_dict()) == spec
+
+
+def test_a_grey_array_is_refused() -> None:
+    with pytest.raises(InputError, match=r"an image \(H, W, 3\) is needed; got shape \(8, 8\)"):
+        CAFFE.apply(np.zeros((8, 8), np.uint8))
+
+
+def test_another_resize_is_refused() -> None:
+    with pytest.raises(InputError, match="its resize must be 'triangle'"):
+        PreprocessSpec.from_dict({**CAFFE.to_dict(), "resize": "bicubic"})
+
+
+def test_missing_values_are_named() -> None:
+    with pytest.raises(InputError, match="mean"):
+        PreprocessSpec.from_dict({"size_px": 224, "color_order": "RGB", "scale": [1, 1, 1]})
+
+
+# The window: all images at one scale
+
+
+def test_window_of_the_images_size_is_the_resize() -> None:
+    from georgia.images.preprocess import window_weights
+
+    assert np.allclose(window_weights(50, 64, 50.0), resize_weights(50, 64), atol=1e-6)
+    assert np.allclose(window_weights(90, 32, 90.0), resize_weights(90, 32), atol=1e-6)
+
+
+@pytest.mark.parametrize("window_px", [40.0, 61.0, 128.0])
+def test_window_hides_the_size_of_the_image(window_px: float) -> None:
+    scene = np.random.default_rng(3).integers(0, 256, (200, 220, 3), dtype=np.uint8)
+    cut = scene[30:170, 40:180]
+    spec = PreprocessSpec(64, window_px=window_px)
+    assert np.allclose(spec.resize(scene), spec.resize(cut), atol=1e-3)
+
+
+def test_window_continues_small_images_by_their_mirror_image() -> None:
+    image = np.random.default_rng(4).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    mirrored = np.pad(image, ((20, 20), (25, 25), (0, 0)), mode="symmetric")
+    shown = PreprocessSpec(80, window_px=80.0).resize(image)
+    # The middle of both is the same scene; filters that reach over the edge differ by their weights only.
+    assert np.abs(shown - mirrored).mean() < 1e-3
+
+
+def test_window_survives_its_plain_form() -> None:
+    spec = PreprocessSpec(64, window_px=48.5)
+    assert PreprocessSpec.from_dict(spec.to_dict()) == spec
+    assert PreprocessSpec(64).to_dict()["resize"] != spec.to_dict()["resize"]
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (64, 64), (151, 190), (20, 300)])
+def test_window_in_the_graph_is_that_of_training(shape: tuple[int, int]) -> None:
+    import onnxruntime
+    from onnx import TensorProto
+
+    from georgia.export.graph.builder import GraphBuilder
+    from georgia.export.graph.preprocessing import add_preprocessing
+
+    spec = PreprocessSpec(48, window_px=70.0)
+    graph = GraphBuilder()
+    output = add_preprocessing(graph, "image", spec)
+    proto = graph.finish({"image": (TensorProto.UINT8, ["N", "H", "W", 3])}, {output: ["N", 3, 48, 48]}, {})
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    answer = session.run(None, {"image": image[None]})[0][0]
+    assert np.allclose(answer.transpose(1, 2, 0), spec.apply(image), atol=1e-4)

@@ -1,0 +1,210 @@
+"""What the plant sees: OPC UA with a real client, and alarms at a web address."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.helpers.monitor import make_result
+
+from georgia.errors import InputError
+from georgia.monitor.events import MonitorEvent, MonitorStatus
+from georgia.monitor.opcua import NAMESPACE, VARIABLES, Plant, open_plant
+from georgia.monitor.result import ChartPoint
+from georgia.monitor.store import AlarmChange, Store
+from georgia.monitor.webhook import Webhook
+
+
+def wait_for(is_so: Callable[[], Any]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_event(kind: Any = "frame", state: Any = "alarm", beat: int = 7, **changes: Any) -> MonitorEvent:
+    frame = make_result(3, 1, fraction=0.25, chart=ChartPoint(ewma=0.2, ewma_limit=0.1), n_judged=88)
+    status = MonitorStatus(state, True, 1, 3, 0, 0, 0, 0, "", beat, 0.0, True, frame)
+    return MonitorEvent(kind, status, frame, **changes)
+
+
+@pytest.fixture(scope="module")
+def plant() -> Iterator[Plant]:
+    plant = open_plant(f"opc.tcp://127.0.0.1:{free_port()}/georgia")
+    yield plant
+    plant.close()
+
+
+def ask(plant: Plant, question: Callable[[Any, dict[str, Any]], Any]) -> Any:
+    """Connect as a control system does, and let ``question`` use the variables by name."""
+    from asyncua import Client
+
+    async def connect() -> Any:
+        async with Client(plant.address) as client:
+            space = await client.get_namespace_index(NAMESPACE)
+            path = [f"{space}:Probe"]
+            probe = await client.nodes.objects.get_child(path)
+            nodes = {name: await probe.get_child([f"{space}:{name}"]) for name in VARIABLES}
+            return await question(client, nodes)
+
+    return asyncio.run(connect())
+
+
+def read_all(plant: Plant) -> dict[str, Any]:
+    async def read(_: Any, nodes: dict[str, Any]) -> dict[str, Any]:
+        return {name: await node.read_data_value(raise_on_bad_status=False) for name, node in nodes.items()}
+
+    return dict(ask(plant, read))
+
+
+def test_a_client_reads_what_the_probe_sees(plant: Plant) -> None:
+    plant(make_event())
+    wait_for(lambda: plant.n_shown > 0)
+    found = read_all(plant)
+    values = {name: found[name].Value.Value for name in found}
+    assert values["Fraction"] == 0.25
+    assert (values["FractionLow"], values["FractionHigh"]) == (0.125, 0.5)
+    assert (values["State"], values["Alarm"], values["Impurity"]) == ("alarm", True, "PG")
+    assert values["FrameTime"].replace(tzinfo=UTC) == datetime.fromtimestamp(1003, UTC)
+    assert (values["Smoothed"], values["Limit"], values["JudgedWindows"]) == (0.2, 0.1, 88)
+    assert values["Heartbeat"] == 7
+    assert all(value.StatusCode.is_good() for value in found.values())
+
+
+def test_a_fraction_that_is_old_says_so(plant: Plant) -> None:
+    before = plant.n_shown
+    plant(make_event("heartbeat", "no frames", beat=8))
+    wait_for(lambda: plant.n_shown > before)
+    found = read_all(plant)
+    assert found["State"].Value.Value == "no frames"
+    assert found["Heartbeat"].Value.Value == 8
+    assert found["Fraction"].StatusCode.name == "UncertainLastUsableValue"
+    assert found["State"].StatusCode.is_good()
+
+
+def test_a_client_is_told_and_may_change_nothing(plant: Plant) -> None:
+    from asyncua import ua
+
+    heard: list[Any] = []
+
+    class Handler:
+        def datachange_notification(self, node: Any, value: Any, data: Any) -> None:
+            heard.append(value)
+
+    async def listen(client: Any, nodes: dict[str, Any]) -> None:
+        subscription = await client.create_subscription(20, Handler())
+        await subscription.subscribe_data_change(nodes["Heartbeat"])
+        plant(make_event("heartbeat", beat=41))
+        for _ in range(200):
+            if 41 in heard:
+                break
+            await asyncio.sleep(0.02)
+        with pytest.raises(ua.UaStatusCodeError, match="does not have permission"):
+            await nodes["Alarm"].write_value(False)
+        await subscription.delete()
+
+    ask(plant, listen)
+    assert 41 in heard
+
+
+@pytest.mark.parametrize("address", ["opc.tcp://127.0.0.1", "http://127.0.0.1:4840", "opc.tcp://:4840/x"])
+def test_other_addresses_are_refused(address: str) -> None:
+    with pytest.raises(InputError, match="opc.tcp://HOST:PORT/NAME is needed"):
+        open_plant(address)
+
+
+@pytest.mark.slow
+def test_an_address_that_is_taken_is_refused(plant: Plant) -> None:
+    with pytest.raises(InputError, match="the address must be free"):
+        open_plant(plant.address)
+
+
+def test_before_the_first_frame_there_is_no_fraction() -> None:
+    assert math.isnan(VARIABLES["Fraction"])
+
+
+class Receiver:
+    """A web address that refuses so many times, then takes."""
+
+    def __init__(self, n_refusals: int) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.n_refusals = n_refusals
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if receiver.n_refusals > 0:
+                    receiver.n_refusals -= 1
+                    self.send_error(503)
+                    return
+                receiver.taken.append(json.loads(body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}/alarms"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver(n_refusals=2)
+    yield receiver
+    receiver.server.shutdown()
+    receiver.server.server_close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "store.db"))
+    batch = store.begin_batch("probe", "B", "Ann", "PG", "ann").id
+    store.record_frame(make_result(1, batch), "probe", "{}", AlarmChange("raised", "EWMA over"))
+    yield store
+    store.close()
+
+
+def test_an_alarm_is_posted_until_it_is_taken_and_never_blocks(receiver: Receiver, store: Store) -> None:
+    store.mark_notified(1)
+    webhook = Webhook(receiver.address, store, first_wait_s=0.02)
+    started = time.monotonic()
+    webhook(make_event())
+    webhook(make_event("alarm", alarm=store.alarm(1), detail={"change": "raised"}))
+    webhook(make_event("alarm", alarm=store.alarm(1), detail={"change": "cleared"}))
+    assert time.monotonic() - started < 1
+    wait_for(lambda: len(receiver.taken) == 2)
+    webhook.close()
+    assert [item["change"] for item in receiver.taken] == ["raised", "cleared"]
+    assert receiver.taken[0]["alarm"]["reason"] == "EWMA over"
+
+
+def test_an_alarm_that_was_never_taken_is_sent_after_a_restart(receiver: Receiver, store: Store) -> None:
+    lost = Webhook("http://127.0.0.1:1/", store, first_wait_s=0.02)
+    wait_for(lambda: lost.error)
+    lost.close()
+    assert store.alarm(1).notified_at_s is None
+    webhook = Webhook(receiver.address, store, first_wait_s=0.02)
+    wait_for(lambda: store.alarm(1).notified_at_s is not None)
+    webhook.close()
+    assert len(receiver.taken) == 1
+    Webhook(receiver.address, store).close()
+    assert len(receiver.taken) == 1

@@ -1,0 +1,137 @@
+"""The store on a real PostgreSQL server: the same answers, and nothing lost when it goes away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from tests.helpers.monitor import BrightJudge, make_map, make_result, write_frame
+from tests.helpers.postgres import PostgresServer, has_postgres
+
+from georgia.monitor.connect import StoreAwayError, writing
+from georgia.monitor.run import Monitor
+from georgia.monitor.settings import MonitorConfig
+from georgia.monitor.store import AlarmChange, Store
+from georgia.monitor.verify import verify_store
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not has_postgres(), reason="needs PostgreSQL's server programs (Debian: postgresql)"),
+]
+
+
+def wait_for(is_so: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+def fill(store: Store, source: str) -> int:
+    batch = store.begin_batch(source, "B", "Ann", "PG", "ann").id
+    for number in range(12):
+        change = AlarmChange("raised", "x") if number == 5 else None
+        result = make_result(number, batch, fraction=None if number == 3 else number / 12, map=make_map())
+        store.record_frame(result, source, f'{{"n": {number}}}', change)
+    store.acknowledge_alarm(store.alarms(batch)[0].id, "Bob", "seen")
+    return batch
+
+
+def test_it_answers_as_sqlite_does(server: PostgresServer, tmp_path: Path) -> None:
+    stores = [Store(server.url, clock=lambda: 5.0), Store(str(tmp_path / "store.db"), clock=lambda: 5.0)]
+    answers: list[list[Any]] = []
+    for store in stores:
+        batch = fill(store, "same")
+        assert verify_store(store).is_whole
+        answers.append(
+            [
+                [replace(frame, frame_id=0, batch_id=0) for frame in store.frames(batch)],
+                store.series(batch),
+                store.series(batch, max_points=4),
+                [replace(alarm, id=0, batch_id=0, frame_id=0) for alarm in store.alarms(batch)],
+                [(entry.action, entry.who) for entry in store.trail()],
+                replace(store.batch(batch), id=0),
+                store.seen_files("same"),
+            ]
+        )
+        store.close()
+    assert answers[0] == answers[1]
+
+
+def test_a_touched_row_is_found(server: PostgresServer) -> None:
+    store = Store(server.url)
+    batch = fill(store, "touched")
+    with writing(store.engine) as connection:
+        connection.execute(
+            text("UPDATE frames SET high = 0.9 WHERE batch_id = :id AND ordinal = 7"), {"id": batch}
+        )
+    found = verify_store(store)
+    assert {fault.table for fault in found.faults} == {"frames"}
+    with writing(store.engine) as connection:
+        connection.execute(
+            text("UPDATE frames SET high = 1.0 WHERE batch_id = :id AND ordinal = 7"), {"id": batch}
+        )
+    assert verify_store(store).is_whole
+    store.close()
+
+
+def test_writers_in_several_threads_keep_one_chain(server: PostgresServer) -> None:
+    store = Store(server.url)
+    batches = [store.begin_batch(f"writer-{n}", "B", "Ann", "PG", "ann").id for n in range(4)]
+
+    def write(n: int) -> None:
+        for number in range(15):
+            store.record_frame(make_result(number, batches[n]), f"writer-{n}", "{}")
+            store.append_trail(f"writer-{n}", "note", {"number": number})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.count_frames(batch) for batch in batches] == [15] * 4
+    assert verify_store(store).is_whole
+    store.close()
+
+
+def test_a_server_that_goes_away_costs_no_frame(server: PostgresServer, tmp_path: Path) -> None:
+    store = Store(server.url)
+    config = MonitorConfig(watch=tmp_path, look_s=0.05, min_judged=1, source="outage")
+    monitor = Monitor(BrightJudge(), config, store)  # type: ignore[arg-type]
+    stop = threading.Event()
+    thread = threading.Thread(target=monitor.run, args=(stop,))
+    thread.start()
+    try:
+        for number in range(30):
+            write_frame(tmp_path / f"f{number:02d}.png", number % 5, seed=number)
+            if number == 10:
+                server.stop()
+                with pytest.raises(StoreAwayError, match="cannot be used now"):
+                    store.count_frames()
+                # One frame more: the tenth may have been written before the server went.
+                write_frame(tmp_path / "away.png", 3, seed=99)
+                wait_for(lambda: monitor.status().fault)
+            if number == 20:
+                server.start()
+            time.sleep(0.05)
+        batch = monitor.status().batch_id
+        wait_for(lambda: not monitor.status().n_unwritten and store.count_frames(batch) == 31)
+    finally:
+        stop.set()
+        thread.join(30)
+    assert [frame.ordinal for frame in store.iter_frames(batch)] == list(range(1, 32))
+    assert verify_store(store).is_whole
+    store.close()

@@ -1,0 +1,171 @@
+"""Answers for files: same files, same answers, in any order, batch and engine; broken files are listed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from georgia.errors import InputError
+from georgia.export.onnx_file import export_onnx
+from georgia.images.preprocess import PreprocessSpec
+from georgia.labels import Labels
+from georgia.model.bundle import Bundle, save_bundle
+from georgia.model.load import is_model, load_bundle
+from georgia.predict.predictions import Predictions
+from georgia.predict.predictor import PredictConfig, predict_files
+
+keras = pytest.importorskip("keras")
+LABELS = Labels(("CEX", "PG"))
+SPEC = PreprocessSpec(32)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose net says PG where the image is bright: truth is known for grey images."""
+    folder = tmp_path_factory.mktemp("model")
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(image)
+    output = keras.layers.Dense(2, activation="softmax")
+    model = keras.Model(image, output(x))
+    output.set_weights([np.array([[-1, 1]] * 3, np.float32), np.zeros(2, np.float32)])
+    export_onnx(model, SPEC, LABELS, folder / "model.onnx", {"name": "brightness"})
+    save_bundle(folder, "model.onnx", LABELS, SPEC, {"name": "brightness"})
+    return folder
+
+
+@pytest.fixture
+def bundle(model_folder: Path) -> Bundle:
+    return load_bundle(model_folder)
+
+
+def _draw(folder: Path, levels: list[int]) -> list[Path]:
+    paths = []
+    for number, level in enumerate(levels):
+        path = folder / f"crop ({number}).png"
+        Image.fromarray(np.full((20 + number, 30, 3), level, np.uint8)).save(path)
+        paths.append(path)
+    return paths
+
+
+def test_the_label_is_right_and_the_probability_its_own(bundle: Bundle, tmp_path: Path) -> None:
+    paths = _draw(tmp_path, [0, 255, 10, 240])
+    answers = predict_files(bundle, paths)
+    assert [item.label for item in answers.items] == ["CEX", "PG", "CEX", "PG"]
+    for item in answers.items:
+        assert item.probability == max(item.probabilities.values()) > 0.99
+        assert item.probabilities[item.label] == item.probability
+        assert sum(item.probabilities.values()) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_engine_and_batch_change_nothing(
+    bundle: Bundle, tmp_path: Path, engine: str, batch_size: int
+) -> None:
+    paths = _draw(tmp_path, list(range(100, 160, 6)))
+    plain = predict_files(bundle, paths).probability_array()
+    other = predict_files(bundle, paths[::-1], PredictConfig(engine, batch_size)).probability_array()[::-1]
+    np.testing.assert_allclose(other, plain, atol=1e-5)
+
+
+def test_broken_files_are_listed_and_the_rest_answered(bundle: Bundle, tmp_path: Path) -> None:
+    paths = _draw(tmp_path, [0, 255])
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(paths[0].read_bytes()[:40])
+    answers = predict_files(bundle, [paths[0], broken, tmp_path / "absent.png", paths[1]])
+    assert [item.file for item in answers.items] == paths
+    assert [failure.path.name for failure in answers.failed] == ["broken.png", "absent.png"]
+    assert all(failure.error and "\n" not in failure.error for failure in answers.failed)
+
+
+def test_no_file_gives_no_answer(bundle: Bundle) -> None:
+    answers = predict_files(bundle, [])
+    assert answers.items == ()
+    assert answers.probability_array().shape == (0, 2)
+
+
+@pytest.fixture
+def answers(bundle: Bundle, tmp_path: Path) -> Predictions:
+    (tmp_path / "empty.png").touch()
+    return predict_files(bundle, [*_draw(tmp_path, [3, 250]), tmp_path / "empty.png"])
+
+
+def test_tables_hold_the_same_rows(answers: Predictions, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for suffix in (".csv", ".json", ".parquet"):
+        answers.save(tmp_path / f"out{suffix}")
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["label"] for row in rows] == ["CEX", "PG", ""]
+    assert list(rows[0]) == ["file", "label", "probability", "p_CEX", "p_PG", "unknown_score", "set", "error"]
+    assert rows[2]["error"]
+    document = json.loads((tmp_path / "out.json").read_text())
+    table = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    for row, item, stored in zip(rows, document["predictions"], table, strict=False):
+        assert row["file"] == item["file"] == stored["file"]
+        assert float(row["probability"]) == pytest.approx(item["probability"], abs=1e-6)
+        assert stored["p_PG"] == pytest.approx(item["probabilities"]["PG"])
+    assert document["failed"][0]["file"].endswith("empty.png")
+
+
+def test_json_has_the_public_keys(answers: Predictions) -> None:
+    document = answers.to_json_dict()
+    assert set(document) >= {"predictions", "failed"}
+    wanted = {"file", "label", "probability", "probabilities", "unknown_score", "set"}
+    assert set(document["predictions"][0]) == wanted
+    assert set(document["failed"][0]) == {"file", "error"}
+
+
+def test_another_suffix_is_refused(answers: Predictions, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"the suffix must be one of .csv, .json, .jsonl, .parquet; got '.xlsx'"
+    ):
+        answers.save(tmp_path / "out.xlsx")
+
+
+def test_folder_file_and_onnx_open_the_same_model(model_folder: Path) -> None:
+    opened = [
+        load_bundle(model_folder),
+        load_bundle(model_folder / "bundle.json"),
+        load_bundle(model_folder / "model.onnx"),
+    ]
+    assert {(one.labels, one.preprocess, one.name) for one in opened} == {(LABELS, SPEC, "brightness")}
+    assert is_model(model_folder)
+    assert not is_model(model_folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda folder: folder / "none", "it must exist; got no such file"),
+        (lambda folder: folder, "it must hold bundle.json"),
+        (lambda folder: _write(folder / "a.txt", "x"), "a folder with bundle.json, an .onnx, or a Keras"),
+        (lambda folder: _write(folder / "a.onnx", "x"), "an ONNX file that ONNX Runtime reads is needed"),
+        (lambda folder: _write(folder / "a.h5", "x"), "such as --classes CEX,PG"),
+        (lambda folder: _write(folder / "bundle.json", "{"), "it must be JSON that names its model file"),
+        (
+            lambda folder: _write(folder / "bundle.json", '{"model": "a.onnx"}'),
+            "must lie beside it; got no 'a.onnx'",
+        ),
+    ],
+)
+def test_unusable_models_are_one_line(make: object, rule: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rule) as caught:
+        load_bundle(make(tmp_path))  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_keeps_its_own_names(model_folder: Path) -> None:
+    assert load_bundle(model_folder, ("CEX", "PG")).labels == LABELS
+    with pytest.raises(InputError, match="this model's classes are CEX, PG; got PG, CEX"):
+        load_bundle(model_folder / "model.onnx", ("PG", "CEX"))
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

@@ -1,0 +1,261 @@
+"""Studies: what is planned, how variants are compared, and what the table says."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from georgia.errors import InputError
+from georgia.evaluate.score import Evaluation, score_predictions
+from georgia.labels import Labels
+from georgia.metrics.classification import compute_metrics
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
+from georgia.records import Record
+from georgia.study import Study, StudyConfig, plan_runs
+from georgia.study.compare import adjust_p_values, compare_variants, pool_metrics, summarize_variants
+from georgia.study.files import load_study, save_study
+from georgia.study.plan import LETTERS, parse_grid
+from georgia.study.rows import COLUMNS, StudyRow, load_row, make_failed_row, table_rows
+from georgia.study.table import format_csv
+from georgia.train import RECIPES, recipe_config
+
+LABELS = Labels(("CEX", "PG"))
+
+
+def _evaluation(wrong: set[int], n: int = 40, group_size: int = 1) -> Evaluation:
+    """Answers to n files in groups; those numbered in ``wrong`` get the other class's name."""
+    items, records = [], []
+    for number in range(n):
+        truth = LABELS.names[(number // group_size) % 2]
+        other = LABELS.names[1 - LABELS.names.index(truth)]
+        label = other if number in wrong else truth
+        probabilities = {name: 0.9 if name == label else 0.1 for name in LABELS.names}
+        items.append(Prediction(Path(f"{number}.png"), label, 0.9, probabilities))
+        records.append(Record(Path(f"{number}.png"), truth, f"g{number // group_size}"))
+    return score_predictions(Predictions(LABELS, tuple(items), (), "none"), records)
+
+
+def _row(variant: str, repeat: int, evaluation: Evaluation) -> StudyRow:
+    metrics = evaluation.metrics
+    return StudyRow(
+        run_name=f"{variant}-{repeat}",
+        variant=variant,
+        repeat=repeat,
+        fold=0,
+        settings={"learning_rate": 0.1, "trainable_share": 0.1},
+        dropout_layers="0.4, 0.3",
+        seconds=9785.2,
+        train_accuracy=0.5,
+        valid_accuracy=0.75,
+        test_accuracy=metrics.accuracy,
+        test_missed=metrics.n - metrics.n_right,
+        n_test=metrics.n,
+        f1=metrics.macro.f1,
+        f1_ci95=metrics.macro.f1_ci95,
+        epochs=3,
+        trainable_layers=34,
+    )
+
+
+def _study(wrong: dict[str, list[set[int]]], group_size: int = 1) -> Study:
+    evaluations = {
+        f"{name}-{at}": _evaluation(one, group_size=group_size)
+        for name, runs in wrong.items()
+        for at, one in enumerate(runs, start=1)
+    }
+    rows = tuple(
+        _row(name, at, evaluations[f"{name}-{at}"])
+        for name, runs in wrong.items()
+        for at in range(1, len(runs) + 1)
+    )
+    variants = summarize_variants(rows, evaluations)
+    comparisons = compare_variants(variants, rows, evaluations)
+    return Study(Path("none"), "drawn", StudyConfig(), rows, variants, comparisons)
+
+
+def test_the_default_is_the_source_study() -> None:
+    runs = plan_runs(StudyConfig(recipe="georgia"))
+    assert [run.name for run in runs] == [f"{letter}-{repeat}" for letter in "ABCD" for repeat in range(1, 6)]
+    settings = {run.variant: (run.config.dropout, run.config.trainable_share) for run in runs}
+    assert settings == {"A": ((), 0.0), "B": ((), 0.1), "C": ((0.4, 0.3), 0.0), "D": ((0.4, 0.3), 0.1)}
+    published = recipe_config("georgia")
+    assert next(run.config for run in runs if run.name == "D-1") == published
+    assert [run.config.seed for run in runs if run.variant == "B"] == [42, 43, 44, 45, 46]
+
+
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in RECIPES])
+def test_every_recipe_can_be_a_variant_as_it_is(recipe: str) -> None:
+    (run,) = plan_runs(StudyConfig(variants=(recipe,), repeats=1))
+    assert run.config == recipe_config(recipe)
+    letters = tuple(LETTERS) if recipe_config(recipe).head_units else ("A", "B")
+    assert len(plan_runs(StudyConfig(recipe=recipe, variants=letters, repeats=1))) == len(letters)
+
+
+def test_a_grid_combines_every_value_and_each_lands_in_its_run() -> None:
+    grid = ("lr=1e-1,1e-2", "backbone=resnet18,resnet50 dropout=none,0.4/0.3")
+    runs = plan_runs(StudyConfig(recipe="georgia", grid=grid, repeats=2))
+    points = {(run.config.learning_rate, run.config.backbone, run.config.dropout) for run in runs}
+    assert points == set(itertools.product((0.1, 0.01), ("resnet18", "resnet50"), ((), (0.4, 0.3))))
+    assert len({run.name for run in runs}) == len(runs) == 16
+    assert runs[0].variant == "lr=1e-1 backbone=resnet18 dropout=none"
+    assert not any(set('/\\:*?"<>| ') & set(run.name) for run in runs)
+
+
+def test_folds_take_the_recipe_once_unless_told_otherwise() -> None:
+    assert [run.name for run in plan_runs(StudyConfig(folds=3))] == [f"fast-1-fold{k}" for k in (1, 2, 3)]
+    assert len(plan_runs(StudyConfig(variants=("A", "fast"), folds=3, repeats=2))) == 12
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "said"),
+    [
+        ({"variants": ("A", "georgai")}, {}, "'georgai' is no variant. Did you mean 'georgia'"),
+        ({"variants": ("A", "A")}, {}, "variants must be different"),
+        ({"folds": 1}, {}, "folds must be 0, or 2 or more; got 1"),
+        ({"grid": ("lr",)}, {}, "key=value"),
+        ({"grid": ("learning_rat=1",)}, {}, "Did you mean 'learning_rate'"),
+        ({"grid": ("seed=1,2",)}, {}, "'seed' is the same for all runs"),
+        ({"grid": ("lr=1,1",)}, {}, "each value of a grid may stand once"),
+        ({"grid": ("epochs=many",)}, {}, "'epochs' must be a whole number"),
+        ({"variants": ("C",)}, {"dropout": "0.5"}, "'dropout' is what the variants C differ in"),
+        ({"grid": ("lr=1,2",)}, {"learning_rate": 1}, "is set and on the grid"),
+        ({"recipe": "salami-18", "variants": ("C",)}, {}, "Choose --variants A,B"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    config: dict[str, object], changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said.replace("(", "\\(")):
+        plan_runs(StudyConfig(**config), changes)  # type: ignore[arg-type]
+
+
+def test_grid_words_may_come_one_by_one_or_together() -> None:
+    together, apart = parse_grid(["lr=1,2 epochs=3"]), parse_grid(["lr=1,2", "epochs=3"])
+    assert together == apart == {"learning_rate": ("1", "2"), "epochs": ("3",)}
+
+
+def test_the_table_has_the_source_studys_columns_in_their_order() -> None:
+    study = _study({"A": [{1, 2}], "D": [{1}]})
+    assert COLUMNS[:11] == (
+        *("run name", "run time", "train acc", "valid acc", "test acc", "acc delta", "test missed"),
+        *("epochs", "learning rate", "dropout layers", "trainable layers"),
+    )
+    first = table_rows(study.rows)[0]
+    assert list(first) == list(COLUMNS)
+    assert (first["run time"], first["test missed"], first["acc delta"]) == ("2:43:05", 2, 0.25)
+    assert (first["test acc"], first["trainable layers"]) == (0.95, "last 10 % (34)")
+    lines = format_csv(study.rows).splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert len(lines) == 3
+
+
+def test_a_saved_study_is_the_same(tmp_path: Path) -> None:
+    study = _study({"A": [{1, 2}, {3}], "D": [{1}, set()]})
+    save_study(study, tmp_path)
+    again = load_study(tmp_path)
+    assert (again.rows, again.variants, again.comparisons) == (study.rows, study.variants, study.comparisons)
+    assert (
+        (tmp_path / "study.md").read_text(encoding="utf-8").startswith("# Study of drawn\n\nBest: D, F1 0.98")
+    )
+
+
+def test_a_row_is_kept_and_a_failed_one_has_its_reason(tmp_path: Path) -> None:
+    row = _row("A", 1, _evaluation({1}))
+    assert load_row(tmp_path) is None
+    row.save(tmp_path)
+    assert load_row(tmp_path) == row
+    failed = make_failed_row(plan_runs(StudyConfig(repeats=1))[0], "no\nmemory", 2.0)
+    assert (failed.is_done, table_rows([failed])[0]["failed"]) == (False, "no memory")
+    (tmp_path / "row.json").write_text("{")
+    with pytest.raises(InputError, match="it must be whole"):
+        load_row(tmp_path)
+
+
+def test_variants_are_ranked_by_f1_and_clear_differences_are_told() -> None:
+    study = _study({"A": [set(range(20)), set(range(18))], "D": [{1}, set()], "B": [{1, 2}, {3}]})
+    assert [one.variant for one in study.variants] == ["D", "B", "A"]
+    assert [one.missed for one in study.variants] == [(1, 0), (2, 1), (20, 18)]
+    pairs = {(one.first, one.second): one for one in study.comparisons}
+    assert pairs["D", "A"].is_clear
+    assert not pairs["D", "B"].is_clear
+    assert pairs["D", "A"].accuracy_difference == pytest.approx(37 / 80)
+    assert (pairs["D", "A"].n_better, pairs["D", "A"].n_worse) == (2, 0)
+
+
+def test_repeats_on_the_same_images_make_no_interval_narrower() -> None:
+    one, five = ([_evaluation({1, 5, 9})] * n for n in (1, 5))
+    single, pooled = pool_metrics(one), pool_metrics(five)
+    assert pooled.n == 5 * single.n
+    assert pooled.n_groups == single.n_groups
+    assert pooled.accuracy_ci95 == pytest.approx(single.accuracy_ci95)
+    assert pooled.macro.f1_ci95 == pytest.approx(single.macro.f1_ci95, abs=1e-9)
+
+
+def test_folds_pool_to_the_figures_of_all_images() -> None:
+    whole = _evaluation({3, 8, 30}, n=60)
+    answers = list(zip(whole.predictions.items, whole.truth, whole.groups, strict=True))
+    parts = [
+        score_predictions(
+            Predictions(LABELS, tuple(item for item, _, _ in answers[k::3]), (), "none"),
+            [Record(item.file, true, group) for item, true, group in answers[k::3]],
+        )
+        for k in range(3)
+    ]
+    pooled = pool_metrics(parts)
+    assert (pooled.n, pooled.n_right, pooled.n_groups) == (60, 57, whole.metrics.n_groups)
+    assert pooled.macro.f1 == pytest.approx(whole.metrics.macro.f1)
+
+
+def test_copies_of_one_crystal_count_once_in_the_paired_test() -> None:
+    alone = _study({"A": [set(range(8))], "D": [set()]}).comparisons[0]
+    grouped = _study({"A": [set(range(8))], "D": [set()]}, group_size=8).comparisons[0]
+    assert (alone.n_groups_better, grouped.n_groups_better) == (8, 1)
+    assert alone.p_value < 0.03 < 0.5 < grouped.p_value
+    assert grouped.accuracy_difference == alone.accuracy_difference
+
+
+def test_the_paired_test_of_single_runs_is_that_of_evaluate_against() -> None:
+    from georgia.evaluate.compare import compare_evaluations
+
+    own = _study({"A": [{1, 2, 5}], "D": [{2}]}).comparisons[0]
+    theirs = compare_evaluations(_evaluation({2}), _evaluation({1, 2, 5}))
+    assert (own.first, own.p_value, own.f1_difference_ci95) == ("D", theirs.f1.p_value, theirs.f1.interval)
+
+
+def test_repeats_of_the_same_answers_change_no_paired_figure() -> None:
+    once = _study({"A": [{1, 2, 5}], "D": [{2}]}).comparisons[0]
+    often = _study({"A": [{1, 2, 5}] * 5, "D": [{2}] * 5}).comparisons[0]
+    assert (often.n_groups_better, often.n_groups_worse) == (once.n_groups_better, once.n_groups_worse)
+    assert often.p_value == pytest.approx(once.p_value, abs=0.03)
+    assert often.f1_difference_ci95 == pytest.approx(once.f1_difference_ci95, abs=0.01)
+
+
+def test_only_repeats_that_both_finished_are_compared() -> None:
+    study = _study({"A": [{1, 2}, {3}], "D": [{1}]})
+    (pair,) = study.comparisons
+    assert (pair.n_better, pair.n_worse, pair.n_groups) == (1, 0, 40)
+
+
+def test_holms_rule_is_between_none_and_bonferroni() -> None:
+    values = [0.01, 0.04, 0.03, 0.5]
+    adjusted = adjust_p_values(values)
+    assert all(own <= new <= min(1.0, 4 * own) for own, new in zip(values, adjusted, strict=True))
+    assert adjusted[0] == 0.04
+    assert adjust_p_values([]) == []
+
+
+def test_order_of_runs_changes_no_figure() -> None:
+    evaluations = [_evaluation({1, 2}), _evaluation({7}), _evaluation(set())]
+    figures = {pool_metrics(order).macro.f1_ci95 for order in itertools.permutations(evaluations)}
+    assert len(figures) == 1
+
+
+def test_metrics_of_one_run_are_its_own() -> None:
+    evaluation = _evaluation({1, 2, 3})
+    truth = LABELS.indices(evaluation.truth)
+    named = LABELS.indices([item.label for item in evaluation.predictions.items])
+    expected = compute_metrics(truth, named, LABELS, evaluation.groups)
+    assert pool_metrics([evaluation]).to_json_dict() == expected.to_json_dict()
