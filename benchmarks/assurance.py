@@ -23,7 +23,7 @@ from georgia.metrics.intervals import group_codes
 from georgia.model.engines import open_engine
 from georgia.model.load import load_bundle
 from georgia.records import Failure
-from georgia.uncertainty.calibration import fit_temperature, soften
+from georgia.uncertainty.calibration import fit_temperature, softmax
 from georgia.uncertainty.conformal import fit_conformal
 
 RATES = (0.05, 0.10)
@@ -42,9 +42,9 @@ def measure_coverage(
         fits = np.isin(codes, groups[: len(groups) // 2])
         names = [str(code) for code in codes[fits]]
         temperature = fit_temperature(logits[fits], truth[fits], names).temperature
-        limits = fit_conformal(soften(logits[fits], temperature), truth[fits], labels, names, RATES)
+        limits = fit_conformal(softmax(logits[fits], temperature), truth[fits], labels, names, RATES)
         for rate in RATES:
-            sets = limits.sets(soften(logits[~fits], temperature), labels, rate)
+            sets = limits.sets(softmax(logits[~fits], temperature), labels, rate)
             sizes[rate].append(float(np.mean([len(one) for one in sets])))
             for position, name in enumerate(labels.names):
                 own = [name in one for one, true in zip(sets, truth[~fits], strict=True) if true == position]
@@ -78,8 +78,8 @@ def main() -> None:
     report = {
         "n": len(kept),
         "accuracy": float((logits.argmax(axis=1) == truth).mean()),
-        "temperature": float(bundle.about.get("calibration", {}).get("temperature", 1.0)),
-        "ece_before": expected_calibration_error(soften(logits), truth),
+        "temperature": float(bundle.metadata.get("calibration", {}).get("temperature", 1.0)),
+        "ece_before": expected_calibration_error(softmax(logits), truth),
         "ece_after": expected_calibration_error(answer["probabilities"], truth),
     }
     if options.splits:

@@ -179,7 +179,7 @@ def main() -> None:
         frames = collect(judge, range(options.first, options.first + options.frames), options.seed)
         if options.cache:
             save(options.cache[0], frames)
-    result = measure(frames, bundle.labels.names, TileConfig().min_detail, find_smoothing(bundle.about))
+    result = measure(frames, bundle.labels.names, TileConfig().min_detail, find_smoothing(bundle.metadata))
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if options.out is not None:

@@ -120,15 +120,15 @@ def run_keras(file: Path, bundle: Bundle, images: list[np.ndarray]) -> np.ndarra
     import keras
 
     from georgia.export.onnx_file import _run_keras
-    from georgia.uncertainty.calibration import soften
+    from georgia.uncertainty.calibration import softmax
 
     model = keras.models.load_model(file, compile=False)
     parts = [
         _run_keras(model, np.stack([bundle.preprocess.apply(image) for image in images[start : start + 50]]))
         for start in range(0, len(images), 50)
     ]
-    temperature = float(bundle.about.get("calibration", {}).get("temperature", 1.0))
-    return soften(np.concatenate(parts), temperature)
+    temperature = float(bundle.metadata.get("calibration", {}).get("temperature", 1.0))
+    return softmax(np.concatenate(parts), temperature)
 
 
 def write_rounded(model: Path, target: Path) -> Path:
@@ -183,8 +183,8 @@ def main() -> None:
     options = parser.parse_args()
     bundle = load_bundle(options.model) if options.model else load_bundled_model()
     keras_file = options.keras
-    if keras_file is None and "weights_file" in bundle.about:
-        keras_file = bundle.model_path.with_name(bundle.about["weights_file"])
+    if keras_file is None and "weights_file" in bundle.metadata:
+        keras_file = bundle.model_path.with_name(bundle.metadata["weights_file"])
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

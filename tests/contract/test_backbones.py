@@ -14,7 +14,7 @@ from georgia.backbones import (
     BackboneInfo,
     build_backbone,
     find_backbone,
-    set_trainable_share,
+    set_trainable_fraction,
 )
 from georgia.backbones.assign import fill_random
 from georgia.errors import InputError, MissingDependencyError
@@ -121,7 +121,7 @@ def test_share_counts_layers_from_the_end(info: BackboneInfo) -> None:
     model = build(info.name).model
     names = [layer.name for layer in model.layers]
     for share in (0.0, 0.1, 0.5, 1.0):
-        learning = set_trainable_share(model, share)
+        learning = set_trainable_fraction(model, share)
         assert len(learning) == int(len(names) * share)
         assert learning == names[len(names) - len(learning) :]
         assert [layer.name for layer in model.layers if layer.trainable] == learning
@@ -129,7 +129,7 @@ def test_share_counts_layers_from_the_end(info: BackboneInfo) -> None:
 
 def test_the_studys_tenth_of_resnet101_begins_at_its_last_stage() -> None:
     model = build("resnet101").model
-    learning = set_trainable_share(model, 0.1)
+    learning = set_trainable_fraction(model, 0.1)
     weighted = [name for name in learning if model.get_layer(name).weights]
     assert (len(model.layers), len(learning), weighted[0]) == (345, 34, "conv5_block1_1_conv")
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from georgia.backbones.efficientnet_lite import LITE0, LITE1, LITE2
-from georgia.backbones.freeze import set_trainable_share
+from georgia.backbones.freeze import set_trainable_fraction
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest, require_keras
 from georgia.backbones.resnet import RESNET18, RESNET34, RESNET50, RESNET101
 from georgia.errors import InputError
 from georgia.registry import find_by_name
 
-__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_backbone", "find_backbone", "set_trainable_share"]
+__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_backbone", "find_backbone", "set_trainable_fraction"]
 
 BACKBONES: tuple[BackboneInfo, ...] = (LITE0, LITE1, LITE2, RESNET18, RESNET34, RESNET50, RESNET101)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def set_trainable_share(model: keras.Model, share: float, *, train_norms: bool = True) -> list[str]:
+def set_trainable_fraction(model: keras.Model, share: float, *, train_norms: bool = True) -> list[str]:
     """Let the last share of a net's layers learn, freeze the rest, and return the learners' names.
 
     ``share`` is a fraction in [0, 1] of ``model.layers``, rounded down: a tenth of ResNet-101's

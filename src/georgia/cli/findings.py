@@ -75,7 +75,7 @@ def write_findings(
     save_figure(draw_confusion_matrix, evaluation, matrix)
     tables = (out / EVALUATION_FILE, out / PREDICTIONS_FILE)
     files = (results, matrix, *tables, *(one.save(out) for one in found.extra))
-    mistakes = [one.file for one in evaluation.mistakes[: ReportLimits().explained]]
+    mistakes = [one.file for one in evaluation.misclassified[: ReportLimits().explained]]
     explained = explain_files(bundle, mistakes) if mistakes else None
     inputs = ReportInputs(
         title=f"Evaluation of {bundle.name}",
@@ -86,7 +86,7 @@ def write_findings(
         data_verdict=found.describe_training_overlap(),
         data_gate="stop" if found.n_seen else "",
         not_checked=tuple(one for one in NOT_CHECKED if not (found.unknown and one == NO_STRANGERS)),
-        bundle=bundle.about,
+        bundle=bundle.metadata,
         failures=(*catalog.failures, *found.failed),
         files=files,
         folder=out,

@@ -75,14 +75,14 @@ def convert_keras_file(path: Path, labels: Labels) -> Bundle:
     sha256 = hash_file(path)
     key = json.dumps([sha256, labels.names, __version__]).encode()
     target = _cache_folder() / f"{path.stem}-{hashlib.sha256(key).hexdigest()[:16]}.onnx"
-    about = {"name": path.name, "weights_sha256": sha256}
+    metadata = {"name": path.name, "weights_sha256": sha256}
     record = target.with_suffix(".json")
     if target.exists() and record.exists():
         spec = PreprocessSpec.from_dict(json.loads(record.read_text(encoding="utf-8")))
-        return Bundle(target, labels, spec, about)
+        return Bundle(target, labels, spec, metadata)
     model = load_foreign_model(path)
     spec = find_preprocess(model, path)
-    export_onnx(model, spec, labels, target, about)
+    export_onnx(model, spec, labels, target, metadata)
     drawn = np.random.default_rng(0)
     side = spec.size_px
     images = [drawn.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(N_PARITY_IMAGES)]
@@ -92,7 +92,7 @@ def convert_keras_file(path: Path, labels: Labels) -> Bundle:
         target.unlink()
         raise
     write_text(record, json.dumps(spec.to_dict()))
-    return Bundle(target, labels, spec, about)
+    return Bundle(target, labels, spec, metadata)
 
 
 def _cache_folder() -> Path:

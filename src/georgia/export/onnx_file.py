@@ -27,8 +27,8 @@ from georgia.files import atomic_path
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine, Outputs
-from georgia.uncertainty.calibration import soften
-from georgia.uncertainty.decision import NO_ASSURANCE, Uncertainty
+from georgia.uncertainty.calibration import softmax
+from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
 
 # |Δp| that float32 engines may differ by. Source: the parity aim of the project; measured 1e-6 to 1e-5.
 PARITY_TOLERANCE = 1e-3
@@ -65,9 +65,9 @@ def export_onnx(
     spec: PreprocessSpec,
     labels: Labels,
     target: Path,
-    about: dict[str, Any],
+    metadata: dict[str, Any],
     weights_dtype: str = "float32",
-    assurance: Uncertainty = NO_ASSURANCE,
+    assurance: Uncertainty = NOTHING_FITTED,
     probe: Sequence[str] = (),
 ) -> None:
     """Write ``target`` whole or not at all.
@@ -101,7 +101,7 @@ def export_onnx(
     if weights_dtype == "float16":
         graph.halve_weights("net/")
     details = {
-        **about,
+        **metadata,
         **assurance.to_dict(),
         "classes": list(labels.names),
         "preprocess": spec.to_dict(),
@@ -150,7 +150,7 @@ def check_parity(
             its outputs, in units of its largest value, from the other engine's (``cam``: on most images).
     """
     batch = np.stack([spec.apply(image) for image in images])
-    expected = soften(_run_keras(model, batch), temperature)
+    expected = softmax(_run_keras(model, batch), temperature)
     engines = (OnnxRuntimeEngine(onnx_file), OpenVinoEngine(onnx_file, spec))
     answers = {one.name: one.run([one.prepare(image) for image in images]) for one in engines}
     differences = {

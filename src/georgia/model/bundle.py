@@ -15,7 +15,7 @@ from georgia.errors import InputError
 from georgia.files import write_json
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
-from georgia.uncertainty.decision import Limits
+from georgia.uncertainty.decision import DecisionThresholds
 
 BUNDLE_FILE = "bundle.json"
 METADATA_KEY = "georgia"
@@ -26,31 +26,31 @@ BUNDLED_NAME = "bundled model (drawn crystals)"
 class Bundle:
     """One loaded description of a model; the file itself is opened by an engine.
 
-    ``about`` holds the rest of ``bundle.json``: recipe, data fingerprint, versions, metrics.
+    ``metadata`` holds the rest of ``bundle.json``: recipe, data fingerprint, versions, metrics.
     """
 
     model_path: Path
     labels: Labels
     preprocess: PreprocessSpec
-    about: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
     @cached_property
-    def limits(self) -> Limits:
-        """What turns the graph's outputs into answers, refusals and sets."""
-        return Limits.from_details(self.labels, self.about)
+    def thresholds(self) -> DecisionThresholds:
+        """What turns the outputs of the graph into predictions, rejections and sets."""
+        return DecisionThresholds.from_details(self.labels, self.metadata)
 
     @property
     def name(self) -> str:
         """What to call the model in tables and reports."""
-        return str(self.about.get("name") or self.model_path.stem)
+        return str(self.metadata.get("name") or self.model_path.stem)
 
 
 def save_bundle(
-    folder: Path, model_file: str, labels: Labels, spec: PreprocessSpec, about: Mapping[str, Any]
+    folder: Path, model_file: str, labels: Labels, spec: PreprocessSpec, metadata: Mapping[str, Any]
 ) -> Path:
     """Write ``bundle.json`` beside the model file that it names; return its path."""
-    details = {"model": model_file, "classes": list(labels.names), "preprocess": spec.to_dict(), **about}
+    details = {"model": model_file, "classes": list(labels.names), "preprocess": spec.to_dict(), **metadata}
     write_json(folder / BUNDLE_FILE, details)
     return folder / BUNDLE_FILE
 

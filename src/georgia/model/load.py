@@ -135,7 +135,7 @@ def _load_keras(path: Path, classes: tuple[str, ...] | None) -> Bundle:
     sibling = path.parent / BUNDLE_FILE
     if classes is None and sibling.exists():
         bundle = _load_folder(path.parent)
-        if bundle.about.get("weights_file") == path.name:
+        if bundle.metadata.get("weights_file") == path.name:
             return bundle
     if classes is None:
         raise InputError(

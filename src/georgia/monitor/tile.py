@@ -26,7 +26,7 @@ from georgia.monitor.settings import TileConfig
 Boxes = npt.NDArray[np.int32]
 
 # The scale of a model that does not say its own: the median side of drawn crops, px.
-# Source: georgia.synthetic.optics.draw_size, 151 px or 125–225 px, log-uniform.
+# Source: georgia.synthetic.optics.sample_size, 151 px or 125–225 px, log-uniform.
 TILE_PX = 168
 # More than half of the windows with something in them unknown: the material is, not a window or two.
 _UNKNOWN_SHARE = 0.5
@@ -76,7 +76,7 @@ def place_windows(height_px: int, width_px: int, tile_px: int, overlap: float) -
 
 def find_tile_px(bundle: Bundle, wanted: int = 0) -> int:
     """Return the side of a window, px: as wanted, or the model's own scale where it says one."""
-    data = bundle.about.get("data")
+    data = bundle.metadata.get("data")
     told = data.get("median_side_px") if isinstance(data, Mapping) else None
     return wanted or int(told or TILE_PX)
 
@@ -98,7 +98,7 @@ class FrameAnalyzer:
     ) -> None:
         self.bundle, self.config = bundle, config
         self.impurity = choose_impurity(bundle.labels, impurity)
-        self.smoothing = find_smoothing(bundle.about)
+        self.smoothing = find_smoothing(bundle.metadata)
         self.tile_px = find_tile_px(bundle, config.tile_px)
         self.model_sha256 = hashlib.sha256(bundle.model_path.read_bytes()).hexdigest()
         self._engine = open_engine(bundle.model_path, bundle.preprocess, engine, threads)
@@ -147,7 +147,7 @@ class FrameAnalyzer:
         probabilities[is_full] = outputs["probabilities"]
         codes[is_full] = [
             UNKNOWN_CODE if decision.label == UNKNOWN else labels.index(decision.label)
-            for decision in self.bundle.limits.decide(outputs)
+            for decision in self.bundle.thresholds.decide(outputs)
         ]
         return probabilities, codes
 

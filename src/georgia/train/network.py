@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from georgia.backbones import build_backbone, find_backbone
-from georgia.backbones.freeze import set_trainable_share
+from georgia.backbones.freeze import set_trainable_fraction
 from georgia.export.onnx_file import FEATURES
 from georgia.images.preprocess import PreprocessSpec
 from georgia.train.recipes import TrainConfig
@@ -44,7 +44,7 @@ def build_network(config: TrainConfig, n_classes: int) -> Network:
     keras.utils.set_random_seed(config.seed)
     backbone = build_backbone(config.backbone, config.weights, config.size_px, seed=config.seed)
     train_norms = config.base_norm == "train"
-    trainable = set_trainable_share(backbone.model, config.trainable_share, train_norms=train_norms)
+    trainable = set_trainable_fraction(backbone.model, config.trainable_fraction, train_norms=train_norms)
     output = _add_head(_pool(backbone.model, config), config, n_classes)
     model = keras.Model(backbone.model.input, output, name=config.backbone.replace("-", "_") + "_classifier")
     trunk, tail = split_frozen(model)

@@ -138,13 +138,13 @@ class Service:
         """Return the model's name, classes, hash, preprocessing and what it was measured to do."""
         if not self._model_sha256:
             self._model_sha256 = hashlib.sha256(self.bundle.model_path.read_bytes()).hexdigest()
-        metrics = self.bundle.about.get("metrics")
+        metrics = self.bundle.metadata.get("metrics")
         return {
             "name": self.bundle.name,
             "classes": list(self.bundle.labels.names),
             "note": self.bundle.note,
             "sha256": self._model_sha256,
-            "created": self.bundle.about.get("created"),
+            "created": self.bundle.metadata.get("created"),
             "metrics": metrics if isinstance(metrics, dict) else None,
             "has_report": self.model_file(REPORT_FILE) is not None,
             "has_card": self.model_file(CARD_FILE) is not None,
@@ -174,7 +174,7 @@ class Service:
     def _answer(self, image: Image) -> dict[str, Any]:
         engine = self._open()
         outputs = engine.run([engine.prepare(image)])
-        (decision,) = self.bundle.limits.decide(outputs)
+        (decision,) = self.bundle.thresholds.decide(outputs)
         best = max(decision.probabilities, key=lambda name: decision.probabilities[name])
         return {
             "label": decision.label,

@@ -213,13 +213,13 @@ def test_a_saved_keras_model_gives_its_backbone_back(tmp_path: Path, name: str, 
 def test_frozen_norm_stays_in_inference_mode() -> None:
     import keras
 
-    from georgia.backbones import set_trainable_share
+    from georgia.backbones import set_trainable_fraction
 
     net = build_backbone("resnet18", "none", SIZE_PX).model
-    set_trainable_share(net, 0.0)
+    set_trainable_fraction(net, 0.0)
     x = np.random.default_rng(1).normal(size=(2, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
     np.testing.assert_array_equal(np.asarray(net(x, training=True)), np.asarray(net(x, training=False)))
-    learning = set_trainable_share(net, 1.0, train_norms=False)
+    learning = set_trainable_fraction(net, 1.0, train_norms=False)
     norms = [layer.name for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert set(learning) == {layer.name for layer in net.layers} - set(norms)
     np.testing.assert_array_equal(np.asarray(net(x, training=True)), np.asarray(net(x, training=False)))
@@ -227,7 +227,7 @@ def test_frozen_norm_stays_in_inference_mode() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_share_outside_0_to_1_is_refused(share: float) -> None:
-    from georgia.backbones import set_trainable_share
+    from georgia.backbones import set_trainable_fraction
 
     with pytest.raises(InputError, match="a share from 0 to 1"):
-        set_trainable_share(build_backbone("resnet18", "none", 32).model, share)
+        set_trainable_fraction(build_backbone("resnet18", "none", 32).model, share)

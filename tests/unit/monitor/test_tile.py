@@ -160,9 +160,9 @@ def test_a_blind_frame_is_not_asked_about(judge: FrameAnalyzer, tmp_path: Path) 
 @pytest.mark.parametrize(("n_refused", "status"), [(0, "judged"), (2, "judged"), (7, "unknown material")])
 def test_refused_windows_do_not_count(n_refused: int, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundled_model()
-    about = {**bundle.about, "unknown": {"threshold": 1.0}}
+    about = {**bundle.metadata, "unknown": {"threshold": 1.0}}
     del about["recipe"]
-    judge = FrameAnalyzer(replace(bundle, about=about), TileConfig(100, 0.0, 0.0, 2), threads=1)
+    judge = FrameAnalyzer(replace(bundle, metadata=about), TileConfig(100, 0.0, 0.0, 2), threads=1)
 
     class Net:
         name = "net"

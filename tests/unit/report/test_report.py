@@ -15,7 +15,7 @@ from PIL import Image
 
 from georgia.audit.result import AUDIT_CSV, AUDIT_JSON
 from georgia.errors import InputError
-from georgia.evaluate.compare import Comparison, Difference, compare_answers
+from georgia.evaluate.compare import Comparison, Difference, compare_predictions
 from georgia.evaluate.perturbations import Perturbation, list_perturbations
 from georgia.evaluate.robustness import LEVEL, Robustness, RobustnessRow
 from georgia.evaluate.score import EVALUATION_FILE, Evaluation, score_predictions
@@ -460,12 +460,12 @@ def test_too_few_images_are_said_to_tell_nothing() -> None:
 def test_least_groups_are_those_at_which_a_fall_of_everything_is_marked(rows: int, names: str) -> None:
     whole = make_small_robustness(9)
     tried = replace(whole, rows=whole.rows[:rows])
-    least, level = tried.least_lost, 1 - (1 - LEVEL) / rows
-    for n, is_marked in ((least - 2, False), (least + 1, True)):
+    least, level = tried.min_detectable_groups, 1 - (1 - LEVEL) / rows
+    for n, is_significant in ((least - 2, False), (least + 1, True)):
         truth = np.arange(n) % len(names)
         answers = ((truth + 1) % len(names), truth)
-        pair = compare_answers(truth, answers, Labels(tuple(names)), level=level, n_draws=8000)
-        assert (pair.accuracy.interval[1] < 0) is is_marked
+        pair = compare_predictions(truth, answers, Labels(tuple(names)), level=level, n_draws=8000)
+        assert (pair.accuracy.interval[1] < 0) is is_significant
 
 
 @without_figures
@@ -545,7 +545,7 @@ def test_mistakes_are_shown_with_their_maps(make_evaluation: MakeEvaluation) -> 
     evaluation = make_evaluation(12, wrong=3)
     items = tuple(
         Explanation(one.file, one.predicted, one.probability, one.predicted, 0.9, one.truth, "occlusion", MAP)
-        for one in evaluation.mistakes
+        for one in evaluation.misclassified
     )
     run = ReportInputs("S", evaluation, explanations=Explanations(evaluation.labels, items))
     html = render_report(replace(run, limits=ReportLimits(explained=2)))
@@ -591,7 +591,7 @@ def test_page_stays_small_with_many_mistakes(make_evaluation: MakeEvaluation) ->
 @without_figures
 def test_unreadable_thumbnail_leaves_its_reason(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(8, wrong=1)
-    evaluation.mistakes[0].file.unlink()
+    evaluation.misclassified[0].file.unlink()
     assert "not read: no such file" in read_page(render_report(ReportInputs("S", evaluation))).text
 
 
@@ -672,7 +672,7 @@ def test_settings_have_no_more_digits_than_count_and_no_tables_of_measurements()
 
 @without_figures
 def test_bundled_models_page_has_readable_settings(make_evaluation: MakeEvaluation) -> None:
-    about = load_bundled_model().about
+    about = load_bundled_model().metadata
     text = read_page(render_report(ReportInputs("S", make_evaluation(8), bundle=about))).text
     settings = text[text.index("Settings") : text.index("Intervals are two-sided")]
     assert "without refusal" not in settings

@@ -12,7 +12,7 @@ from georgia.labels import Labels
 from georgia.model.load import load_bundled_model
 from georgia.predict.predictor import predict_files
 from georgia.uncertainty.conformal import ConformalLimits
-from georgia.uncertainty.decision import Limits, Uncertainty
+from georgia.uncertainty.decision import DecisionThresholds, Uncertainty
 
 LABELS = Labels(("CEX", "PG"))
 CONFORMAL = ConformalLimits({0.05: {"CEX": 0.7, "PG": 0.2}}, {"CEX": 40, "PG": 40})
@@ -23,7 +23,7 @@ OUTPUTS = {
 
 
 def test_above_the_threshold_is_unknown_and_no_class_is_claimed() -> None:
-    first, second, third = Limits(LABELS, 1.0, CONFORMAL).decide(OUTPUTS)
+    first, second, third = DecisionThresholds(LABELS, 1.0, CONFORMAL).decide(OUTPUTS)
     assert (first.label, first.set, first.unknown_score) == ("CEX", ("CEX",), 0.5)
     assert (second.label, second.set) == ("CEX", ("CEX", "PG"))
     assert (third.label, third.probability, third.set) == ("unknown", 0.0, ())
@@ -32,7 +32,7 @@ def test_above_the_threshold_is_unknown_and_no_class_is_claimed() -> None:
 
 
 def test_a_model_without_limits_names_everything() -> None:
-    limits = Limits.from_details(LABELS, {"name": "foreign"})
+    limits = DecisionThresholds.from_details(LABELS, {"name": "foreign"})
     answers = limits.decide({"probabilities": OUTPUTS["probabilities"]})
     assert [answer.label for answer in answers] == ["CEX", "CEX", "PG"]
     assert {(answer.unknown_score, answer.set) for answer in answers} == {(None, ())}
@@ -42,17 +42,17 @@ def test_a_model_without_limits_names_everything() -> None:
 
 def test_damaged_limits_are_refused() -> None:
     with pytest.raises(InputError, match="Cannot read the model's conformal limits"):
-        Limits.from_details(LABELS, {"conformal": {"error_rate": 0.05}})
+        DecisionThresholds.from_details(LABELS, {"conformal": {"error_rate": 0.05}})
 
 
 def test_the_bundled_model_brings_all_three_and_is_small() -> None:
     bundle = load_bundled_model()
     folder = bundle.model_path.parent
-    assurance = Uncertainty.load(folder, bundle.labels, bundle.about)
+    assurance = Uncertainty.load(folder, bundle.labels, bundle.metadata)
     assert assurance.calibration is not None
     assert assurance.unknown is not None
-    assert assurance.conformal == bundle.limits.conformal
-    assert bundle.limits.threshold == 1.0
+    assert assurance.conformal == bundle.thresholds.conformal
+    assert bundle.thresholds.threshold == 1.0
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
 
 
