@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from georgia.images.symmetry import SYMMETRIES
 from georgia.synthetic import render_crop, render_frame
-from georgia.synthetic.dataset import TRANSFORMS, turn
-from georgia.synthetic.optics import draw_size
+from georgia.synthetic.optics import sample_size
 
 Pixels = npt.NDArray[np.uint8]
 Rng = np.random.Generator
@@ -49,7 +49,7 @@ def plant_copies(n_scenes: int, seed: int, is_turned: bool = True) -> Iterator[P
     """
     for scene in range(n_scenes):
         rng = np.random.default_rng(np.random.SeedSequence([seed, scene]))
-        height, width = draw_size(rng)
+        height, width = sample_size(rng)
         top, left = round(_MARGIN * height), round(_MARGIN * width)
         class_name = ("CEX", "PG")[int(rng.integers(2))]
         whole = render_crop(class_name, rng, (height + 2 * top, width + 2 * left)).image[:, :, 0]
@@ -60,7 +60,7 @@ def plant_copies(n_scenes: int, seed: int, is_turned: bool = True) -> Iterator[P
         kind = KINDS[scene % len(KINDS)]
         symmetry = 1 + int(rng.integers(7)) if kind == "turned" else int(rng.integers(8))
         symmetry *= is_turned
-        pixels = turn(CHANGES[kind](view, rng), TRANSFORMS[symmetry])
+        pixels = SYMMETRIES[symmetry].apply(CHANGES[kind](view, rng))
         suffix = encode_as(kind, rng)
         yield Planted(encode(pixels, suffix), suffix, scene, kind, symmetry)
 
@@ -95,7 +95,7 @@ def draw_tiles(n_tiles: int, seed: int, folder: Path, side_px: int) -> None:
         for top in range(0, image.shape[0] - side_px + 1, side_px):
             for left in range(0, image.shape[1] - side_px + 1, side_px):
                 tile = np.ascontiguousarray(image[top : top + side_px, left : left + side_px])
-                copies = [tile, _light(turn(tile, TRANSFORMS[int(rng.integers(8))]), rng)]
+                copies = [tile, _light(SYMMETRIES[int(rng.integers(8))].apply(tile), rng)]
                 for pixels in copies[: 1 + (rng.random() < 3 / 7)]:
                     (folder / f"{number:06d}.png").write_bytes(encode(pixels, ".png"))
                     number += 1

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from georgia.images.symmetry import Symmetry
+
 Image = npt.NDArray[np.uint8]
 
 # Strengths are what a probe meets within a week: another working distance, an older lamp, a lens that
@@ -20,6 +22,15 @@ SCALE, LIGHT, CONTRAST = 0.2, 0.2, 0.2
 NOISE_LEVELS, JPEG_QUALITY = 8.0, 50
 # Blur in pixels of an image whose shorter side is 224 px, so that it means the same for all sizes.
 BLUR_PX, BLUR_SIDE_PX = 1.5, 224
+_SYMMETRIES = {
+    Symmetry.ROTATE_90: "rotated by 90°",
+    Symmetry.ROTATE_180: "rotated by 180°",
+    Symmetry.ROTATE_270: "rotated by 270°",
+    Symmetry.FLIP_LEFT_RIGHT: "mirrored, left to right",
+    Symmetry.TRANSPOSE: "mirrored and rotated by 90°",
+    Symmetry.FLIP_TOP_BOTTOM: "mirrored, top to bottom",
+    Symmetry.ANTI_TRANSPOSE: "mirrored and rotated by 270°",
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +51,7 @@ def list_perturbations(size_px: tuple[int, int]) -> tuple[Perturbation, ...]:
         ),
         Perturbation("larger", "20 % larger", partial(scale, factor=1 + SCALE)),
         Perturbation("smaller", "20 % smaller", partial(scale, factor=1 - SCALE)),
-        Perturbation("rot90", "turned by 90°", partial(turn, n_quarters=1)),
-        Perturbation("rot180", "turned by 180°", partial(turn, n_quarters=2)),
-        Perturbation("rot270", "turned by 270°", partial(turn, n_quarters=3)),
-        Perturbation("flip_x", "mirrored, left to right", partial(turn, mirrored=True)),
-        Perturbation("transpose", "mirrored and turned by 90°", partial(turn, n_quarters=1, mirrored=True)),
-        Perturbation("flip_y", "mirrored, top to bottom", partial(turn, n_quarters=2, mirrored=True)),
-        Perturbation("transverse", "mirrored and turned by 270°", partial(turn, n_quarters=3, mirrored=True)),
+        *(Perturbation(item.short_name, text, item.apply) for item, text in _SYMMETRIES.items()),
         Perturbation("brighter", "20 % brighter", partial(brighten, factor=1 + LIGHT)),
         Perturbation("darker", "20 % darker", partial(brighten, factor=1 - LIGHT)),
         Perturbation("more_contrast", "20 % more contrast", partial(stretch, factor=1 + CONTRAST)),
@@ -76,11 +81,6 @@ def scale(image: Image, factor: float) -> Image:
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = _as_image(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     return _extend(small, (height, width))
-
-
-def turn(image: Image, n_quarters: int = 0, mirrored: bool = False) -> Image:
-    """Return an image mirrored left to right, then turned counter-clockwise; no pixel's value changes."""
-    return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, n_quarters))
 
 
 def brighten(image: Image, factor: float) -> Image:

@@ -35,6 +35,7 @@ from georgia.images.containers import (
     Header,
     find_format,
 )
+from georgia.images.symmetry import EXIF_ORIENTATIONS
 from georgia.records import Failure
 
 Image = npt.NDArray[np.uint8]
@@ -89,7 +90,8 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
         if header.n_pages != 1:
             raise UnreadableImageError(f"one page is needed; got {header.n_pages}. Split the stack")
         pixels = _decode_tiff(data) if header.format == "TIFF" else _decode(header)
-        return np.require(_turn(pixels, header.orientation), np.uint8, ["C", "W"])
+        upright = EXIF_ORIENTATIONS[header.orientation - 1].apply(pixels)
+        return np.require(upright, np.uint8, ["C", "W"])
 
 
 def read_info(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -275,17 +277,6 @@ def _decode_tiff(data: bytes) -> Image:
         pixels = reduce_depth(samples, top)
     colors = _compose(pixels[:, :, :-1], pixels[:, :, -1:]) if has_alpha else pixels
     return np.broadcast_to(colors, (*colors.shape[:2], 3))
-
-
-def _turn(pixels: Image, orientation: int) -> Image:
-    """Apply Exif orientation 1–8. Source: Exif 2.32, tag 0x0112."""
-    if orientation >= 5:
-        pixels = np.swapaxes(pixels, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
 
 
 def iter_images(

@@ -1,72 +1,91 @@
-"""The eight ways to lay a square on itself: their names, what they do to pixels and to points.
+"""The eight symmetries of the square: their names, and what they do to pixels and to points.
 
-A symmetry maps a first image onto a second one: ``turn_image(first, name)`` looks like the second.
+A symmetry maps a first image onto a second one: ``symmetry.apply(first)`` looks like the second.
 Rotations are counter-clockwise, as seen on screen.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from georgia.synthetic.dataset import TRANSFORMS, turn
+Scalar = TypeVar("Scalar", bound=np.generic)
 
-SYMMETRIES = (
-    "identity",
-    "rotate 90",
-    "rotate 180",
-    "rotate 270",
-    "flip left-right",
-    "flip top-bottom",
-    "transpose",
-    "anti-transpose",
+
+class Symmetry(StrEnum):
+    """A flip from left to right or none, then ``n_rotations`` by 90°.
+
+    The value is the name in an audit's findings; ``short_name`` stands in ``truth.csv`` and names the
+    perturbations of an evaluation. ``matrix`` (2, 2) is what it does to a point (x to the right, y down)
+    measured from the middle.
+
+    >>> Symmetry("rotate 90").then(Symmetry.FLIP_LEFT_RIGHT).short_name
+    'transverse'
+    """
+
+    short_name: str
+    is_flip: bool
+    n_rotations: int
+    matrix: npt.NDArray[np.float64]
+
+    def __new__(cls, value: str, short_name: str, is_flip: bool, n_rotations: int) -> Symmetry:
+        """Give a name its numbers."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.short_name, member.is_flip, member.n_rotations = short_name, is_flip, n_rotations
+        flip = np.diag([-1.0 if is_flip else 1.0, 1.0])
+        # Zeros without a sign: angles are taken of what it gives.
+        member.matrix = np.linalg.matrix_power([[0.0, 1.0], [-1.0, 0.0]], n_rotations) @ flip + 0.0
+        return member
+
+    IDENTITY = "identity", "none", False, 0
+    ROTATE_90 = "rotate 90", "rot90", False, 1
+    ROTATE_180 = "rotate 180", "rot180", False, 2
+    ROTATE_270 = "rotate 270", "rot270", False, 3
+    FLIP_LEFT_RIGHT = "flip left-right", "flip_x", True, 0
+    FLIP_TOP_BOTTOM = "flip top-bottom", "flip_y", True, 2
+    TRANSPOSE = "transpose", "transpose", True, 1
+    ANTI_TRANSPOSE = "anti-transpose", "transverse", True, 3
+
+    def apply(self, image: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """Return pixels (H, W, …) rotated or flipped, contiguous; no pixel's value changes.
+
+        >>> Symmetry.ROTATE_90.apply(np.array([[1, 2], [3, 4]])).tolist()
+        [[2, 4], [1, 3]]
+        """
+        return np.ascontiguousarray(np.rot90(image[:, ::-1] if self.is_flip else image, self.n_rotations))
+
+    @property
+    def inverse(self) -> Symmetry:
+        """The symmetry that undoes this one.
+
+        >>> Symmetry.ROTATE_90.inverse, Symmetry.TRANSPOSE.inverse
+        (<Symmetry.ROTATE_270: 'rotate 270'>, <Symmetry.TRANSPOSE: 'transpose'>)
+        """
+        return self if self.is_flip else _find(False, -self.n_rotations)
+
+    def then(self, other: Symmetry) -> Symmetry:
+        """Return the symmetry that does the same as this one and another after it."""
+        n_rotations = -self.n_rotations if other.is_flip else self.n_rotations
+        return _find(self.is_flip != other.is_flip, other.n_rotations + n_rotations)
+
+
+def _find(is_flip: bool, n_rotations: int) -> Symmetry:
+    return next(s for s in SYMMETRIES if (s.is_flip, s.n_rotations) == (is_flip, n_rotations % 4))
+
+
+SYMMETRIES: tuple[Symmetry, ...] = tuple(Symmetry)
+# What an image needs for Exif's orientation 1–8. Source: Exif 2.32, tag 0x0112.
+EXIF_ORIENTATIONS = (
+    Symmetry.IDENTITY,
+    Symmetry.FLIP_LEFT_RIGHT,
+    Symmetry.ROTATE_180,
+    Symmetry.FLIP_TOP_BOTTOM,
+    Symmetry.TRANSPOSE,
+    Symmetry.ROTATE_270,
+    Symmetry.ANTI_TRANSPOSE,
+    Symmetry.ROTATE_90,
 )
-# What each does to a point (x to the right, y down) measured from the middle, in the order of SYMMETRIES.
-MATRICES: npt.NDArray[np.float64] = np.array(
-    [
-        [[1, 0], [0, 1]],
-        [[0, 1], [-1, 0]],
-        [[-1, 0], [0, -1]],
-        [[0, -1], [1, 0]],
-        [[-1, 0], [0, 1]],
-        [[1, 0], [0, -1]],
-        [[0, 1], [1, 0]],
-        [[0, -1], [-1, 0]],
-    ],
-    np.float64,
-)
-IS_MIRROR: npt.NDArray[np.bool_] = np.linalg.det(MATRICES) < 0
-
-
-def turn_image(image: npt.NDArray[Any], symmetry: str) -> npt.NDArray[Any]:
-    """Return pixels (H, W, …) rotated or flipped; no pixel's value changes.
-
-    >>> turn_image(np.array([[1, 2], [3, 4]]), "rotate 90").tolist()
-    [[2, 4], [1, 3]]
-    """
-    return turn(image, TRANSFORMS[SYMMETRIES.index(symmetry)])
-
-
-def invert(symmetry: str) -> str:
-    """Return the symmetry that undoes another: a quarter turn back for a quarter turn, else the same.
-
-    >>> invert("rotate 90"), invert("transpose")
-    ('rotate 270', 'transpose')
-    """
-    return nearest_symmetry(MATRICES[SYMMETRIES.index(symmetry)].T)
-
-
-def compose(first: str, then: str) -> str:
-    """Return the symmetry that does the same as one after another.
-
-    >>> compose("rotate 90", then="flip left-right")
-    'anti-transpose'
-    """
-    return nearest_symmetry(MATRICES[SYMMETRIES.index(then)] @ MATRICES[SYMMETRIES.index(first)])
-
-
-def nearest_symmetry(linear: npt.NDArray[np.float64]) -> str:
-    """Return the symmetry that comes nearest to a linear map (2, 2) of points."""
-    return SYMMETRIES[int(np.argmax((MATRICES * linear).sum(axis=(1, 2))))]

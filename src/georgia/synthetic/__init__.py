@@ -1,13 +1,12 @@
-"""Drawn crystals with known truth: crops of CEX and PG, whole frames, empty fields, data sets."""
+"""Synthetic crystals with known truth: crops of CEX and PG, whole frames, empty fields, data sets."""
 
 from georgia.synthetic.crops import Crop, render_crop
-from georgia.synthetic.dataset import TRANSFORMS, CropPlan, PlannedCrop, PlantedDefects, render_dataset, turn
+from georgia.synthetic.dataset import CropPlan, PlannedCrop, PlantedDefects, render_dataset
 from georgia.synthetic.fields import FIELD_KINDS, Field, render_empty
 from georgia.synthetic.frames import Box, Frame, render_frame
 
 __all__ = [
     "FIELD_KINDS",
-    "TRANSFORMS",
     "Box",
     "Crop",
     "CropPlan",
@@ -19,5 +18,4 @@ __all__ = [
     "render_dataset",
     "render_empty",
     "render_frame",
-    "turn",
 ]

@@ -1,4 +1,4 @@
-"""A folder-per-class data set of drawn crops, with its truth and, on request, the real set's faults."""
+"""A folder-per-class data set of synthetic crops, with its truth and, on request, the real set's defects."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from georgia.errors import InputError, format_message, suggest
+from georgia.config import Config, at_least, between
+from georgia.errors import InputError, suggest
+from georgia.images.symmetry import SYMMETRIES, Symmetry
 from georgia.progress import QUIET, Progress
 from georgia.records import Record
 from georgia.synthetic.crops import Crop, render_crop
-from georgia.synthetic.optics import draw_size
+from georgia.synthetic.optics import sample_size
 from georgia.synthetic.scene import CLASS_NAMES
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-
-# The eight ways to lay an image on its own grid; the first changes nothing.
-TRANSFORMS = ("none", "rot90", "rot180", "rot270", "flip_x", "flip_y", "transpose", "transverse")
 _FORMATS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 3},
     "jpg": {"quality": 92},
@@ -37,34 +34,29 @@ _FORMATS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class PlantedDefects:
-    """Faults of the real set, planted on purpose.
+class PlantedDefects(Config):
+    """Defects of the real set, planted on purpose.
 
-    ``cex_size_151``: every CEX crop is exactly 151×151 px and no PG crop is. ``copies``: share of files,
-    0 to 0.875, that are a rotated or flipped copy of the crystal before them, as files of their own.
+    ``cex_size_151``: every CEX crop is exactly 151×151 px and no PG crop is. ``duplicates``: fraction of
+    the files that are a rotated or flipped duplicate of the crystal before them, as files of their own.
     """
 
     cex_size_151: bool = False
-    copies: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.copies <= 0.875:
-            fault = format_message("Cannot plant copies", "their share lies in 0–0.875", self.copies)
-            raise InputError(fault)
+    duplicates: Annotated[float, between(0, 0.875)] = 0.0
 
 
 @dataclass(frozen=True)
 class PlannedCrop:
-    """One file to draw: the crystal's class and number, and how the crystal is turned."""
+    """One file to render: the crystal's class and number, and its rotation or flip."""
 
     class_name: str
     number: int
     crystal: int
-    transform: str
+    symmetry: Symmetry
 
     @property
     def group(self) -> str:
-        """Return the crystal's name: all its copies share it."""
+        """Return the crystal's name, which is that of all its duplicates."""
         return f"{self.class_name}-{self.crystal:05d}"
 
     @property
@@ -74,24 +66,16 @@ class PlannedCrop:
 
 
 @dataclass(frozen=True)
-class CropPlan:
-    """What a data set holds. File k depends on (seed, class, traps) and k only, not on how many there are.
+class CropPlan(Config):
+    """What a data set holds. File k depends on (seed, class, defects) and k only, not on how many there are.
 
     >>> [item.stem for item in CropPlan(n_per_class=2).items()]
     ['CEX (1)', 'CEX (2)', 'PG (1)', 'PG (2)']
     """
 
-    n_per_class: int
-    seed: int = 42
-    traps: PlantedDefects = field(default_factory=PlantedDefects)
-
-    def __post_init__(self) -> None:
-        if self.n_per_class < 1 or self.seed < 0:
-            raise InputError(
-                "Cannot plan the crops",
-                needs="one crop or more a class and a seed of 0 or more are needed",
-                got=f"n_per_class={self.n_per_class}, seed={self.seed}",
-            )
+    n_per_class: Annotated[int, at_least(1)]
+    seed: Annotated[int, at_least(0)] = 42
+    defects: PlantedDefects = field(default_factory=PlantedDefects)
 
     def items(self) -> Iterator[PlannedCrop]:
         """Yield every file, class by class."""
@@ -99,74 +83,46 @@ class CropPlan:
             yield from self._items_of(class_name)
 
     def _items_of(self, class_name: str) -> Iterator[PlannedCrop]:
-        per_crystal = self.traps.copies / (1 - self.traps.copies)
+        per_crystal = self.defects.duplicates / (1 - self.defects.duplicates)
         number, crystal = 1, 0
         while number <= self.n_per_class:
-            n_copies = int((crystal + 1) * per_crystal + 1e-9) - int(crystal * per_crystal + 1e-9)
-            turns = np.random.default_rng(self._seed_of(class_name, crystal, 1)).permutation(
-                len(TRANSFORMS) - 1
-            )
-            for transform in ["none", *(TRANSFORMS[1 + turn] for turn in turns[:n_copies])]:
+            n_duplicates = int((crystal + 1) * per_crystal + 1e-9) - int(crystal * per_crystal + 1e-9)
+            rng = np.random.default_rng(self._seed_of(class_name, crystal, 1))
+            order = rng.permutation(len(SYMMETRIES) - 1)
+            for symmetry in (Symmetry.IDENTITY, *(SYMMETRIES[1 + place] for place in order[:n_duplicates])):
                 if number > self.n_per_class:
                     return
-                yield PlannedCrop(class_name, number, crystal, transform)
+                yield PlannedCrop(class_name, number, crystal, symmetry)
                 number += 1
             crystal += 1
 
     def _seed_of(self, class_name: str, crystal: int, use: int) -> np.random.SeedSequence:
         return np.random.SeedSequence([self.seed, CLASS_NAMES.index(class_name), crystal, use])
 
-    def draw(self, item: PlannedCrop) -> Crop:
-        """Return one file's crop, with its masks turned as its pixels are."""
+    def render(self, item: PlannedCrop) -> Crop:
+        """Return one file's crop; its masks are rotated or flipped as its pixels are."""
         size = self._size_of(item)
         crop = render_crop(item.class_name, self._seed_of(item.class_name, item.crystal, 0), size)
-        turned = item.transform
-        return Crop(
-            turn(crop.image, turned), item.class_name, turn(crop.mask_cex, turned), turn(crop.mask_pg, turned)
-        )
+        apply = item.symmetry.apply
+        return Crop(apply(crop.image), item.class_name, apply(crop.mask_cex), apply(crop.mask_pg))
 
     def _size_of(self, item: PlannedCrop) -> tuple[int, int] | None:
-        if not self.traps.cex_size_151:
+        if not self.defects.cex_size_151:
             return None
         if item.class_name == "CEX":
             return 151, 151
         rng = np.random.default_rng(self._seed_of(item.class_name, item.crystal, 2))
-        size = draw_size(rng)
+        size = sample_size(rng)
         while size == (151, 151):
-            size = draw_size(rng)
+            size = sample_size(rng)
         return size
-
-
-def turn(pixels: npt.NDArray[Scalar], transform: str) -> npt.NDArray[Scalar]:
-    """Return pixels (H, W, …) rotated counter-clockwise or flipped; no pixel's value changes.
-
-    Raises:
-        InputError: the transform is not one of TRANSFORMS.
-    """
-    if transform not in TRANSFORMS:
-        raise InputError(
-            "Cannot turn",
-            needs="transforms are " + ", ".join(TRANSFORMS),
-            got=repr(transform),
-            hint=suggest(transform, TRANSFORMS).strip(),
-        )
-    if transform.startswith("rot"):
-        turned = np.rot90(pixels, int(transform[3:]) // 90)
-    elif transform.startswith("flip"):
-        turned = pixels[:, ::-1] if transform == "flip_x" else pixels[::-1]
-    elif transform.startswith("trans"):
-        turned = np.swapaxes(pixels, 0, 1)
-        turned = turned if transform == "transpose" else turned[::-1, ::-1]
-    else:
-        turned = pixels
-    return np.ascontiguousarray(turned)
 
 
 def render_dataset(
     dest: str | Path,
     n_per_class: int,
     seed: int = 42,
-    traps: PlantedDefects | None = None,
+    defects: PlantedDefects | None = None,
     file_format: str = "png",
     progress: Progress = QUIET,
 ) -> list[Record]:
@@ -178,19 +134,19 @@ def render_dataset(
         InputError: the folder holds something already, or a setting is out of range.
         OSError: the folder cannot be written.
     """
-    plan = CropPlan(n_per_class, seed, traps or PlantedDefects())
+    plan = CropPlan(n_per_class, seed, defects or PlantedDefects())
     target = Path(dest)
     _check_target(target, file_format)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         items = list(plan.items())
-        progress.start("draw", len(items))
+        progress.start("render", len(items))
         for class_name in CLASS_NAMES:
             (work / class_name).mkdir()
         for item in items:
-            picture = Image.fromarray(plan.draw(item).image)
-            picture.save(work / _path_of(item, file_format), **_FORMATS[file_format])
+            image = Image.fromarray(plan.render(item).image)
+            image.save(work / _path_of(item, file_format), **_FORMATS[file_format])
             progress.advance()
         (work / "truth.csv").write_text(_list_truth(items, file_format), encoding="utf-8", newline="\n")
         mask = os.umask(0)
@@ -208,21 +164,13 @@ def _check_target(target: Path, file_format: str) -> None:
     faults = []
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         faults.append(
-            format_message(
-                f"Cannot draw into '{target}'",
-                "a new or empty folder is needed",
-                "a full one",
-                "Name another folder or empty it.",
-            )
+            f"Cannot write crops into '{target}': a new or empty folder is needed; got a full one. "
+            "Name another folder or empty it."
         )
     if file_format not in _FORMATS:
         faults.append(
-            format_message(
-                "Cannot write crops",
-                "file formats are " + ", ".join(_FORMATS),
-                repr(file_format),
-                suggest(file_format, _FORMATS).strip(),
-            )
+            f"Cannot write crops: file formats are {', '.join(_FORMATS)}; got {file_format!r}."
+            + suggest(file_format, _FORMATS)
         )
     if faults:
         raise InputError(" ".join(faults))
@@ -237,5 +185,7 @@ def _list_truth(items: list[PlannedCrop], file_format: str) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["path", "class", "group", "transform"])
     for item in items:
-        writer.writerow([_path_of(item, file_format).as_posix(), item.class_name, item.group, item.transform])
+        writer.writerow(
+            [_path_of(item, file_format).as_posix(), item.class_name, item.group, item.symmetry.short_name]
+        )
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Drawn crystals: same seed same bytes, exact truth, and nothing but the crystal tells classes apart."""
+"""Synthetic crystals: same seed same bytes, exact truth, and nothing but the crystal tells classes apart."""
 
 from __future__ import annotations
 
@@ -20,19 +20,16 @@ from sklearn.preprocessing import StandardScaler
 from georgia.errors import InputError
 from georgia.synthetic import (
     FIELD_KINDS,
-    TRANSFORMS,
     CropPlan,
     PlantedDefects,
     render_crop,
     render_dataset,
     render_empty,
     render_frame,
-    turn,
 )
-from georgia.synthetic.scene import draw_noise
+from georgia.synthetic.scene import sample_noise
 
 CLASSES = ("CEX", "PG")
-INVERSE = {"rot90": "rot270", "rot270": "rot90"}
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:
@@ -61,11 +58,11 @@ def test_crop_is_grey_rgb_of_the_real_sizes(class_name: str) -> None:
         assert 0.78 <= width / height <= 1.28
 
 
-def test_asked_size_is_met() -> None:
+def test_crop_has_the_requested_size() -> None:
     assert render_crop("CEX", 1, (120, 140)).image.shape == (120, 140, 3)
 
 
-def test_masks_tell_the_class_and_never_overlap() -> None:
+def test_masks_tell_class_without_overlap() -> None:
     for seed in range(20):
         cex, pg = render_crop("CEX", seed), render_crop("PG", seed)
         assert not cex.mask_pg.any()
@@ -74,23 +71,23 @@ def test_masks_tell_the_class_and_never_overlap() -> None:
         assert not (pg.mask_cex & pg.mask_pg).any()
 
 
-def test_generator_is_used_up_by_each_call() -> None:
+def test_generator_advances_with_each_call() -> None:
     rng = np.random.default_rng(3)
     assert render_crop("PG", rng).image.tobytes() != render_crop("PG", rng).image.tobytes()
 
 
-def test_unknown_class_is_named_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"drawn classes are CEX, PG; got 'CEXX'\. Did you mean 'CEX'\?"):
+def test_unknown_class_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"classes are CEX, PG; got 'CEXX'\. Did you mean 'CEX'\?"):
         render_crop("CEXX", 1)
 
 
-def test_tiny_crop_is_refused() -> None:
+def test_tiny_crop_is_rejected() -> None:
     with pytest.raises(InputError, match=r"32 px or more each way are needed; got \(8, 40\)"):
         render_crop("PG", 1, (8, 40))
 
 
 def measure_shortcuts(image: npt.NDArray[np.uint8]) -> list[float]:
-    """Return what tells nothing about the crystal: size, brightness, contrast and sharpness."""
+    """Return what must say nothing about the crystal: size, brightness, contrast and sharpness."""
     grey = image[..., 0].astype(np.float32)
     low, high = np.percentile(grey, [5, 95])
     sharpness = cv2.Laplacian(grey, cv2.CV_32F).var()
@@ -106,7 +103,7 @@ def measure_shortcuts(image: npt.NDArray[np.uint8]) -> list[float]:
     ],
     ids=["boosting", "logistic"],
 )
-def test_size_and_tone_and_sharpness_do_not_tell_the_class(model: object, shortcut_table: tuple) -> None:  # type: ignore[type-arg]
+def test_shortcuts_do_not_predict_the_class(model: object, shortcut_table: tuple) -> None:  # type: ignore[type-arg]
     values, truth = shortcut_table
     predicted = cross_val_predict(model, values, truth, cv=5)
     assert balanced_accuracy_score(truth, predicted) < 0.60
@@ -116,14 +113,14 @@ def test_size_and_tone_and_sharpness_do_not_tell_the_class(model: object, shortc
 def shortcut_table() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     n = 250
     plan = CropPlan(n, seed=5)
-    values = [measure_shortcuts(plan.draw(item).image) for item in plan.items()]
+    values = [measure_shortcuts(plan.render(item).image) for item in plan.items()]
     return np.array(values), np.repeat([0, 1], n)
 
 
 # ---- frames
 
 
-def test_frame_fraction_is_the_area_on_the_masks() -> None:
+def test_frame_fraction_is_the_mask_area() -> None:
     frame = render_frame(2, (400, 440), pg_fraction=0.5)
     n_pg, n_cex = frame.mask_pg.sum(), frame.mask_cex.sum()
     assert frame.image.shape == (400, 440, 3)
@@ -139,7 +136,7 @@ def test_pure_frames_are_pure(fraction: float) -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.15, 0.5, 0.85])
-def test_frames_come_near_the_wanted_fraction(fraction: float) -> None:
+def test_frames_come_near_the_target_fraction(fraction: float) -> None:
     got = [render_frame(seed, (500, 560), pg_fraction=fraction).fraction for seed in range(4)]
     assert abs(np.mean(got) - fraction) < 0.12
 
@@ -166,9 +163,9 @@ def test_same_seed_gives_same_frame() -> None:
     assert first.boxes == second.boxes
 
 
-def test_all_faults_of_a_frame_are_told_at_once() -> None:
+def test_frame_faults_are_reported_together() -> None:
     with pytest.raises(
-        InputError, match=r"size_px: 64 px.*pg_fraction: it lies in 0–1; got 2.*coverage: it lies"
+        InputError, match=r"size_px must be 64 px.*pg_fraction must be from 0 to 1; got 2.*coverage must"
     ):
         render_frame(1, (10, 10), pg_fraction=2, coverage=-1)
 
@@ -177,28 +174,28 @@ def test_all_faults_of_a_frame_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", FIELD_KINDS)
-def test_each_kind_of_empty_field_is_drawn_again_alike(kind: str) -> None:
+def test_empty_field_repeats_with_its_seed(kind: str) -> None:
     first, second = (render_empty(8, (90, 110), kind) for _ in range(2))
     assert first.image.shape == (90, 110, 3)
     assert first.kind == kind
     assert first.image.tobytes() == second.image.tobytes()
 
 
-def test_dark_and_saturated_fields_are_that() -> None:
+def test_fields_are_dark_or_saturated() -> None:
     for seed in range(5):
         assert render_empty(seed, kind="dark").image.mean() < 25
         assert render_empty(seed, kind="saturated").image.mean() > 235
 
 
-def test_unknown_kind_is_refused() -> None:
-    with pytest.raises(InputError, match=r"Cannot draw a field: kinds are .*Did you mean 'dark'\?"):
+def test_unknown_field_kind_is_rejected() -> None:
+    with pytest.raises(InputError, match=r"Cannot render a field: kinds are .*Did you mean 'dark'\?"):
         render_empty(1, kind="drak")
 
 
 # ---- data sets
 
 
-def test_files_do_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
+def test_files_do_not_depend_on_count(tmp_path: Path) -> None:
     render_dataset(tmp_path / "few", 2, seed=1)
     render_dataset(tmp_path / "more", 4, seed=1)
     few, more = read_tree(tmp_path / "few"), read_tree(tmp_path / "more")
@@ -206,14 +203,14 @@ def test_files_do_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
     assert few.items() <= more.items()
 
 
-def test_order_of_drawing_changes_nothing() -> None:
+def test_order_of_rendering_changes_nothing() -> None:
     plan = CropPlan(3, seed=2)
-    forward = {item.stem: plan.draw(item).image.tobytes() for item in plan.items()}
-    backward = {item.stem: plan.draw(item).image.tobytes() for item in reversed(list(plan.items()))}
+    forward = {item.stem: plan.render(item).image.tobytes() for item in plan.items()}
+    backward = {item.stem: plan.render(item).image.tobytes() for item in reversed(list(plan.items()))}
     assert forward == backward
 
 
-def test_dataset_has_a_folder_per_class_and_its_truth(tmp_path: Path) -> None:
+def test_dataset_has_class_folders_and_truth(tmp_path: Path) -> None:
     records = render_dataset(tmp_path / "set", 3, seed=1)
     with (tmp_path / "set" / "truth.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -226,56 +223,53 @@ def test_dataset_has_a_folder_per_class_and_its_truth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["png", "tif", "bmp", "webp"])
-def test_lossless_formats_hold_the_drawn_pixels(tmp_path: Path, file_format: str) -> None:
+def test_lossless_formats_keep_pixels(tmp_path: Path, file_format: str) -> None:
     records = render_dataset(tmp_path / "set", 1, seed=3, file_format=file_format)
     plan = CropPlan(1, seed=3)
     for record, item in zip(records, plan.items(), strict=True):
-        with Image.open(record.path) as picture:
-            assert np.array_equal(np.asarray(picture), plan.draw(item).image)
+        with Image.open(record.path) as image:
+            assert np.array_equal(np.asarray(image), plan.render(item).image)
 
 
-def test_size_trap_gives_the_class_away(tmp_path: Path) -> None:
-    records = render_dataset(tmp_path / "set", 12, seed=4, traps=PlantedDefects(cex_size_151=True))
+def test_planted_size_reveals_the_class(tmp_path: Path) -> None:
+    records = render_dataset(tmp_path / "set", 12, seed=4, defects=PlantedDefects(cex_size_151=True))
     sizes: dict[str, set[tuple[int, int]]] = {"CEX": set(), "PG": set()}
     for record in records:
-        with Image.open(record.path) as picture:
-            sizes[record.class_name].add(picture.size)
+        with Image.open(record.path) as image:
+            sizes[record.class_name].add(image.size)
     assert sizes["CEX"] == {(151, 151)}
     assert (151, 151) not in sizes["PG"]
     assert len(sizes["PG"]) > 5
 
 
-@pytest.mark.parametrize("share", [0.25, 0.5, 2 / 3, 0.875])
-def test_copies_make_up_the_wanted_share(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 2 / 3, 0.875])
+def test_duplicates_make_up_their_fraction(fraction: float) -> None:
     items = [
-        item for item in CropPlan(240, traps=PlantedDefects(copies=share)).items() if item.class_name == "PG"
+        item
+        for item in CropPlan(240, defects=PlantedDefects(duplicates=fraction)).items()
+        if item.class_name == "PG"
     ]
-    assert np.mean([item.transform != "none" for item in items]) == pytest.approx(share, abs=0.02)
+    assert np.mean([item.symmetry != "identity" for item in items]) == pytest.approx(fraction, abs=0.02)
     by_group: dict[str, list[str]] = {}
     for item in items:
-        by_group.setdefault(item.group, []).append(item.transform)
-    assert all(len(set(turns)) == len(turns) for turns in by_group.values())
+        by_group.setdefault(item.group, []).append(item.symmetry)
+    assert all(len(set(symmetries)) == len(symmetries) for symmetries in by_group.values())
 
 
-def test_copies_are_exact_turns_of_their_crystal() -> None:
-    plan = CropPlan(8, seed=6, traps=PlantedDefects(copies=0.875))
+def test_planted_duplicates_are_exact() -> None:
+    plan = CropPlan(8, seed=6, defects=PlantedDefects(duplicates=0.875))
     items = [item for item in plan.items() if item.class_name == "PG"]
-    original = plan.draw(items[0])
+    original = plan.render(items[0])
     for item in items[1:]:
-        copy = plan.draw(item)
+        duplicate = plan.render(item)
         assert item.group == items[0].group
-        back = INVERSE.get(item.transform, item.transform)
-        assert np.array_equal(turn(copy.image, back), original.image)
-        assert np.array_equal(turn(copy.mask_pg, back), original.mask_pg)
+        back = item.symmetry.inverse
+        assert np.array_equal(back.apply(duplicate.image), original.image)
+        assert np.array_equal(back.apply(duplicate.mask_pg), original.mask_pg)
 
 
-def test_no_traps_means_no_copies() -> None:
-    assert {item.transform for item in CropPlan(20).items()} == {"none"}
-
-
-def test_turns_are_eight_different_ones() -> None:
-    pixels = np.arange(6).reshape(2, 3)
-    assert len({turn(pixels, name).tobytes() + bytes(turn(pixels, name).shape) for name in TRANSFORMS}) == 8
+def test_plan_without_defects_has_no_duplicates() -> None:
+    assert {item.symmetry for item in CropPlan(20).items()} == {"identity"}
 
 
 def test_full_folder_stays_untouched(tmp_path: Path) -> None:
@@ -288,7 +282,7 @@ def test_full_folder_stays_untouched(tmp_path: Path) -> None:
 def test_broken_run_leaves_nothing(tmp_path: Path) -> None:
     class Breaking:
         def start(self, stage: str, total: int | None) -> None:
-            assert (stage, total) == ("draw", 4)
+            assert (stage, total) == ("render", 4)
 
         def advance(self, count: int = 1, note: str = "") -> None:
             raise KeyboardInterrupt
@@ -303,18 +297,17 @@ def test_broken_run_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: PlantedDefects(copies=0.95), r"their share lies in 0–0\.875; got 0\.95"),
-        (lambda: CropPlan(0), r"one crop or more a class.*got n_per_class=0"),
-        (lambda: CropPlan(1, seed=-1), r"seed of 0 or more"),
-        (lambda: turn(np.zeros((2, 2)), "rot45"), r"transforms are none, rot90"),
+        (lambda: PlantedDefects(duplicates=0.95), r"duplicates must be from 0 to 0\.875; got 0\.95"),
+        (lambda: CropPlan(0), r"n_per_class must be 1 or more; got 0"),
+        (lambda: CropPlan(1, seed=-1), r"seed must be 0 or more"),
     ],
 )
-def test_wrong_settings_are_refused(make, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_settings_are_rejected(make, text: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=text):
         make()
 
 
-def test_unknown_format_is_refused(tmp_path: Path) -> None:
+def test_unknown_file_format_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"file formats are png, jpg, tif, bmp, webp; got 'gif'"):
         render_dataset(tmp_path / "set", 1, file_format="gif")
 
@@ -323,7 +316,7 @@ def test_unknown_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("grain_px", [1.0, 3.0, 12.0])
-def test_noise_has_mean_zero_and_about_unit_variance(grain_px: float) -> None:
-    noise = draw_noise(np.random.default_rng(1), (400, 400), grain_px)
+def test_noise_has_zero_mean_unit_variance(grain_px: float) -> None:
+    noise = sample_noise(np.random.default_rng(1), (400, 400), grain_px)
     assert abs(noise.mean()) < 0.15
     assert 0.6 < noise.std() < 1.4

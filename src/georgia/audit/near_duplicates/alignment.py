@@ -23,7 +23,7 @@ from georgia.audit.near_duplicates.candidates import (
     turn_points,
 )
 from georgia.audit.near_duplicates.descriptors import SIDE_PX, Description, level_contrast
-from georgia.images.symmetry import turn_image
+from georgia.images.symmetry import Symmetry
 
 Floats = npt.NDArray[np.float32]
 
@@ -54,14 +54,14 @@ class Alignment:
     significance: float
 
 
-def align_pair(first: Description, second: Description, symmetry: str) -> Alignment | None:
+def align_pair(first: Description, second: Description, symmetry: Symmetry) -> Alignment | None:
     """Return how alike two images are, the first turned by a symmetry; None where nothing fits."""
-    moving, fixed = level_contrast(turn_image(first.square, symmetry)), level_contrast(second.square)
+    moving, fixed = level_contrast(symmetry.apply(first.square)), level_contrast(second.square)
     start = match_features(first, second, symmetry)
     warp = _improve(moving, fixed, np.eye(2, 3, dtype=np.float32) if start is None else start)
     if warp is None or not _is_plausible(warp):
         return None
-    one = level_contrast(turn_image(first.square, symmetry), fine=True)
+    one = level_contrast(symmetry.apply(first.square), fine=True)
     other = level_contrast(second.square, fine=True)
     found = _correlate(one, other, warp)
     if found is None:
@@ -70,7 +70,7 @@ def align_pair(first: Description, second: Description, symmetry: str) -> Alignm
     return Alignment(similarity, overlap, measure_significance(similarity, one, other, overlap))
 
 
-def match_features(first: Description, second: Description, symmetry: str) -> Floats | None:
+def match_features(first: Description, second: Description, symmetry: Symmetry) -> Floats | None:
     """Return the affine map (2, 3), px, from the second image to the turned first one, or None."""
     points = turn_points(first.points, symmetry)
     features = normalize_features(turn_features(first.features, symmetry))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from georgia.audit.near_duplicates.descriptors import SIDE_PX, Description
 from georgia.audit.near_duplicates.neighbours import CellIndex, Floats, Ints, learn_reduction, take_evenly
 from georgia.audit.workers import in_threads
-from georgia.images.symmetry import IS_MIRROR, MATRICES, SYMMETRIES, invert
+from georgia.images.symmetry import SYMMETRIES, Symmetry
 from georgia.progress import QUIET, Progress
 
 # SIFT is 4 × 4 places × 8 directions along the point's own angle: a mirror swaps its rows and turns
@@ -33,7 +33,7 @@ _MAX_RATIO = 1.7
 # Images that vote together, and features that the principal axes are learnt from.
 _BLOCK = 2048
 _N_LEARNT_FROM = 50_000
-_INVERSE: Ints = np.array([SYMMETRIES.index(invert(name)) for name in SYMMETRIES])
+_INVERSE: Ints = np.array([SYMMETRIES.index(symmetry.inverse) for symmetry in SYMMETRIES])
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Candidate:
 
     first: int
     second: int
-    symmetry: str
+    symmetry: Symmetry
     n_votes: int
 
 
-def turn_points(points: Floats, symmetry: str) -> Floats:
+def turn_points(points: Floats, symmetry: Symmetry) -> Floats:
     """Return points (K, 4) as they stand in the turned image."""
-    matrix = MATRICES[SYMMETRIES.index(symmetry)].astype(np.float32)
+    matrix = symmetry.matrix.astype(np.float32)
     directions = np.stack([np.cos(points[:, 3]), np.sin(points[:, 3])], axis=1) @ matrix.T
     angles = np.arctan2(directions[:, 1], directions[:, 0])
     return np.column_stack([points[:, :2] @ matrix.T, points[:, 2], angles])
 
 
-def turn_features(features: npt.NDArray[np.uint8], symmetry: str) -> npt.NDArray[np.uint8]:
+def turn_features(features: npt.NDArray[np.uint8], symmetry: Symmetry) -> npt.NDArray[np.uint8]:
     """Return features (K, 128) as they would be measured in the turned image."""
-    return features[:, MIRRORED] if IS_MIRROR[SYMMETRIES.index(symmetry)] else features
+    return features[:, MIRRORED] if symmetry.is_flip else features
 
 
 def normalize_features(features: npt.NDArray[np.uint8]) -> Floats:
@@ -122,10 +122,12 @@ class _Search:
         owners, others = self._owners[rows].astype(np.int64), self._owners[near].astype(np.int64)
         is_other = (near >= 0) & (others != owners[:, None])
         votes = []
-        for symmetry in np.flatnonzero(is_mirror == IS_MIRROR):
-            turned = turn_points(self._points[rows], SYMMETRIES[symmetry])
+        for place, symmetry in enumerate(SYMMETRIES):
+            if symmetry.is_flip != is_mirror:
+                continue
+            turned = turn_points(self._points[rows], symmetry)
             query, neighbour = np.nonzero(is_other & _agree(turned[:, None], self._points[near]))
-            key = (owners[query] * self._n_images + others[query, neighbour]) * len(SYMMETRIES) + symmetry
+            key = (owners[query] * self._n_images + others[query, neighbour]) * len(SYMMETRIES) + place
             # A feature has one vote for an image, however many of that image's features are near.
             votes.append(np.unique(np.column_stack([query, key]), axis=0)[:, 1])
         return np.concatenate(votes)

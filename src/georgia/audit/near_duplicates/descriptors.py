@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.images.decode import Image
-from georgia.images.symmetry import SYMMETRIES, turn_image
+from georgia.images.symmetry import SYMMETRIES, Symmetry
 
 # The square's side. Source: drawn crops of seed 1: 96 px finds no more copies, and costs twice.
 SIDE_PX = 64
@@ -60,8 +60,8 @@ def describe_image(image: Image) -> Description:
     return Description(tuple(_digest(content, name) for name in SYMMETRIES), square, points, features)
 
 
-def _digest(content: npt.NDArray[np.uint8], symmetry: str) -> bytes:
-    turned = np.ascontiguousarray(turn_image(content, symmetry))
+def _digest(content: npt.NDArray[np.uint8], symmetry: Symmetry) -> bytes:
+    turned = symmetry.apply(content)
     digest = hashlib.blake2b(repr(turned.shape).encode(), digest_size=KEY_BYTES)
     digest.update(turned.data)
     return digest.digest()

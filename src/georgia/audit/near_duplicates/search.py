@@ -21,7 +21,7 @@ from georgia.audit.near_duplicates.alignment import Alignment, align_pair
 from georgia.audit.near_duplicates.candidates import Candidate, find_candidates
 from georgia.audit.near_duplicates.descriptors import Description
 from georgia.audit.workers import in_threads, one_core_each
-from georgia.images.symmetry import SYMMETRIES, invert
+from georgia.images.symmetry import SYMMETRIES, Symmetry
 from georgia.progress import QUIET, Progress
 
 __all__ = [
@@ -57,7 +57,7 @@ class NearDuplicateConfig:
 
 @dataclass(frozen=True)
 class CopyPair:
-    """Two copies by position: ``transform`` (one of SYMMETRIES) maps the first onto the second.
+    """Two copies by position: ``transform`` maps the first onto the second.
 
     ``similarity`` is 1 for exact copies, else the correlation (0–1) over what both show.
     """
@@ -65,7 +65,7 @@ class CopyPair:
     first: int
     second: int
     kind: Literal["exact", "near"]
-    transform: str
+    transform: Symmetry
     similarity: float
 
 
@@ -90,7 +90,7 @@ def find_near_duplicates(
     >>> from georgia.audit.near_duplicates.descriptors import describe_image
     >>> image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
     >>> copies = find_near_duplicates([describe_image(image), None, describe_image(image[:, ::-1])])
-    >>> copies.groups, copies.pairs[0].transform
+    >>> copies.groups, str(copies.pairs[0].transform)
     (((0, 2),), 'flip left-right')
     """
     by_key: dict[bytes, list[int]] = defaultdict(list)
@@ -155,7 +155,7 @@ def _name_pair(first: int, second: int, candidate: Candidate, alignment: Alignme
     similarity = alignment.similarity
     if first < second:
         return CopyPair(first, second, "near", candidate.symmetry, similarity)
-    return CopyPair(second, first, "near", invert(candidate.symmetry), similarity)
+    return CopyPair(second, first, "near", candidate.symmetry.inverse, similarity)
 
 
 def _join(pairs: Sequence[CopyPair], n_images: int) -> tuple[tuple[int, ...], ...]:
