@@ -115,7 +115,7 @@ def run_planted(options: argparse.Namespace) -> dict[str, Any]:
 def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
     """Look for copies where there are none: distinct crops, and fields without crystals, some as JPEG."""
     plan = CropPlan(options.scenes // 2, options.seed)
-    crops = [describe_image(plan.draw(item).image) for item in plan.items()]
+    crops = [describe_image(plan.render(item).image) for item in plan.items()]
     fields = []
     for k in range(options.scenes // 2):
         image = render_empty(np.random.SeedSequence([options.seed, k]), (151, 151) if k % 2 else None).image

@@ -73,7 +73,7 @@ def run_seed(options: argparse.Namespace, seed: int, base: Path) -> dict[str, di
     """Return the figures of both splits of one drawn set."""
     share = 1 - 1 / options.files
     n_per_class = options.crystals * options.files
-    records = render_dataset(base / f"set{seed}", n_per_class, seed, PlantedDefects(copies=share))
+    records = render_dataset(base / f"set{seed}", n_per_class, seed, PlantedDefects(duplicates=share))
     new = render_dataset(base / f"new{seed}", options.new, 10_000 + seed)
     ways = {"random": [replace(record, group="") for record in records], "grouped": records}
     return {way: train_once(ways[way], base / f"set{seed}", new, seed) for way in ways}

@@ -35,7 +35,7 @@ from georgia.train import train_model
 SETTINGS: dict[str, Any] = {"size_px": 64, "epochs": 8, "fractions": (0.4, 0.2, 0.4)}
 # What makes the letters affordable; `fast` keeps its own backbone, which is the same.
 LETTERS = {"backbone": "efficientnet-lite0"}
-TRAPS = {"plain": PlantedDefects(), "trapped": PlantedDefects(cex_size_151=True, copies=0.5)}
+TRAPS = {"plain": PlantedDefects(), "trapped": PlantedDefects(cex_size_151=True, duplicates=0.5)}
 
 
 class OutOfTime(Exception):
@@ -66,7 +66,7 @@ def main() -> None:
 def _draw(out: Path, name: str, n: int) -> Path:
     folder = out / f"crops-{name}"
     if not folder.exists():
-        render_dataset(folder, n, seed=11, traps=TRAPS[name])
+        render_dataset(folder, n, seed=11, defects=TRAPS[name])
     return folder
 
 

@@ -20,7 +20,7 @@ from georgia.model.bundle import Bundle
 from georgia.model.engines import open_engine
 from georgia.monitor.detail import find_blindness, measure_detail
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
-from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, ClassFraction, Status, TileMap
+from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, ClassFraction, FrameStatus, TileMap
 from georgia.monitor.settings import TileConfig
 
 Boxes = npt.NDArray[np.int32]
@@ -36,7 +36,7 @@ _UNKNOWN_SHARE = 0.5
 class FrameAnalysis:
     """What one frame shows: fractions, counts of windows, and the map; ``error`` says why it is blind."""
 
-    status: Status
+    status: FrameStatus
     classes: tuple[ClassFraction, ...]
     n_tiles: int
     n_judged: int
@@ -116,7 +116,7 @@ class FrameAnalyzer:
             "label_smoothing": self.smoothing,
         }
 
-    def judge(self, image: Image) -> FrameAnalysis:
+    def analyzer(self, image: Image) -> FrameAnalysis:
         """Return what a frame (H, W, 3), uint8 RGB, shows."""
         started = time.perf_counter()
         boxes = place_windows(image.shape[0], image.shape[1], self.tile_px, self.config.overlap)
@@ -126,9 +126,9 @@ class FrameAnalyzer:
         cut = time.perf_counter()
         probabilities, codes = self._ask(image, boxes, is_full)
         asked = time.perf_counter()
-        judgement = self._sum_up(image, boxes, codes, probabilities, blind)
+        analysis = self._sum_up(image, boxes, codes, probabilities, blind)
         seconds = {"cut": cut - started, "net": asked - cut, "sum": time.perf_counter() - asked}
-        return FrameAnalysis(**{**judgement.__dict__, "seconds": seconds})
+        return FrameAnalysis(**{**analysis.__dict__, "seconds": seconds})
 
     def _ask(
         self, image: Image, boxes: Boxes, is_full: npt.NDArray[np.bool_]
@@ -162,7 +162,7 @@ class FrameAnalyzer:
         n_unknown = int((codes == UNKNOWN_CODE).sum())
         n_judged = int((codes >= 0).sum())
         is_unknown = n_unknown > _UNKNOWN_SHARE * (n_unknown + n_judged)
-        status: Status = "judged"
+        status: FrameStatus = "judged"
         if blind:
             status = "camera blind"
         elif is_unknown and n_unknown >= self.config.min_judged:

@@ -9,44 +9,44 @@ import numpy as np
 
 from georgia.synthetic import needles
 from georgia.synthetic.needles import Bundle
-from georgia.synthetic.optics import Look
-from georgia.synthetic.scene import Area, Scene, soften
+from georgia.synthetic.optics import Tone
+from georgia.synthetic.scene import Area, Scene, blur_image
 
 Rng = np.random.Generator
 Style = Callable[[Scene, Rng, Area, float], None]
 
 
-def render_cex(scene: Scene, rng: Rng, area: Area, look: Look) -> None:
-    """Draw the needles of one CEX crop."""
-    if look == "flat":
+def render_cex(scene: Scene, rng: Rng, area: Area, tone: Tone) -> None:
+    """Render the needles of one CEX crop."""
+    if tone == "flat":
         if rng.random() < 0.75:
-            needles.draw_traces(scene, rng, int(rng.integers(2, 14)), rng.uniform(0.1, 0.4))
+            needles.render_traces(scene, rng, int(rng.integers(2, 14)), rng.uniform(0.1, 0.4))
         else:
-            _draw_network(scene, rng, area, rng.uniform(0.7, 1.1), opacity=0.5)
+            _render_network(scene, rng, area, rng.uniform(0.7, 1.1), opacity=0.5)
         return
-    if look == "split":
-        _draw_slabs(scene, rng, area, rng.uniform(0.7, 1.1))
+    if tone == "split":
+        _render_slabs(scene, rng, area, rng.uniform(0.7, 1.1))
         return
-    styles = (_draw_network, _draw_thick, _draw_sheaf, _draw_stars, _draw_tangle, _draw_lone)
+    styles = (_render_network, _render_thick, _render_sheaf, _render_stars, _render_tangle, _render_lone)
     # Source: by eye on the probe's public sample images, spread out.
-    shares = [0.24, 0.3, 0.13, 0.1, 0.19, 0.04]
+    weights = [0.24, 0.3, 0.13, 0.1, 0.19, 0.04]
     brightness = rng.uniform(0.5, 1.0)
-    first, second = (styles[int(index)] for index in rng.choice(len(styles), size=2, p=shares))
+    first, second = (styles[int(index)] for index in rng.choice(len(styles), size=2, p=weights))
     if rng.random() < 0.4:
-        draw_behind(scene, rng, area, second)
+        render_behind(scene, rng, area, second)
     first(scene, rng, area, brightness)
     # However hazy the rest, at least one needle or two can be made out.
     top = brightness * float(rng.uniform(0.8, 1.2)) + 0.15
     for _ in range(int(rng.integers(1, 4))):
         clear = replace(random_needle(scene, rng, area, top, rng.uniform(0, np.pi), 1.2), blur=0.0)
-        needles.draw_bundle(scene, rng, clear)
+        needles.render_bundle(scene, rng, clear)
 
 
-def draw_behind(scene: Scene, rng: Rng, area: Area, style: Style | None = None) -> None:
-    """Draw needles farther away: an arrangement that the blur of depth then goes over."""
-    style = style or (_draw_network, _draw_thick, _draw_tangle)[int(rng.integers(3))]
+def render_behind(scene: Scene, rng: Rng, area: Area, style: Style | None = None) -> None:
+    """Render needles farther away: an arrangement that the blur of depth then goes over."""
+    style = style or (_render_network, _render_thick, _render_tangle)[int(rng.integers(3))]
     style(scene, rng, area, rng.uniform(0.3, 0.7))
-    scene.light[:] = soften(scene.light, rng.uniform(0.6, 2.5))
+    scene.light[:] = blur_image(scene.light, rng.uniform(0.6, 2.5))
 
 
 def random_needle(
@@ -72,31 +72,31 @@ def random_needle(
     )
 
 
-def _draw_network(scene: Scene, rng: Rng, area: Area, brightness: float, opacity: float = 0.8) -> None:
+def _render_network(scene: Scene, rng: Rng, area: Area, brightness: float, opacity: float = 0.8) -> None:
     """Single needles and narrow bundles that cross, some in focus."""
-    angle, turn = rng.uniform(0, np.pi), rng.choice([0.15, 0.5, 1.6])
+    angle, spread = rng.uniform(0, np.pi), rng.choice([0.15, 0.5, 1.6])
     for _ in range(int(rng.integers(4, 14))):
-        each = angle + rng.uniform(-turn, turn)
-        needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, each, opacity))
+        each = angle + rng.uniform(-spread, spread)
+        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, each, opacity))
     if rng.random() < 0.2:
         x, y = area.random_place(rng)
-        needles.draw_hub(
+        needles.render_hub(
             scene, rng, x, y, rng.uniform(0.04, 0.16) * area.size, brightness * rng.uniform(0.2, 0.9)
         )
 
 
-def _draw_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+def _render_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """Broad bundles of many parallel fibres, one over another, ends broken off."""
     size = area.size
     angle = rng.uniform(0, np.pi)
-    turn = float(rng.choice([0.04, 0.12, 0.6]))
+    spread = float(rng.choice([0.04, 0.12, 0.6]))
     for _ in range(int(rng.integers(1, 12))):
         x, y = area.random_place(rng)
         width = size * float(np.exp(rng.uniform(np.log(0.03), np.log(0.3))))
         bundle = Bundle(
             x,
             y,
-            angle + rng.normal(0, turn),
+            angle + rng.normal(0, spread),
             size * rng.uniform(0.35, 1.0),
             width,
             n_fibres=int(np.clip(2 * width / (scene.px * rng.uniform(4, 10)), 2, 40)),
@@ -108,14 +108,14 @@ def _draw_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
             raggedness=rng.uniform(0, 0.8),
             blur=float(rng.choice([0.0, 0.0, 0.6, 1.5])),
         )
-        needles.draw_bundle(scene, rng, bundle)
+        needles.render_bundle(scene, rng, bundle)
     for _ in range(int(rng.integers(0, 5))):
-        needles.draw_bundle(
+        needles.render_bundle(
             scene, rng, random_needle(scene, rng, area, brightness, angle + rng.normal(0, 0.6))
         )
 
 
-def _draw_sheaf(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+def _render_sheaf(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """Sheaves tied in the middle and fans opening from one end."""
     size = area.size
     for _ in range(int(rng.integers(1, 4))):
@@ -136,27 +136,27 @@ def _draw_sheaf(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
             raggedness=rng.uniform(0.2, 1),
             blur=float(rng.choice([0.0, 0.6, 1.5])),
         )
-        needles.draw_bundle(scene, rng, sheaf)
+        needles.render_bundle(scene, rng, sheaf)
         if rng.random() < 0.5:
-            needles.draw_hub(
+            needles.render_hub(
                 scene, rng, x, y, size * rng.uniform(0.05, 0.15), brightness * rng.uniform(0.3, 1.2)
             )
     for _ in range(int(rng.integers(0, 5))):
-        needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
+        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
 
 
-def _draw_stars(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+def _render_stars(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """Stars with a bright hub, needles around."""
     for _ in range(int(rng.integers(0, 4))):
-        needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
+        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
     for _ in range(int(rng.choice([1, 1, 2]))):
         x, y = area.random_place(rng, 0.35)
-        needles.draw_star(scene, rng, x, y, area.size * rng.uniform(0.3, 0.8), brightness)
+        needles.render_star(scene, rng, x, y, area.size * rng.uniform(0.3, 0.8), brightness)
     for _ in range(int(rng.integers(0, 4))):
-        needles.draw_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
+        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
 
 
-def _draw_tangle(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+def _render_tangle(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """A dense mass of short fibres, speckled and half out of focus: granular, and yet CEX."""
     size = area.size
     middle = area.random_place(rng, 0.35)
@@ -178,16 +178,18 @@ def _draw_tangle(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
             raggedness=rng.uniform(0.3, 1),
             blur=float(rng.choice([0.0, 0.7, 1.5])),
         )
-        needles.draw_bundle(scene, rng, sheaf)
+        needles.render_bundle(scene, rng, sheaf)
     for _ in range(int(rng.integers(1, 4))):
         x, y = middle[0] + rng.normal(0, 0.2) * size, middle[1] + rng.normal(0, 0.2) * size
-        needles.draw_hub(scene, rng, x, y, size * rng.uniform(0.03, 0.2), brightness * rng.uniform(0.15, 0.9))
+        needles.render_hub(
+            scene, rng, x, y, size * rng.uniform(0.03, 0.2), brightness * rng.uniform(0.15, 0.9)
+        )
     for _ in range(int(rng.integers(1, 5))):
         needle = random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi))
-        needles.draw_bundle(scene, rng, needle)
+        needles.render_bundle(scene, rng, needle)
 
 
-def _draw_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+def _render_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """Bundles so bright that they are nearly saturated, on a dark ground: elongated, with fibrous edges."""
     size = area.size
     angle = rng.uniform(0, np.pi)
@@ -210,20 +212,22 @@ def _draw_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
             raggedness=rng.uniform(0.1, 1.0),
             fullness=rng.uniform(0.35, 0.75),
         )
-        needles.draw_bundle(scene, rng, slab)
+        needles.render_bundle(scene, rng, slab)
     if rng.random() < 0.5:
-        needles.draw_hub(scene, rng, *hub, size * rng.uniform(0.08, 0.2), brightness * rng.uniform(0.5, 1.5))
+        needles.render_hub(
+            scene, rng, *hub, size * rng.uniform(0.08, 0.2), brightness * rng.uniform(0.5, 1.5)
+        )
     for _ in range(int(rng.integers(0, 4))):
         needle = random_needle(scene, rng, area, brightness, angle + rng.normal(0, 0.8))
-        needles.draw_bundle(scene, rng, needle)
+        needles.render_bundle(scene, rng, needle)
 
 
-def _draw_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
+def _render_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """One needle or bundle, or two, on an empty ground."""
     size = area.size
     for _ in range(int(rng.integers(1, 3))):
         x, y = area.random_place(rng, 0.15)
-        needles.draw_bundle(
+        needles.render_bundle(
             scene,
             rng,
             Bundle(
@@ -243,8 +247,8 @@ def _draw_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
         )
 
 
-def draw_one_cex(scene: Scene, rng: Rng, area: Area) -> None:
-    """Draw one needle, bundle, sheaf or star of the size of an area."""
+def render_single_cex(scene: Scene, rng: Rng, area: Area) -> None:
+    """Render one needle, bundle, sheaf or star of the size of an area."""
     size = area.size
     row, column = (
         int(np.clip(at, 0, limit - 1)) for at, limit in zip((area.y, area.x), scene.shape, strict=True)
@@ -253,7 +257,7 @@ def draw_one_cex(scene: Scene, rng: Rng, area: Area) -> None:
     brightness = max(rng.uniform(0.5, 1.0), float(scene.light[row, column]) + rng.uniform(0.25, 0.6))
     kind = rng.random()
     if kind < 0.12:
-        needles.draw_star(scene, rng, area.x, area.y, size * rng.uniform(0.4, 0.8), brightness)
+        needles.render_star(scene, rng, area.x, area.y, size * rng.uniform(0.4, 0.8), brightness)
         return
     n_fibres = 1 if kind < 0.5 else int(rng.integers(2, 24))
     half_width = scene.px * (rng.uniform(1.5, 5) if n_fibres == 1 else n_fibres * rng.uniform(1.2, 3))
@@ -273,4 +277,4 @@ def draw_one_cex(scene: Scene, rng: Rng, area: Area) -> None:
         raggedness=rng.uniform(0, 0.8),
         blur=float(rng.choice([0.0, 0.7, 1.5])),
     )
-    needles.draw_bundle(scene, rng, bundle)
+    needles.render_bundle(scene, rng, bundle)

@@ -1,4 +1,4 @@
-"""One crop of one crystal, drawn with known truth."""
+"""One synthetic crop of one crystal, with its truth."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError, format_message, suggest
+from georgia.errors import InputError, suggest
 from georgia.synthetic import needles
 from georgia.synthetic.cex import render_cex
-from georgia.synthetic.optics import Look, develop, draw_target, light_unevenly
+from georgia.synthetic.optics import Tone, develop, light_unevenly, sample_target
 from georgia.synthetic.pg import render_pg
-from georgia.synthetic.scene import CLASS_NAMES, Area, Mask, Scene, draw_noise, soften
+from georgia.synthetic.scene import CLASS_NAMES, Area, Mask, Scene, blur_image, sample_noise
 
 Rng = np.random.Generator
 # Below it a crop holds too few canvas pixels to show a crystal.
@@ -23,7 +23,7 @@ Seed = int | np.random.SeedSequence | np.random.Generator
 
 @dataclass(frozen=True)
 class Crop:
-    """One drawn crop: ``image`` (H, W, 3), uint8, grey as RGB, and where each class stands in front."""
+    """One synthetic crop: ``image`` (H, W, 3), uint8, grey as RGB, and where each class stands in front."""
 
     image: npt.NDArray[np.uint8]
     class_name: str
@@ -34,7 +34,7 @@ class Crop:
 def render_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = None) -> Crop:
     """Return one crop of a class; the same seed gives the same bytes.
 
-    ``size_px`` is (height, width); without it the size is drawn, from one distribution for both
+    ``size_px`` is (height, width); without it the size is sampled, from one distribution for both
     classes. A generator given as ``seed`` is used up further by each call.
 
     >>> crop = render_crop("PG", seed=7)
@@ -42,27 +42,26 @@ def render_crop(class_name: str, seed: Seed, size_px: tuple[int, int] | None = N
     (True, True)
 
     Raises:
-        InputError: the class is not one that can be drawn, or the size is too small.
+        InputError: the class cannot be rendered, or the size is too small.
     """
     if class_name not in CLASS_NAMES:
-        fault = format_message(
-            "Cannot draw a crop",
-            "drawn classes are " + ", ".join(CLASS_NAMES),
-            repr(class_name),
-            suggest(class_name, CLASS_NAMES).strip(),
+        raise InputError(
+            "Cannot render a crop",
+            needs="classes are " + ", ".join(CLASS_NAMES),
+            got=repr(class_name),
+            hint=suggest(class_name, CLASS_NAMES).strip(),
         )
-        raise InputError(fault)
     if size_px is not None and min(size_px) < MIN_SIZE_PX:
         raise InputError(
-            "Cannot draw a crop", needs=f"{MIN_SIZE_PX} px or more each way are needed", got=size_px
+            "Cannot render a crop", needs=f"{MIN_SIZE_PX} px or more each way are needed", got=size_px
         )
     rng = make_generator(seed)
-    target = draw_target(rng, size_px)
+    target = sample_target(rng, size_px)
     scene = Scene.blank(target.size_px, target.px)
-    draw_background(scene, rng, target.look)
-    (render_cex if class_name == "CEX" else render_pg)(scene, rng, Area.whole(scene), target.look)
+    render_background(scene, rng, target.tone)
+    (render_cex if class_name == "CEX" else render_pg)(scene, rng, Area.whole(scene), target.tone)
     light = light_unevenly(rng, scene.light, rng.uniform(0, 0.6))
-    light = soften(light, rng.choice([0.5, 0.8, 1.2], p=[0.4, 0.4, 0.2]))
+    light = blur_image(light, rng.choice([0.5, 0.8, 1.2], p=[0.4, 0.4, 0.2]))
     image = develop(rng, light, target)
     mask_cex, mask_pg = enlarge_front(scene, target.size_px)
     return Crop(image, class_name, mask_cex, mask_pg)
@@ -79,21 +78,21 @@ def enlarge_front(scene: Scene, size_px: tuple[int, int]) -> tuple[Mask, Mask]:
     return front == 1, front == 2
 
 
-def draw_background(scene: Scene, rng: Rng, look: Look) -> None:
+def render_background(scene: Scene, rng: Rng, tone: Tone) -> None:
     """Lay the ground: grey, with needles far out of focus; the same for both classes."""
-    if look == "flat":
+    if tone == "flat":
         scene.light[:] = 0.5
-        scene.light += np.float32(rng.uniform(0.002, 0.02)) * draw_noise(
+        scene.light += np.float32(rng.uniform(0.002, 0.02)) * sample_noise(
             rng, scene.shape, rng.uniform(10, 40)
         )
         return
     scene.light[:] = rng.uniform(0.05, 0.25)
-    dimmer = 0.3 if look == "split" else 1.0
-    scene.light += np.float32(dimmer * rng.uniform(0.0, 0.025)) * draw_noise(
+    dimmer = 0.3 if tone == "split" else 1.0
+    scene.light += np.float32(dimmer * rng.uniform(0.0, 0.025)) * sample_noise(
         rng, scene.shape, rng.uniform(8, 40)
     )
     # More needles on a larger field: the haze is as dense in a frame as in a crop.
     density = max(1.0, scene.front.size / 100**2) ** 0.75
     for _ in range(int(rng.integers(1, 5))):
         n_needles = int(rng.integers(2, 20) * density)
-        needles.draw_haze(scene, rng, n_needles, rng.uniform(0.6, 3.5), dimmer * rng.uniform(0.05, 0.35))
+        needles.render_haze(scene, rng, n_needles, rng.uniform(0.6, 3.5), dimmer * rng.uniform(0.05, 0.35))

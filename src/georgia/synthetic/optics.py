@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.synthetic.scene import Light, as_light, coordinate_grid, draw_noise, soften
+from georgia.synthetic.scene import Light, as_light, blur_image, coordinate_grid, sample_noise
 
 Rng = np.random.Generator
-Look = Literal["rich", "split", "flat"]
+Tone = Literal["rich", "split", "flat"]
 
-# Shares of the three looks. Source: by eye on the probe's public sample images, rounded.
-LOOKS: tuple[tuple[Look, float], ...] = (("rich", 0.66), ("split", 0.18), ("flat", 0.16))
+# How often each tone occurs. Source: by eye on the probe's public sample images, rounded.
+TONES: tuple[tuple[Tone, float], ...] = (("rich", 0.66), ("split", 0.18), ("flat", 0.16))
 _PROBABILITIES = np.array([0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0])
 # Source: standard normal quantiles at those probabilities (ends cut at 0.1 % and 99.9 %).
 _NORMAL = np.array([-3.09, -2.326, -1.645, -0.674, 0.0, 0.674, 1.645, 2.326, 3.09])
@@ -23,14 +23,14 @@ _NORMAL = np.array([-3.09, -2.326, -1.645, -0.674, 0.0, 0.674, 1.645, 2.326, 3.0
 
 # Sharpness (variance of the Laplacian) per variance of the grey levels.
 # Source: the probe's public sample images: 0.024–0.042, 0.008 and 0.11.
-_SHARPNESS: dict[Look, float] = {"rich": 0.035, "split": 0.011, "flat": 0.1}
-# Share of the wanted sharpness that grain may add: beyond it the grain itself would be seen.
+_SHARPNESS: dict[Tone, float] = {"rich": 0.035, "split": 0.011, "flat": 0.1}
+# Fraction of the wanted sharpness that grain may add: beyond it the grain itself becomes visible.
 _MOST_GRAIN = 0.3
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a finished image should measure, drawn before its class is looked at.
+    """What a finished image should measure, sampled before its class is known.
 
     ``quantiles`` are grey levels 0–255 at nine probabilities; ``sharpness`` is the variance of the
     Laplacian, grey levels squared; ``px`` is canvas pixels per image pixel (how far it is enlarged).
@@ -38,14 +38,14 @@ class Target:
 
     size_px: tuple[int, int]
     px: float
-    look: Look
+    tone: Tone
     quantiles: npt.NDArray[np.float64]
     sharpness: float
     noise: float
     jpeg_quality: int | None
 
 
-def draw_size(rng: Rng) -> tuple[int, int]:
+def sample_size(rng: Rng) -> tuple[int, int]:
     """Return (height, width) of a crop, px. Source: the sample's 151–211 px, widened on both sides."""
     if rng.random() < 0.15:
         return 151, 151
@@ -54,24 +54,24 @@ def draw_size(rng: Rng) -> tuple[int, int]:
     return round(side * np.sqrt(aspect)), round(side / np.sqrt(aspect))
 
 
-def draw_target(rng: Rng, size_px: tuple[int, int] | None = None, look: Look | None = None) -> Target:
-    """Draw what an image should measure; it depends on the generator only, never on a class."""
-    drawn_size = draw_size(rng)
+def sample_target(rng: Rng, size_px: tuple[int, int] | None = None, tone: Tone | None = None) -> Target:
+    """Sample what an image should measure; it depends on the generator only, never on a class."""
+    sampled_size = sample_size(rng)
     choice = rng.random()
-    shares = np.cumsum([share for _, share in LOOKS])
-    look = look or LOOKS[min(int(np.searchsorted(shares, choice)), len(LOOKS) - 1)][0]
-    quantiles = {"rich": _draw_rich_tone, "split": _draw_split_tone, "flat": _draw_flat_tone}[look](rng)
+    cumulative = np.cumsum([frequency for _, frequency in TONES])
+    tone = tone or TONES[min(int(np.searchsorted(cumulative, choice)), len(TONES) - 1)][0]
+    quantiles = {"rich": _sample_rich_tone, "split": _sample_split_tone, "flat": _sample_flat_tone}[tone](rng)
     variance = float(measure_spread(quantiles)[1] ** 2)
-    sharpness = variance * _SHARPNESS[look] * float(np.exp(rng.normal(0, 0.4)))
+    sharpness = variance * _SHARPNESS[tone] * float(np.exp(rng.normal(0, 0.4)))
     px = float(rng.uniform(0.36, 0.58))
     noise = float(rng.choice([0.0, 0.4, 0.9, 1.6], p=[0.55, 0.25, 0.13, 0.07]))
     jpeg = int(rng.integers(35, 95))
     return Target(
-        size_px or drawn_size, px, look, quantiles, sharpness, noise, jpeg if rng.random() < 0.3 else None
+        size_px or sampled_size, px, tone, quantiles, sharpness, noise, jpeg if rng.random() < 0.3 else None
     )
 
 
-def _draw_rich_tone(rng: Rng) -> npt.NDArray[np.float64]:
+def _sample_rich_tone(rng: Rng) -> npt.NDArray[np.float64]:
     """One broad hump, skewed to the bright side. Source: sample crops, median 81–125, sigma 31–48."""
     middle, sigma, skew = (
         rng.uniform(55, 150),
@@ -79,31 +79,31 @@ def _draw_rich_tone(rng: Rng) -> npt.NDArray[np.float64]:
         rng.uniform(-0.15, 0.55),
     )
     scaled = _NORMAL if abs(skew) < 1e-3 else np.expm1(skew * _NORMAL) / skew
-    tone: npt.NDArray[np.float64] = np.clip(middle + sigma * scaled, rng.uniform(0, 40), 255)
-    return tone
+    quantiles: npt.NDArray[np.float64] = np.clip(middle + sigma * scaled, rng.uniform(0, 40), 255)
+    return quantiles
 
 
-def _draw_split_tone(rng: Rng) -> npt.NDArray[np.float64]:
+def _sample_split_tone(rng: Rng) -> npt.NDArray[np.float64]:
     """A dark hump and a bright one. Source: sample crop with 5 % at 36 and 95 % at 244."""
-    share_bright = rng.uniform(0.2, 0.65)
+    bright_fraction = rng.uniform(0.2, 0.65)
     dark, bright = rng.uniform(15, 70), rng.uniform(150, 250)
     fine = np.linspace(0, 1, 101)
-    cut = 1 - share_bright
+    cut = 1 - bright_fraction
     low = dark + rng.uniform(20, 60) * (fine / cut - 0.5)
-    high = bright + rng.uniform(20, 70) * ((fine - cut) / share_bright - 0.5)
+    high = bright + rng.uniform(20, 70) * ((fine - cut) / bright_fraction - 0.5)
     blend = 1 / (1 + np.exp(-(fine - cut) / 0.025))
-    tone: npt.NDArray[np.float64] = np.clip(
+    quantiles: npt.NDArray[np.float64] = np.clip(
         np.interp(_PROBABILITIES, fine, low + (high - low) * blend), 3, 255
     )
-    return tone
+    return quantiles
 
 
-def _draw_flat_tone(rng: Rng) -> npt.NDArray[np.float64]:
+def _sample_flat_tone(rng: Rng) -> npt.NDArray[np.float64]:
     """Nearly one grey, with a dark tail. Source: sample crop, median 109, sigma 8, 1 % at 76."""
-    middle, sigma, tail = rng.uniform(60, 170), rng.uniform(3, 12), rng.uniform(0.1, 0.7)
-    scaled = -np.expm1(-tail * _NORMAL) / tail
-    tone: npt.NDArray[np.float64] = np.clip(middle + sigma * scaled, 3, 255)
-    return tone
+    middle, sigma, skew = rng.uniform(60, 170), rng.uniform(3, 12), rng.uniform(0.1, 0.7)
+    scaled = -np.expm1(-skew * _NORMAL) / skew
+    quantiles: npt.NDArray[np.float64] = np.clip(middle + sigma * scaled, 3, 255)
+    return quantiles
 
 
 def light_unevenly(rng: Rng, light: Light, strength: float) -> Light:
@@ -156,10 +156,10 @@ def match_sharpness(rng: Rng, image: Light, sharpness: float) -> Light:
     have = measure_sharpness(image)
     if have > sharpness:
         return _blur_to(image, sharpness)
-    crisp = image + np.float32(1.5) * (image - soften(image, 1.6))
+    crisp = image + np.float32(1.5) * (image - blur_image(image, 1.6))
     if measure_sharpness(crisp) >= sharpness:
         return _mix_to(image, crisp, sharpness)
-    grain = soften(rng.standard_normal(image.shape, np.float32), 1.1)
+    grain = blur_image(rng.standard_normal(image.shape, np.float32), 1.1)
     missing = min(sharpness - measure_sharpness(crisp), _MOST_GRAIN * sharpness)
     return as_light(crisp + grain * np.float32(np.sqrt(missing / measure_sharpness(grain))))
 
@@ -167,7 +167,7 @@ def match_sharpness(rng: Rng, image: Light, sharpness: float) -> Light:
 def _blur_to(image: Light, sharpness: float) -> Light:
     before = image
     for sigma in (0.6, 0.9, 1.3, 1.9, 2.7, 3.8, 5.4):
-        after = soften(image, sigma)
+        after = blur_image(image, sigma)
         if measure_sharpness(after) <= sharpness:
             return _mix_to(after, before, sharpness)
         before = after
@@ -196,7 +196,7 @@ def develop(rng: Rng, light: Light, target: Target) -> npt.NDArray[np.uint8]:
     image = match_sharpness(rng, image, target.sharpness)
     image = match_levels(image, target.quantiles)
     if target.noise:
-        image = image + np.float32(target.noise) * draw_noise(rng, (height, width), rng.choice([1.0, 2.0]))
+        image = image + np.float32(target.noise) * sample_noise(rng, (height, width), rng.choice([1.0, 2.0]))
     grey = np.clip(image + np.float32(0.5), 0, 255).astype(np.uint8)
     if target.jpeg_quality is not None:
         packed = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, target.jpeg_quality])[1]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.synthetic.scene import Light, Scene, as_light, coordinate_grid, draw_noise, soften
+from georgia.synthetic.scene import Light, Scene, as_light, blur_image, coordinate_grid, sample_noise
 
 Rng = np.random.Generator
 
@@ -30,11 +30,11 @@ class Plate:
     blur: float = 0.0
 
 
-def draw_outline(rng: Rng) -> Light:
+def sample_outline(rng: Rng) -> Light:
     """Return the radius (256,) over the angle, float32, mean reach 1: rounded or polygonal."""
     angle: npt.NDArray[np.float64] = np.arange(_N_ANGLES, dtype=np.float64) * (2 * np.pi / _N_ANGLES)
     if rng.random() < 0.5:
-        radius = _draw_polygon(rng, angle)
+        radius = _sample_polygon(rng, angle)
     else:
         radius = np.ones(_N_ANGLES)
         for order in range(2, 8):
@@ -48,7 +48,7 @@ def draw_outline(rng: Rng) -> Light:
     return as_light(4 * radius / (np.ptp(reach_x) + np.ptp(reach_y)))
 
 
-def _draw_polygon(rng: Rng, angle: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _sample_polygon(rng: Rng, angle: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     n_facets = int(rng.integers(4, 9))
     normals = (np.arange(n_facets) + rng.uniform(-0.3, 0.3, n_facets)) * (2 * np.pi / n_facets) + rng.uniform(
         0, 6.28
@@ -69,13 +69,13 @@ def measure_depth(scene: Scene, rng: Rng, plate: Plate) -> tuple[Light, Light]:
     dx, dy = (np.ascontiguousarray(part) for part in np.broadcast_arrays(dx, dy))
     distance, angle = (as_light(part) for part in cv2.cartToPolar(dx, dy))
     index = (angle * np.float32(_N_ANGLES / (2 * np.pi))).astype(np.int32) & (_N_ANGLES - 1)
-    return distance / draw_outline(rng)[index], angle
+    return distance / sample_outline(rng)[index], angle
 
 
-def draw_plate(scene: Scene, rng: Rng, plate: Plate) -> None:
-    """Draw one plate over the scene in its style; parts outside the canvas are cut off."""
+def render_plate(scene: Scene, rng: Rng, plate: Plate) -> None:
+    """Render one plate over the scene in its style; parts outside the canvas are cut off."""
     if plate.style == "clump":
-        _draw_clump(scene, rng, plate)
+        _render_clump(scene, rng, plate)
         return
     reach = 1.15, 3 * plate.blur + 2
     left = max(0, int(plate.x - reach[0] * plate.half_width - reach[1]))
@@ -93,7 +93,7 @@ def draw_plate(scene: Scene, rng: Rng, plate: Plate) -> None:
     value, alpha = painter[plate.style](scene, rng, plate, rho, angle)
     alpha = alpha * inside
     if plate.blur:
-        value, alpha = soften(value, plate.blur), soften(alpha, plate.blur)
+        value, alpha = blur_image(value, plate.blur), blur_image(alpha, plate.blur)
     value = _set_apart(scene, rho, value, alpha)
     before = scene.front.copy()
     scene.cover(value, alpha, None)
@@ -135,19 +135,19 @@ def _paint_bright(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light
     """A nearly saturated face; its border eroded into dark specks, dark pits within."""
     value = np.float32(plate.brightness) * _slope(scene, rng, rng.uniform(0, 0.5))
     grain = max(1.3, rng.uniform(3.0, 7.0) * scene.px)
-    noise = draw_noise(rng, scene.shape, grain)
-    noise += np.float32(0.6) * draw_noise(rng, scene.shape, 4 * grain)
+    noise = sample_noise(rng, scene.shape, grain)
+    noise += np.float32(0.6) * sample_noise(rng, scene.shape, 4 * grain)
     reach = np.float32(rng.uniform(0.08, 0.35)) * (0.25 + 0.75 * _one_side(rng, angle))
     near_edge = np.clip((rho - 1 + reach) / reach, 0, 1)
     threshold = np.float32(2.6) - near_edge * np.float32(rng.uniform(1.6, 2.8))
     dark = np.clip((noise - threshold) * 3, 0, 1)
-    dark = np.maximum(dark, _draw_pits(scene, rng, plate))
+    dark = np.maximum(dark, _render_pits(scene, rng, plate))
     return value * (1 - np.float32(rng.uniform(0.5, 0.95)) * dark), np.full(
         scene.shape, plate.opacity, np.float32
     )
 
 
-def _draw_pits(scene: Scene, rng: Rng, plate: Plate) -> Light:
+def _render_pits(scene: Scene, rng: Rng, plate: Plate) -> Light:
     """Return dark pits strung along random walks within a plate, (h, w), 0–1."""
     layer = np.zeros(scene.shape, np.uint8)
     for _ in range(int(rng.integers(0, 6))):
@@ -159,14 +159,14 @@ def _draw_pits(scene: Scene, rng: Rng, plate: Plate) -> Light:
         keep = rng.random(n_steps) < 0.6
         for px, py in np.round(where[keep]).astype(int).tolist():
             cv2.circle(layer, (px, py), int(rng.integers(0, 2)), 255, -1)
-    return soften(layer.astype(np.float32) * np.float32(1 / 255), 0.5)
+    return blur_image(layer.astype(np.float32) * np.float32(1 / 255), 0.5)
 
 
 def _paint_granular(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light) -> tuple[Light, Light]:
     """A translucent disc full of bright grains, denser on one side, with part of a bright rim."""
     grain = max(1.3, rng.uniform(3.0, 8.0) * scene.px)
-    fine = np.maximum(draw_noise(rng, scene.shape, grain), -0.5)
-    coarse = draw_noise(rng, scene.shape, 6 * grain)
+    fine = np.maximum(sample_noise(rng, scene.shape, grain), -0.5)
+    coarse = sample_noise(rng, scene.shape, 6 * grain)
     side = np.float32(1) - np.float32(rng.uniform(0.2, 0.9)) * _one_side(rng, angle) * np.minimum(rho, 1)
     texture = np.float32(rng.uniform(0.25, 0.6)) + np.float32(rng.uniform(0.15, 0.4)) * fine
     texture += np.float32(0.15) * coarse
@@ -192,35 +192,35 @@ def _paint_clear(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light)
     value = face + _paint_rim(rng, rho, angle, plate.brightness * rng.uniform(0.3, 1.0))
     value += _paint_rim(rng, rho, angle, -plate.brightness * rng.uniform(0, 0.4))
     specks = np.maximum(
-        draw_noise(rng, scene.shape, rng.uniform(1.2, 3)) - np.float32(rng.uniform(0.8, 2)), 0
+        sample_noise(rng, scene.shape, rng.uniform(1.2, 3)) - np.float32(rng.uniform(0.8, 2)), 0
     )
     value += np.float32(plate.brightness * rng.uniform(0.05, 0.35)) * specks
-    value += np.float32(0.1 * plate.brightness) * draw_noise(rng, scene.shape, rng.uniform(5, 14))
+    value += np.float32(0.1 * plate.brightness) * sample_noise(rng, scene.shape, rng.uniform(5, 14))
     alpha = np.float32(plate.opacity * rng.uniform(0.7, 1)) * np.clip(0.6 + 0.4 * rho**2, 0, 1)
     return value, np.maximum(alpha, np.clip(specks, 0, 0.8))
 
 
 def _paint_dim(scene: Scene, rng: Rng, plate: Plate, rho: Light, angle: Light) -> tuple[Light, Light]:
     """A soft, faint body: only its shape and a slow texture show."""
-    slow = draw_noise(rng, scene.shape, rng.uniform(5, 16))
-    fine = draw_noise(rng, scene.shape, rng.uniform(1.5, 4))
+    slow = sample_noise(rng, scene.shape, rng.uniform(5, 16))
+    fine = sample_noise(rng, scene.shape, rng.uniform(1.5, 4))
     body = np.float32(0.6) + np.float32(0.12) * slow + np.float32(rng.uniform(0, 0.15)) * fine
     body = body + np.float32(rng.uniform(-0.3, 0.3)) * rho**2
     value = np.float32(plate.brightness) * body * (1 - 0.4 * _one_side(rng, angle) * np.minimum(rho, 1))
     return value, np.full(scene.shape, plate.opacity, np.float32)
 
 
-def _draw_clump(scene: Scene, rng: Rng, plate: Plate) -> None:
-    """Draw many small plates packed within one outline."""
+def _render_clump(scene: Scene, rng: Rng, plate: Plate) -> None:
+    """Render many small plates packed within one outline."""
     n_parts = int(rng.integers(3, 11))
     size = 1.2 / np.sqrt(n_parts)
     for _ in range(n_parts):
-        turn, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * (1 - 0.8 * size)
+        angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * (1 - 0.8 * size)
         style = ("bright", "granular", "clear", "dim")[int(rng.integers(4))]
         scale = size * rng.uniform(0.7, 1.3)
         part = Plate(
-            plate.x + plate.half_width * reach * np.cos(turn),
-            plate.y + plate.half_height * reach * np.sin(turn),
+            plate.x + plate.half_width * reach * np.cos(angle),
+            plate.y + plate.half_height * reach * np.sin(angle),
             plate.half_width * scale,
             plate.half_height * scale,
             style,
@@ -228,4 +228,4 @@ def _draw_clump(scene: Scene, rng: Rng, plate: Plate) -> None:
             plate.opacity * rng.uniform(0.6, 1),
             plate.blur,
         )
-        draw_plate(scene, rng, part)
+        render_plate(scene, rng, part)

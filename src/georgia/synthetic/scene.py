@@ -1,4 +1,4 @@
-"""The canvas that crystals are drawn on: light, and what stands in front at each pixel."""
+"""The canvas that crystals are rendered on: light, and what stands in front at each pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Scene:
     """One canvas: ``light`` (h, w), float32, about 0–1, and the crystal in front at each pixel.
 
     ``front`` (h, w), uint8, is 0 for background, 1 for CEX and 2 for PG. ``px`` is the number of canvas
-    pixels per image pixel: drawing small and enlarging later gives the probe's soft look.
+    pixels per image pixel: rendering small and enlarging later gives the probe's soft look.
     """
 
     light: Light
@@ -38,7 +38,7 @@ class Scene:
         return self.light.shape[0], self.light.shape[1]
 
     def window(self, top: int, left: int, height: int, width: int) -> Scene:
-        """Return a part of the canvas; drawing on it draws on the whole."""
+        """Return a part of the canvas; rendering on it changes the whole."""
         rows, columns = slice(top, top + height), slice(left, left + width)
         return Scene(self.light[rows, columns], self.front[rows, columns], self.px)
 
@@ -90,7 +90,7 @@ def coordinate_grid(height: int, width: int) -> tuple[Light, Light]:
     return np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
 
 
-def draw_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: float) -> Light:
+def sample_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: float) -> Light:
     """Return smooth noise (h, w), float32, mean 0 and variance about 1, with grains of ``grain_px``."""
     height, width = shape
     if grain_px <= 1.2:
@@ -108,7 +108,7 @@ def draw_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: float
     return as_light(noise) * np.float32(1.35)
 
 
-def soften(image: Light, sigma_px: float) -> Light:
+def blur_image(image: Light, sigma_px: float) -> Light:
     """Return the image blurred by a Gaussian; below 0.2 pixels it is left as it is."""
     if sigma_px < 0.2:
         return image

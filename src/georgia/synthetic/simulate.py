@@ -1,20 +1,20 @@
-"""Writes the drawn frames of a batch in which PG grows in, as an instrument would write them."""
+"""Writes the synthetic frames of a batch in which PG grows in, as an instrument would write them."""
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from georgia.errors import InputError, format_message
-from georgia.files import atomic_path, write_text
+from georgia.config import Config, at_least, between, flatten_config
+from georgia.errors import InputError
+from georgia.files import atomic_path, write_json
 from georgia.progress import QUIET, Progress
 from georgia.synthetic import render_frame
 from georgia.synthetic.frames import Frame
@@ -25,42 +25,25 @@ SIZE_PX = (1000, 1112)
 
 
 @dataclass(frozen=True)
-class SimulateConfig:
-    """A batch: ``frames`` images, one every ``every_s`` seconds (0: as fast as they are drawn).
+class SimulateConfig(Config):
+    """A batch: ``frames`` images, one every ``every_s`` seconds (0: as fast as they are rendered).
 
     PG stays at ``start`` for ``clean_frames``, then rises evenly by ``rise`` a frame up to ``top`` (all
     fractions of the crystals' area, 0–1). ``write`` says how the instrument writes: whole files moved into
     place, or in pieces under their final name.
     """
 
-    frames: int = 120
-    every_s: float = 0.5
-    clean_frames: int = 40
-    start: float = 0.02
-    rise: float = 0.01
-    top: float = 0.5
-    coverage: float = 0.4
-    height_px: int = SIZE_PX[0]
-    width_px: int = SIZE_PX[1]
+    frames: Annotated[int, at_least(1)] = 120
+    every_s: Annotated[float, at_least(0)] = 0.5
+    clean_frames: Annotated[int, at_least(0)] = 40
+    start: Annotated[float, between(0, 1)] = 0.02
+    rise: Annotated[float, between(0, 1)] = 0.01
+    top: Annotated[float, between(0, 1)] = 0.5
+    coverage: Annotated[float, between(0, 0.9)] = 0.4
+    height_px: Annotated[int, at_least(64)] = SIZE_PX[0]
+    width_px: Annotated[int, at_least(64)] = SIZE_PX[1]
     write: Literal["whole", "pieces"] = "whole"
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        rules = (
-            ("frames", self.frames >= 1, "1 or more is needed"),
-            ("every_s", self.every_s >= 0, "0 s or more is needed"),
-            ("clean_frames", self.clean_frames >= 0, "0 or more is needed"),
-            ("start", 0 <= self.start <= 1, "it lies in 0–1"),
-            ("rise", 0 <= self.rise <= 1, "it lies in 0–1"),
-            ("top", 0 <= self.top <= 1, "it lies in 0–1"),
-            ("coverage", 0 <= self.coverage <= 0.9, "it lies in 0–0.9"),
-            ("height_px", self.height_px >= 64, "64 px or more are needed"),
-            ("width_px", self.width_px >= 64, "64 px or more are needed"),
-            ("seed", self.seed >= 0, "0 or more is needed"),
-        )
-        faults = [format_message(name, rule, getattr(self, name)) for name, holds, rule in rules if not holds]
-        if faults:
-            raise InputError("Cannot simulate. " + " ".join(faults))
+    seed: Annotated[int, at_least(0)] = 42
 
     def fraction_at(self, index: int) -> float:
         """Return the fraction of PG that is aimed at in a frame counted from 0.
@@ -110,7 +93,8 @@ def simulate_batch(
     fractions: list[float] = []
     next_at = time.monotonic()
     for index in range(config.frames):
-        frame = _draw(config, index, seeds[index])
+        size_px = (config.height_px, config.width_px)
+        frame = render_frame(seeds[index], size_px, config.fraction_at(index), config.coverage)
         sleep(max(0.0, next_at - time.monotonic()))
         next_at = max(next_at + config.every_s, time.monotonic())
         files.append(f"frame-{index + 1:05d}.png")
@@ -118,14 +102,8 @@ def simulate_batch(
         _write(folder / files[-1], frame, config, sleep)
         progress.advance(1, f"{frame.fraction:.1%} PG")
     simulation = Simulation(folder, tuple(files), tuple(fractions))
-    truth = {"settings": asdict(config), **simulation.to_json_dict()}
-    write_text(folder / TRUTH_FILE, json.dumps(truth, indent=2) + "\n")
+    write_json(folder / TRUTH_FILE, {"settings": flatten_config(config), **simulation.to_json_dict()})
     return simulation
-
-
-def _draw(config: SimulateConfig, index: int, seed: np.random.SeedSequence) -> Frame:
-    size_px = (config.height_px, config.width_px)
-    return render_frame(seed, size_px, config.fraction_at(index), config.coverage)
 
 
 def _write(path: Path, frame: Frame, config: SimulateConfig, sleep: Callable[[float], None]) -> None:

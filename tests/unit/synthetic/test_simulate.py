@@ -14,7 +14,7 @@ from georgia.synthetic.simulate import TRUTH_FILE, SimulateConfig, simulate_batc
 SMALL = {"height_px": 120, "width_px": 140, "every_s": 0.0, "coverage": 0.5}
 
 
-def test_pg_stays_then_rises_evenly_to_the_top() -> None:
+def test_fraction_stays_then_rises_to_top() -> None:
     config = SimulateConfig(frames=9, clean_frames=3, start=0.1, rise=0.1, top=0.4)
     assert [config.fraction_at(index) for index in range(9)] == [0.1, 0.1, 0.1, 0.2, 0.3, *[0.4] * 4]
 
@@ -31,7 +31,7 @@ def test_frames_and_truth_agree(tmp_path: Path) -> None:
     assert truth["settings"]["rise"] == 0.5
 
 
-def test_pieces_give_the_same_bytes_as_whole_files(tmp_path: Path) -> None:
+def test_pieces_give_the_same_bytes(tmp_path: Path) -> None:
     parts: list[float] = []
     for name in ("whole", "pieces"):
         config = SimulateConfig(frames=1, write=name, **SMALL)  # type: ignore[arg-type]
@@ -41,13 +41,13 @@ def test_pieces_give_the_same_bytes_as_whole_files(tmp_path: Path) -> None:
     assert len(parts) > 4, "it does not wait between the pieces"
 
 
-def test_it_does_not_write_over_an_earlier_batch(tmp_path: Path) -> None:
+def test_simulate_keeps_an_earlier_batch(tmp_path: Path) -> None:
     config = SimulateConfig(frames=1, **SMALL)
     simulate_batch(tmp_path, config)
     with pytest.raises(InputError, match=r"without frames of an earlier batch"):
         simulate_batch(tmp_path, config)
 
 
-def test_all_wrong_settings_are_named_at_once() -> None:
-    with pytest.raises(InputError, match=r"frames: 1 or more.*rise: it lies in 0–1"):
+def test_wrong_settings_are_reported_together() -> None:
+    with pytest.raises(InputError, match=r"frames must be 1 or more.*rise must be from 0 to 1"):
         SimulateConfig(frames=0, rise=2.0)
