@@ -1,4 +1,4 @@
-"""What the tests of the service share: a store with a batch in it, and the service over it."""
+"""What the tests of the service have in common: a store with a batch in it, and the service over it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def make_service(tmp_path: Path, n: int = 30, **settings: Any) -> Service:
     """Return a service over a store of its own; frames lie in ``tmp_path/frames``."""
     shutil.copytree(_template(n), tmp_path, dirs_exist_ok=True)
     store = Store(str(tmp_path / "m.db"))
-    config = ServeConfig(**{"token": TOKEN, "frames": tmp_path / "frames", "look_s": 0.05, **settings})
+    config = ServeConfig(
+        **{"token": TOKEN, "frames": tmp_path / "frames", "poll_interval_s": 0.05, **settings}
+    )
     return Service(config, load_bundled_model(), store)
 
 

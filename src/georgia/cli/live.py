@@ -32,9 +32,9 @@ def run_live(folder: Path, port: int, as_json: bool) -> int:
         batch="simulated",
         operator=read_user(),
         baseline_frames=BASELINE_FRAMES,
-        look_s=0.5,
+        poll_interval_s=0.5,
     )
-    settings = ServeConfig(port=port, db=db, token=make_token(), look_s=0.5)
+    settings = ServeConfig(port=port, db=db, token=make_token(), poll_interval_s=0.5)
     console.show_note(f"a simulated probe writes to {str(frames)!r}; PG grows in after some 30 frames.")
     with _simulating(frames):
         return serve_probe(None, settings, probe, as_json)

@@ -1,4 +1,4 @@
-"""Put the service together: guard, routes, faults, the page."""
+"""Put the service together: security middleware, routes, error responses, the page."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import georgia
+from georgia.web.event_stream import EventStream
 from georgia.web.http_errors import add_error_handlers
-from georgia.web.live import LiveFeed
 from georgia.web.metrics_exporter import MetricsExporter
 from georgia.web.routes_model import make_model_router
 from georgia.web.routes_probe import make_probe_router
-from georgia.web.schemas import ErrorAnswer
+from georgia.web.schemas import ErrorResponse
 from georgia.web.security import SecurityMiddleware
 from georgia.web.service import Service
 
 STATIC = Path(__file__).parent / "static"
-ABOUT = (
-    "Live impurity fraction of a crystallization probe, its alarms and record, and answers for single "
+DESCRIPTION = (
+    "Live impurity fraction of a crystallization probe, its alarms and audit log, and predictions for single "
     "images. Requests that change something need 'Authorization: Bearer TOKEN'. Every error has the "
-    "shape of ErrorAnswer."
+    "shape of ErrorResponse."
 )
 
 
 def create_app(service: Service) -> SecurityMiddleware:
-    """Return the ASGI application of one service, behind its guard."""
-    feed, gauges = LiveFeed(service), MetricsExporter(service)
+    """Return the ASGI application of one service, behind its security middleware."""
+    stream, exporter = EventStream(service), MetricsExporter(service)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        await feed.start()
+        await stream.start()
         yield
-        await feed.stop()
+        await stream.stop()
 
     # Swagger's own page loads scripts from elsewhere, so there is none; the schema is at /openapi.json.
     app = FastAPI(
         title="Georgia",
         version=georgia.__version__,
-        description=ABOUT,
+        description=DESCRIPTION,
         lifespan=life,
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     add_error_handlers(app)
-    app.include_router(make_probe_router(service, feed))
-    app.include_router(make_model_router(service, gauges))
+    app.include_router(make_probe_router(service, stream))
+    app.include_router(make_model_router(service, exporter))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
@@ -65,11 +65,9 @@ def create_app(service: Service) -> SecurityMiddleware:
 
 def _describe(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
+        schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
         components = schema.setdefault("components", {})
-        errors = ErrorAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
-        components.setdefault("schemas", {}).update({**errors.pop("$defs"), "ErrorAnswer": errors})
-        scheme = {"type": "http", "scheme": "bearer", "description": "Printed when the service starts."}
-        components["securitySchemes"] = {"token": scheme}
+        errors = ErrorResponse.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.setdefault("schemas", {}).update({**errors.pop("$defs"), "ErrorResponse": errors})
         app.openapi_schema = schema
     return app.openapi_schema

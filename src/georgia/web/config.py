@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from georgia.errors import InputError, format_message
-
-LOOPBACK_NAMES = ("localhost",)
-
+from georgia.config import Config, Rule, above, at_least, between
+from georgia.errors import format_message
 
 # A token that somebody could guess is none. Source: 128 bits of base64, RFC 6749 section 10.10.
 MIN_TOKEN = 16
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(Config):
     """Everything that ``[serve]`` in a settings file may say; docs/serve.md explains each.
 
     ``allowed_hosts`` are the names that browsers may use for the service; by default those of the
@@ -25,56 +25,39 @@ class ServeConfig:
     that runs in another process. Rates are requests a minute from one address.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"look_s": "poll_interval_s"}
+
     host: str = "127.0.0.1"
-    port: int = 8420
+    port: Annotated[int, Rule("0 (any free one) to 65535", lambda port: 0 <= port <= 65535)] = 8420
     db: str = "georgia-monitor.db"
     frames: Path | None = None
     token: str = ""
     allowed_hosts: tuple[str, ...] = ()
     engine: str = "auto"
-    max_upload_bytes: int = 32 * 2**20
-    max_pixels: int = 50_000_000
-    uploads_per_minute: int = 60
-    requests_per_minute: int = 1200
-    n_predicting: int = 2
-    look_s: float = 1.0
-    no_frames_s: float = 60.0
+    max_upload_bytes: Annotated[int, at_least(1)] = 32 * 2**20
+    max_pixels: Annotated[int, at_least(1)] = 50_000_000
+    uploads_per_minute: Annotated[int, at_least(1)] = 60
+    requests_per_minute: Annotated[int, at_least(1)] = 1200
+    n_predicting: Annotated[int, at_least(1)] = 2
+    poll_interval_s: Annotated[float, between(0.05, 60)] = 1.0
+    no_frames_s: Annotated[float, above(0)] = 60.0
 
-    def __post_init__(self) -> None:
-        faults = [
-            format_message(name, rule, repr(getattr(self, name)))
-            for name, rule, holds in (
-                ("port", "0 (any free one) to 65535 is needed", 0 <= self.port <= 65535),
-                ("max_upload_bytes", "1 or more is needed", self.max_upload_bytes >= 1),
-                ("max_pixels", "1 or more is needed", self.max_pixels >= 1),
-                ("uploads_per_minute", "1 or more is needed", self.uploads_per_minute >= 1),
-                ("requests_per_minute", "1 or more is needed", self.requests_per_minute >= 1),
-                ("n_predicting", "1 or more is needed", self.n_predicting >= 1),
-                ("look_s", "0.05 to 60 s is needed", 0.05 <= self.look_s <= 60),
-                ("no_frames_s", "more than 0 s is needed", self.no_frames_s > 0),
-            )
-            if not holds
-        ]
+    def find_faults(self) -> Iterable[str]:
+        """Yield what is wrong with the token; it is never shown itself."""
         if not self.is_loopback and not self.token:
-            faults.append(
-                format_message(
-                    f"host {self.host!r}",
-                    "a token is needed where others can reach the service",
-                    "none",
-                    "Give --token, or stay on 127.0.0.1.",
-                )
+            yield format_message(
+                f"host {self.host!r}",
+                "a token is needed where others can reach the service",
+                "none",
+                "Give --token, or stay on 127.0.0.1.",
             )
         if self.token and len(self.token) < MIN_TOKEN:
-            faults.append(
-                format_message(
-                    "token",
-                    f"{MIN_TOKEN} letters or more are needed",
-                    len(self.token),
-                    "Example: openssl rand -base64 24.",
-                )
+            yield format_message(
+                "token",
+                f"{MIN_TOKEN} letters or more are needed",
+                len(self.token),
+                "Example: openssl rand -base64 24.",
             )
-        if faults:
-            raise InputError(" ".join(faults))
 
     @property
     def is_loopback(self) -> bool:
@@ -91,7 +74,7 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host.lower() in LOOPBACK_NAMES
+        return host.lower() == "localhost"
 
 
 def make_token() -> str:

@@ -1,10 +1,9 @@
-"""Routes of the model: what it is, what it says of an image, health and figures."""
+"""Routes of the model: what it is, its prediction for an image, health and metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response, UploadFile
@@ -13,7 +12,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 import georgia
 from georgia.monitor.connect import StoreAwayError
 from georgia.web import schemas
-from georgia.web.http_errors import Refusal, document_errors
+from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.metrics_exporter import MetricsExporter
 from georgia.web.security import REPORT_POLICY
 from georgia.web.service import CARD_FILE, REPORT_FILE, Service
@@ -22,19 +21,19 @@ TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schem
 HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
-def make_model_router(service: Service, gauges: MetricsExporter) -> APIRouter:
+def make_model_router(service: Service, exporter: MetricsExporter) -> APIRouter:
     """Return the routes of the model and of the service itself."""
     router = APIRouter(responses=document_errors())
     _add_model(router, service)
-    _add_predict(router, service, gauges)
-    _add_service(router, service, gauges)
+    _add_predict(router, service, exporter)
+    _add_service(router, service, exporter)
     return router
 
 
 def _add_model(router: APIRouter, service: Service) -> None:
     @router.get("/api/model", response_model=schemas.Model, tags=["model"])
     def model() -> Any:
-        """The model that answers."""
+        """The model that predicts."""
         return service.describe_model()
 
     @router.get(
@@ -47,7 +46,7 @@ def _add_model(router: APIRouter, service: Service) -> None:
         """The model's report."""
         path = service.model_file(REPORT_FILE)
         if path is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "This model came without a report.")
+            raise RejectedRequest(404, "This model came without a report.")
         return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
     @router.get(
@@ -60,25 +59,25 @@ def _add_model(router: APIRouter, service: Service) -> None:
         """The model card."""
         path = service.model_file(CARD_FILE)
         if path is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "This model came without a card.")
+            raise RejectedRequest(404, "This model came without a card.")
         return PlainTextResponse(path.read_text(encoding="utf-8"))
 
 
-def _add_predict(router: APIRouter, service: Service, gauges: MetricsExporter) -> None:
+def _add_predict(router: APIRouter, service: Service, exporter: MetricsExporter) -> None:
     @router.post(
         "/api/predict", response_model=schemas.Outcome, tags=["model"], responses=document_errors(403, 415)
     )
     async def predict(file: UploadFile) -> Any:
         """What one image shows. Nothing of it is kept."""
         started = time.perf_counter()
-        name = (file.filename or "picture").replace("\\", "/").rsplit("/", 1)[-1][:200]
-        answer = await asyncio.to_thread(service.answer, name, await file.read())
-        gauges.predictions.labels(answer["label"]).inc()
-        gauges.seconds.observe(time.perf_counter() - started)
-        return answer
+        name = (file.filename or "image").replace("\\", "/").rsplit("/", 1)[-1][:200]
+        prediction = await asyncio.to_thread(service.predict, name, await file.read())
+        exporter.predictions.labels(prediction["label"]).inc()
+        exporter.seconds.observe(time.perf_counter() - started)
+        return prediction
 
 
-def _add_service(router: APIRouter, service: Service, gauges: MetricsExporter) -> None:
+def _add_service(router: APIRouter, service: Service, exporter: MetricsExporter) -> None:
     @router.get(
         "/api/health",
         response_model=schemas.Health,
@@ -87,17 +86,17 @@ def _add_service(router: APIRouter, service: Service, gauges: MetricsExporter) -
     )
     def health(request: Request, response: Response) -> Any:
         """Whether the service can do its work; 503 while the store is away."""
-        answer = {"status": "ok", "store": "ok", "version": georgia.__version__}
+        health = {"status": "ok", "store": "ok", "version": georgia.__version__}
         try:
             service.store.batches(limit=1)
         except StoreAwayError as error:
             response.status_code = 503
-            return {**answer, "status": "degraded", "store": str(error)}
-        return answer
+            return {**health, "status": "degraded", "store": str(error)}
+        return health
 
     @router.get(
         "/metrics", response_class=Response, tags=["service"], responses={**document_errors(), **TEXT}
     )
     def metrics() -> Response:
-        """Figures for Prometheus."""
-        return Response(gauges.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        """Metrics for Prometheus."""
+        return Response(exporter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

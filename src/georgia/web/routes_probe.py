@@ -1,21 +1,20 @@
-"""Routes of the probe: status, frames, batches, alarms, the record, live events."""
+"""Routes of the probe: status, frames, batches, alarms, audit log, live events."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from georgia.monitor.frames import csv_pages
 from georgia.monitor.result import FrameResult, iso_time
 from georgia.web import schemas
-from georgia.web.http_errors import Refusal, document_errors
-from georgia.web.live import LiveFeed
-from georgia.web.security import check_token
+from georgia.web.event_stream import EventStream
+from georgia.web.http_errors import RejectedRequest, document_errors
+from georgia.web.security import require_token
 from georgia.web.service import Service
 
 FrameId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The frame's number.")]
@@ -30,14 +29,14 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_probe_router(service: Service, feed: LiveFeed) -> APIRouter:
+def make_probe_router(service: Service, stream: EventStream) -> APIRouter:
     """Return all routes that read or change what the monitor writes."""
     router = APIRouter(prefix="/api", responses=document_errors())
     _add_reading(router, service)
     _add_record(router, service)
     _add_batches(router, service)
     _add_changes(router, service)
-    _add_events(router, feed)
+    _add_events(router, stream)
     return router
 
 
@@ -46,7 +45,7 @@ def _add_reading(router: APIRouter, service: Service) -> None:
 
     @router.get("/status", response_model=schemas.Status, tags=["probe"])
     def status() -> Any:
-        """How the probe stands now."""
+        """The state of the probe now."""
         return service.describe_status()
 
     @router.get("/frames", response_model=schemas.Frames, tags=["frames"])
@@ -77,18 +76,19 @@ def _add_reading(router: APIRouter, service: Service) -> None:
         """The windows of one frame and what each shows."""
         found = store.frame_map(frame_id)
         if found is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"Frame {frame_id} has no map, or it was removed with age.")
+            raise RejectedRequest(404, f"Frame {frame_id} has no map, or it was removed with age.")
         return found.to_json_dict()
 
     @router.get(
         "/frames/{frame_id}/picture",
+        name="frame_picture",
         response_class=Response,
         tags=["frames"],
         responses={**document_errors(404), **JPEG},
     )
-    def frame_picture(frame_id: FrameId) -> Response:
+    def frame_image(frame_id: FrameId) -> Response:
         """The frame itself, as a JPEG for the page."""
-        data = service.frame_picture(frame_id)
+        data = service.frame_image(frame_id)
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -104,8 +104,8 @@ def _add_record(router: APIRouter, service: Service) -> None:
         """Alarms, newest first; ``open``: only those that stand or are not acknowledged."""
         return {"alarms": [alarm.to_json_dict() for alarm in store.alarms(batch, open, limit)]}
 
-    @router.get("/trail", response_model=schemas.Trail, tags=["record"])
-    def trail(limit: Annotated[int, Query(ge=1, le=500)] = 100, before: Before = None) -> Any:
+    @router.get("/trail", name="trail", response_model=schemas.AuditLog, tags=["record"])
+    def audit_log(limit: Annotated[int, Query(ge=1, le=500)] = 100, before: Before = None) -> Any:
         """Who did what, newest first. ``georgia verify`` proves that it is whole."""
         return {
             "entries": [
@@ -149,7 +149,7 @@ def _add_batches(router: APIRouter, service: Service) -> None:
         points: Annotated[int, Query(ge=2, le=20000)] = 1000,
         after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     ) -> Any:
-        """The batch over time, thinned to at most ``points``; ``after``: only later ordinals."""
+        """The batch over time, subsampled to at most ``points``; ``after``: only later ordinals."""
         service.find("batch", batch_id)
         return store.series(batch_id, points, after).to_json_dict()
 
@@ -170,31 +170,28 @@ def _add_batches(router: APIRouter, service: Service) -> None:
 
 
 def _add_changes(router: APIRouter, service: Service) -> None:
-    def require_token(request: Request) -> None:
-        check_token(request, service.config)
-
-    may_change: dict[str, Any] = {"dependencies": [Depends(require_token)], "tags": ["changes"]}
-    note: dict[str, Any] = {"security": [{"token": []}]}
+    may_change: dict[str, Any] = {
+        "dependencies": [Depends(require_token(service.config))],
+        "tags": ["changes"],
+    }
 
     @router.post(
         "/alarms/{alarm_id}/acknowledge",
         response_model=schemas.Alarm,
         responses=document_errors(401, 403, 404),
-        openapi_extra=note,
         **may_change,
     )
     def acknowledge(alarm_id: AlarmId, body: schemas.Acknowledgement) -> Any:
-        """Say that you have seen an alarm; the first who did stays."""
+        """Acknowledge an alarm; the first acknowledgement stays."""
         service.find("alarm", alarm_id)
-        does = service.monitor.acknowledge if service.monitor else service.store.acknowledge_alarm
-        return does(alarm_id, body.who, body.note).to_json_dict()
+        write = service.monitor.acknowledge if service.monitor else service.store.acknowledge_alarm
+        return write(alarm_id, body.who, body.note).to_json_dict()
 
     @router.post(
         "/batches",
         response_model=schemas.Accepted,
         status_code=202,
         responses=document_errors(401, 403, 409),
-        openapi_extra=note,
         **may_change,
     )
     def begin_batch(body: schemas.NewBatch) -> Any:
@@ -207,10 +204,9 @@ def _add_changes(router: APIRouter, service: Service) -> None:
         response_model=schemas.Accepted,
         status_code=202,
         responses=document_errors(401, 403, 409),
-        openapi_extra=note,
         **may_change,
     )
-    def change_limits(body: schemas.Limits) -> Any:
+    def change_limits(body: schemas.LimitsIn) -> Any:
         """Change limits of the charts from the next frame on."""
         changes = {
             name: value for name, value in body.model_dump(exclude={"who"}).items() if value is not None
@@ -219,7 +215,7 @@ def _add_changes(router: APIRouter, service: Service) -> None:
         return {}
 
 
-def _add_events(router: APIRouter, feed: LiveFeed) -> None:
+def _add_events(router: APIRouter, stream: EventStream) -> None:
     @router.get(
         "/events", response_class=StreamingResponse, tags=["probe"], responses={**document_errors(), **EVENTS}
     )
@@ -227,13 +223,11 @@ def _add_events(router: APIRouter, feed: LiveFeed) -> None:
         last_event_id: Annotated[str | None, Header(max_length=20, pattern=r"^\d{1,18}$")] = None,
     ) -> StreamingResponse:
         """Server-sent events: "status", and "frame" for each new frame; its id is the frame's number."""
-        if feed.is_full:
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE, "Too many pages listen already.", {"Retry-After": "30"}
-            )
+        if stream.is_full:
+            raise RejectedRequest(503, "Too many pages listen already.", {"Retry-After": "30"})
         since = int(last_event_id) if last_event_id else None
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(feed.listen(since), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(stream.listen(since), media_type="text/event-stream", headers=headers)
 
 
 def _json_lines(frames: Iterator[FrameResult]) -> Iterator[str]:

@@ -15,7 +15,7 @@ Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class FaultyField(BaseModel):
-    """One part of a request that does not fit."""
+    """One field of a request that does not fit."""
 
     where: str
     message: str
@@ -29,20 +29,20 @@ class ErrorDetail(BaseModel):
     fields: list[FaultyField] = []
 
 
-class ErrorAnswer(BaseModel):
+class ErrorResponse(BaseModel):
     """The one shape of every error."""
 
     error: ErrorDetail
 
 
 class Open(BaseModel):
-    """An answer that may hold more than is listed."""
+    """A response that may hold more than is listed."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class Frame(Open):
-    """One judged frame; fractions lie in 0–1, intervals are at 95 %."""
+    """One analysed frame; fractions lie in 0–1, `low` to `high` is the 95 % confidence interval."""
 
     frame: int
     batch: int
@@ -87,7 +87,7 @@ class FrameMap(BaseModel):
 
 
 class Batch(Open):
-    """One batch of the plant."""
+    """One batch."""
 
     id: int
     name: str
@@ -123,7 +123,7 @@ class Alarms(BaseModel):
 
 
 class Acknowledgement(BaseModel):
-    """Who has seen an alarm, and what they say of it."""
+    """Who acknowledges an alarm, and a note."""
 
     model_config = ConfigDict(extra="forbid")
     who: Name
@@ -140,7 +140,7 @@ class NewBatch(BaseModel):
     note: Note = ""
 
 
-class Limits(BaseModel):
+class LimitsIn(BaseModel):
     """Limits of the charts to change; what is left out stays."""
 
     model_config = ConfigDict(extra="forbid")
@@ -159,7 +159,7 @@ class Accepted(BaseModel):
 
 
 class Series(BaseModel):
-    """A batch over time in columns; times are seconds since 1970, thinned by ``stride``."""
+    """A batch over time in columns; times are seconds since 1970, subsampled by ``stride``."""
 
     stride: int
     ordinal: list[int]
@@ -177,7 +177,7 @@ class Series(BaseModel):
 
 
 class Outcome(Open):
-    """What one image shows. ``map`` (rows of values in 0–1) says where the net looked, if the model can."""
+    """The prediction for one image. ``map``: where the net looked, rows in 0–1, if the model has one."""
 
     file: str
     label: str
@@ -191,7 +191,7 @@ class Outcome(Open):
 
 
 class Status(Open):
-    """How the probe stands."""
+    """The state of the probe."""
 
     state: str
     alarm: bool
@@ -203,7 +203,7 @@ class Status(Open):
 
 
 class Model(Open):
-    """The model that answers."""
+    """The model that predicts."""
 
     name: str
     classes: list[str]
@@ -220,8 +220,8 @@ class Health(BaseModel):
     version: str
 
 
-class TrailRow(Open):
-    """One act of the record."""
+class AuditEntry(Open):
+    """One event of the audit log."""
 
     seq: int
     at: str
@@ -231,7 +231,7 @@ class TrailRow(Open):
     detail: dict[str, Any]
 
 
-class Trail(BaseModel):
-    """Acts, newest first."""
+class AuditLog(BaseModel):
+    """Events of the audit log, newest first."""
 
-    entries: list[TrailRow]
+    entries: list[AuditEntry]

@@ -1,4 +1,4 @@
-"""The settings of the page and the REST service, and how they are started."""
+"""How the page and the REST service are started."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_service(
 
     Args:
         config: its token must be set.
-        bundle: what answers for images that are dropped in.
+        bundle: the model that classifies images dropped on the page.
         store: frames, batches, alarms.
         monitor: one that runs in this process, if any.
         folder: the run folder, for its report and model card.

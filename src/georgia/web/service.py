@@ -1,4 +1,4 @@
-"""What the routes ask: how the probe stands, what an image shows, where a frame's image lies."""
+"""What the routes call: the state of the probe, predictions, and the images of frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import io
 import threading
 import time
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from georgia.monitor.result import iso_time
 from georgia.monitor.run import Monitor
 from georgia.monitor.store import Store
 from georgia.web.config import ServeConfig
-from georgia.web.http_errors import Refusal
+from georgia.web.http_errors import RejectedRequest
 
 REPORT_FILE, CARD_FILE = "report.html", "MODEL_CARD.md"
 # The longer side of a frame's image on the page, px.
 PREVIEW_PX = 1112
-# An image that waits longer for its turn is refused.
+# An image that waits longer for a free slot is rejected.
 _PATIENCE_S = 20.0
 
 
@@ -46,7 +45,7 @@ class Service:
         self._folder = folder
         self._engine: Engine | None = None
         self._opening = threading.Lock()
-        self._turns = threading.BoundedSemaphore(config.n_predicting)
+        self._slots = threading.BoundedSemaphore(config.n_predicting)
         self._model_sha256 = ""
 
     # The probe
@@ -88,32 +87,32 @@ class Service:
         """Return the monitor of this process.
 
         Raises:
-            Refusal: 409, it runs elsewhere.
+            RejectedRequest: 409, it runs elsewhere.
         """
         if self.monitor is None:
             message = "The monitor runs in another process; change it there, or start with --watch."
-            raise Refusal(HTTPStatus.CONFLICT, message)
+            raise RejectedRequest(409, message)
         return self.monitor
 
     # Images of frames
 
-    def frame_picture(self, frame_id: int) -> bytes:
+    def frame_image(self, frame_id: int) -> bytes:
         """Return a stored frame's image as JPEG, at most ``PREVIEW_PX`` wide or high.
 
         Only the store says which file that is, and only files below the watched folder are opened.
 
         Raises:
-            Refusal: 404, there is no such frame or its file is gone.
+            RejectedRequest: 404, there is no such frame or its file is gone.
         """
         frame = self.find("frame", frame_id)
         root = self._frames_folder()
         path = (root / frame.file).resolve() if root else None
         if root is None or path is None or not path.is_relative_to(root.resolve()):
-            raise Refusal(HTTPStatus.NOT_FOUND, f"The image of frame {frame_id} is not within reach.")
+            raise RejectedRequest(404, f"The image of frame {frame_id} is not within reach.")
         try:
             image = read_image(path, self.config.max_pixels)
         except UnreadableImageError as error:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"The image of frame {frame_id} is gone: {error}.") from error
+            raise RejectedRequest(404, f"The image of frame {frame_id} is gone: {error}.") from error
         return encode_preview(image)
 
     def _frames_folder(self) -> Path | None:
@@ -125,12 +124,12 @@ class Service:
         """Return one "frame", "batch" or "alarm" of the store.
 
         Raises:
-            Refusal: 404, there is none of that number.
+            RejectedRequest: 404, there is none of that number.
         """
         try:
             return getattr(self.store, what)(number)
         except InputError as error:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"There is no {what} {number} in the store.") from error
+            raise RejectedRequest(404, f"There is no {what} {number} in the store.") from error
 
     # The model
 
@@ -155,23 +154,23 @@ class Service:
         path = self._folder / name if self._folder else None
         return path if path is not None and path.is_file() else None
 
-    def answer(self, name: str, data: bytes) -> dict[str, Any]:
-        """Return what one image shows: label, probabilities, refusal, and where the net looked.
+    def predict(self, name: str, data: bytes) -> dict[str, Any]:
+        """Return the prediction for one image: label, probabilities, unknown score, and the class map.
 
         Raises:
-            Refusal: 415, it is no readable image; 503, too many wait.
+            RejectedRequest: 415, it is no readable image; 503, too many wait.
         """
-        if not self._turns.acquire(timeout=_PATIENCE_S):
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many images wait here.", {"Retry-After": "5"})
+        if not self._slots.acquire(timeout=_PATIENCE_S):
+            raise RejectedRequest(503, "Too many images wait here.", {"Retry-After": "5"})
         try:
             image = decode_image(data, self.config.max_pixels)
-            return {"file": name, **self._answer(image)}
+            return {"file": name, **self._predict(image)}
         except UnreadableImageError as error:
-            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Cannot read {name!r}: {error}.") from error
+            raise RejectedRequest(415, f"Cannot read {name!r}: {error}.") from error
         finally:
-            self._turns.release()
+            self._slots.release()
 
-    def _answer(self, image: Image) -> dict[str, Any]:
+    def _predict(self, image: Image) -> dict[str, Any]:
         engine = self._open()
         outputs = engine.run([engine.prepare(image)])
         (decision,) = self.bundle.thresholds.decide(outputs)
@@ -196,7 +195,7 @@ class Service:
 
 
 def _class_map(outputs: Outputs, class_index: int) -> list[list[float]] | None:
-    """Return what speaks for a class, rows of shares of its strongest, 0–1; None if the model has no map."""
+    """Return a class map as rows in 0–1, relative to its maximum; None if the model has no map."""
     maps = outputs.get("cam")
     if maps is None:
         return None
@@ -209,8 +208,8 @@ def encode_preview(image: npt.NDArray[np.uint8]) -> bytes:
     """Return an image (H, W, 3), uint8 RGB, as JPEG bytes, its longer side at most ``PREVIEW_PX``."""
     from PIL import Image as Pillow
 
-    picture = Pillow.fromarray(image)
-    picture.thumbnail((PREVIEW_PX, PREVIEW_PX))
+    preview = Pillow.fromarray(image)
+    preview.thumbnail((PREVIEW_PX, PREVIEW_PX))
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=85)
+    preview.save(stream, "JPEG", quality=85)
     return stream.getvalue()

@@ -17,31 +17,31 @@ from georgia.web.service import Service
 
 _log = logging.getLogger(__name__)
 
-# Frames that one look hands out, and that a page which was away gets at most.
+# Frames that one poll hands out, and that a page which was away gets at most.
 MOST_FRAMES = 200
-# A page so far behind is let go; it comes back and asks for what it missed.
+# A page so far behind is dropped; it connects again and asks for what it missed.
 _QUEUE = 500
 _HEARTBEAT_S = 10.0
 MOST_LISTENERS = 64
 
 
-class LiveFeed:
-    """Looks for new frames once for all listeners."""
+class EventStream:
+    """Polls the store once for all listeners, and sends them what is new."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._listeners: set[asyncio.Queue[str | None]] = set()
         self._last_id = 0
-        self._told = ""
+        self._last_status = ""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to look."""
+        """Begin to poll."""
         self._last_id = await asyncio.to_thread(self._newest_id)
-        self._task = asyncio.create_task(self._look_for_ever())
+        self._task = asyncio.create_task(self._poll_for_ever())
 
     async def stop(self) -> None:
-        """Look no more, and let all listeners go."""
+        """Stop polling, and end the streams of all listeners."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -73,29 +73,29 @@ class LiveFeed:
         finally:
             self._listeners.discard(queue)
 
-    async def _look_for_ever(self) -> None:
+    async def _poll_for_ever(self) -> None:
         while True:
             try:
-                await self._look()
+                await self._poll()
             except GeorgiaError as error:
-                _log.debug("no look at the store: %s", error)
+                _log.debug("the store could not be polled: %s", error)
             except Exception:
-                _log.exception("the live feed failed once")
-            await asyncio.sleep(self._service.config.look_s)
+                _log.exception("one poll of the event stream failed")
+            await asyncio.sleep(self._service.config.poll_interval_s)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         if not self._listeners:
-            # Nobody to tell; whoever comes asks for what is new by the last number seen.
+            # Nobody listens; whoever connects asks for what is new by the last number received.
             self._last_id = await asyncio.to_thread(self._newest_id)
             return
         for frame in await asyncio.to_thread(self._frames_after, self._last_id):
             self._last_id = max(self._last_id, frame["frame"])
-            self._tell(_event("frame", frame, frame["frame"]))
+            self._send(_event("frame", frame, frame["frame"]))
         status = await asyncio.to_thread(self._service.describe_status)
-        told = json.dumps({**status, "at": "", "last": None}, sort_keys=True)
-        if told != self._told:
-            self._told = told
-            self._tell(_event("status", status))
+        comparable = json.dumps({**status, "at": "", "last": None}, sort_keys=True)
+        if comparable != self._last_status:
+            self._last_status = comparable
+            self._send(_event("status", status))
 
     def _newest_id(self) -> int:
         frames = self._service.store.frames(limit=1)
@@ -105,7 +105,7 @@ class LiveFeed:
         frames = self._service.store.frames(after=last_id, limit=MOST_FRAMES)
         return [frame.to_json_dict() for frame in reversed(frames)]
 
-    def _tell(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         for queue in list(self._listeners):
             if not _offer(queue, text):
                 self._listeners.discard(queue)
