@@ -26,7 +26,7 @@ import onnx
 import tifffile
 from PIL import Image
 
-from georgia.export.onnx_file import PARITY_TOLERANCE
+from georgia.export.parity import PARITY_TOLERANCE
 from georgia.images.decode import read_image
 from georgia.model.bundle import Bundle
 from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine
@@ -119,7 +119,7 @@ def run_keras(file: Path, bundle: Bundle, images: list[np.ndarray]) -> np.ndarra
     """Return the calibrated probabilities of the Keras file."""
     import keras
 
-    from georgia.export.onnx_file import _run_keras
+    from georgia.export.parity import _run_keras
     from georgia.uncertainty.calibration import softmax
 
     model = keras.models.load_model(file, compile=False)

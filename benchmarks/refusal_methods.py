@@ -34,7 +34,7 @@ from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.engines import OnnxRuntimeEngine
 from georgia.synthetic import render_crop
-from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
+from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_ood_detector
 
 Table = np.ndarray
 PHOTOS = (
@@ -135,7 +135,7 @@ def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, 
     last = np.r_[places[LAST]]
 
     def distance(columns: Table, parts: dict[str, int]) -> Callable[[Table], Table]:
-        model = fit_unknown(Measured(train[:, columns]), Measured(held[:, columns]), parts)
+        model = fit_ood_detector(Measured(train[:, columns]), Measured(held[:, columns]), parts)
         if model is None:
             raise SystemExit("more images are needed")
         return lambda table: model.score(table[:, columns])
@@ -258,7 +258,7 @@ def open_probe(model: Any, preprocess: PreprocessSpec, layers: list[str]) -> Onn
     """Return an engine that gives the means of these layers as ``picture_features``."""
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder) / "probe.onnx"
-        export_onnx(model, preprocess, Labels(("CEX", "PG")), probe, {}, probe=layers)
+        export_onnx(model, preprocess, Labels(("CEX", "PG")), probe, {}, measured_layers=layers)
         return OnnxRuntimeEngine(probe)
 
 

@@ -1,15 +1,9 @@
 """A trained net as HDF5 and ONNX, proved equal."""
 
 from georgia.export.hdf5 import save_hdf5
-from georgia.export.onnx_file import (
-    FEATURES,
-    METADATA_KEY,
-    PARITY_TOLERANCE,
-    SIGMOID_PAIR,
-    Parity,
-    check_parity,
-    export_onnx,
-)
+from georgia.export.onnx_file import FEATURES, SIGMOID_PAIR, export_onnx
+from georgia.export.parity import PARITY_TOLERANCE, Parity, check_parity
+from georgia.model.bundle import METADATA_KEY
 
 __all__ = [
     "FEATURES",

@@ -23,7 +23,8 @@ from georgia.backbones.info import require_keras
 from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets
 from georgia.backbones.tensors import hash_file, unreadable
 from georgia.errors import InputError, ParityError
-from georgia.export.onnx_file import check_parity, export_onnx
+from georgia.export.onnx_file import export_onnx
+from georgia.export.parity import check_parity
 from georgia.files import write_text
 from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec
 from georgia.labels import Labels

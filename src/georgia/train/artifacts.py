@@ -22,7 +22,8 @@ from georgia.evaluate.robustness import Robustness, RobustnessConfig, measure_ro
 from georgia.evaluate.score import EVALUATION_FILE, PREDICTIONS_FILE, Evaluation, evaluate_records
 from georgia.explain import explain_files
 from georgia.export.hdf5 import save_hdf5
-from georgia.export.onnx_file import Parity, check_parity, export_onnx
+from georgia.export.onnx_file import export_onnx
+from georgia.export.parity import Parity, check_parity
 from georgia.files import write_text
 from georgia.images.decode import read_image, read_info
 from georgia.model.bundle import BUNDLE_FILE, Bundle, read_details, save_bundle
@@ -80,7 +81,7 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
     progress.start("export", None)
     save_hdf5(model, weights)
     about = _describe(run, weights.name, stamp)
-    export_onnx(model, spec, labels, onnx, about, assurance=assurance)
+    export_onnx(model, spec, labels, onnx, about, uncertainty=assurance)
     about |= {**assurance.to_dict(), "parity": _prove(run, onnx, assurance.temperature).to_dict()}
     details = {
         **about,
@@ -104,7 +105,7 @@ def deliver_run(run: Delivery, progress: Progress) -> tuple[Evaluation, dict[str
     report = run.out / REPORT_FILE
     files["card"] = run.out / CARD_FILE
     inputs = _report_inputs(run, evaluation, about, tuple(files.values()))
-    mistakes = [one.file for one in evaluation.mistakes[: inputs.limits.explained]]
+    mistakes = [one.file for one in evaluation.misclassified[: inputs.limits.explained]]
     explained = explain_files(bundle, mistakes, progress=progress) if mistakes else None
     inputs = replace(inputs, robustness=robustness, explanations=explained)
     save_card(inputs, files["card"])

@@ -22,10 +22,10 @@ from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
 from georgia.split.make import Split
 from georgia.train.network import Network
-from georgia.uncertainty.calibration import fit_temperature, soften
+from georgia.uncertainty.calibration import fit_temperature, softmax
 from georgia.uncertainty.conformal import fit_conformal
 from georgia.uncertainty.decision import Uncertainty
-from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
+from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_ood_detector
 
 # The most images that are measured, for time: about ten a number of the widest part of a small net,
 # and 40 above the limit of the last per cent.
@@ -43,7 +43,7 @@ def fit_uncertainty(
     model, spec, labels = network.model, network.preprocess, split.labels
     with tempfile.TemporaryDirectory(prefix="georgia-") as folder:
         probe = Path(folder) / "probe.onnx"
-        export_onnx(model, spec, labels, probe, {}, probe=layers)
+        export_onnx(model, spec, labels, probe, {}, measured_layers=layers)
         engine = open_engine(probe, spec, precision="float32")
         train = _measure(engine, _thin(split.subset("train"), MAX_TRAIN), "measure training images", progress)
         valid = _measure(engine, _thin(split.subset("valid"), MAX_VALID), "measure validation", progress)
@@ -72,10 +72,10 @@ def fit_assurance(train: Answers, valid: Answers, labels: Labels, widths: dict[s
         return Uncertainty()
     truth = labels.indices([record.class_name for record in valid.records])
     calibration = fit_temperature(valid.logits, truth, valid.groups)
-    probabilities = soften(valid.logits, calibration.temperature)
+    probabilities = softmax(valid.logits, calibration.temperature)
     unknown = None
     if train.records:
-        unknown = fit_unknown(
+        unknown = fit_ood_detector(
             Measured(train.features, train.groups), Measured(valid.features, valid.groups), widths
         )
     return Uncertainty(calibration, unknown, fit_conformal(probabilities, truth, labels, valid.groups))

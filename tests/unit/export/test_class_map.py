@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 
 from georgia.export.graph.class_map import spread_matrix
-from georgia.export.onnx_file import check_parity, export_onnx
+from georgia.export.onnx_file import export_onnx
+from georgia.export.parity import check_parity
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.engines import OnnxRuntimeEngine

@@ -14,15 +14,16 @@ import pytest
 
 from georgia.errors import InputError, ParityError
 from georgia.export.hdf5 import save_hdf5
-from georgia.export.onnx_file import METADATA_KEY, check_parity, export_onnx
+from georgia.export.onnx_file import METADATA_KEY, export_onnx
+from georgia.export.parity import check_parity
 from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, PreprocessSpec
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine, open_engine
 from georgia.model.load import load_bundle
-from georgia.uncertainty.calibration import fit_temperature, soften
+from georgia.uncertainty.calibration import fit_temperature, softmax
 from georgia.uncertainty.conformal import fit_conformal
 from georgia.uncertainty.decision import Uncertainty
-from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_unknown
+from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_ood_detector
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -161,14 +162,14 @@ def test_a_file_that_answers_differently_is_not_shipped(tmp_path: Path) -> None:
 
 def test_a_cut_out_part_is_written_like_any_net(tmp_path: Path) -> None:
     whole = _net(lambda x: layers.Conv2D(4, 3, name="second")(layers.Conv2D(3, 3, name="first")(x)))
-    from georgia.train.frozen import Trunk
+    from georgia.train.frozen import FrozenBackbone
     from georgia.train.network import split_frozen
 
     whole.get_layer("first").trainable = False
     trunk, tail = split_frozen(whole)
     spec = PreprocessSpec(33)
     images = RNG.integers(0, 256, (5, 33, 33, 3), dtype=np.uint8)
-    features = Trunk(trunk, spec)(images)
+    features = FrozenBackbone(trunk, spec)(images)
     expected = whole.predict(spec.normalize(images.astype(np.float32)), verbose=0)
     np.testing.assert_allclose(tail.predict(features, verbose=0), expected, atol=1e-5)
 
@@ -213,14 +214,14 @@ def test_both_engines_agree_on_large_and_tiny_images(tmp_path: Path) -> None:
 
 def _assured(model: Any, folder: Path) -> Uncertainty:
     """Fit everything on what the probe export of a net says about drawn numbers."""
-    export_onnx(model, SPEC, LABELS, folder / "probe.onnx", {}, probe=["last"])
+    export_onnx(model, SPEC, LABELS, folder / "probe.onnx", {}, measured_layers=["last"])
     images = [RNG.integers(0, 60 + 9 * i, (40, 40, 3), dtype=np.uint8) for i in range(20)]
     answer = OnnxRuntimeEngine(folder / "probe.onnx").run(images)
     truth = np.arange(20) % 2
     calibration = fit_temperature(answer["logits"], truth)
     measured = Measured(answer["picture_features"])
     widths = {LIGHT: N_LIGHT + count_scales(SPEC.size_px), "last": 4}
-    unknown = fit_unknown(measured, measured, widths)
+    unknown = fit_ood_detector(measured, measured, widths)
     conformal = fit_conformal(answer["probabilities"], truth, LABELS)
     return Uncertainty(calibration, unknown, conformal)
 
@@ -228,11 +229,11 @@ def _assured(model: Any, folder: Path) -> Uncertainty:
 def test_temperature_and_unknown_score_are_in_the_graph_and_limits_in_its_metadata(tmp_path: Path) -> None:
     model = _net(lambda x: layers.Conv2D(4, 3, activation="relu", name="last")(x))
     assurance = _assured(model, tmp_path)
-    export_onnx(model, SPEC, LABELS, tmp_path / "model.onnx", {}, assurance=assurance)
+    export_onnx(model, SPEC, LABELS, tmp_path / "model.onnx", {}, uncertainty=assurance)
     engine = OnnxRuntimeEngine(tmp_path / "model.onnx")
     answer = engine.run(IMAGES)
     np.testing.assert_allclose(
-        answer["probabilities"], soften(answer["logits"], assurance.temperature), atol=1e-5
+        answer["probabilities"], softmax(answer["logits"], assurance.temperature), atol=1e-5
     )
     assert answer["unknown_score"].shape == (len(IMAGES),)
     probe = OnnxRuntimeEngine(tmp_path / "probe.onnx").run(IMAGES)
@@ -241,7 +242,7 @@ def test_temperature_and_unknown_score_are_in_the_graph_and_limits_in_its_metada
     np.testing.assert_allclose(answer["unknown_score"], expected, rtol=1e-3)
     parity = check_parity(model, SPEC, tmp_path / "model.onnx", IMAGES, temperature=assurance.temperature)
     assert set(parity.outputs) == {"logits", "cam", "features", "unknown_score"}
-    limits = load_bundle(tmp_path / "model.onnx").limits
+    limits = load_bundle(tmp_path / "model.onnx").thresholds
     assert limits.threshold == 1.0
     assert limits.conformal == assurance.conformal
 
@@ -249,7 +250,7 @@ def test_temperature_and_unknown_score_are_in_the_graph_and_limits_in_its_metada
 def test_the_image_statistics_are_those_of_the_resized_image(tmp_path: Path) -> None:
     spec = PreprocessSpec(56, "BGR", (103.9, 116.8, 123.7), (58.0, 57.0, 56.0))
     model = _net(lambda x: layers.Conv2D(4, 3, name="last")(x), size=56)
-    export_onnx(model, spec, LABELS, tmp_path / "probe.onnx", {}, probe=["last"])
+    export_onnx(model, spec, LABELS, tmp_path / "probe.onnx", {}, measured_layers=["last"])
     image = RNG.integers(0, 256, (90, 70, 3), dtype=np.uint8)
     image[:30] //= 40
     image[60:] = 255
@@ -279,7 +280,7 @@ def _blur(plane: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("level", [0, 7, 8, 128, 247, 248, 255])
 def test_shares_of_black_and_white_do_not_hang_on_the_last_digit(level: int, tmp_path: Path) -> None:
     model = _net(lambda x: layers.ReLU(name="last")(layers.Conv2D(4, 3)(x)))
-    export_onnx(model, SPEC, LABELS, tmp_path / "probe.onnx", {}, probe=["last"])
+    export_onnx(model, SPEC, LABELS, tmp_path / "probe.onnx", {}, measured_layers=["last"])
     flat = [np.full((height, width, 3), level, np.uint8) for height, width in ((33, 33), (60, 47), (20, 151))]
     shares = []
     for name in ("onnxruntime", "openvino"):
@@ -290,4 +291,4 @@ def test_shares_of_black_and_white_do_not_hang_on_the_last_digit(level: int, tmp
 
 def test_a_layer_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold those that the unknown score reads; got no block9"):
-        export_onnx(_net(lambda x: x), SPEC, LABELS, tmp_path / "a.onnx", {}, probe=["block9"])
+        export_onnx(_net(lambda x: x), SPEC, LABELS, tmp_path / "a.onnx", {}, measured_layers=["block9"])
