@@ -1,4 +1,4 @@
-"""The figures of docs/speed.md, drawn from the results of ``speed.py``."""
+"""The figures of docs/measurements/speed.md, drawn from the results of ``speed.py``."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def write_docs(about: dict[str, Any], page: Path, figures: list[Path]) -> None:
         "|---|---|---|",
         *(f"| {what} | {value:.2f} | {aim} |" for what, value, aim in list_ratios(merge(about["runs"]))),
         "",
-        *(f"![{file.stem.replace('_', ' ')}](images/{file.name})" for file in figures),
+        *(f"![{file.stem.replace('_', ' ')}](../images/{file.name})" for file in figures),
     ]
     text = page.read_text(encoding="utf-8")
     start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
@@ -189,7 +189,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--runs", type=int, default=1, help="whole runs, one after another; medians count")
     parser.add_argument("--add", action="store_true", help="go on with the runs that --out holds")
-    parser.add_argument("--docs", action="store_true", help="also write table and figures of docs/speed.md")
+    parser.add_argument("--docs", action="store_true", help="also write table and figures of docs/measurements/speed.md")
     parser.add_argument("--show", action="store_true", help="print the table of --out, measure nothing")
     chosen = parser.parse_args()
     before = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.exists() else None
@@ -211,7 +211,7 @@ def main() -> int:
         from plots import draw_all
 
         docs = HERE.parent / "docs"
-        write_docs(about, docs / "speed.md", draw_all(merge(about["runs"]), docs / "images"))
+        write_docs(about, docs / "measurements" / "speed.md", draw_all(merge(about["runs"]), docs / "images"))
     print(chosen.out)
     return 0
 
