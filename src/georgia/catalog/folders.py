@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from georgia.errors import InputError
 from georgia.images.containers import SUFFIXES
-from georgia.images.listing import is_system_name, list_files, natural_key
+from georgia.images.listing import list_files, list_names
 from georgia.records import SPLITS, Failure, Record
 
 _PART_WORDS = {
@@ -65,15 +64,9 @@ def read_folder(root: Path) -> Finding:
 
 
 def _list_level(folder: Path) -> tuple[list[Path], list[Path]]:
-    try:
-        children = sorted(folder.iterdir(), key=lambda child: natural_key(child.name))
-    except OSError as error:
-        raise InputError(
-            f"Cannot list folder {str(folder)!r}", needs="it must be readable", got=error.strerror
-        ) from error
-    children = [child for child in children if not is_system_name(child.name)]
-    folders = [child for child in children if child.is_dir()]
-    return folders, [child for child in children if child.suffix.lower() in SUFFIXES and child.is_file()]
+    names = list_names(folder, lambda name: Path(name).suffix.lower() in SUFFIXES)
+    images = [folder / name for name in names if not name.endswith("/") and (folder / name).is_file()]
+    return [folder / name for name in names if name.endswith("/")], images
 
 
 def _holds_parts(folders: Sequence[Path]) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from georgia.errors import InputError, MissingDependencyError
 from georgia.files import atomic_path
 from georgia.images.containers import is_image_name
-from georgia.images.listing import compact_key, is_system_name
+from georgia.images.listing import is_system_name, natural_key
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -225,7 +225,7 @@ def _walk(place: Place, folder: str) -> Iterator[str]:
         is_folder = info.type == fs.FileType.Directory
         if not is_system_name(info.base_name) and (is_folder or is_image_name(info.base_name)):
             names[info.base_name + ("/" if is_folder else "")] = info.path
-    for name in sorted(sorted(names), key=compact_key):
+    for name in sorted(names, key=natural_key):
         if name.endswith("/"):
             yield from _walk(place, names[name])
         else:
