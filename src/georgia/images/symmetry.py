@@ -35,7 +35,9 @@ class Symmetry(StrEnum):
         """Give a name its numbers."""
         member = str.__new__(cls, value)
         member._value_ = value
-        member.short_name, member.is_flip, member.n_rotations = short_name, is_flip, n_rotations
+        member.short_name = short_name
+        member.is_flip = is_flip
+        member.n_rotations = n_rotations
         flip = np.diag([-1.0 if is_flip else 1.0, 1.0])
         # Zeros without a sign: angles are taken of what it gives.
         member.matrix = np.linalg.matrix_power([[0.0, 1.0], [-1.0, 0.0]], n_rotations) @ flip + 0.0
