@@ -1,10 +1,11 @@
-"""A model is a folder: the exported file, its weights, and ``bundle.json`` that says what they are.
+"""A model is a folder: the exported file, its weights, and ``bundle.json`` that describes them.
 
 A bare ``.onnx`` works too: class names and preprocessing are in its metadata.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from georgia.errors import InputError
-from georgia.files import write_json
+from georgia.files import reading, write_json
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
+from georgia.model.engines import open_session
 from georgia.uncertainty.decision import DecisionThresholds
 
 BUNDLE_FILE = "bundle.json"
+# The entry of an ONNX file's metadata that holds what ``bundle.json`` holds.
 METADATA_KEY = "georgia"
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 BUNDLED_NAME = "bundled model (drawn crystals)"
 
 
@@ -70,3 +74,23 @@ def read_details(details: Mapping[str, Any], model_path: Path, where: str) -> Bu
         ) from error
     rest = {key: value for key, value in details.items() if key not in ("classes", "preprocess", "model")}
     return Bundle(model_path, labels, spec, rest, str(rest.get("note", "")))
+
+
+def read_onnx_bundle(path: Path) -> Bundle:
+    """Read the description in an ONNX file's metadata.
+
+    Raises:
+        InputError: ONNX Runtime cannot open the file, or Georgia did not write it.
+    """
+    session = open_session(path, 0, ["CPUExecutionProvider"], is_optimized=False)
+    metadata = session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY not in metadata:
+        raise InputError(
+            f"Cannot use model {str(path)!r}",
+            needs="its metadata must hold class names and preprocessing",
+            got="a foreign ONNX file",
+            hint="Export it with Georgia, or give the Keras .h5 with --classes.",
+        )
+    with reading(f"Cannot use model {str(path)!r}", "its metadata must be JSON"):
+        details = json.loads(metadata[METADATA_KEY])
+    return read_details(details, path, f"model {str(path)!r}")

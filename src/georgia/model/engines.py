@@ -1,11 +1,11 @@
 """Run an exported model: ONNX Runtime takes the file as it ships, OpenVINO its net alone.
 
-Both answer the same question behind one call. ONNX Runtime is the reference: every step, the
-resize too, runs inside the shipped graph. OpenVINO runs the graph from ``network_input`` on, fed
-by ``PreprocessSpec``; export proves that the two agree on real files before a model may ship.
+Both have one interface, ``Engine``. ONNX Runtime is the reference: every step, the resize too, runs
+inside the shipped graph. OpenVINO runs the graph from ``network_input`` on, and ``PreprocessSpec``
+prepares its input; parity of the two is checked on real files before a model may ship.
 
-Both compute in float32. Where the processor has bfloat16 and it is asked for by name, OpenVINO runs
-the net's convolutions in it; what comes before (preprocessing) and after (the head) stays float32.
+Both compute in float32. Where the processor has bfloat16 and it is requested by name, OpenVINO runs
+the net's convolutions in it; preprocessing before them and the head behind them stay float32.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from georgia.config import Rule
 from georgia.errors import InputError, MissingDependencyError
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.model.openvino_async import AsyncNet
 
-EngineName = Literal["auto", "openvino", "onnxruntime", "ray"]
 # "ray" is ``georgia predict`` on a cluster, whose workers open one of the others: ``distributed``.
 ENGINES: tuple[str, ...] = ("auto", "openvino", "onnxruntime", "ray")
+PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
+# Types of the settings ``engine`` and ``precision``.
+EngineName = Annotated[str, Rule("one of " + ", ".join(ENGINES), ENGINES.__contains__)]
+PrecisionName = Annotated[str, Rule("one of " + ", ".join(PRECISIONS), PRECISIONS.__contains__)]
 # Images a call: enough to fill two to sixteen cores, small enough for memory with large frames.
 BATCH_SIZE = 16
-PrecisionName = Literal["auto", "float32", "bfloat16"]
-PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
 # What "auto" means can be fixed for a whole machine.
 PRECISION_VARIABLE = "GEORGIA_PRECISION"
 T = TypeVar("T")
@@ -49,10 +51,10 @@ class Engine(Protocol):
         """Do the per-image work, in any thread, on an image (H, W, 3), uint8 RGB."""
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
-        """Answer for prepared images: ``probabilities`` and ``logits`` (N, C), ``features`` (N, F)."""
+        """Return the outputs for prepared images, such as ``probabilities`` (N, C), ``features`` (N, F)."""
 
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
-        """Answer batch after batch, in order, while the caller makes the next; ``T`` comes back with each."""
+        """Yield each batch's token and outputs, in order, while the caller prepares the next batch."""
 
 
 def open_engine(
@@ -68,17 +70,17 @@ def open_engine(
         precision: see ``choose_precision``; ONNX Runtime always computes in float32.
 
     Raises:
-        InputError: a name is not known, the engine cannot read the file, or bfloat16 is asked for
-            and cannot be had.
-        MissingDependencyError: the engine asked for is not installed.
+        InputError: a name is not known, the engine cannot read the file, or bfloat16 is requested
+            and not available.
+        MissingDependencyError: the requested engine is not installed.
     """
     check_engine_name(name)
     check_precision_name(precision)
     if name == "ray":
         raise InputError(
-            "Cannot open a model by ray",
-            needs="it serves georgia predict",
-            got="another",
+            "Cannot use engine ray",
+            needs="only georgia predict runs on a Ray cluster",
+            got="another command",
             hint="Use auto, openvino or onnxruntime.",
         )
     if name == "openvino" or (name == "auto" and not has_gpu_runtime()):
@@ -102,11 +104,21 @@ def open_engine(
     return OnnxRuntimeEngine(model, threads)
 
 
-def check_precision_name(name: str) -> None:
-    """Refuse a precision that is none of ``PRECISIONS``.
+def check_engine_name(name: str) -> None:
+    """Check that a name is one of ``ENGINES``.
 
     Raises:
-        InputError: it is none; the message lists them.
+        InputError: it is not; the message lists them.
+    """
+    if name not in ENGINES:
+        raise InputError("Unknown engine", needs="it must be one of " + ", ".join(ENGINES), got=repr(name))
+
+
+def check_precision_name(name: str) -> None:
+    """Check that a name is one of ``PRECISIONS``.
+
+    Raises:
+        InputError: it is not; the message lists them.
     """
     if name not in PRECISIONS:
         raise InputError(
@@ -117,12 +129,12 @@ def check_precision_name(name: str) -> None:
 def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> str:
     """Return "float32" or "bfloat16" for this processor.
 
-    "auto" is what the environment's GEORGIA_PRECISION says, else float32: one answer on every
-    processor. bfloat16 changes answers and must be asked for by name. ``capabilities`` is what
-    OpenVINO names.
+    "auto" is the environment's GEORGIA_PRECISION, else float32: the same predictions on every
+    processor. bfloat16 changes predictions and must be requested by name. ``capabilities`` is what
+    OpenVINO lists for the processor.
 
     Raises:
-        InputError: bfloat16 is asked for by name on a processor without it, or no such precision.
+        InputError: bfloat16 is requested on a processor without it, or the name is not known.
     """
     check_precision_name(asked)
     if asked == "auto":
@@ -141,15 +153,15 @@ def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> s
 
 
 def import_openvino() -> Any:
-    """Return the package ``openvino``, kept from reporting on its use.
+    """Return the package ``openvino`` with its usage reports switched off.
 
-    It sends what it reads and where to its makers through ``openvino_telemetry``, from a process of its
-    own, unless told otherwise on each machine. Georgia opens no connection that it was not asked for.
+    Unless configured otherwise on each machine, a process of ``openvino_telemetry`` reports which models
+    are read and where. Georgia opens no connection that the user did not request.
 
     Raises:
         ImportError: OpenVINO is not installed.
     """
-    # Python's own way to say that a package may not be imported; OpenVINO then goes without.
+    # None marks a package as not importable; OpenVINO then runs without it.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
@@ -158,7 +170,7 @@ def import_openvino() -> Any:
 
 @cache
 def list_capabilities() -> tuple[str, ...]:
-    """Return what OpenVINO names of this processor, such as ("FP32", "INT8", "BF16")."""
+    """Return what OpenVINO lists for this processor, such as ("FP32", "INT8", "BF16")."""
     openvino = import_openvino()
     return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
@@ -177,16 +189,6 @@ def has_gpu_runtime() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def check_engine_name(name: str) -> None:
-    """Refuse a name that is none of ``ENGINES``.
-
-    Raises:
-        InputError: it is none; the message lists them.
-    """
-    if name not in ENGINES:
-        raise InputError("Unknown engine", needs="it must be one of " + ", ".join(ENGINES), got=repr(name))
-
-
 class OnnxRuntimeEngine:
     """The shipped graph whole: uint8 images in; on an NVIDIA GPU where the GPU build is installed."""
 
@@ -194,22 +196,8 @@ class OnnxRuntimeEngine:
     precision = "float32"
 
     def __init__(self, model: Path, threads: int = 0) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        wanted = ["CUDAExecutionProvider"] if has_gpu_runtime() else []
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=[*wanted, "CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime raises its own types, without a shared public base
-            raise InputError(
-                f"Cannot open model {str(model)!r}",
-                needs="an ONNX file that ONNX Runtime reads is needed",
-                got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            ) from error
+        providers = ["CUDAExecutionProvider"] if has_gpu_runtime() else []
+        self._session = open_session(model, threads, [*providers, "CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
         self._input = self._session.get_inputs()[0].name
         self.device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
@@ -219,14 +207,14 @@ class OnnxRuntimeEngine:
         return image
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
-        """Answer; images of one size go through together."""
+        """Return the outputs; images of one size run together."""
         if not prepared:
             return {}
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for position, image in enumerate(prepared):
             by_shape.setdefault(image.shape, []).append(position)
         results: dict[str, npt.NDArray[np.float32]] = {}
-        for positions in (part for whole in by_shape.values() for part in _cut(whole, BATCH_SIZE)):
+        for positions in (cut for same_shape in by_shape.values() for cut in _cut(same_shape, BATCH_SIZE)):
             batch = np.stack([prepared[position] for position in positions])
             for name, values in zip(self._names, self._session.run(None, {self._input: batch}), strict=True):
                 target = results.setdefault(name, np.empty((len(prepared), *values.shape[1:]), np.float32))
@@ -234,7 +222,7 @@ class OnnxRuntimeEngine:
         return results
 
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
-        """Answer batch after batch; a thread runs the net while the caller makes the next batch."""
+        """Yield batch after batch; a thread runs the net while the caller prepares the next batch."""
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(1, thread_name_prefix="georgia-engine") as pool:
@@ -242,10 +230,33 @@ class OnnxRuntimeEngine:
             for token, prepared in batches:
                 waiting.append((token, pool.submit(self.run, prepared)))
                 if len(waiting) > 1:
-                    first, answer = waiting.popleft()
-                    yield first, answer.result()
-            for token, answer in waiting:
-                yield token, answer.result()
+                    first, outputs = waiting.popleft()
+                    yield first, outputs.result()
+            for token, outputs in waiting:
+                yield token, outputs.result()
+
+
+def open_session(model: Path, threads: int, providers: Sequence[str], is_optimized: bool = True) -> Any:
+    """Return ONNX Runtime's session of a file; not optimised it opens sooner, to read metadata.
+
+    Raises:
+        InputError: ONNX Runtime cannot read the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if not is_optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=list(providers))
+    except Exception as error:  # onnxruntime raises its own types, without a shared public base
+        raise InputError(
+            f"Cannot open model {str(model)!r}",
+            needs="an ONNX file that ONNX Runtime reads is needed",
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        ) from error
 
 
 class OpenVinoEngine:
@@ -268,7 +279,7 @@ class OpenVinoEngine:
             properties["INFERENCE_NUM_THREADS"] = threads
         try:
             whole = core.read_model(str(model))
-            # Cutting gives a tensor further names, and any of them may come back: keep the first ones.
+            # Cutting gives a tensor further names, any of which may be returned: keep the first ones.
             self._names = [output.get_any_name() for output in whole.outputs]
             net = cut_at_network_input(whole, spec.size_px)
             body, head = (net, None) if precision == "float32" else split_behind_convolutions(net)
@@ -288,12 +299,13 @@ class OpenVinoEngine:
         return self._spec.planes(self._spec.resize(image))
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
-        """Answer for any number of images, ``BATCH_SIZE`` at a time."""
-        parts = [answer for _, answer in self.stream((None, part) for part in _cut(prepared, BATCH_SIZE))]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self._names if parts}
+        """Return the outputs for any number of images, ``BATCH_SIZE`` at a time."""
+        batches = ((None, batch) for batch in _cut(prepared, BATCH_SIZE))
+        results = [outputs for _, outputs in self.stream(batches)]
+        return {name: np.concatenate([each[name] for each in results]) for name in self._names if results}
 
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
-        """Answer batch after batch, in order, while the caller makes the next."""
+        """Yield batch after batch, in order, while the caller prepares the next batch."""
         stacked = ((token, np.stack(prepared) if prepared else None) for token, prepared in batches)
         for token, outputs in self._net.stream(stacked):
             yield token, dict(zip(self._names, outputs, strict=False))
@@ -330,8 +342,8 @@ def cut_at_network_input(model: Any, size_px: int) -> Any:
 def split_behind_convolutions(net: Any) -> tuple[Any, Any | None]:
     """Return an OpenVINO model as two: all that leads to a convolution, and the rest up to the outputs.
 
-    What crosses over (maps that are pooled, the network input that is measured) is the first one's
-    outputs and the second one's inputs, in one order. The second is None where nothing is left for it.
+    What crosses over (maps to pool, the network input to measure) is the outputs of the first and, in the
+    same order, the inputs of the second. The second is None where nothing is left for it.
     """
     openvino = import_openvino()
     from openvino import opset13

@@ -26,7 +26,7 @@ class AsyncNet:
         self._idle: deque[_Lane] = deque()
 
     def stream(self, batches: Iterable[tuple[T, npt.NDArray[Any] | None]]) -> Iterator[tuple[T, Arrays]]:
-        """Yield each batch's token and outputs (copies, float32), in order; None has no outputs."""
+        """Yield each batch's token and outputs (float32), in order; a batch of None has no outputs."""
         busy: deque[tuple[T, _Lane]] = deque()
         try:
             for token, batch in batches:
@@ -36,7 +36,7 @@ class AsyncNet:
                 busy[-1][1].start(batch)
             while busy:
                 yield self._collect(busy)
-        finally:  # a caller that leaves early leaves no lane running
+        finally:  # no lane keeps running when the caller closes the stream early
             for _, lane in busy:
                 lane.wait()
 
@@ -48,9 +48,9 @@ class AsyncNet:
 
     def _collect(self, busy: deque[tuple[T, _Lane]]) -> tuple[T, Arrays]:
         token, lane = busy.popleft()
-        answer = lane.wait()
+        outputs = lane.wait()
         self._idle.append(lane)
-        return token, answer
+        return token, outputs
 
 
 class _Lane:
@@ -61,14 +61,14 @@ class _Lane:
         self._batch: npt.NDArray[Any] | None = None
 
     def start(self, batch: npt.NDArray[Any] | None) -> None:
-        """Begin with a batch; None has no answer."""
-        # Kept until it is answered: the engine reads it in place.
+        """Start on a batch; None has no outputs."""
+        # Kept until the outputs are there: the engine reads it in place.
         self._batch = None if batch is None else np.ascontiguousarray(batch)
         if self._batch is not None:
             self._body.start_async({0: self._batch}, share_inputs=True)
 
     def wait(self) -> Arrays:
-        """Return copies of the outputs: the engine writes its next answer into the same memory."""
+        """Return the outputs, copied: the engine writes its next ones into the same memory."""
         if self._batch is None:
             return []
         self._body.wait()
