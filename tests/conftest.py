@@ -1,4 +1,4 @@
-"""What all tests share: real images where they are at hand, drawn ones, and the command line."""
+"""Fixtures of all tests: real images where they are present, synthetic ones, a tiny backbone."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder per class with 40 drawn crops each; read only."""
+def synthetic_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder per class with 40 synthetic crops each; read only."""
     from georgia.synthetic import render_dataset
 
-    folder = tmp_path_factory.mktemp("drawn") / "crops"
+    folder = tmp_path_factory.mktemp("synthetic") / "crops"
     render_dataset(folder, n_per_class=40, seed=7)
     return folder
 

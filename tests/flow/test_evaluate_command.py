@@ -161,7 +161,7 @@ def test_images_that_the_model_was_trained_on_are_counted(
 
 
 def test_refusal_is_measured_on_images_of_something_else(
-    georgia: Any, brightness_model: Path, drawn_crops: Path, grey_images: Path, tmp_path: Path
+    georgia: Any, brightness_model: Path, synthetic_crops: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     from georgia.model.load import load_bundled_model
 
@@ -174,7 +174,7 @@ def test_refusal_is_measured_on_images_of_something_else(
         pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(strange / f"noise {seed}.png")
     known = tmp_path / "known"
-    for crop in (file for name in ("CEX", "PG") for file in sorted((drawn_crops / name).iterdir())[:6]):
+    for crop in (file for name in ("CEX", "PG") for file in sorted((synthetic_crops / name).iterdir())[:6]):
         (known / crop.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(crop, known / crop.parent.name)
     shutil.copy(crop, strange / "crystal.png")
@@ -187,5 +187,5 @@ def test_refusal_is_measured_on_images_of_something_else(
     assert found["refused_ci95"][0] < 0.75 < found["refused_ci95"][1]
     assert [Path(one["file"]).name for one in found["accepted"]] == ["crystal.png"]
     assert 0.7 < found["auroc"] < 1
-    assert str(out / "strangers.json") in result["files"]
+    assert str(out / "ood.json") in result["files"]
     assert "crystal.png" in (out / "report.html").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ pytest.importorskip("keras")
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # a busy machine takes long over ResNet-101
 def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_onnx(
-    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import keras
     import onnxruntime
@@ -25,7 +25,7 @@ def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_on
     from georgia.export.onnx_file import FEATURES
 
     run = tmp_path / "run"
-    words = ["train", drawn_crops, "--out", run, "--recipe", "georgia", "--weights", "none", "--rehearse"]
+    words = ["train", synthetic_crops, "--out", run, "--recipe", "georgia", "--weights", "none", "--rehearse"]
     assert main([*map(str, words), "--json"]) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
@@ -41,7 +41,7 @@ def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_on
     session = onnxruntime.InferenceSession(str(run / f"{stem}.onnx"))
     inside = keras.Model(net.input, [net.output, net.get_layer(FEATURES).output])
     differences = []
-    for path in sorted(drawn_crops.glob("*/*.png"))[::8]:
+    for path in sorted(synthetic_crops.glob("*/*.png"))[::8]:
         image = Image.open(path).convert("RGB")
         # At the net's own size no resize stands between the two.
         pixels = np.asarray(image.resize((224, 224)), np.uint8)

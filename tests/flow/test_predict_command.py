@@ -120,8 +120,8 @@ def test_foreign_keras_file_needs_names_and_then_works(
     assert labels(result) == labels(georgia("predict", brightness_model, grey_images)[1])
 
 
-def test_no_model_means_the_bundled_one_and_says_so(georgia: Any, drawn_crops: Path) -> None:
-    code, result, err = georgia("predict", drawn_crops / "CEX")
+def test_no_model_means_the_bundled_one_and_says_so(georgia: Any, synthetic_crops: Path) -> None:
+    code, result, err = georgia("predict", synthetic_crops / "CEX")
     assert code == 0
     assert len(result["predictions"]) == 40
     assert sum(line.startswith("georgia: ") for line in err.splitlines()) == 1
@@ -154,12 +154,12 @@ def test_ray_refuses_what_it_cannot_do_before_any_work(
 
 
 def test_a_handful_starts_sooner_in_onnx_runtime_unless_something_was_chosen(
-    georgia: Any, drawn_crops: Path, monkeypatch: pytest.MonkeyPatch
+    georgia: Any, synthetic_crops: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
-    one = next(drawn_crops.glob("PG/*.png"))
+    one = next(synthetic_crops.glob("PG/*.png"))
     answers = [georgia("predict", one, *words)[1] for words in ((), ("--precision", "float32"))]
     assert [answer["engine"] for answer in answers] == ["onnxruntime", "openvino"]
     shares = [answer["predictions"][0]["probabilities"]["PG"] for answer in answers]
     assert shares[0] == pytest.approx(shares[1], abs=1e-4)
-    assert georgia("predict", drawn_crops / "CEX")[1]["engine"] == "openvino"
+    assert georgia("predict", synthetic_crops / "CEX")[1]["engine"] == "openvino"

@@ -17,10 +17,10 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[in
 
 
 def test_counts_files_and_manifest_agree(
-    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "split"
-    code, result = run_json(capsys, "split", drawn_crops, "--out", out, "--audit", "none")
+    code, result = run_json(capsys, "split", synthetic_crops, "--out", out, "--audit", "none")
     assert code == 0
     assert result["leaks"] == 0
     for part, counts in result["counts"].items():  # type: ignore[attr-defined]
@@ -30,10 +30,10 @@ def test_counts_files_and_manifest_agree(
 
 
 def test_unreadable_file_is_left_out_named_and_3(
-    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "crops"
-    shutil.copytree(drawn_crops, data)
+    shutil.copytree(synthetic_crops, data)
     (data / "CEX" / "empty.png").touch()
     code = main(["split", str(data), "--out", str(tmp_path / "split"), "--audit", "none", "--json"])
     out, err = capsys.readouterr()
@@ -44,13 +44,13 @@ def test_unreadable_file_is_left_out_named_and_3(
 
 
 def test_study_names_read_back_with_their_classes(
-    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from georgia.catalog.read import read_catalog
 
     out = tmp_path / "study"
     code, result = run_json(
-        capsys, "split", drawn_crops, "--out", out, "--order", "name", "--naming", "study", "--audit", "none"
+        capsys, "split", synthetic_crops, "--out", out, "--order", "name", "--naming", "study", "--audit", "none"
     )
     assert code == 0
     assert (out / "GAtrainBinary" / "0").is_dir()
@@ -60,13 +60,13 @@ def test_study_names_read_back_with_their_classes(
 
 
 def test_settings_file_and_typed_words_meet(
-    drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("[split]\nfractions = [0.5, 0.25, 0.25]\nseed = 3\n", encoding="utf-8")
     words = (
         "split",
-        drawn_crops,
+        synthetic_crops,
         "--out",
         tmp_path / "s",
         "--config",

@@ -29,9 +29,9 @@ TINY = ("--set", "weights=none", "--set", "size_px=32", "--set", "epochs=2", "--
     ],
 )
 def test_wrong_words_are_2_before_any_work(
-    georgia: Any, drawn_crops: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    georgia: Any, synthetic_crops: Path, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
-    code, result, err = georgia("study", drawn_crops, "--out", tmp_path / "study", *words)
+    code, result, err = georgia("study", synthetic_crops, "--out", tmp_path / "study", *words)
     assert (code, result) == (2, None)
     assert said in err
     assert not (tmp_path / "study").exists()
@@ -39,9 +39,9 @@ def test_wrong_words_are_2_before_any_work(
 
 @pytest.mark.slow
 def test_killed_study_goes_on_and_its_table_is_that_of_an_unbroken_one(
-    georgia: Any, drawn_crops: Path, tmp_path: Path
+    georgia: Any, synthetic_crops: Path, tmp_path: Path
 ) -> None:
-    words = [str(drawn_crops), "--folds", "2", "--grid", "weights=none,gone.h5", *TINY[2:]]
+    words = [str(synthetic_crops), "--folds", "2", "--grid", "weights=none,gone.h5", *TINY[2:]]
     code, whole, err = georgia("study", *words, "--out", tmp_path / "whole")
     assert (code, whole["n_started"]) == (3, 4)
     check_folds_and_failures(whole, err)

@@ -17,12 +17,12 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
 @pytest.fixture(scope="module")
-def tiny_run(drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(synthetic_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the default net."""
     from georgia.cli import main
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    assert main(["train", str(drawn_crops), "--out", str(out), *SMALL, "--set", "prefix=TRY"]) == 0
+    assert main(["train", str(synthetic_crops), "--out", str(out), *SMALL, "--set", "prefix=TRY"]) == 0
     return out
 
 
@@ -45,10 +45,10 @@ def test_evaluate_gives_the_runs_own_figures(georgia: Any, tiny_run: Path) -> No
         assert row[1:] == [f"{one[key]:.4f}" for key in ("precision", "recall", "f1")] + [str(one["support"])]
 
 
-def test_run_onnx_and_weights_predict_the_same(georgia: Any, tiny_run: Path, drawn_crops: Path) -> None:
+def test_run_onnx_and_weights_predict_the_same(georgia: Any, tiny_run: Path, synthetic_crops: Path) -> None:
     answers = []
     for model in (tiny_run, next(tiny_run.glob("*.onnx")), next(tiny_run.glob("*.h5"))):
-        code, result, _ = georgia("predict", model, drawn_crops / "PG")
+        code, result, _ = georgia("predict", model, synthetic_crops / "PG")
         assert code == 0
         answers.append([item["probabilities"]["PG"] for item in result["predictions"]])
     assert answers[0] == answers[1]
@@ -57,11 +57,11 @@ def test_run_onnx_and_weights_predict_the_same(georgia: Any, tiny_run: Path, dra
 
 @pytest.mark.slow
 def test_settings_of_a_run_make_the_same_run(
-    georgia: Any, tiny_run: Path, drawn_crops: Path, tmp_path: Path
+    georgia: Any, tiny_run: Path, synthetic_crops: Path, tmp_path: Path
 ) -> None:
     code, result, _ = georgia(
         "train",
-        drawn_crops,
+        synthetic_crops,
         "--out",
         tmp_path / "again",
         "--config",
@@ -79,16 +79,16 @@ def test_settings_of_a_run_make_the_same_run(
     assert ours == theirs
 
 
-def test_second_run_into_the_folder_is_refused(georgia: Any, tiny_run: Path, drawn_crops: Path) -> None:
-    code, _, err = georgia("train", drawn_crops, "--out", tiny_run, *TINY)
+def test_second_run_into_the_folder_is_refused(georgia: Any, tiny_run: Path, synthetic_crops: Path) -> None:
+    code, _, err = georgia("train", synthetic_crops, "--out", tiny_run, *TINY)
     assert code == 2
     assert "--resume" in err
 
 
 @pytest.mark.slow
-def test_broken_image_is_left_out_and_3(georgia: Any, drawn_crops: Path, tmp_path: Path) -> None:
+def test_broken_image_is_left_out_and_3(georgia: Any, synthetic_crops: Path, tmp_path: Path) -> None:
     data = tmp_path / "crops"
-    shutil.copytree(drawn_crops, data)
+    shutil.copytree(synthetic_crops, data)
     (data / "PG" / "half.png").write_bytes((data / "PG" / "PG (1).png").read_bytes()[:300])
     code, result, err = georgia("train", data, "--out", tmp_path / "run", *TINY)
     assert code == 3
@@ -107,9 +107,9 @@ def test_broken_image_is_left_out_and_3(georgia: Any, drawn_crops: Path, tmp_pat
     ],
 )
 def test_wrong_settings_are_2_before_any_work(
-    georgia: Any, drawn_crops: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    georgia: Any, synthetic_crops: Path, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
-    code, result, err = georgia("train", drawn_crops, "--out", tmp_path / "run", *words)
+    code, result, err = georgia("train", synthetic_crops, "--out", tmp_path / "run", *words)
     assert (code, result) == (2, None)
     assert said in err
     assert "Traceback" not in err
@@ -117,12 +117,12 @@ def test_wrong_settings_are_2_before_any_work(
 
 
 @pytest.fixture
-def turned_copies(tmp_path: Path, drawn_crops: Path) -> Path:
+def turned_copies(tmp_path: Path, synthetic_crops: Path) -> Path:
     """Drawn crops, of which one CEX stands turned among the PG."""
     from PIL import Image
 
     data = tmp_path / "crops"
-    shutil.copytree(drawn_crops, data)
+    shutil.copytree(synthetic_crops, data)
     image = Image.open(data / "CEX" / "CEX (1).png").transpose(Image.Transpose.ROTATE_90)
     image.save(data / "PG" / "turned.png")
     return data

@@ -287,10 +287,10 @@ def test_size_of_one_class_is_named_with_its_rule(tmp_path: Path) -> None:
     assert audit.gate == "stop"
 
 
-def test_nothing_is_found_in_clean_drawn_crops(drawn_crops: Path) -> None:
+def test_nothing_is_found_in_clean_drawn_crops(synthetic_crops: Path) -> None:
     from georgia.catalog.read import read_catalog
 
-    audit = run_audit(read_catalog(drawn_crops, verify=False), FAST)
+    audit = run_audit(read_catalog(synthetic_crops, verify=False), FAST)
     assert audit.findings == ()
     assert audit.gate == "pass"
 

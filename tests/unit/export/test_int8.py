@@ -52,11 +52,11 @@ def test_only_a_file_inside_the_intervals_is_kept(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # NNCF's own imports are not ours to mend
-def test_the_quantised_file_is_a_model_of_its_own(drawn_crops: Path, tmp_path: Path) -> None:
+def test_the_quantised_file_is_a_model_of_its_own(synthetic_crops: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     from georgia.images.decode import read_image
 
-    paths = sorted(drawn_crops.rglob("*.png"))[::4]
+    paths = sorted(synthetic_crops.rglob("*.png"))[::4]
     target = tmp_path / "model_int8.onnx"
     quantize_model(BUNDLE.model_path, target, [read_image(path) for path in paths])
     bundle = load_bundle(target)

@@ -56,10 +56,10 @@ def test_the_bundled_model_brings_all_three_and_is_small() -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
 
 
-def test_the_bundled_model_refuses_a_cat_and_names_a_drawn_crystal(drawn_crops: Path) -> None:
+def test_the_bundled_model_refuses_a_cat_and_names_a_drawn_crystal(synthetic_crops: Path) -> None:
     skimage = pytest.importorskip("skimage")
     cat = Path(skimage.__file__).parent / "data" / "chelsea.png"
-    crops = sorted(drawn_crops.glob("*/*.png"))[::8]
+    crops = sorted(synthetic_crops.glob("*/*.png"))[::8]
     answers = predict_files(load_bundled_model(), [cat, *crops]).items
     assert answers[0].label == "unknown"
     assert sum(answer.label == file.parent.name for answer, file in zip(answers[1:], crops, strict=True)) >= 9
