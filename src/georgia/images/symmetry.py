@@ -71,8 +71,8 @@ class Symmetry(StrEnum):
 
     def then(self, other: Symmetry) -> Symmetry:
         """Return the symmetry that does the same as this one and another after it."""
-        n_rotations = -self.n_rotations if other.is_flip else self.n_rotations
-        return _find(self.is_flip != other.is_flip, other.n_rotations + n_rotations)
+        own = -self.n_rotations if other.is_flip else self.n_rotations
+        return _find(self.is_flip != other.is_flip, other.n_rotations + own)
 
 
 def _find(is_flip: bool, n_rotations: int) -> Symmetry:
