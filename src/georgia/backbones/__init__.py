@@ -7,15 +7,25 @@ the contract tests then run over it by themselves.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from georgia.backbones.efficientnet_lite import LITE0, LITE1, LITE2
-from georgia.backbones.freeze import set_trainable_fraction
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest, require_keras
 from georgia.backbones.resnet import RESNET18, RESNET34, RESNET50, RESNET101
 from georgia.errors import InputError
 from georgia.registry import find_by_name
 
-__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_backbone", "find_backbone", "set_trainable_fraction"]
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneInfo",
+    "build_backbone",
+    "find_backbone",
+    "set_trainable_fraction",
+]
 
 BACKBONES: tuple[BackboneInfo, ...] = (LITE0, LITE1, LITE2, RESNET18, RESNET34, RESNET50, RESNET101)
 
@@ -43,15 +53,15 @@ def build_backbone(
     seed: int = 42,
     include_top: bool = False,
 ) -> Backbone:
-    """Return a net without its top, filled with weights; the side of its input is in pixels.
+    """Return a net without its top, with its weights loaded; the side of its input is in pixels.
 
     ``weights`` is ``"imagenet"``, ``"none"`` (random numbers by ``seed``) or a weight file.
     ``size_px`` is the side that the ImageNet weights were trained at unless given. ``include_top``
-    adds the 1000 ImageNet classes as logits, which is how weights are proved right.
+    adds the 1000 ImageNet classes as logits, to verify weights on an image of a known class.
 
     Raises:
-        InputError: there is no such backbone, the size is too small, or the weights cannot be
-            had or do not fit. Nothing else is taken in their place.
+        InputError: there is no such backbone, the size is too small, or the weights are not
+            available or do not fit. Nothing else is taken in their place.
     """
     info = find_backbone(name)
     size = info.size_px if size_px is None else size_px
@@ -61,3 +71,28 @@ def build_backbone(
         )
     require_keras()
     return info.build(info, BuildRequest(str(weights), size, seed, include_top))
+
+
+def set_trainable_fraction(model: keras.Model, fraction: float, *, train_norms: bool = True) -> list[str]:
+    """Make the last layers of a net trainable, freeze the rest, and return the names of the trainable ones.
+
+    ``fraction`` in [0, 1] is of ``model.layers``, rounded down: a tenth of ResNet-101's 345 is 34,
+    whose first weights are those of ``conv5_block1_1_conv``. A frozen batch normalisation stays in
+    inference mode (Keras' rule for layers that are not trainable), however the net is called. Set
+    ``train_norms`` to False to freeze the batch normalisations of the trainable layers too: better
+    for small batches; the study trains them.
+
+    Raises:
+        InputError: the fraction is not in [0, 1].
+    """
+    if not 0.0 <= fraction <= 1.0:
+        raise InputError(
+            "Cannot choose the trainable layers", needs="a fraction from 0 to 1 is needed", got=fraction
+        )
+    # The small number keeps products such as 0.29 × 100 = 28.999… from losing a layer.
+    n_frozen = len(model.layers) - int(len(model.layers) * fraction + 1e-9)
+    model.trainable = True
+    for position, layer in enumerate(model.layers):
+        is_norm = type(layer).__name__ == "BatchNormalization"
+        layer.trainable = position >= n_frozen and (train_norms or not is_norm)
+    return [layer.name for layer in model.layers if layer.trainable]

@@ -1,4 +1,4 @@
-"""Put a weight file's tensors into a net: every one of them, or none and a line that says why."""
+"""Load a weight file's tensors into a net: all of them, or none and one error that lists the faults."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from georgia.backbones.tensors import Checkpoint, FloatArray, unreadable
+from georgia.backbones.tensors import Checkpoint, FloatArray, weights_error
 
 if TYPE_CHECKING:
     import keras
 
-# How many faults one message lists; the rest is counted.
+# How many faults one message lists; the others are counted.
 MAX_LISTED = 4
 # Suffixes of a layer's tensors in a state dict, in the order of the Keras layer's weights.
 _NORM_SUFFIXES = ("weight", "bias", "running_mean", "running_var")
@@ -27,13 +27,13 @@ def assign_tensors(
     """Fill every weight of ``model`` from a weight file.
 
     ``torch_names`` gives each layer's prefix in a state dict (unused for the Keras layout).
-    Left-over tensors are a fault, except those that match ``ignored`` (a classification top), and,
-    in the Keras layout, layers that do not match ``own``, the family's own layer names: a whole
-    model saved in one file has a head as well.
+    Left-over tensors are a fault, except those that match ``ignored`` (a classification top) and,
+    in the Keras layout, layers that do not match ``own``, the layer names of the family: a whole
+    model in one file has a head as well.
 
     Raises:
         InputError: tensors are missing, of another shape or left over (all of them are counted in
-            one message), or the batch normalisations hold no statistics of a trained net.
+            one message), or the batch normalisations hold no statistics of a training run.
     """
     wanted = _list_wanted(model, checkpoint, torch_names)
     faults = _find_faults(wanted, checkpoint, ignored, own)
@@ -41,7 +41,7 @@ def assign_tensors(
         listed = "; ".join(faults[:MAX_LISTED])
         more = f"; and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
         rule = f"every tensor of {model.name} is needed, no others"
-        raise unreadable(checkpoint.path, rule, listed + more, "Bring the file for this backbone.")
+        raise weights_error(checkpoint.path, rule, listed + more, "Bring the file for this backbone.")
     values = {key: checkpoint.tensors[key].read() for key, _, _ in wanted}
     _check_finite(checkpoint, values)
     for key, variable, kind in wanted:
@@ -110,14 +110,14 @@ def _check_finite(checkpoint: Checkpoint, values: Mapping[str, FloatArray]) -> N
     broken = [key for key, value in values.items() if not np.isfinite(value).all()]
     if broken:
         listed = f"{', '.join(broken[:MAX_LISTED])} with infinite or undefined ones"
-        raise unreadable(checkpoint.path, "finite numbers are needed", listed)
+        raise weights_error(checkpoint.path, "finite numbers are needed", listed)
 
 
 def check_statistics(model: keras.Model, path: Path) -> None:
-    """Refuse weights whose batch normalisations never saw an image.
+    """Reject weights whose batch normalisations hold no statistics of a training run.
 
     A net straight from its initialiser has running means of 0 and variances of 1; files of such
-    random numbers are passed round as ImageNet weights.
+    random weights are in circulation as ImageNet weights.
 
     Raises:
         InputError: no layer holds statistics, or one holds negative variances.
@@ -127,14 +127,14 @@ def check_statistics(model: keras.Model, path: Path) -> None:
     variances = [np.asarray(layer.moving_variance) for layer in norms]
     if any((variance < 0).any() for variance in variances):
         rule = "running variances cannot be negative"
-        raise unreadable(path, rule, "such a layer", "The file holds no trained net; bring another.")
+        raise weights_error(path, rule, "such a layer", "The file holds no trained net; bring another.")
     is_untouched = all((mean == 0).all() for mean in means) or all((v == 1).all() for v in variances)
     if norms and is_untouched:
         rule = "weights of a trained net are needed"
         got = (
             "running means of 0 and variances of 1 in every batch normalisation, that is random start weights"
         )
-        raise unreadable(path, rule, got, "Bring another file, or ask for --weights none.")
+        raise weights_error(path, rule, got, "Bring another file, or ask for --weights none.")
 
 
 def fill_random(model: keras.Model, seed: int) -> None:
@@ -143,10 +143,10 @@ def fill_random(model: keras.Model, seed: int) -> None:
     Kernels are normal with variance 2 / fan-out, a classification top 1 / fan-in; all else stays
     as Keras starts it. Source: He et al. 2015, doi 10.1109/ICCV.2015.123.
     """
-    drawn = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     for layer in model.layers:
         if layer.weights and type(layer).__name__ != "BatchNormalization":
             kernel = layer.weights[0]
             shape = tuple(kernel.shape)
             variance = 2.0 / (shape[0] * shape[1] * shape[3]) if len(shape) == 4 else 1.0 / shape[0]
-            kernel.assign(drawn.normal(0.0, variance**0.5, shape).astype(np.float32))
+            kernel.assign(rng.normal(0.0, variance**0.5, shape).astype(np.float32))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from georgia.backbones.tensors import unreadable
+from georgia.backbones.tensors import weights_error
 from georgia.errors import InputError
 
 # Source: keras/src/applications/resnet.py, BASE_WEIGHTS_PATH and WEIGHTS_HASHES.
@@ -64,11 +64,11 @@ def check_keras_file(path: Path) -> KerasFile | None:
         with path.open("rb") as stream:
             md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
-        raise unreadable(path, "a readable file is needed", error.strerror or error) from error
+        raise weights_error(path, "a readable file is needed", error.strerror or error) from error
     known = next((file for file in KERAS_FILES if file.md5 == md5), None)
     named = next((file for file in KERAS_FILES if file.name == path.name), None)
     if named and known is None:
-        raise unreadable(path, f"Keras' file of that name has MD5 {named.md5}", md5, "Download it again.")
+        raise weights_error(path, f"Keras' file of that name has MD5 {named.md5}", md5, "Download it again.")
     return known
 
 

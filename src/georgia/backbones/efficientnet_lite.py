@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from georgia.backbones.assign import assign_tensors, fill_random
 from georgia.backbones.checkpoints import read_checkpoint
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest
-from georgia.backbones.tensors import Checkpoint, unreadable
+from georgia.backbones.tensors import Checkpoint, weights_error
 from georgia.errors import MissingDependencyError
 from georgia.images.preprocess import EFFICIENTNET_LITE
 
@@ -121,7 +121,7 @@ def build(info: BackboneInfo, request: BuildRequest) -> Backbone:
         checkpoint = read_checkpoint(_find_package_file(info.name, release))
         if checkpoint.sha256 != release.sha256:
             rule = f"SHA-256 {release.sha256[:16]}… is needed"
-            raise unreadable(
+            raise weights_error(
                 checkpoint.path, rule, f"{checkpoint.sha256[:16]}…", "Install the package again."
             )
         source = f"ImageNet, from the package {_name_package(info.name)}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from georgia.errors import MissingDependencyError, format_message
+from georgia.errors import MissingDependencyError
 from georgia.images.preprocess import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What is wanted of a backbone: start weights, side in pixels, seed, and the ImageNet top.
+    """What to build: start weights, side in pixels, seed, and whether to include the ImageNet top.
 
     ``weights`` is ``"imagenet"``, ``"none"`` or a path. ``seed`` matters for ``"none"`` only.
-    ``include_top`` adds global pooling and the 1000 ImageNet classes (logits), to prove weights.
+    ``include_top`` adds global pooling and the 1000 ImageNet classes (logits), to verify weights.
     """
 
     weights: str
@@ -29,11 +29,11 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A built net and how to feed it.
+    """A built net and the preprocessing of its input.
 
-    ``model`` is a functional Keras model (N, size, size, 3) float32, already normalised by
-    ``preprocess``, to its last feature map (N, h, w, features), float32. ``source`` says in words
-    where the numbers in it come from; ``sha256`` is that of the weight file, if there was one.
+    ``model`` is a functional Keras model from images (N, size, size, 3), float32, normalised by
+    ``preprocess``, to its last feature map (N, h, w, features), float32. ``source`` tells in words
+    where its weights come from; ``sha256`` is that of the weight file, if there was one.
     """
 
     model: keras.Model
@@ -47,10 +47,9 @@ class BackboneInfo:
     """A backbone's card: one entry of ``BACKBONES``.
 
     ``preprocess`` is that of its ImageNet weights, at their side in pixels; ``n_parameters``
-    counts the net without its top; ``imagenet`` says where ``weights="imagenet"`` comes from and
-    ``is_offline`` whether that needs no connection. ``levels``
-    names the layers that end its middle and last stages, from fine to coarse: texture is told by
-    the fine ones.
+    counts the net without its top; ``imagenet`` tells where ``weights="imagenet"`` comes from and
+    ``is_offline`` whether that needs no connection. ``levels`` names the layers that end its middle
+    and last stages, from fine to coarse: the fine ones respond to texture.
     """
 
     name: str
@@ -78,12 +77,11 @@ def require_keras() -> None:
     try:
         import keras
     except ImportError as error:
-        line = format_message(
+        raise MissingDependencyError(
             "Cannot build a net",
-            "Keras with TensorFlow is needed",
-            error,
-            "Run pip install 'georgia[train]'.",
-        )
-        raise MissingDependencyError(line) from error
-    # A user's ~/.keras/keras.json may say otherwise, and files would be read in another order.
+            needs="Keras with TensorFlow is needed",
+            got=error,
+            hint="Run pip install 'georgia[train]'.",
+        ) from error
+    # A user's ~/.keras/keras.json may set another order, in which files would be misread.
     keras.config.set_image_data_format("channels_last")

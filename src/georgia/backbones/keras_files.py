@@ -1,6 +1,6 @@
 """Tensors out of Keras files, by layer name, without rebuilding the model that is described in them.
 
-Only the numbers are read: the model's own description (which may hold code) is never looked at.
+Only the numbers are read: the model's own description, which may hold code, is ignored.
 Links out of the file are not followed.
 """
 
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from georgia.backbones.tensors import FloatArray, Tensor, unreadable
+from georgia.backbones.tensors import FloatArray, Tensor, reading_weights
 
 if TYPE_CHECKING:
     import h5py
@@ -30,17 +29,9 @@ POSITIONS = {
     "moving_mean": 2,
     "moving_variance": 3,
 }
-# Weights hardly compress: an archive that unpacks to more than this many times its size is a trap.
+# Weights hardly compress: an archive that unpacks to more than this many times its size is an attack.
 MAX_UNPACKED_RATIO = 4
-_READING_FAULTS = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-)
+RULE, HINT = "a whole Keras file with named layers is needed", "Copy or save it again."
 
 
 def list_hdf5_tensors(path: Path) -> dict[str, Tensor]:
@@ -58,7 +49,7 @@ def list_keras_archive_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the archive is damaged or would unpack to far more than its size.
     """
-    with _one_line_errors(path), zipfile.ZipFile(path) as archive:
+    with reading_weights(path, RULE, HINT), zipfile.ZipFile(path) as archive:
         n_bytes = archive.getinfo("model.weights.h5").file_size
         if n_bytes > MAX_UNPACKED_RATIO * path.stat().st_size:
             raise ValueError(f"model.weights.h5 would unpack to {n_bytes} bytes")
@@ -66,19 +57,10 @@ def list_keras_archive_tensors(path: Path) -> dict[str, Tensor]:
     return _list_tensors(path, lambda: io.BytesIO(data))
 
 
-@contextmanager
-def _one_line_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except _READING_FAULTS as error:
-        rule = "a whole Keras file with named layers is needed"
-        raise unreadable(path, rule, f"{type(error).__name__}: {error}", "Copy or save it again.") from error
-
-
 def _list_tensors(path: Path, opening: Callable[[], Path | BinaryIO]) -> dict[str, Tensor]:
     import h5py
 
-    with _one_line_errors(path), h5py.File(opening(), "r") as file:
+    with reading_weights(path, RULE, HINT), h5py.File(opening(), "r") as file:
         check_plain_datasets(file)
         found: list[tuple[str, h5py.Dataset]] = []
         file.visititems(lambda place, item: found.append((place, item)))
@@ -152,7 +134,7 @@ def _make_reader(path: Path, opening: Callable[[], Path | BinaryIO], place: str)
     def read() -> FloatArray:
         import h5py
 
-        with _one_line_errors(path), h5py.File(opening(), "r") as file:
+        with reading_weights(path, RULE, HINT), h5py.File(opening(), "r") as file:
             return np.asarray(file[place][()], dtype=np.float32)
 
     return read

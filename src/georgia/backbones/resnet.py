@@ -26,14 +26,14 @@ from georgia.backbones.download import (
     find_keras_file,
 )
 from georgia.backbones.info import Backbone, BackboneInfo, BuildRequest
-from georgia.backbones.tensors import Checkpoint, hash_file, unreadable
+from georgia.backbones.tensors import Checkpoint, hash_file, weights_error
 from georgia.errors import InputError
 from georgia.images.preprocess import CAFFE, TORCHVISION, PreprocessSpec
 
 if TYPE_CHECKING:
     import keras
 
-# torch counts the share of the new batch (0.1), Keras that of the old average.
+# torch's momentum is the weight of the new batch (0.1), Keras' that of the old average.
 TORCH_BN_EPSILON, TORCH_BN_MOMENTUM = 1e-5, 0.9
 STAGE_FILTERS = (64, 128, 256, 512)
 N_IMAGENET_CLASSES = 1000
@@ -113,12 +113,12 @@ def _find_imagenet(info: BackboneInfo, request: BuildRequest) -> Path:
 
 
 def _load_keras_file(info: BackboneInfo, request: BuildRequest, path: Path, known: KerasFile) -> Backbone:
-    """Load one of Keras' own files, which its MD5 has proved, in Keras' own way."""
+    """Load one of Keras' own files, identified by its MD5, with Keras' own loader."""
     if known.backbone != info.name or known.has_top != request.include_top:
         wanted = find_keras_file(info.name, has_top=request.include_top) if info.name in _IN_KERAS else None
         rule = f"weights of {info.name} {'with' if request.include_top else 'without'} its top are needed"
         do = f"Bring {wanted.name if wanted else DESIGNS[info.name].torch_file}."
-        raise unreadable(path, rule, known.name, do)
+        raise weights_error(path, rule, known.name, do)
     model = _build_form(info, request, is_keras=True)
     model.load_weights(path)
     check_statistics(model, path)
@@ -128,7 +128,7 @@ def _load_keras_file(info: BackboneInfo, request: BuildRequest, path: Path, know
 def _load_checkpoint(
     info: BackboneInfo, request: BuildRequest, checkpoint: Checkpoint, origin: str
 ) -> Backbone:
-    """Load any other file; convolutions with biases tell that it holds the Keras form."""
+    """Load any other file; convolutions with biases mark the Keras form."""
     is_keras = (
         checkpoint.layout == "keras" and "conv1_conv/1" in checkpoint.tensors and info.name in _IN_KERAS
     )

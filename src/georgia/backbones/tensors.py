@@ -1,13 +1,17 @@
-"""What the readers of weight files share: a tensor that is read when asked for, and their one error."""
+"""Tensors of a weight file, each read on demand, and the errors of all readers."""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
+import struct
 import textwrap
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +19,14 @@ import numpy.typing as npt
 from georgia.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
-
-
 Layout = Literal["torch", "keras"]
-
-
-# Length at which what a library says of a file is cut off, characters.
+# Length at which a library's message about a file is cut off, characters.
 MAX_GOT_CHARS = 300
+# What damaged or hostile bytes make the standard library, h5py and numpy raise.
+READING_FAULTS = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(MemoryError, RuntimeError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,9 @@ class Tensor:
 class Checkpoint:
     """The tensors of one weight file by name, and the file's SHA-256.
 
-    In the ``torch`` layout names are those of the state dict and kernels stand as (out, in, H, W).
+    In the ``torch`` layout names are those of the state dict and kernels have shape (out, in, H, W).
     In the ``keras`` layout a name is ``<layer>/<position among the layer's weights>`` and kernels
-    stand as (H, W, in, out).
+    have shape (H, W, in, out).
     """
 
     path: Path
@@ -57,28 +62,24 @@ def hash_file(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise unreadable(path, "a readable file is needed", error.strerror or error) from error
+        raise weights_error(path, "a readable file is needed", error.strerror or error) from error
 
 
-def unreadable(path: Path, rule: str, got: object, do: str = "") -> InputError:
+def weights_error(path: Path, needs: str, got: object, hint: str = "") -> InputError:
     """Return the error for a weight file that cannot be used: one line, however long ``got`` is."""
-    return InputError(
-        f"Cannot read weights {str(path)!r}",
-        needs=rule,
-        got=textwrap.shorten(str(got), MAX_GOT_CHARS, placeholder=" …"),
-        hint=do,
-    )
+    shown = textwrap.shorten(str(got), MAX_GOT_CHARS, placeholder=" …")
+    return InputError(f"Cannot read weights {str(path)!r}", needs=needs, got=shown, hint=hint)
 
 
-BFLOAT16 = "bfloat16"
-
-
-def widen_numbers(numbers: npt.NDArray[Any], dtype: str) -> FloatArray:
-    """Return stored numbers as float32; bfloat16, kept as 16-bit words, is float32's upper half.
-
-    >>> widen_numbers(np.array([0x3F80, 0xC000], np.uint16), "bfloat16").tolist()
-    [1.0, -2.0]
-    """
-    if dtype == BFLOAT16:
-        return (numbers.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return numbers.astype(np.float32)
+@contextmanager
+def reading_weights(
+    path: Path, needs: str, hint: str = "Copy or download it again.", library: type[Exception] = OSError
+) -> Iterator[None]:
+    """Turn what damaged bytes raise, a ``library``'s own error among it, into the error of all readers."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (library, *READING_FAULTS) as error:
+        got = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise weights_error(path, needs, got, hint) from error

@@ -1,9 +1,9 @@
 """Tensors out of torch.save files, without torch and without running what is in them.
 
 Such a file is a pickle, and a pickle is a program. Georgia never unpickles freely: the reader
-below looks at every instruction before the first one runs, and knows a short list of harmless names (an
+below checks every instruction before the first one runs, and allows a short list of harmless names (an
 ordered dict, a tensor's description, storage types), each mapped onto a stand-in that can only
-hold numbers. Any other name ends the reading with a message that says which one it was.
+hold numbers. Any other name stops the reading with an error that names it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import ml_dtypes
 import numpy as np
 
-from georgia.backbones.tensors import BFLOAT16, FloatArray, Tensor, unreadable, widen_numbers
+from georgia.backbones.tensors import FloatArray, Tensor, reading_weights, weights_error
 
 # Source: torch/serialization.py, MAGIC_NUMBER of the legacy format.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -34,33 +35,18 @@ MAX_PICKLE_BYTES = 64 * 2**20
 NESTS = ("state_dict", "model", "model_state", "model_state_dict", "state_dict_ema", "model_ema")
 DO_STATE_DICT = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')."
 
-STORAGE_DTYPES = {
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": BFLOAT16,
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
+STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
 }
-# What damaged or hostile bytes make the standard library raise while they are read.
-_READING_FAULTS = (
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-    RecursionError,
-    NotImplementedError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 
 class _Forbidden(Exception):
@@ -72,7 +58,7 @@ class _Storage:
     """A run of numbers in the file: where it is kept and how many there are."""
 
     key: str
-    dtype: str
+    dtype: np.dtype[Any]
     n_items: int
     offset: int = 0
 
@@ -143,7 +129,7 @@ _CALLABLE: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Reads plain containers, numbers and tensor descriptions, and refuses every other name."""
+    """Reads plain containers, numbers and tensor descriptions, and rejects every other name."""
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__(stream)
@@ -170,7 +156,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
         ):
             raise ValueError("an unknown kind of storage")
         key = str(key)
-        self.item_bytes[key] = 2 if storage_type.dtype == BFLOAT16 else np.dtype(storage_type.dtype).itemsize
+        self.item_bytes[key] = storage_type.dtype.itemsize
         if not rest or rest[0] is None:
             return _Storage(key, storage_type.dtype, n_items)
         _view_key, offset, view_items = rest[0]
@@ -186,14 +172,14 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 @dataclass(frozen=True, slots=True)
 class _StorageType:
-    dtype: str
+    dtype: np.dtype[Any]
 
 
 def _take_pickle(stream: BinaryIO) -> bytes:
-    """Return the bytes of the next pickle of a stream, after a look at each of its instructions.
+    """Return the bytes of the next pickle of a stream, after a check of each of its instructions.
 
     A memo position beyond the pickle's own length would make the unpickler reserve memory for
-    it (up to 64 GB), so it is refused here.
+    it (up to 64 GB), so it is rejected here.
     """
     start = stream.tell()
     highest = 0
@@ -213,7 +199,7 @@ def _take_pickle(stream: BinaryIO) -> bytes:
 
 
 class _Bounded:
-    """The part of a stream that pickletools may read: no more than a number of bytes."""
+    """A stream from which pickletools may read no more than ``limit`` bytes."""
 
     def __init__(self, stream: BinaryIO, limit: int) -> None:
         self._stream, self._end = stream, stream.tell() + limit
@@ -240,9 +226,9 @@ def list_legacy_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a torch.save file of the legacy (non-zip) format.
 
     Raises:
-        InputError: the file is no such checkpoint, is cut short, or asks for a forbidden name.
+        InputError: the file is no such checkpoint, is cut short, or names what is not allowed.
     """
-    with _one_line_errors(path), path.open("rb") as stream:
+    with _reading_torch(path), path.open("rb") as stream:
         if _load_pickle(stream)[0] != LEGACY_MAGIC:
             raise ValueError("a pickle that torch.save did not write")
         _load_pickle(stream)  # protocol version
@@ -282,10 +268,10 @@ def list_zip_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a torch.save file of the zip format.
 
     Raises:
-        InputError: the file is no such checkpoint, is damaged, asks for a forbidden name, or has
+        InputError: the file is no such checkpoint, is damaged, names what is not allowed, or has
             parts that claim to be larger than the file.
     """
-    with _one_line_errors(path), zipfile.ZipFile(path) as archive:
+    with _reading_torch(path), zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
         n_bytes = path.stat().st_size
         if (
@@ -321,16 +307,13 @@ def list_zip_tensors(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _one_line_errors(path: Path) -> Iterator[None]:
+def _reading_torch(path: Path) -> Iterator[None]:
     try:
-        yield
+        with reading_weights(path, "a whole torch checkpoint is needed"):
+            yield
     except _Forbidden as error:
         rule = "a checkpoint may hold tensors and plain containers only"
-        raise unreadable(path, rule, error, DO_STATE_DICT) from error
-    except (OSError, *_READING_FAULTS) as error:
-        rule = "a whole torch checkpoint is needed"
-        got = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise unreadable(path, rule, got, "Copy or download it again.") from error
+        raise weights_error(path, rule, error, DO_STATE_DICT) from error
 
 
 def _find_state_dict(content: Any) -> dict[str, _Description]:
@@ -352,7 +335,7 @@ def _find_state_dict(content: Any) -> dict[str, _Description]:
 
 def _to_tensor(path: Path, item: _Description, fetch: Callable[[_Storage, int, int], bytes]) -> Tensor:
     def read() -> FloatArray:
-        with _one_line_errors(path):
+        with _reading_torch(path):
             return _read_numbers(item, fetch)
 
     return Tensor(item.shape, read)
@@ -360,14 +343,14 @@ def _to_tensor(path: Path, item: _Description, fetch: Callable[[_Storage, int, i
 
 def _read_numbers(item: _Description, fetch: Callable[[_Storage, int, int], bytes]) -> FloatArray:
     """Return one tensor as float32 in its logical order, whatever its strides in the file."""
-    dtype = np.dtype("<u2" if item.storage.dtype == BFLOAT16 else item.storage.dtype)
+    dtype = item.storage.dtype
     if 0 in item.shape:
         return np.zeros(item.shape, np.float32)
     span = 1 + sum((size - 1) * step for size, step in zip(item.shape, item.strides, strict=True))
     raw = fetch(item.storage, (item.storage.offset + item.offset) * dtype.itemsize, span * dtype.itemsize)
     if len(raw) != span * dtype.itemsize:
         raise EOFError("the file ends early")
-    numbers = widen_numbers(np.frombuffer(raw, dtype), item.storage.dtype)
+    numbers = np.frombuffer(raw, dtype).astype(np.float32)
     steps = tuple(step * numbers.itemsize for step in item.strides)
     view = np.lib.stride_tricks.as_strided(numbers, item.shape, steps, writeable=False)
     return np.array(view, dtype=np.float32, order="C")

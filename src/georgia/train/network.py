@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from georgia.backbones import build_backbone, find_backbone
-from georgia.backbones.freeze import set_trainable_fraction
+from georgia.backbones import build_backbone, find_backbone, set_trainable_fraction
 from georgia.export.onnx_file import FEATURES
 from georgia.images.preprocess import PreprocessSpec
 from georgia.train.recipes import TrainConfig
