@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows, live, by keyboard, on a phone, and without a connection."""
+"""The page in a real browser: what it shows, live, by keyboard, on a phone, and without foreign requests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @dataclass
 class Running:
-    """A service on a port of its own, and what the browser complained of."""
+    """A service on a port of its own, and the errors that the browser reported."""
 
     url: str
     service: Any
     helpers: Any
-    complaints: list[str] = field(default_factory=list)
+    browser_errors: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def page(running: Running, browser: Any, request: pytest.FixtureRequest) -> Iter
     with closing(browser.new_context(viewport={"width": width, "height": height})) as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
-        note = running.complaints.append
+        note = running.browser_errors.append
         page.on("pageerror", lambda error: note(str(error)))
         page.on("console", lambda line: note(line.text) if line.type == "error" else None)
         page.on(
@@ -70,77 +70,77 @@ def page(running: Running, browser: Any, request: pytest.FixtureRequest) -> Iter
         yield page
 
 
-def test_the_page_shows_the_probe_and_loads_nothing_from_elsewhere(page: Any, running: Running) -> None:
+def test_page_shows_probe_without_foreign_requests(page: Any, running: Running) -> None:
     assert page.inner_text("#state .word") == "no frames"
-    assert page.inner_text("#fig-fraction") == "22.0 %"
-    assert page.inner_text("#fig-interval") == "11.0–44.0 %"
+    assert page.inner_text("#metric-fraction") == "22.0 %"
+    assert page.inner_text("#metric-interval") == "11.0–44.0 %"
     assert page.locator("#chart canvas").count() == 1
     assert page.locator("#strip button").count() == 24
     assert "token" not in page.url
-    expect(page.locator("#frame-words")).to_contain_text("f30.png")
+    expect(page.locator("#frame-text")).to_contain_text("f30.png")
     assert "PG: 1 windows" in page.inner_text("#frame-key")
-    assert running.complaints == []
+    assert running.browser_errors == []
 
 
-def test_a_new_frame_comes_by_itself(page: Any, running: Running) -> None:
+def test_new_frame_appears_by_itself(page: Any, running: Running) -> None:
     result = running.helpers.helpers.make_result(31, 1, 0.33, state="alarm", alarm=True, n_judged=40)
     running.service.store.record_frame(result, "probe", "{}")
-    expect(page.locator("#fig-fraction")).to_have_text("33.0 %")
-    expect(page.locator("#chart-words")).to_contain_text("31 points")
+    expect(page.locator("#metric-fraction")).to_have_text("33.0 %")
+    expect(page.locator("#chart-text")).to_contain_text("31 points")
 
 
-def test_an_alarm_is_acknowledged_by_keyboard(page: Any, running: Running) -> None:
+def test_alarm_is_acknowledged_by_keyboard(page: Any, running: Running) -> None:
     page.locator("#alarms button").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#ask[open]")
     page.locator("#ask input[name=who]").fill("A. Miller")
     page.keyboard.press("Enter")
-    expect(page.locator("#alarms")).to_contain_text("seen by A. Miller")
+    expect(page.locator("#alarms")).to_contain_text("acknowledged by A. Miller")
     assert running.service.store.alarm(1).acknowledged_by == "A. Miller"
 
 
-def test_a_wrong_token_is_told_and_asked_for_again(page: Any, running: Running) -> None:
+def test_wrong_token_is_asked_for_again(page: Any, running: Running) -> None:
     page.evaluate("sessionStorage.setItem('georgia-token', 'wrong')")
     page.locator("#alarms button").click()
     page.locator("#ask input[name=who]").fill("B")
     page.locator("#ask button.main").click()
-    expect(page.locator("#ask-fault")).to_contain_text("got another")
+    expect(page.locator("#ask-error")).to_contain_text("got another")
     page.locator("#ask input[name=token]").fill(running.helpers.TOKEN)
     page.locator("#ask button.main").click()
-    expect(page.locator("#alarms")).to_contain_text("seen by B")
+    expect(page.locator("#alarms")).to_contain_text("acknowledged by B")
 
 
-def test_the_strip_is_walked_with_arrow_keys(page: Any) -> None:
+def test_strip_moves_with_arrow_keys(page: Any) -> None:
     page.locator("#strip button").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#frame-words")).to_contain_text("f28.png")
+    expect(page.locator("#frame-text")).to_contain_text("f28.png")
 
 
-def test_an_image_is_answered_and_a_wrong_one_told(page: Any, running: Running, tmp_path: Path) -> None:
+def test_image_is_classified_broken_one_reported(page: Any, running: Running, tmp_path: Path) -> None:
     crop = running.helpers.helpers.write_frame(tmp_path / "crop.png", 5)
     page.set_input_files("#try-file", str(crop))
-    page.wait_for_selector("#try-answer .label")
-    assert page.locator("#try-answer meter").count() == 2
+    page.wait_for_selector("#try-prediction .label")
+    assert page.locator("#try-prediction meter").count() == 2
     wrong = tmp_path / "wrong.png"
     wrong.write_bytes(b"no image")
     page.set_input_files("#try-file", str(wrong))
-    page.wait_for_selector("#try-answer .fault")
-    assert "Cannot read 'wrong.png'" in page.inner_text("#try-answer")
+    page.wait_for_selector("#try-prediction .fault")
+    assert "Cannot read 'wrong.png'" in page.inner_text("#try-prediction")
 
 
-def test_batches_are_laid_over_one_another(page: Any) -> None:
+def test_batches_are_compared_in_one_chart(page: Any) -> None:
     page.locator("#batches input").first.check()
     page.wait_for_selector("#compare canvas")
     assert "B-1" in page.inner_text("#compare")
 
 
 @pytest.mark.parametrize("page", [(390, 844)], indirect=True)
-def test_a_phone_needs_no_sideways_scrolling(page: Any, running: Running) -> None:
+def test_phone_needs_no_sideways_scrolling(page: Any, running: Running) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     small = page.evaluate(
         "[...document.querySelectorAll('button')].filter(b => b.offsetParent && b.offsetHeight < 30)"
         ".map(b => b.textContent)"
     )
     assert small == []
-    assert running.complaints == []
+    assert running.browser_errors == []

@@ -49,7 +49,7 @@ def test_name_order_tells_how_much_it_leaks(georgia: Command, crystals: Path, tm
     code, result, err = georgia(*words, "--fractions", "0.6,0.2,0.2")
     assert code == 0
     assert result["leaks"] == 10
-    assert "6 of 6 test images have a sibling in train" in err
+    assert "6 of 6 test images have an image of their group in train" in err
 
 
 def test_saved_audit_gives_its_groups(georgia: Command, crystals: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Put the commands together, and turn every way to end into one line and one exit code."""
+"""Put the commands together, and turn every outcome into one line and one exit code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +18,7 @@ import georgia
 from georgia.cli import (
     audit,
     cluster,
+    console,
     demo,
     evaluate,
     explain,
@@ -31,10 +35,19 @@ from georgia.cli import (
 )
 from georgia.errors import GeorgiaError
 
+_PACKAGE = Path(georgia.__file__).parent
 INTERRUPTED = 130  # Source: 128 + SIGINT, as shells report it.
 BROKEN_PIPE = 141  # Source: 128 + SIGPIPE.
-# What the operating system refuses is the user's to repair, as long as it names a place.
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EROFS)
+# Errors of the operating system that the user can repair, as long as they name a file.
+_USER_ERRORS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOSPC,
+    errno.EROFS,
+)
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -82,14 +95,17 @@ def start(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 1 our bug, 2 input, 3 in part, 4 a gate said no."""
+    """Run one command; return its exit code: 0 done, 1 our bug, 2 input, 3 in part, 4 quality gate failed."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # file names need not be printable
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(
-            args=None if arguments is None else list(arguments), prog_name="georgia", standalone_mode=False
-        )
+        with _notices_on_one_line():
+            code = app(
+                args=None if arguments is None else list(arguments),
+                prog_name="georgia",
+                standalone_mode=False,
+            )
         sys.stdout.flush()
     except SystemExit:
         # How typer ends when the reader of a pipe has gone (`| head`), and only then.
@@ -97,29 +113,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _report(error)
     if code == INTERRUPTED:
-        _complain("stopped by the keyboard; what was finished is kept.")
+        console.show_note("stopped by the keyboard; what was finished is kept.")
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _notices_on_one_line() -> Iterator[None]:
+    """Show a setting's old name as one line on stderr, without the place in the code that read it."""
+    with warnings.catch_warnings():
+        show_otherwise = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+            if issubclass(category, FutureWarning) and Path(filename).is_relative_to(_PACKAGE):
+                console.show_note(str(message))
+            else:
+                show_otherwise(message, category, filename, *rest)
+
+        warnings.showwarning = show
+        yield
 
 
 def _report(error: Exception) -> int:
     if isinstance(error, GeorgiaError):
-        _complain(str(error))
+        console.show_note(str(error))
         return error.exit_code
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "georgia"
-        _complain(f"{error.format_message().rstrip('.')}. See: {command} --help")
+        console.show_note(f"{error.format_message().rstrip('.')}. See: {command} --help")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         # Keep Python from complaining about it on the way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    if isinstance(error, OSError) and error.errno in _REFUSALS and error.filename:
-        _complain(f"Cannot use {str(error.filename)!r}: the system says {error.strerror!r}.")
+    if isinstance(error, OSError) and error.errno in _USER_ERRORS and error.filename:
+        console.show_note(f"Cannot use {str(error.filename)!r}: the system says {error.strerror!r}.")
         return 2
     traceback.print_exc()
     return 1
-
-
-def _complain(message: str) -> None:
-    print("georgia: " + " ".join(message.split()), file=sys.stderr)

@@ -72,8 +72,7 @@ def run(
         if out is not None:
             files = _write(audit, out)
     if as_json:
-        failed = console.list_failures(audit.catalog.failures)
-        console.show_json({**audit.to_json_dict(), "files": files, "failed": failed})
+        console.show_json({**audit.to_json_dict(), "files": files, "failed": audit.catalog.failures})
     else:
         _show(audit, files)
     code = console.end_with(audit.catalog.failures)

@@ -53,8 +53,7 @@ def run(
         files = [*result.save(out), save_cluster_map(result, out), save_cluster_page(result, out)]
     failures = (*failures, *result.failed)
     if as_json:
-        failed = console.list_failures(failures)
-        console.show_json({**result.to_json_dict(), "files": files, "failed": failed})
+        console.show_json({**result.to_json_dict(), "files": files, "failed": failures})
     else:
         _show(result, files)
     return console.end_with(failures)

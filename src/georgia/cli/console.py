@@ -27,7 +27,7 @@ SHOWN_FAILURES = 20
 
 
 class ConsoleProgress:
-    """Progress on stderr: a bar on a terminal, and one line for each finished stage that said none itself."""
+    """Progress on stderr: a bar on a terminal; one line for each finished stage that printed none itself."""
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
@@ -38,7 +38,7 @@ class ConsoleProgress:
         self._stage = ""
         self._count = 0
         self._note = ""
-        self._has_said = False
+        self._has_printed = False
         self._started = 0.0
 
     def __enter__(self) -> ConsoleProgress:
@@ -47,12 +47,12 @@ class ConsoleProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._finish(said=kind is None)
+        self._finish(is_complete=kind is None)
 
     def start(self, stage: str, total: int | None) -> None:
         """Begin a stage; the one before is finished."""
         self._finish()
-        self._stage, self._count, self._note, self._has_said = stage, 0, "", False
+        self._stage, self._count, self._note, self._has_printed = stage, 0, "", False
         self._started = time.perf_counter()
         if self._console.is_terminal:
             self._bar = _new_bar(self._console)
@@ -68,14 +68,14 @@ class ConsoleProgress:
 
     def say(self, line: str) -> None:
         """Print one line above the bar."""
-        self._has_said = True
+        self._has_printed = True
         self._console.print(line)
 
-    def _finish(self, said: bool = True) -> None:
+    def _finish(self, is_complete: bool = True) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
-        if self._stage and said and not self._has_said:
+        if self._stage and is_complete and not self._has_printed:
             count = f": {self._count:,}" if self._count else ""
             note = f", {self._note}" if self._note else ""
             self._console.print(f"{self._stage}{count} in {time.perf_counter() - self._started:.1f} s{note}")
@@ -90,11 +90,13 @@ def _new_bar(console: Console) -> RichProgress:
 
 
 def show_json(value: Any) -> None:
-    """Print one JSON object; numbers that JSON does not know become null."""
+    """Print one JSON object; results give their own JSON, numbers that JSON does not know become null."""
     print(json.dumps(_plain(value), indent=2))
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "to_json_dict"):
+        value = value.to_json_dict()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -105,24 +107,24 @@ def _plain(value: Any) -> Any:
 
 
 def show_line(line: str) -> None:
-    """Print one line of the answer on stdout."""
+    """Print one line of the result on stdout."""
     print(line)
 
 
 def show_live_line(line: str) -> bool:
-    """Print one line on stdout at once, through a pipe too; tell whether somebody still reads there."""
+    """Print one line on stdout at once, through a pipe too; return whether somebody still reads it."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        # Whoever read has gone; what follows, and Python's own last flush, goes nowhere.
+        # The reader has gone; what follows, and Python's own last flush, goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True
 
 
 def show_note(line: str) -> None:
-    """Print one line about the answer on stderr."""
-    print(f"georgia: {line}", file=sys.stderr)
+    """Print one line about the result, or an error, on stderr."""
+    print("georgia: " + " ".join(line.split()), file=sys.stderr)
 
 
 def show_stream(stream: IO[str]) -> None:
@@ -131,9 +133,9 @@ def show_stream(stream: IO[str]) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], more: str = "") -> None:
-    """Print a table: as long as the screen is high on a terminal, whole and tab-separated elsewhere.
+    """Print a table: cut to the height of a terminal, whole and tab-separated elsewhere.
 
-    ``more`` says where the rest is to be had; it is shown if rows are left out.
+    ``more`` says where to find the rest; it is shown if rows are left out.
     """
     with open_table(columns, more) as add_row:
         for row in rows:
@@ -142,7 +144,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], more: str 
 
 @contextmanager
 def open_table(columns: Sequence[str], more: str = "") -> Iterator[Callable[[Sequence[str]], None]]:
-    """Print a table as ``show_table`` does, of rows that come one by one; only those shown are held."""
+    """Print a table as ``show_table`` does, of rows that come one by one; only those shown are kept."""
     if not sys.stdout.isatty():
         print("\t".join(columns))
         yield lambda row: print("\t".join(row))
@@ -170,11 +172,6 @@ def open_table(columns: Sequence[str], more: str = "") -> Iterator[Callable[[Seq
         console.print(f"… and {n_left_out:,} more. {more}".rstrip())
 
 
-def list_failures(failures: Sequence[Failure]) -> list[dict[str, str]]:
-    """Return left-out files as they stand in JSON."""
-    return [failure.to_json_dict() for failure in failures]
-
-
 def end_with(failures: Sequence[Failure], n_failures: int | None = None) -> int:
     """Name the files that were left out, on stderr; return the exit code: 0, or 3 if there are any.
 
@@ -191,8 +188,8 @@ def end_with(failures: Sequence[Failure], n_failures: int | None = None) -> int:
 def load_keras() -> None:
     """Import Keras without TensorFlow's start-up lines; an error still shows them.
 
-    They are written by its native part before any setting is read, so the file descriptor itself
-    is turned away while the import lasts.
+    Its native part writes them before any setting is read, so the file descriptor itself is redirected
+    during the import.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)

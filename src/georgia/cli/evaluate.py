@@ -1,4 +1,4 @@
-"""``georgia evaluate``: figures of an exported model on labelled images."""
+"""``georgia evaluate``: metrics of an exported model on labelled images."""
 
 from __future__ import annotations
 
@@ -38,17 +38,19 @@ def run(
     data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report and its tables.")] = None,
     part: Annotated[
-        str | None, typer.Option(help="train, valid, test or all.  [test of split folders, else all]")
+        str | None,
+        typer.Option(help="Split to use: train, valid, test or all.  [test of split folders, else all]"),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A second model: compared on the same files.", metavar="MODEL")
+        Path | None, typer.Option(help="A second model, compared on the same files.", metavar="MODEL")
     ] = None,
     unknown: Annotated[
         Path | None,
-        typer.Option("--unknown", help="Images of something else: how many are refused.", metavar="PATH"),
+        typer.Option("--unknown", help="Out-of-distribution images: how many are rejected.", metavar="PATH"),
     ] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also on changed images: size, scale, light, focus, turns.")
+        bool,
+        typer.Option("--robustness", help="Also on perturbed images: size, scale, light, focus, rotations."),
     ] = False,
     engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
     classes: ClassesOption = None,
@@ -56,7 +58,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Score a model on labelled images, with intervals.
+    """Score a model on labelled images, with 95 % confidence intervals.
 
     \b
     Examples:
@@ -74,38 +76,38 @@ def run(
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
         other = open_other(against, classes) if against is not None else None
-        strangers = _check_asked(bundle, other, unknown)
+        ood_paths = _check_request(bundle, other, unknown)
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
-        records = choose_part(catalog, part)
-        evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings)
-        found = Findings(evaluation, n_seen=len(find_training_overlap(bundle, records)))
+        records = choose_split(catalog, part)
+        evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings.predict)
+        found = Findings(evaluation, n_in_training=len(find_training_overlap(bundle, records)))
         if other is not None:
             both = name_models(bundle, other, (model, against))
             found.comparison = _compare(evaluation, other, both, records, settings, progress)
         if robustness:
-            found.robustness = _change_images(bundle, records, settings, progress)
-        if strangers:
-            found.unknown = _ask_strangers(bundle, strangers, evaluation, settings, progress)
+            found.robustness = _measure_robustness(bundle, records, settings, progress)
+        if ood_paths:
+            found.unknown = _measure_ood(bundle, ood_paths, evaluation, settings, progress)
         files = write_findings(out, found, bundle, data, catalog) if out else []
     failures = (*catalog.failures, *found.failed)
     if as_json:
-        console.show_json(found.to_json_dict() | {"files": files, "failed": console.list_failures(failures)})
+        console.show_json({**found.to_json_dict(), "files": files, "failed": failures})
     else:
         _show(found, files)
     return console.end_with(failures)
 
 
-def _check_asked(bundle: Bundle, other: Bundle | None, unknown: Path | None) -> list[Path]:
-    """Refuse what could not be done before any work is; return the images of something else."""
+def _check_request(bundle: Bundle, other: Bundle | None, unknown: Path | None) -> list[Path]:
+    """Reject what cannot be done before any work is; return the out-of-distribution images."""
     from georgia.evaluate.compare import check_same_classes
-    from georgia.evaluate.ood import check_refuses
+    from georgia.evaluate.ood import check_has_ood_detector
     from georgia.images.listing import find_images
 
     if other is not None:
         check_same_classes(bundle.labels, other.labels)
     if unknown is None:
         return []
-    check_refuses(bundle)
+    check_has_ood_detector(bundle)
     return find_images([unknown])
 
 
@@ -120,36 +122,36 @@ def _compare(
     from georgia.evaluate.compare import compare_evaluations
     from georgia.evaluate.score import evaluate_records
 
-    beside = evaluate_records(other, records, evaluation.labels, progress, settings)
-    return compare_evaluations(evaluation, beside, names)
+    against = evaluate_records(other, records, evaluation.labels, progress, settings.predict)
+    return compare_evaluations(evaluation, against, names)
 
 
-def _ask_strangers(
+def _measure_ood(
     bundle: Bundle, paths: list[Path], evaluation: Evaluation, settings: EvaluateConfig, progress: Progress
 ) -> OodEvaluation:
     from georgia.evaluate.ood import evaluate_ood
 
-    return evaluate_ood(bundle, paths, evaluation.predictions.items, progress, settings)
+    return evaluate_ood(bundle, paths, evaluation.predictions.items, progress, settings.predict)
 
 
-def _change_images(
+def _measure_robustness(
     bundle: Bundle, records: Sequence[Record], settings: EvaluateConfig, progress: Progress
 ) -> Robustness:
     from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
 
     return measure_robustness(
-        bundle, records, RobustnessConfig(settings.robustness_files), settings, progress
+        bundle, records, RobustnessConfig(settings.robustness_files), settings.predict, progress
     )
 
 
 def _check_folder(out: Path | None) -> None:
-    """Refuse to write over the report and the figures of a run."""
+    """Reject an output that would overwrite the report and the metrics of a run."""
     from georgia.model.load import is_model
 
     if out is not None and out.is_dir() and is_model(out):
         raise InputError(
             "Cannot use --out",
-            needs="it must be another folder than a run's: report and figures of the training lie there",
+            needs="it must not be the folder of a run, which holds the report of the training",
             got=repr(str(out)),
             hint=f"Example: --out {str(out / 'evaluation')!r}.",
         )
@@ -163,24 +165,24 @@ def _show(found: Findings, files: list[Path]) -> None:
         show_robustness(found.robustness)
     if found.unknown is not None:
         console.show_line(found.unknown.describe())
-    if found.n_seen:
+    if found.n_in_training:
         console.show_note(found.describe_training_overlap())
     for file in files[:1]:
         console.show_line(f"report: {file}")
 
 
-def show_robustness(tried: Robustness) -> None:
-    """Print accuracy and F1 under each change, with a star where a drop is beyond chance."""
-    rows = [["as they are", f"{tried.accuracy:.4f}", "", f"{tried.f1:.4f}", "", ""]]
-    for row in tried.rows:
+def show_robustness(robustness: Robustness) -> None:
+    """Print accuracy and F1 under each perturbation, with a star where a change is significant."""
+    rows = [["none", f"{robustness.accuracy:.4f}", "", f"{robustness.f1:.4f}", "", ""]]
+    for row in robustness.rows:
         change = (f"{row.accuracy.difference:+.4f}", f"{row.f1.this:.4f}", f"{row.f1.difference:+.4f}")
-        rows.append([row.title, f"{row.accuracy.this:.4f}", *change, "*" if row.is_marked else ""])
-    console.show_table(["images are", "accuracy", "change", "F1", "change", "beyond chance"], rows)
-    console.show_line(tried.describe())
+        rows.append([row.title, f"{row.accuracy.this:.4f}", *change, "*" if row.is_significant else ""])
+    console.show_table(["perturbation", "accuracy", "change", "F1", "change", "significant"], rows)
+    console.show_line(robustness.describe())
 
 
 def open_other(path: Path, classes: str | None) -> Bundle:
-    """Open the model to compare with; ``--classes`` is for it only if it brings no names itself."""
+    """Open the model to compare with; ``--classes`` applies to it only if its file holds no class names."""
     return open_model(path, classes if path.suffix.lower() in KERAS_SUFFIXES else None)
 
 
@@ -193,23 +195,25 @@ def name_models(this: Bundle, other: Bundle, paths: tuple[Path | None, Path | No
     return "the first model", "the second model"
 
 
-def choose_part(catalog: Catalog, part: str | None) -> tuple[Record, ...]:
-    """Return the records of one part; without a name the test part of split folders, else all.
+def choose_split(catalog: Catalog, split: str | None) -> tuple[Record, ...]:
+    """Return the records of one split; without a name the test split of split folders, else all.
 
     Raises:
-        InputError: there is no such part, or the source is not split.
+        InputError: there is no such split, or the source is not split.
     """
     from georgia.records import SPLITS
 
-    parts = [name for name in SPLITS if catalog.subset(name)]
-    if part is None:
-        part = "test" if "test" in parts else "all"
-    if part == "all":
+    splits = [name for name in SPLITS if catalog.subset(name)]
+    if split is None:
+        split = "test" if "test" in splits else "all"
+    if split == "all":
         return catalog.records
-    if part not in parts:
-        rule = f"it must be one of {', '.join([*parts, 'all'])}"
-        hint = suggest(part, [*parts, "all"]).strip()
-        if not parts and part in SPLITS:
-            rule, hint = "the data must be split into parts", "Leave --part out to take all of it."
-        raise InputError(f"Cannot use --part of {str(catalog.root)!r}", needs=rule, got=repr(part), hint=hint)
-    return catalog.subset(part)
+    if split not in splits:
+        rule = f"it must be one of {', '.join([*splits, 'all'])}"
+        hint = suggest(split, [*splits, "all"]).strip()
+        if not splits and split in SPLITS:
+            rule, hint = "the data must be split", "Leave --part out to take all of it."
+        raise InputError(
+            f"Cannot use --part of {str(catalog.root)!r}", needs=rule, got=repr(split), hint=hint
+        )
+    return catalog.subset(split)

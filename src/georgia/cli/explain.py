@@ -66,8 +66,7 @@ def run(
         if len(plain) == len(files) - 1:  # none was lost in between
             for one, overlay in zip(plain, files[1:], strict=True):
                 one["overlay"] = overlay
-        failed = console.list_failures(result.failed)
-        console.show_json({"files": files, "explanations": plain, "failed": failed})
+        console.show_json({"files": files, "explanations": plain, "failed": result.failed})
     else:
         _show(result, files)
     return console.end_with(result.failed)

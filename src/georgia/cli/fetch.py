@@ -12,9 +12,9 @@ from georgia.cli.options import ConfigOption, JsonOption, make_config
 
 
 def run(
-    dest: Annotated[Path, typer.Argument(help="Folder for the images; call again to go on.")],
+    dest: Annotated[Path, typer.Argument(help="Folder for the images; call again to continue.")],
     source: Annotated[
-        Path | None, typer.Option(help="A zip or folder that is here already: no connection needed.")
+        Path | None, typer.Option(help="A zip file or folder already on this machine: no connection needed.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

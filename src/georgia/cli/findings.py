@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Findings:
-    """All that one call finds: the figures, and what was asked for beside them.
+    """All that one call finds: the metrics, and what was asked for besides.
 
-    ``n_seen`` counts the images that the model was trained on or tuned with.
+    ``n_in_training`` counts the images that the model was trained on or tuned with.
     """
 
     evaluation: Evaluation
     comparison: Comparison | None = None
     robustness: Robustness | None = None
     unknown: OodEvaluation | None = None
-    n_seen: int = 0
+    n_in_training: int = 0
 
     @property
     def extra(self) -> tuple[Comparison | Robustness | OodEvaluation, ...]:
-        """What was asked for beside the figures."""
-        return tuple(one for one in (self.comparison, self.robustness, self.unknown) if one is not None)
+        """What was asked for besides the metrics."""
+        results = (self.comparison, self.robustness, self.unknown)
+        return tuple(result for result in results if result is not None)
 
     @property
     def failed(self) -> tuple[Failure, ...]:
@@ -39,17 +40,22 @@ class Findings:
         return (*self.evaluation.failed, *(self.unknown.failed if self.unknown else ()))
 
     def describe_training_overlap(self) -> str:
-        """Return a sentence if the model has seen some of the images, else nothing."""
+        """Return a sentence if the model was trained on some of the images, else nothing."""
         from georgia.evaluate.overlap import describe_training_overlap
 
-        return describe_training_overlap(self.n_seen, self.evaluation.metrics.n) if self.n_seen else ""
+        return (
+            describe_training_overlap(self.n_in_training, self.evaluation.metrics.n)
+            if self.n_in_training
+            else ""
+        )
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form; what was not asked for is None."""
-        names = ("comparison", "robustness", "unknown")
-        asked = {name: getattr(self, name) for name in names}
-        plain = {name: one.to_json_dict() if one else None for name, one in asked.items()}
-        return {**self.evaluation.to_json_dict(), **plain, "n_seen_in_training": self.n_seen}
+        results = {name: getattr(self, name) for name in ("comparison", "robustness", "unknown")}
+        plain = {name: result.to_json_dict() if result else None for name, result in results.items()}
+        # Version 0.1 called it n_seen_in_training: both are written until 0.3.
+        overlap = {"n_in_training": self.n_in_training, "n_seen_in_training": self.n_in_training}
+        return {**self.evaluation.to_json_dict(), **plain, **overlap}
 
 
 def write_findings(
@@ -59,7 +65,7 @@ def write_findings(
     data: Path,
     catalog: Catalog,
 ) -> list[Path]:
-    """Write the page, the figures as text, the confusion matrix and the tables; return the files."""
+    """Write the page, the metrics as text, the confusion matrix and the tables; return the files."""
     from georgia.evaluate.score import EVALUATION_FILE, PREDICTIONS_FILE
     from georgia.explain import explain_files
     from georgia.report.figures import draw_confusion_matrix, save_figure
@@ -74,7 +80,7 @@ def write_findings(
     save_results(evaluation, results)
     save_figure(draw_confusion_matrix, evaluation, matrix)
     tables = (out / EVALUATION_FILE, out / PREDICTIONS_FILE)
-    files = (results, matrix, *tables, *(one.save(out) for one in found.extra))
+    files = (results, matrix, *tables, *(result.save(out) for result in found.extra))
     mistakes = [one.file for one in evaluation.misclassified[: ReportLimits().explained]]
     explained = explain_files(bundle, mistakes) if mistakes else None
     inputs = ReportInputs(
@@ -84,9 +90,9 @@ def write_findings(
         data=str(data),
         split="",
         data_verdict=found.describe_training_overlap(),
-        data_gate="stop" if found.n_seen else "",
+        data_gate="stop" if found.n_in_training else "",
         not_checked=tuple(one for one in NOT_CHECKED if not (found.unknown and one == NO_STRANGERS)),
-        bundle=bundle.metadata,
+        metadata=bundle.metadata,
         failures=(*catalog.failures, *found.failed),
         files=files,
         folder=out,

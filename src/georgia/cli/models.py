@@ -1,4 +1,4 @@
-"""Which of the words after ``georgia predict`` is the model, and how to open it."""
+"""Which argument of ``georgia predict`` is the model, and how to open it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
     """Open a model, or the bundled one if there is no path; say on stderr what the bundled one is.
 
     Raises:
-        InputError: the model cannot be opened, or class names are missing or refused.
+        InputError: the model cannot be opened, or class names are missing or do not fit.
     """
     from georgia.model.load import load_bundle, load_bundled_model
 
@@ -41,26 +41,26 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
     return load_bundle(path, parse_classes(classes))
 
 
-def take_model(words: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Split the words into the model, None if the first names images, and the images.
+def take_model(args: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Split the arguments into the model, None if the first names images, and the images.
 
     Raises:
         InputError: a model stands alone.
     """
     from georgia.model.load import is_model
 
-    first = Path(words[0])
-    is_alone = len(words) == 1 and first.exists()
+    first = Path(args[0])
+    is_alone = len(args) == 1 and first.exists()
     if not is_model(first) and (is_alone or _names_images(first)):
-        return None, list(words)
+        return None, list(args)
     if is_alone:
         raise InputError(
             "Cannot predict",
             needs="image files or folders are needed",
             got="only a model",
-            hint=f"Example: georgia predict {words[0]!r} images/.",
+            hint=f"Example: georgia predict {args[0]!r} images/.",
         )
-    return first, list(words[1:])
+    return first, list(args[1:])
 
 
 def _names_images(path: Path) -> bool:
@@ -74,8 +74,8 @@ def _names_images(path: Path) -> bool:
     return any(sign in path.name for sign in "*?[")
 
 
-def check_not_read(pictures: Images, targets: Mapping[str, Path | None]) -> Images:
-    """Return the images; refuse to write to a file that is one of them.
+def check_not_read(images: Images, targets: Mapping[str, Path | None]) -> Images:
+    """Return the images; reject a file to write to that is one of them.
 
     Raises:
         InputError: one of ``targets``, by the option that names it, is an image.
@@ -83,11 +83,11 @@ def check_not_read(pictures: Images, targets: Mapping[str, Path | None]) -> Imag
     for option, target in targets.items():
         if target is None or not target.exists():
             continue
-        if any(path.name == target.name and path.exists() and path.samefile(target) for path in pictures):
+        if any(path.name == target.name and path.exists() and path.samefile(target) for path in images):
             raise InputError(
                 f"Cannot use {option}",
                 needs="images that are read are never written over",
                 got=repr(str(target)),
                 hint="Name another file.",
             )
-    return pictures
+    return images

@@ -1,15 +1,15 @@
-"""Options that several commands share, and how a settings file meets them."""
+"""Options that several commands have in common, and how they are combined with a settings file."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from georgia.config import build_config, read_toml_section
+from georgia.config import build_config, parse_assignments, read_toml_section
 from georgia.errors import InputError
 
 T = TypeVar("T")
@@ -17,7 +17,9 @@ T = TypeVar("T")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="A TOML file; the section named after the command holds its settings."),
+    typer.Option(
+        "--config", help="A TOML file; the section with the name of the command holds its settings."
+    ),
 ]
 ClassNamesOption = Annotated[
     str | None,
@@ -25,7 +27,9 @@ ClassNamesOption = Annotated[
 ]
 ClassesOption = Annotated[
     str | None,
-    typer.Option("--classes", help="Class names of a foreign Keras file, in output order.", metavar="NAME,…"),
+    typer.Option(
+        "--classes", help="Class names of a Keras file from elsewhere, in output order.", metavar="NAME,…"
+    ),
 ]
 ProbeModelArgument = Annotated[
     Path | None, typer.Argument(help="A run folder or an exported .onnx (none: the bundled model).")
@@ -35,20 +39,20 @@ StoreOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Any other setting; repeat it for more.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Any other setting; repeat for more.", metavar="KEY=VALUE"),
 ]
 
 
-def read_settings(file: Path | None, section: str) -> dict[str, Any]:
+def read_settings(file: Path | None, section: str, is_required: bool = True) -> dict[str, Any]:
     """Return a command's section of a settings file; empty without a file.
 
     Raises:
-        InputError: the file cannot be used, or has no such section.
+        InputError: the file cannot be used, or lacks a section that is required of it.
     """
     if file is None:
         return {}
     values = read_toml_section(file, section)
-    if not values:
+    if is_required and not values:
         raise InputError(
             f"Cannot use settings {str(file)!r}",
             needs=f"a section [{section}] is needed",
@@ -58,30 +62,35 @@ def read_settings(file: Path | None, section: str) -> dict[str, Any]:
     return values
 
 
-def read_optional_settings(file: Path | None, section: str) -> dict[str, Any]:
-    """Return a section of a settings file, empty where the file has none of that name.
+def make_config(
+    cls: type[T],
+    file: Path | None,
+    section: str,
+    options: Mapping[str, Any],
+    changes: Iterable[str] | None = None,
+) -> T:
+    """Fill a step's settings; what comes later wins.
+
+    The order: defaults of ``cls``, the file's ``section``, ``changes`` (KEY=VALUE of ``--set``), and
+    ``options`` (None: not given).
 
     Raises:
-        InputError: the file cannot be used.
+        InputError: the file or a setting cannot be used.
     """
-    return {} if file is None else read_toml_section(file, section)
+    layers = (read_settings(file, section), parse_assignments(changes or ()), given(options))
+    return build_config(cls, *layers, where=f"the settings of {section!r}")
 
 
-def make_config(
-    cls: type[T], file: Path | None, section: str, given: Mapping[str, Any], where: str = ""
-) -> T:
-    """Fill a step's settings: its defaults, then the file's section, then what was typed (None: was not)."""
-    typed = {key: value for key, value in given.items() if value is not None}
-    return build_config(
-        cls, read_settings(file, section), typed, where=where or f"the settings of {section!r}"
-    )
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given on the command line: those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def parse_folder_names(text: str | None) -> dict[str, str] | None:
     """Read ``0=CEX,1=PG``; None stays None.
 
     Raises:
-        InputError: a part has no ``=``, or a folder stands twice.
+        InputError: an item has no ``=``, or a folder is named twice.
     """
     from georgia.labels import parse_class_names  # loads numpy: not for a mere --help
 

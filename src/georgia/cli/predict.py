@@ -1,4 +1,4 @@
-"""``georgia predict``: answers for files, folders and globs."""
+"""``georgia predict``: predictions for files, folders and globs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from georgia.cli import console, predict_ray
 from georgia.cli.models import check_not_read, open_model, take_model
 from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
-from georgia.cli.show_predictions import FailedFiles, show_answers
+from georgia.cli.show_predictions import FailedFiles, show_predictions
 from georgia.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    words: Annotated[
+    args: Annotated[
         list[str],
         typer.Argument(
             metavar="[MODEL] PATH…",
@@ -30,24 +30,26 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write a table: .csv, .json, .jsonl or .parquet.")
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also write the images with their labels: .png.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a sheet of the images with their labels: .png.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino, onnxruntime or ray.  [auto]")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [auto]")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the table in --out after a stop.")
+        bool, typer.Option("--resume", help="Continue the table in --out after a stop.")
     ] = False,
     classes: ClassesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Name what images show, with probabilities.
+    """Classify images, with probabilities.
 
     \b
     Examples:
-      georgia predict runs/first new-images/ --out answers.csv
-      georgia predict runs/first new-images/ --out answers.csv --resume
+      georgia predict runs/first new-images/ --out predictions.csv
+      georgia predict runs/first new-images/ --out predictions.csv --resume
       georgia predict "probe/*.png" --sheet sheet.png
-      georgia predict runs/first archive/ --engine ray --out answers.parquet
+      georgia predict runs/first archive/ --engine ray --out predictions.parquet
       georgia predict GAweights.h5 --classes CEX,PG image.png
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.images.listing import FoundImages
@@ -56,7 +58,7 @@ def run(
 
     settings = make_config(PredictConfig, config, "predict", {"engine": engine, "precision": precision})
     _check_outputs(out, sheet, resume, settings.engine)
-    model, sources = take_model(words)
+    model, sources = take_model(args)
     if settings.engine == "ray":
         return predict_ray.run(open_model(model, classes), sources, out, settings, resume, as_json)
     paths = check_not_read(FoundImages(sources), {"--sheet": sheet, "--out": out})
@@ -64,23 +66,21 @@ def run(
     failed, kept = FailedFiles(), list[Prediction]()
     with console.ConsoleProgress() as progress:
         predictor = Predictor(bundle, settings if out else for_few(settings, paths))
-        answers = predictor.iterate(paths, progress)
+        outcomes = predictor.iterate(paths, progress)
         if out is not None:
-            answers = predict_to_table(predictor, paths, out, resume, progress)
-        with show_answers(bundle.labels, predictor.engine.name, as_json) as show:
-            for answer in answers:
-                show(answer)
-                if not isinstance(answer, Prediction):
-                    failed.add(answer)
-                elif sheet is not None:
-                    kept.append(answer)
+            outcomes = predict_to_table(predictor, paths, out, resume, progress)
+        with show_predictions(bundle.labels, predictor.engine.name, as_json, failed) as show:
+            for outcome in outcomes:
+                show(outcome)
+                if sheet is not None and isinstance(outcome, Prediction):
+                    kept.append(outcome)
             if sheet is not None and kept:
                 _draw_sheet(predictor, kept, sheet, progress)
     return console.end_with(failed.first, failed.count)
 
 
 def _draw_sheet(predictor: Predictor, items: list[Prediction], sheet: Path, progress: Progress) -> None:
-    from georgia.predict.predictions import Predictions
+    from georgia.predict.prediction import Predictions
     from georgia.report.contact_sheet import draw_contact_sheet
 
     predictions = Predictions(predictor.bundle.labels, tuple(items), (), predictor.engine.name)
@@ -88,26 +88,24 @@ def _draw_sheet(predictor: Predictor, items: list[Prediction], sheet: Path, prog
 
 
 def _check_outputs(out: Path | None, sheet: Path | None, resume: bool, engine: str) -> None:
-    """Refuse what could not be written before any work is done."""
+    """Reject outputs that cannot be written, before any work is done."""
     from georgia.predict.tables import check_table_path
 
     if sheet is not None and engine == "ray":
         raise InputError(
             "Cannot draw --sheet",
-            needs="it is drawn on one machine",
+            needs="one machine must make all predictions",
             got="--engine ray",
             hint="Leave --sheet out, or predict some of the images here.",
         )
-    if out is not None and engine == "ray":
-        pass  # a folder or a URL will do as well
-    elif out is not None:
+    if out is not None and engine != "ray":  # Ray takes a folder or a URL as well
         check_table_path(out)
-    elif resume:
+    if out is None and resume:
         raise InputError(
             "Cannot resume",
-            needs="--resume goes on with --out",
+            needs="--resume continues the table in --out",
             got="no --out",
-            hint="Name the table that was begun.",
+            hint="Name the unfinished table.",
         )
     if sheet is None:
         return

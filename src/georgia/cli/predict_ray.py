@@ -1,4 +1,4 @@
-"""``georgia predict --engine ray``: the same answers from a cluster, for archives of any size."""
+"""``georgia predict --engine ray``: the same predictions from a cluster, for archives of any size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(
     resume: bool,
     as_json: bool,
 ) -> int:
-    """Predict on Ray into a table, a folder of Parquet parts, or onto the screen; return the exit code."""
+    """Predict on Ray into a table, a folder of Parquet files, or onto the screen; return the exit code."""
     from georgia.distributed import DistributedConfig, predict_archive
     from georgia.distributed.predict import is_table
     from georgia.predict.tables import check_table_path
@@ -47,28 +47,26 @@ def run(
 def restore_url(out: Path) -> str:
     """Return an output as it was typed: a path takes one slash from ``s3://``.
 
-    >>> restore_url(Path("s3://bucket/answers")), restore_url(Path("answers.csv"))
-    ('s3://bucket/answers', 'answers.csv')
+    >>> restore_url(Path("s3://bucket/predictions")), restore_url(Path("predictions.csv"))
+    ('s3://bucket/predictions', 'predictions.csv')
     """
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])", r"\1://", out.as_posix())
 
 
 def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
-    """Show every answer, and write the table from the same pass."""
-    from georgia.cli.show_predictions import FailedFiles, show_answers
-    from georgia.predict.prediction import Outcome, Prediction
+    """Show every prediction, and write the table in the same pass."""
+    from georgia.cli.show_predictions import FailedFiles, show_predictions
+    from georgia.predict.prediction import Outcome
     from georgia.predict.tables import write_table
 
     failed = FailedFiles()
 
     def shown(show: Callable[[Outcome], None]) -> Iterator[Outcome]:
-        for answer in result.answers():
-            show(answer)
-            if not isinstance(answer, Prediction):
-                failed.add(answer)
-            yield answer
+        for outcome in result.answers():
+            show(outcome)
+            yield outcome
 
-    with show_answers(result.labels, result.engine, as_json) as show:
+    with show_predictions(result.labels, result.engine, as_json, failed) as show:
         if table is not None:
             write_table(table, shown(show), result.labels, result.engine)
         else:
@@ -81,9 +79,8 @@ def _show_folder(result: ArchiveResult, as_json: bool) -> int:
     if as_json:
         keys = ("engine", "n_files", "n_failed", "n_reused", "n_shards", "seconds")
         counts = {key: getattr(result, key) for key in keys}
-        failed = console.list_failures(first)
         classes = list(result.labels.names)
-        console.show_json({"out": result.folder, **counts, "classes": classes, "failed": failed})
+        console.show_json({"out": result.folder, **counts, "classes": classes, "failed": first})
     else:
-        console.show_line(f"{result.n_files:,} answers in {result.n_shards:,} parts: {result.folder}")
+        console.show_line(f"{result.n_files:,} predictions in {result.n_shards:,} files: {result.folder}")
     return console.end_with(first, result.n_failed)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,8 @@ from georgia.cli.options import (
     JsonOption,
     ProbeModelArgument,
     StoreOption,
-    read_optional_settings,
+    given,
+    read_settings,
 )
 from georgia.config import build_config, parse_assignments
 
@@ -34,23 +35,25 @@ if TYPE_CHECKING:
 def run(
     model: ProbeModelArgument = None,
     watch: Annotated[
-        Path | None, typer.Option("--watch", help="Watch this folder too, as georgia monitor does.")
+        Path | None, typer.Option("--watch", help="Also watch this folder, as georgia monitor does.")
     ] = None,
     db: StoreOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.  [8420]")] = None,
     token: Annotated[
         str | None,
-        typer.Option(help="For what changes something; better in GEORGIA_TOKEN.  [a new one]"),
+        typer.Option(help="Needed to change something; better given as GEORGIA_TOKEN.  [a new one]"),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other setting, of the monitor too; repeat it.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set", help="Any other setting, also of the monitor; repeat for more.", metavar="KEY=VALUE"
+        ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Serve the live page, the REST service and answers for single images.
+    """Serve the live page, the REST service, and predictions for single images.
 
     \b
     Examples:
@@ -62,36 +65,29 @@ def run(
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.web.config import ServeConfig, make_token
 
-    given = parse_assignments(changes or [])
-    own = {field.name for field in fields(ServeConfig)}
+    own, others = _sort_changes(parse_assignments(changes or ()), watch)
     typed = {"db": db, "host": host, "port": port, "token": token or os.environ.get("GEORGIA_TOKEN")}
-    layers = ({k: v for k, v in given.items() if _is_own(k, own, watch)}, _without_none(typed))
-    settings = build_config(
-        ServeConfig, read_optional_settings(config, "serve"), *layers, where="the settings of 'serve'"
-    )
+    file = read_settings(config, "serve", is_required=False)
+    settings = build_config(ServeConfig, file, own, given(typed), where="the settings of 'serve'")
     settings = settings if settings.token else replace(settings, token=make_token())
     probe = None
     if watch is not None:
-        rest = {key: value for key, value in given.items() if not _is_own(key, own, watch)}
-        probe = _read_probe(config, {**rest, "watch": watch, "db": settings.db})
+        from georgia.cli.monitor import read_user
+        from georgia.monitor.settings import MonitorConfig
+
+        file = read_settings(config, "monitor", is_required=False)
+        layers = ({"operator": read_user()}, file, others, {"watch": watch, "db": settings.db})
+        probe = build_config(MonitorConfig, *layers, where="the settings of 'monitor'")
     return serve_probe(model, settings, probe, as_json)
 
 
-def _is_own(key: str, own: set[str], watch: Path | None) -> bool:
-    """Tell whether a setting is the service's; without a folder to watch all are, and wrong ones are told."""
-    return key.replace("-", "_") in own or watch is None
+def _sort_changes(changes: Mapping[str, str], watch: Path | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Return settings of the service and of the monitor; without a folder to watch all are the service's."""
+    from georgia.web.config import ServeConfig
 
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _read_probe(config: Path | None, given: Mapping[str, Any]) -> MonitorConfig:
-    from georgia.cli.monitor import read_user
-    from georgia.monitor.settings import MonitorConfig
-
-    layers = ({"operator": read_user()}, read_optional_settings(config, "monitor"), given)
-    return build_config(MonitorConfig, *layers, where="the settings of 'monitor'")
+    known = {*(field.name for field in fields(ServeConfig)), *ServeConfig.renamed}
+    own = {key: value for key, value in changes.items() if watch is None or key.replace("-", "_") in known}
+    return own, {key: value for key, value in changes.items() if key not in own}
 
 
 def serve_probe(model: Path | None, settings: ServeConfig, probe: MonitorConfig | None, as_json: bool) -> int:
@@ -110,7 +106,7 @@ def serve_probe(model: Path | None, settings: ServeConfig, probe: MonitorConfig 
         else:
             console.show_line(f"page: {link}")
             console.show_note(
-                "Ctrl-C stops. The token in the address lets its holder acknowledge and change."
+                "Ctrl-C stops. Who has the token in the address can acknowledge alarms and change limits."
             )
 
     try:
@@ -128,14 +124,14 @@ def _monitoring(bundle: Bundle, store: Store, probe: MonitorConfig | None) -> It
         yield None
         return
     from georgia.cli.monitor import read_who
-    from georgia.monitor.outputs import open_outlets
+    from georgia.monitor.outputs import open_outputs
     from georgia.monitor.run import Monitor
     from georgia.monitor.tile import FrameAnalyzer
 
-    judge = FrameAnalyzer(bundle, probe.tiles, probe.impurity, probe.engine, probe.threads)
-    monitor = Monitor(judge, probe, store, who=read_who())
+    analyzer = FrameAnalyzer(bundle, probe.tiles, probe.impurity, probe.engine, probe.threads)
+    monitor = Monitor(analyzer, probe, store, who=read_who())
     stop = threading.Event()
-    with open_outlets(probe, store, monitor):
+    with open_outputs(probe, store, monitor):
         thread = threading.Thread(target=monitor.run, args=(stop,), name="georgia-monitor")
         thread.start()
         try:

@@ -31,10 +31,20 @@ class FailedFiles:
 
 
 @contextmanager
-def show_answers(labels: Labels, engine: str, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
-    """Give what shows one answer: as a row of the table, or in the JSON object."""
+def show_predictions(
+    labels: Labels, engine: str, as_json: bool, failed: FailedFiles
+) -> Iterator[Callable[[Outcome], None]]:
+    """Yield the function that shows one prediction, in the table or the JSON object, or counts a failure."""
+    from georgia.records import Failure
+
     with _show_json(labels, engine) if as_json else _show_table(labels) as show:
-        yield show
+
+        def show_or_count(outcome: Outcome) -> None:
+            show(outcome)
+            if isinstance(outcome, Failure):
+                failed.add(outcome)
+
+        yield show_or_count
 
 
 @contextmanager
@@ -55,11 +65,11 @@ def _show_table(labels: Labels) -> Iterator[Callable[[Outcome], None]]:
     from georgia.records import Failure
 
     columns = ["file", "label", "probability", *(f"P({name})" for name in labels.names)]
-    with console.open_table(columns, more="All of them: --out answers.csv.") as add_row:
+    with console.open_table(columns, more="All of them: --out predictions.csv.") as add_row:
 
-        def show(answer: Outcome) -> None:
-            if not isinstance(answer, Failure):
-                by_class = [f"{answer.probabilities[name]:.4f}" for name in labels.names]
-                add_row([str(answer.file), answer.label, f"{answer.probability:.4f}", *by_class])
+        def show(outcome: Outcome) -> None:
+            if not isinstance(outcome, Failure):
+                by_class = [f"{outcome.probabilities[name]:.4f}" for name in labels.names]
+                add_row([str(outcome.file), outcome.label, f"{outcome.probability:.4f}", *by_class])
 
         yield show

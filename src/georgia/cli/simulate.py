@@ -1,4 +1,4 @@
-"""``georgia simulate``: drawn frames of a batch in which PG grows in."""
+"""``georgia simulate``: synthetic frames of a batch in which PG grows in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ConfigOption, JsonOption, SetOption, read_settings
-from georgia.config import build_config, parse_assignments
+from georgia.cli.options import ConfigOption, JsonOption, SetOption, make_config
 
 
 def run(
@@ -19,13 +18,13 @@ def run(
         float | None, typer.Option("--every", help="Seconds from frame to frame; 0: at once.  [0.5]")
     ] = None,
     rise: Annotated[
-        float | None, typer.Option(help="Rise of PG's share from frame to frame.  [0.01]")
+        float | None, typer.Option(help="Increase of PG's fraction from frame to frame.  [0.01]")
     ] = None,
     changes: SetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Write drawn frames as a probe would, to watch a batch live without one.
+    """Write synthetic frames as a probe would, to try the monitor without a probe.
 
     \b
     Examples:
@@ -36,9 +35,7 @@ def run(
     from georgia.synthetic.simulate import SimulateConfig, simulate_batch
 
     typed = {"frames": frames, "every_s": every, "rise": rise}
-    given = {key: value for key, value in typed.items() if value is not None}
-    layers = (read_settings(config, "simulate"), parse_assignments(changes or []), given)
-    settings = build_config(SimulateConfig, *layers, where="the settings of 'simulate'")
+    settings = make_config(SimulateConfig, config, "simulate", typed, changes)
     with console.ConsoleProgress() as progress:
         simulation = simulate_batch(out, settings, progress)
     if as_json:

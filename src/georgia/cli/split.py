@@ -1,4 +1,4 @@
-"""``georgia split``: train, validation and test parts, no crystal on two sides."""
+"""``georgia split``: train, validation and test splits, no crystal in two of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, make_config, parse_folder_names
+from georgia.cli.options import (
+    ClassNamesOption,
+    ConfigOption,
+    JsonOption,
+    make_config,
+    parse_folder_names,
+    read_settings,
+)
 from georgia.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -23,13 +30,13 @@ SOURCE_GROUPS = "none"
 OrderOption = Annotated[
     str | None,
     typer.Option(
-        help="grouped: a crystal's copies stay together; name: the study's cut; given: keep parts.  [grouped]"
+        help="grouped: near-duplicates stay together; name: as in the study; given: keep splits.  [grouped]"
     ),
 ]
 ModeOption = Annotated[
     str | None,
     typer.Option(
-        help="copy, link, symlink, move, or manifest (the list only).  [copy; with --folds manifest]",
+        help="copy, link, symlink, move, or manifest (only the list).  [copy; with --folds: manifest]",
         metavar="MODE",
     ),
 ]
@@ -37,15 +44,15 @@ AuditOption = Annotated[
     str | None,
     typer.Option(
         "--audit",
-        help="Groups of this saved audit; none: those of the source only.  [copies are looked for now]",
+        help="Groups of this saved audit; none: only those of the source.  [search near-duplicates now]",
         metavar="DIR|none",
     ),
 ]
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """What was asked for, checked."""
+class _Request:
+    """The checked options of one call."""
 
     data: Path
     out: Path
@@ -58,16 +65,16 @@ class _Wish:
 
 def run(
     data: Annotated[Path, typer.Argument(help="Folder per class, or a CSV with path,class[,group,time].")],
-    out: Annotated[Path, typer.Option("--out", help="New folder for the parts and the manifest.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the splits and the manifest.")],
     mode: ModeOption = None,
     order: OrderOption = None,
     fractions: Annotated[
-        str | None, typer.Option(help="Shares of train, valid and test.  [0.7,0.25,0.05]", metavar="T,V,T")
+        str | None, typer.Option(help="Fractions of train, valid and test.  [0.7,0.25,0.05]", metavar="T,V,T")
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Make so many splits, in which each image is tested once.")
+        int | None, typer.Option(help="Number of cross-validation folds; each image is tested once.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed, another grouped split.  [42]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the grouped split.  [42]")] = None,
     naming: Annotated[
         str, typer.Option(help="plain: train/CEX; study: GAtrainBinary/0.", metavar="NAMING")
     ] = "plain",
@@ -76,7 +83,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Split images 70/25/5 into train, validation and test parts, copies of one crystal together.
+    """Split images 70/25/5 into train, validation and test, near-duplicates of a crystal together.
 
     \b
     Examples:
@@ -89,7 +96,7 @@ def run(
     typed = {"fractions": fractions, "order": order, "seed": seed}
     settings = make_config(SplitConfig, config, "split", typed)
     _check(naming, folds, mode, settings)
-    wish = _Wish(
+    request = _Request(
         data,
         out,
         mode or ("manifest" if folds else "copy"),
@@ -99,31 +106,31 @@ def run(
         config,
     )
     with console.ConsoleProgress() as progress:
-        done, failures = _do(wish, settings, folds, progress)
-    _tell_leaks(done[0][0])
+        done, failures = _make_splits(request, settings, folds, progress)
+    _warn_of_leaks(done[0][0])
     if as_json:
         console.show_json(_describe(done, failures, bool(folds)))
     else:
-        for fold, (split, placement) in enumerate(done, start=1):
+        for fold, (split, placed) in enumerate(done, start=1):
             if folds:
                 console.show_line(f"fold {fold}")
-            _show(split, placement)
+            _show(split, placed)
     return console.end_with(failures)
 
 
-def _do(
-    wish: _Wish, settings: SplitConfig, folds: int | None, progress: console.ConsoleProgress
+def _make_splits(
+    request: _Request, settings: SplitConfig, folds: int | None, progress: console.ConsoleProgress
 ) -> tuple[list[tuple[Split, Placement]], Sequence[Failure]]:
-    """Return every split with where its files lie now, and the files that were left out."""
+    """Return every split with the place of its files, and the files that were left out."""
     from georgia.split.materialize import find_unfinished_move, finish_move
 
-    if wish.mode == "move" and find_unfinished_move(wish.out):
-        progress.say(f"Finishing the move into '{wish.out}' that was begun before.")
-        return [finish_move(wish.out, progress)], ()
-    catalog, groups_from = _read(wish, progress)
+    if request.mode == "move" and find_unfinished_move(request.out):
+        progress.say(f"Finishing the move into '{request.out}' that was interrupted.")
+        return [finish_move(request.out, progress)], ()
+    catalog, groups_from = _read(request, progress)
     splits = [replace(split, groups_from=groups_from) for split in _split(catalog, settings, folds)]
     numbers = [None] if folds is None else range(1, folds + 1)
-    done = [_place(split, wish, fold, progress) for split, fold in zip(splits, numbers, strict=True)]
+    done = [_place(split, request, fold, progress) for split, fold in zip(splits, numbers, strict=True)]
     return done, catalog.failures
 
 
@@ -150,19 +157,19 @@ def _check(naming: str, folds: int | None, mode: str | None, settings: SplitConf
         raise InputError(f"Cannot make --folds: {' · '.join(faults)}.")
 
 
-def _read(wish: _Wish, progress: console.ConsoleProgress) -> tuple[Catalog, str]:
-    """Return the images with their groups, and who knew the groups."""
+def _read(request: _Request, progress: console.ConsoleProgress) -> tuple[Catalog, str]:
+    """Return the images with their groups, and where the groups come from: "source" or "audit"."""
     from georgia.catalog.read import read_catalog
 
-    if wish.audit == SOURCE_GROUPS:
-        return read_catalog(wish.data, class_names=wish.class_names, progress=progress), "source"
+    if request.audit == SOURCE_GROUPS:
+        return read_catalog(request.data, class_names=request.class_names, progress=progress), "source"
     from georgia.audit import Audit, AuditConfig, group_catalog
-    from georgia.config import build_config, read_toml_section
+    from georgia.config import build_config
 
-    catalog = read_catalog(wish.data, class_names=wish.class_names, verify=False, progress=progress)
-    if wish.audit is not None:
-        return Audit.load(Path(wish.audit)).group_catalog(catalog), "audit"
-    section = {} if wish.config is None else read_toml_section(wish.config, "audit")
+    catalog = read_catalog(request.data, class_names=request.class_names, verify=False, progress=progress)
+    if request.audit is not None:
+        return Audit.load(Path(request.audit)).group_catalog(catalog), "audit"
+    section = read_settings(request.config, "audit", is_required=False)
     return group_catalog(catalog, build_config(AuditConfig, section), progress), "audit"
 
 
@@ -176,48 +183,44 @@ def _split(catalog: Catalog, settings: SplitConfig, folds: int | None) -> Sequen
 
 
 def _place(
-    split: Split, wish: _Wish, fold: int | None, progress: console.ConsoleProgress
+    split: Split, request: _Request, fold: int | None, progress: console.ConsoleProgress
 ) -> tuple[Split, Placement]:
     from georgia.split.materialize import materialize_split, study_names
 
-    folders = study_names(split.labels) if wish.naming == "study" else None
-    dest = wish.out if fold is None else wish.out / f"fold-{fold}"
-    return split, materialize_split(split, dest, cast("Mode", wish.mode), folders, progress)
+    folders = study_names(split.labels) if request.naming == "study" else None
+    dest = request.out if fold is None else request.out / f"fold-{fold}"
+    return split, materialize_split(split, dest, cast("Mode", request.mode), folders, progress)
 
 
 def _describe(
     done: Sequence[tuple[Split, Placement]], failures: Sequence[Failure], has_folds: bool
 ) -> dict[str, Any]:
-    described = [{**split.to_json_dict(), **vars(placement)} for split, placement in done]
-    whole = described[0]
+    splits = [{**split.to_json_dict(), **vars(placed)} for split, placed in done]
+    whole = splits[0]
     if has_folds:
         whole = {key: whole[key] for key in ("root", "classes", "n_groups", "groups_from", "seed", "mode")}
-        whole |= {"leaks": sum(one["leaks"] for one in described), "folds": described}
-    return {**whole, "failed": console.list_failures(failures)}
+        whole |= {"leaks": sum(fold["leaks"] for fold in splits), "folds": splits}
+    return {**whole, "failed": failures}
 
 
-def _tell_leaks(split: Split) -> None:
+def _warn_of_leaks(split: Split) -> None:
     if not split.leaks:
         return
-    parts: dict[str, set[str]] = {}
-    for record in split.records:
-        parts.setdefault(record.group, set()).add(record.split)
-    n_known = sum(
-        record.split == "test" and bool(record.group) and "train" in parts[record.group]
-        for record in split.records
-    )
+    in_train = {record.group for record in split.subset("train") if record.group}
+    tests = split.subset("test")
+    n_known = sum(record.group in in_train for record in tests)
     console.show_note(
-        f"this split leaks: {len(split.leaks):,} groups stand in more than one part, and {n_known:,} of "
-        f"{len(split.subset('test')):,} test images have a sibling in train. --order grouped has none."
+        f"this split leaks: {len(split.leaks):,} groups lie in more than one split, and {n_known:,} of "
+        f"{len(tests):,} test images have an image of their group in train. --order grouped has no leaks."
     )
 
 
-def _show(split: Split, placement: Placement) -> None:
+def _show(split: Split, placed: Placement) -> None:
     classes, distance = split.labels.names, split.distance
     rows = [
-        [part, *(f"{n:,} ({100 * distance[part][name]:+.1f} %)" for name, n in counts.items())]
-        for part, counts in split.counts.items()
+        [name, *(f"{n:,} ({100 * distance[name][class_name]:+.1f} %)" for class_name, n in counts.items())]
+        for name, counts in split.counts.items()
     ]
-    console.show_table(["part (off the wish)", *classes], rows)
-    console.show_line(f"{split.n_groups:,} groups, {len(split.leaks):,} of them in more than one part")
-    console.show_line(f"{placement.mode}: {placement.n_placed:,} files into {placement.dest}")
+    console.show_table(["split (off the target)", *classes], rows)
+    console.show_line(f"{split.n_groups:,} groups, {len(split.leaks):,} of them in more than one split")
+    console.show_line(f"{placed.mode}: {placed.n_placed:,} files into {placed.dest}")

@@ -1,4 +1,4 @@
-// Requests to the service: one way to ask, one shape of fault, and the token kept for this tab only.
+// Requests to the service: one function that asks, one shape of error, and the token, kept for this tab only.
 
 export class ServiceError extends Error {
   constructor(status, message) {
@@ -8,15 +8,15 @@ export class ServiceError extends Error {
 }
 
 async function ask(path, options = {}) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   } catch {
-    throw new ServiceError(0, "The service does not answer. Is it running?");
+    throw new ServiceError(0, "The service does not respond. Is it running?");
   }
-  const isJson = (answer.headers.get("content-type") || "").includes("json");
-  const body = isJson ? await answer.json() : await answer.text();
-  if (!answer.ok) throw new ServiceError(answer.status, body?.error?.message || `The service answered ${answer.status}.`);
+  const isJson = (response.headers.get("content-type") || "").includes("json");
+  const body = isJson ? await response.json() : await response.text();
+  if (!response.ok) throw new ServiceError(response.status, body?.error?.message || `The service responded with ${response.status}.`);
   return body;
 }
 
@@ -29,7 +29,7 @@ export function change(path, body) {
 
 export function upload(path, file) {
   const form = new FormData();
-  form.append("file", file, file.name || "picture.png");
+  form.append("file", file, file.name || "image.png");
   return ask(path, { method: "POST", body: form });
 }
 

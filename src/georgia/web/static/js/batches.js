@@ -1,12 +1,12 @@
-// All batches, and up to five of them laid over one another.
+// All batches, and a chart that compares up to five of them.
 import { get } from "./api.js";
 import { element, moment } from "./format.js";
 
 const MOST = 5;
 
 export class BatchTable {
-  constructor(body, words, chart) {
-    Object.assign(this, { body, words, chart });
+  constructor(body, text, chart) {
+    Object.assign(this, { body, text, chart });
     this.chosen = new Map();
   }
 
@@ -28,10 +28,10 @@ export class BatchTable {
     if (!box.checked) this.chosen.delete(batch.id);
     else if (this.chosen.size >= MOST) {
       box.checked = false;
-      this.words.textContent = `At most ${MOST} batches at once; take one out first.`;
+      this.text.textContent = `At most ${MOST} batches at once; clear one first.`;
       return;
     } else this.chosen.set(batch.id, { name: batch.name, rows: await get(`/api/batches/${batch.id}/series?points=800`) });
     this.chart.show([...this.chosen.values()]);
-    this.words.textContent = this.chosen.size ? "Smoothed fraction by the number of the frame in its batch." : `Choose up to ${MOST} batches to lay them over one another.`;
+    this.text.textContent = this.chosen.size ? "Smoothed fraction by the number of the frame in its batch." : `Select up to ${MOST} batches to compare them in one chart.`;
   }
 }

@@ -1,10 +1,10 @@
-// The fraction over time with its interval, the smoothed line and the limit; and batches over one another.
+// The fraction over time with its 95 % confidence interval, the smoothed line and the limit; and a comparison of batches.
 /* global uPlot */
 import { COLOURS, DASHES, css, percent } from "./format.js";
 
 const axis = () => ({ stroke: css("--muted"), grid: { stroke: css("--rule"), width: 1 }, ticks: { stroke: css("--rule"), width: 1 } });
 const percents = (_, values) => values.map((value) => (value === null ? "" : `${+(100 * value).toFixed(1)} %`));
-const told = (_, value) => (value === null || value === undefined ? "–" : percent(value));
+const shown = (_, value) => (value === null || value === undefined ? "–" : percent(value));
 const fraction = (_, low, high) => {
   const top = Math.min(1, Math.max(0.1, (high ?? 0.1) * 1.15));
   return [0, top];
@@ -36,7 +36,7 @@ function marks(plot, rows) {
   ctx.restore();
 }
 
-export class CourseChart {
+export class FractionChart {
   constructor(place) {
     this.place = place;
     this.plot = null;
@@ -52,7 +52,7 @@ export class CourseChart {
     }
     this.impurity = impurity;
     this.plot?.destroy();
-    const line = (label, colour, more = {}) => ({ label, stroke: colour, value: told, spanGaps: false, ...more });
+    const line = (label, colour, more = {}) => ({ label, stroke: colour, value: shown, spanGaps: false, ...more });
     this.plot = new uPlot(
       {
         width: this.place.clientWidth,
@@ -90,7 +90,7 @@ export class CompareChart {
     if (!batches.length) return;
     const tables = batches.map(({ rows }) => [rows.ordinal, rows.ewma.map((value, at) => value ?? rows.fraction[at])]);
     const series = batches.map(({ name }, at) => ({
-      label: name, stroke: COLOURS[at], dash: DASHES[at], width: 2, value: told, spanGaps: true, points: { show: false },
+      label: name, stroke: COLOURS[at], dash: DASHES[at], width: 2, value: shown, spanGaps: true, points: { show: false },
     }));
     this.plot = new uPlot(
       {

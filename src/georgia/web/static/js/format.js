@@ -8,7 +8,7 @@ export function moment(text) {
 }
 export const clock = (text) => (text ? new Date(text).toLocaleTimeString() : "–");
 
-// A sign, a kind of colour and the word itself: no state is told by colour alone.
+// A sign, a kind of colour and the word itself: no state is shown by colour alone.
 export const STATES = {
   "in control": ["●", "calm"],
   "warming up": ["◌", "plain"],

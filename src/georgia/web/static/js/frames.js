@@ -1,4 +1,4 @@
-// The newest frames as a strip, and the chosen one with its windows.
+// The newest frames as a strip, and the selected one with its windows.
 import { get } from "./api.js";
 import { COLOURS, clock, element, interval, percent } from "./format.js";
 
@@ -6,8 +6,8 @@ const MOST = 24;
 const PATTERNS = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
 export class FrameView {
-  constructor({ canvas, words, key, strip, boxes }) {
-    Object.assign(this, { canvas, words, key, strip, boxes });
+  constructor({ canvas, text, key, strip, boxes }) {
+    Object.assign(this, { canvas, text, key, strip, boxes });
     this.frames = [];
     this.chosen = null;
     this.follows = true;
@@ -34,12 +34,12 @@ export class FrameView {
   }
 
   #button(frame) {
-    const told = frame.fraction === null ? frame.status : percent(frame.fraction);
-    const picture = element("img", { src: `/api/frames/${frame.frame}/picture`, alt: "", loading: "lazy" });
-    picture.addEventListener("error", () => picture.removeAttribute("src"), { once: true });
-    const button = element("button", { type: "button", className: frame.alarm ? "raised" : "" }, picture, `${clock(frame.frame_time)} · ${told}${frame.alarm ? " ■" : ""}`);
+    const value = frame.fraction === null ? frame.status : percent(frame.fraction);
+    const image = element("img", { src: `/api/frames/${frame.frame}/picture`, alt: "", loading: "lazy" });
+    image.addEventListener("error", () => image.removeAttribute("src"), { once: true });
+    const button = element("button", { type: "button", className: frame.alarm ? "raised" : "" }, image, `${clock(frame.frame_time)} · ${value}${frame.alarm ? " ■" : ""}`);
     button.dataset.frame = frame.frame;
-    button.setAttribute("aria-label", `Frame ${frame.ordinal} of ${clock(frame.frame_time)}: ${frame.impurity} ${told}, ${frame.state}`);
+    button.setAttribute("aria-label", `Frame ${frame.ordinal} of ${clock(frame.frame_time)}: ${frame.impurity} ${value}, ${frame.state}`);
     button.addEventListener("click", () => {
       this.follows = frame.frame === this.frames[0].frame;
       this.choose(frame);
@@ -68,16 +68,16 @@ export class FrameView {
   async choose(frame) {
     this.chosen = frame;
     this.#mark();
-    const picture = new Image();
+    const image = new Image();
     const [map] = await Promise.all([
       get(`/api/frames/${frame.frame}/map`).catch(() => null),
       new Promise((done) => {
-        picture.onload = picture.onerror = done;
-        picture.src = `/api/frames/${frame.frame}/picture`;
+        image.onload = image.onerror = done;
+        image.src = `/api/frames/${frame.frame}/picture`;
       }),
     ]);
     if (this.chosen !== frame) return;
-    this.picture = picture.naturalWidth ? picture : null;
+    this.image = image.naturalWidth ? image : null;
     this.map = map;
     this.draw();
   }
@@ -85,18 +85,18 @@ export class FrameView {
   draw() {
     const frame = this.chosen;
     if (!frame) return;
-    const { canvas, picture, map } = this;
-    const width = map?.width_px || picture?.naturalWidth || 640;
-    const height = map?.height_px || picture?.naturalHeight || 480;
+    const { canvas, image, map } = this;
+    const width = map?.width_px || image?.naturalWidth || 640;
+    const height = map?.height_px || image?.naturalHeight || 480;
     const scale = Math.min(1, 1112 / Math.max(width, height));
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);
     const ctx = canvas.getContext("2d");
-    if (picture) ctx.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    if (image) ctx.drawImage(image, 0, 0, canvas.width, canvas.height);
     if (map && this.boxes.checked) this.#windows(ctx, map, scale);
-    const told = frame.fraction === null ? frame.status : `${frame.impurity} ${percent(frame.fraction)} (${interval(frame.low, frame.high)}) of ${frame.n_judged} windows`;
-    this.words.textContent = `${frame.file}, ${clock(frame.frame_time)}: ${told}; ${frame.state}.${picture ? "" : " The picture is not within reach."}`;
-    canvas.setAttribute("aria-label", this.words.textContent);
+    const value = frame.fraction === null ? frame.status : `${frame.impurity} ${percent(frame.fraction)} (${interval(frame.low, frame.high)}) of ${frame.n_judged} windows`;
+    this.text.textContent = `${frame.file}, ${clock(frame.frame_time)}: ${value}; ${frame.state}.${image ? "" : " The image is not within reach."}`;
+    canvas.setAttribute("aria-label", this.text.textContent);
     this.#legend(map);
   }
 

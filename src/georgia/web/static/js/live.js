@@ -1,5 +1,5 @@
-// Server-sent events, with the state of the line in words. The browser itself comes back after a break
-// and says which frame it saw last.
+// Server-sent events and the state of the connection. After a break the browser itself connects again
+// and sends the number of the last frame it received.
 
 export function listen({ onStatus, onFrame, onLine }) {
   let source = null;

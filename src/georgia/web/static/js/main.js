@@ -1,17 +1,17 @@
-// Puts the page together: what the service tells goes to the part that shows it.
+// Puts the page together: what the service sends goes to the element that shows it.
 import { change, get, keepName, lastName, setToken, takeToken, token } from "./api.js";
 import { AlarmBanner } from "./alarms.js";
 import { BatchTable } from "./batches.js";
-import { CompareChart, CourseChart } from "./chart.js";
+import { CompareChart, FractionChart } from "./chart.js";
 import { STATES, clock, element, interval, moment, percent } from "./format.js";
 import { FrameView } from "./frames.js";
 import { listen } from "./live.js";
-import { watchDrop } from "./picture.js";
+import { watchDrop } from "./image.js";
 
 const $ = (id) => document.getElementById(id);
-const course = new CourseChart($("chart"));
-const frames = new FrameView({ canvas: $("frame-canvas"), words: $("frame-words"), key: $("frame-key"), strip: $("strip"), boxes: $("show-boxes") });
-const batches = new BatchTable($("batches"), $("compare-words"), new CompareChart($("compare")));
+const chart = new FractionChart($("chart"));
+const frames = new FrameView({ canvas: $("frame-canvas"), text: $("frame-text"), key: $("frame-key"), strip: $("strip"), boxes: $("show-boxes") });
+const batches = new BatchTable($("batches"), $("compare-text"), new CompareChart($("compare")));
 const alarms = new AlarmBanner($("alarms"), $("ask"));
 const view = { batch: null, points: 1000, last: null, isLoading: false, again: false };
 
@@ -28,12 +28,12 @@ function showState(word) {
 function showFrame(frame) {
   view.last = frame;
   for (const place of document.querySelectorAll(".impurity")) place.textContent = frame.impurity;
-  $("fig-fraction").textContent = frame.fraction === null ? frame.status : percent(frame.fraction);
-  $("fig-interval").textContent = interval(frame.low, frame.high);
-  $("fig-judged").textContent = frame.n_judged.toLocaleString();
-  $("fig-ewma").textContent = percent(frame.chart?.ewma);
-  $("fig-limit").textContent = percent(frame.chart?.ewma_limit);
-  $("fig-time").textContent = clock(frame.frame_time);
+  $("metric-fraction").textContent = frame.fraction === null ? frame.status : percent(frame.fraction);
+  $("metric-interval").textContent = interval(frame.low, frame.high);
+  $("metric-windows").textContent = frame.n_judged.toLocaleString();
+  $("metric-ewma").textContent = percent(frame.chart?.ewma);
+  $("metric-limit").textContent = percent(frame.chart?.ewma_limit);
+  $("metric-time").textContent = clock(frame.frame_time);
 }
 
 function showStatus(status) {
@@ -52,12 +52,12 @@ function showStatus(status) {
 }
 
 async function loadBatch() {
-  const [{ frames: found }] = await Promise.all([get(`/api/frames?batch=${view.batch}&limit=24`), loadCourse(), batches.load(), loadTrail()]);
+  const [{ frames: found }] = await Promise.all([get(`/api/frames?batch=${view.batch}&limit=24`), loadSeries(), batches.load(), loadAuditLog()]);
   frames.set(found);
 }
 
-// Frames may come faster than the course loads: one request at a time, and one more at the end.
-async function loadCourse() {
+// Frames may come faster than the series loads: one request at a time, and one more at the end.
+async function loadSeries() {
   if (!view.batch) return;
   if (view.isLoading) {
     view.again = true;
@@ -67,22 +67,22 @@ async function loadCourse() {
   try {
     const after = view.points < 1000 && view.last ? Math.max(0, view.last.ordinal - view.points) : 0;
     const rows = await get(`/api/batches/${view.batch}/series?points=1000&after=${after}`);
-    course.show(rows, view.last?.impurity || "fraction");
+    chart.show(rows, view.last?.impurity || "fraction");
     const known = rows.fraction.filter((value) => value !== null);
     const top = Math.max(...known);
-    $("chart-words").textContent = known.length ? `${rows.ordinal.length.toLocaleString()} points${rows.stride > 1 ? `, each of ${rows.stride} frames` : ""}; highest ${percent(top)}. Band: 95 % interval; red strip: alarm.` : "No frame was judged yet.";
+    $("chart-text").textContent = known.length ? `${rows.ordinal.length.toLocaleString()} points${rows.stride > 1 ? `, each of ${rows.stride} frames` : ""}; highest ${percent(top)}. Band: 95 % confidence interval; red strip: alarm.` : "No frame was analysed yet.";
   } finally {
     view.isLoading = false;
     if (view.again) {
       view.again = false;
-      loadCourse();
+      loadSeries();
     }
   }
 }
 
-async function loadTrail() {
+async function loadAuditLog() {
   const { entries } = await get("/api/trail?limit=50");
-  $("trail").replaceChildren(
+  $("audit-log").replaceChildren(
     ...entries.map((entry) => element("tr", {}, element("td", { className: "number" }, String(entry.seq)), element("td", {}, moment(entry.at)), element("td", {}, entry.who), element("td", {}, entry.action), element("td", { className: "detail" }, JSON.stringify(entry.detail)))),
   );
 }
@@ -90,7 +90,7 @@ async function loadTrail() {
 async function showModel() {
   const model = await get("/api/model");
   $("model-name").textContent = model.name;
-  $("model-words").textContent = `Model ${model.name}: ${model.classes.join(", ")}; sha256 ${model.sha256.slice(0, 12)}. ${model.note}`;
+  $("model-text").textContent = `Model ${model.name}: ${model.classes.join(", ")}; sha256 ${model.sha256.slice(0, 12)}. ${model.note}`;
   $("report-link").hidden = !model.has_report;
   $("card-link").hidden = !model.has_card;
 }
@@ -103,11 +103,11 @@ function watchForm(id, path, read) {
     if (!token()) setToken(prompt("Token of the service (it was printed when the service started):") || "");
     try {
       await change(path, read(form));
-      $("change-words").textContent = "Done; it holds from the next frame on.";
-      setTimeout(() => Promise.all([loadTrail(), batches.load()]), 1500);
+      $("change-text").textContent = "Done; it applies from the next frame on.";
+      setTimeout(() => Promise.all([loadAuditLog(), batches.load()]), 1500);
     } catch (error) {
       if (error.status === 401) setToken("");
-      $("change-words").textContent = error.message;
+      $("change-text").textContent = error.message;
     }
   });
 }
@@ -118,10 +118,10 @@ for (const button of document.querySelectorAll("[data-points]")) {
   button.addEventListener("click", () => {
     view.points = Number(button.dataset.points);
     for (const other of document.querySelectorAll("[data-points]")) other.setAttribute("aria-pressed", String(other === button));
-    loadCourse();
+    loadSeries();
   });
 }
-watchDrop($("drop"), $("try-file"), $("try-answer"));
+watchDrop($("drop"), $("try-file"), $("try-prediction"));
 watchForm("limits-form", "/api/limits", (form) => ({ who: form.who.value, limit: Number(form.limit.value) / 100 }));
 watchForm("batch-form", "/api/batches", (form) => ({ who: form.who.value, name: form.name.value, operator: form.operator.value }));
 showModel().catch(() => {});
@@ -133,10 +133,10 @@ listen({
     showState(frame.state);
     showFrame(frame);
     frames.add(frame);
-    loadCourse();
+    loadSeries();
   },
-  onLine: (words, isLive) => {
-    $("link").textContent = words;
+  onLine: (text, isLive) => {
+    $("link").textContent = text;
     if (isLive && view.batch) loadBatch();
   },
 });

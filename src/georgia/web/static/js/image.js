@@ -1,0 +1,68 @@
+// Drop an image in: label, probability, rejection, and the class map.
+import { upload } from "./api.js";
+import { element, percent } from "./format.js";
+
+export function watchDrop(drop, input, place) {
+  const take = (file) => file && show(file, place);
+  input.addEventListener("change", () => {
+    take(input.files[0]);
+    input.value = "";
+  });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    drop.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", kind === "dragover");
+      if (kind === "drop") take(event.dataTransfer.files[0]);
+    });
+  }
+}
+
+async function show(file, place) {
+  place.replaceChildren(element("p", { className: "muted", textContent: `Classifying ${file.name} …` }));
+  try {
+    const prediction = await upload("/api/predict", file);
+    place.replaceChildren(await describe(file, prediction));
+  } catch (error) {
+    place.replaceChildren(element("p", { className: "fault", textContent: error.message }));
+  }
+}
+
+async function describe(file, prediction) {
+  const isRejected = prediction.label === "unknown";
+  const title = isRejected ? "unknown: rejected" : `${prediction.label} ${percent(prediction.probability, 2)}`;
+  const text = element("div", { className: "text" }, element("p", { className: "label", textContent: title }), element("p", { className: "small muted", textContent: `${prediction.file}, ${prediction.width_px} × ${prediction.height_px} px` }));
+  if (isRejected) text.append(element("p", { className: "small", textContent: "It does not resemble the images that the model was trained on, so it gets no class." }));
+  if (prediction.set.length) text.append(element("p", { className: "small", textContent: `Cannot be ruled out: ${prediction.set.join(", ")}` }));
+  const bars = element("div", { className: "bars small" });
+  for (const [name, value] of Object.entries(prediction.probabilities)) {
+    const meter = element("meter", { min: 0, max: 1, value });
+    meter.setAttribute("aria-label", `Probability of ${name}`);
+    bars.append(element("span", { textContent: name }), meter, element("span", { className: "number", textContent: percent(value, 2) }));
+  }
+  text.append(bars);
+  const box = element("div", { className: "prediction" }, text);
+  const image = await createImageBitmap(file).catch(() => null);
+  if (image) {
+    box.append(canvas(image, null, "The image"));
+    if (prediction.map) box.append(canvas(image, prediction.map, `Where the net looked for ${isRejected ? "the most probable class" : prediction.label}`));
+  }
+  return box;
+}
+
+function canvas(image, map, label) {
+  const scale = Math.min(1, 400 / Math.max(image.width, image.height));
+  const made = element("canvas", { width: Math.max(1, Math.round(image.width * scale)), height: Math.max(1, Math.round(image.height * scale)) });
+  made.setAttribute("role", "img");
+  made.setAttribute("aria-label", label);
+  const ctx = made.getContext("2d");
+  ctx.drawImage(image, 0, 0, made.width, made.height);
+  if (map) {
+    const heat = element("canvas", { width: map[0].length, height: map.length });
+    const pixels = heat.getContext("2d").createImageData(map[0].length, map.length);
+    map.flat().forEach((value, at) => pixels.data.set([230, 159, 0, Math.round(200 * Math.max(0, Math.min(1, value)))], 4 * at));
+    heat.getContext("2d").putImageData(pixels, 0, 0);
+    ctx.imageSmoothingEnabled = true;
+    ctx.drawImage(heat, 0, 0, made.width, made.height);
+  }
+  return made;
+}
