@@ -18,8 +18,8 @@ import numpy as np
 from georgia.catalog.read import read_catalog
 from georgia.images.decode import iter_images
 from georgia.labels import Labels
-from georgia.metrics.classification import expected_calibration_error
 from georgia.metrics.intervals import group_codes
+from georgia.metrics.reliability import expected_calibration_error
 from georgia.model.engines import open_engine
 from georgia.model.load import load_bundle
 from georgia.records import Failure

@@ -86,10 +86,10 @@ def main() -> None:
             seen = read_catalog(root / "test" / "whole", verify=False).records
             table = measure_robustness(bundle, seen, RobustnessConfig(2 * options.n))
             row["robustness"] = {
-                one.change: [round(v, 4) for v in (one.accuracy.difference, *one.accuracy.interval)]
-                for one in table.rows
+                change.name: [round(v, 4) for v in (change.accuracy.difference, *change.accuracy.interval)]
+                for change in table.rows
             }
-            row["marked"] = [one.change for one in table.marked]
+            row["marked"] = [change.name for change in table.significant]
             results[geometry] = row
             print(geometry, json.dumps(row), flush=True)
     print(json.dumps({"models": results, "seconds": round(time.perf_counter() - started, 1)}))

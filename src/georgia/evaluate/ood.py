@@ -46,7 +46,7 @@ class OodEvaluation:
     n: int
     n_refused: int
     refused: float
-    refused_ci95: Interval
+    rejected_ci95: Interval
     auroc: float
     accepted_at_95: float
     n_known: int
@@ -55,7 +55,7 @@ class OodEvaluation:
 
     def describe(self) -> str:
         """Return one sentence on what was refused, with its interval."""
-        low, high = self.refused_ci95
+        low, high = self.rejected_ci95
         return (
             f"{self.n_refused:,} of {self.n:,} images of something else refused: {self.refused:.1%} "
             f"({low:.1%} to {high:.1%}); AUROC {self.auroc:.4f} against {self.n_known:,} known images"
@@ -63,7 +63,7 @@ class OodEvaluation:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form."""
-        plain = {**asdict(self), "refused_ci95": list(self.refused_ci95)}
+        plain = {**asdict(self), "refused_ci95": list(self.rejected_ci95)}
         plain["accepted"] = [{**vars(one), "file": str(one.file)} for one in self.accepted]
         plain["failed"] = [one.to_json_dict() for one in self.failed]
         return plain
@@ -75,13 +75,13 @@ class OodEvaluation:
         return folder / OOD_FILE
 
 
-def check_refuses(bundle: Bundle) -> None:
+def check_has_ood_detector(bundle: Bundle) -> None:
     """Refuse a model that has no unknown score.
 
     Raises:
         InputError: it has none.
     """
-    if bundle.limits.threshold is None:
+    if bundle.thresholds.threshold is None:
         raise InputError(
             "Cannot measure refusal",
             needs="a model with an unknown score is needed, as georgia train makes them",
@@ -103,7 +103,7 @@ def evaluate_ood(
     """
     from sklearn.metrics import roc_auc_score
 
-    check_refuses(bundle)
+    check_has_ood_detector(bundle)
     answers = predict_files(bundle, list(paths), config or PredictConfig(), progress)
     strange, usual = _scores(answers.items), _scores(known)
     if not strange.size or not usual.size:
@@ -123,7 +123,7 @@ def evaluate_ood(
         n=len(strange),
         n_refused=n_refused,
         refused=n_refused / len(strange),
-        refused_ci95=wilson_interval(n_refused / len(strange), len(strange)),
+        rejected_ci95=wilson_interval(n_refused / len(strange), len(strange)),
         auroc=float(roc_auc_score(is_strange, np.r_[usual, strange])),
         accepted_at_95=float((strange <= np.quantile(usual, 0.95)).mean()),
         n_known=len(usual),

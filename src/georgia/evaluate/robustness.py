@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError, UnreadableImageError
-from georgia.evaluate.compare import Difference, compare_answers
+from georgia.evaluate.compare import Difference, compare_predictions
 from georgia.evaluate.perturbations import Perturbation, list_perturbations
 from georgia.evaluate.score import check_class_names
 from georgia.files import write_text
@@ -58,7 +58,7 @@ class RobustnessConfig:
 class RobustnessRow:
     """The figures under one change; differences are changed minus as they are, on the same files.
 
-    ``is_marked``: the drop in accuracy or macro F1 is beyond its interval.
+    ``is_significant``: the drop in accuracy or macro F1 is beyond its interval.
     """
 
     change: str
@@ -66,7 +66,7 @@ class RobustnessRow:
     accuracy: Difference
     f1: Difference
     n_unknown: int
-    is_marked: bool
+    is_significant: bool
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form."""
@@ -89,23 +89,23 @@ class Robustness:
     seconds: float = 0.0
 
     @property
-    def marked(self) -> tuple[RobustnessRow, ...]:
+    def significant(self) -> tuple[RobustnessRow, ...]:
         """The changes that the model does not stand, the worst first."""
-        found = [row for row in self.rows if row.is_marked]
+        found = [row for row in self.rows if row.is_significant]
         return tuple(sorted(found, key=lambda row: row.accuracy.difference))
 
     @property
-    def has_refused(self) -> bool:
+    def has_rejected(self) -> bool:
         """Whether any image was refused under any change."""
         return any(row.n_unknown for row in self.rows)
 
     @property
     def hidden_drop(self) -> float:
         """How large a drop of accuracy this sample may hide: the widest of the rows without a mark."""
-        return max([0.0, *(-row.accuracy.interval[0] for row in self.rows if not row.is_marked)])
+        return max([0.0, *(-row.accuracy.interval[0] for row in self.rows if not row.is_significant)])
 
     @property
-    def least_lost(self) -> int:
+    def min_detectable_groups(self) -> int:
         """How many groups must lose their right answer, with none gained, until a drop is marked.
 
         A row is marked where its interval (paired Bayesian bootstrap with two half groups, one better and
@@ -121,13 +121,13 @@ class Robustness:
         """Return the table in one or two sentences, or that the images are too few to tell."""
         pictures, groups = count_noun(self.n, "image"), count_noun(self.n_groups, "group")
         base = f"{pictures} in {groups}, accuracy {self.accuracy:.4f} as they are."
-        if self.marked:
+        if self.significant:
             worst = ", ".join(
-                f"{row.title} ({100 * row.accuracy.difference:+.1f} points)" for row in self.marked[:3]
+                f"{row.title} ({100 * row.accuracy.difference:+.1f} points)" for row in self.significant[:3]
             )
-            rest = f" and {len(self.marked) - 3} more" if len(self.marked) > 3 else ""
+            rest = f" and {len(self.significant) - 3} more" if len(self.significant) > 3 else ""
             return f"{base} Beyond chance it gets worse when images are: {worst}{rest}."
-        n, needed = min(self.n, self.n_groups), self.least_lost
+        n, needed = min(self.n, self.n_groups), self.min_detectable_groups
         if round(self.accuracy * n) >= needed:
             hidden = f"Drops of up to {100 * self.hidden_drop:.1f} percentage points could hide"
             return f"{base} No change lowers the figures beyond chance. {hidden} in this sample."
@@ -287,8 +287,8 @@ class _Trial:
         named, n_unknown = self.answer(change)
         truth = self._labels.indices([record.class_name for record in self._sample])
         groups = [record.group for record in self._sample]
-        pair = compare_answers(
+        pair = compare_predictions(
             truth, (named, plain), self._labels, groups, seed=seed, level=level, n_draws=_N_DRAWS
         )
-        is_marked = pair.accuracy.interval[1] < 0 or pair.f1.interval[1] < 0
-        return RobustnessRow(change.name, change.title, pair.accuracy, pair.f1, n_unknown, is_marked)
+        is_significant = pair.accuracy.interval[1] < 0 or pair.f1.interval[1] < 0
+        return RobustnessRow(change.name, change.title, pair.accuracy, pair.f1, n_unknown, is_significant)

@@ -1,34 +1,26 @@
-"""Score the exported file on labelled images: figures with intervals, and every mistake by name."""
+"""Evaluation of the exported file on labelled images: metrics with confidence intervals, and each error."""
 
 from __future__ import annotations
 
 import csv
 import difflib
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-
+from georgia.config import Config, at_least
 from georgia.errors import InputError
-from georgia.files import atomic_path, write_json
+from georgia.files import atomic_path, read_json, reading, write_json
 from georgia.labels import UNKNOWN, Labels
-from georgia.metrics.classification import (
-    UNKNOWN_INDEX,
-    Metrics,
-    Reliability,
-    calibration_interval,
-    compute_metrics,
-    measure_reliability,
-)
-from georgia.metrics.intervals import Interval
+from georgia.metrics.classification import Metrics, class_indices, compute_metrics
+from georgia.metrics.intervals import FloatArray, IntArray, Interval
+from georgia.metrics.reliability import Reliability, calibration_interval, measure_reliability
 from georgia.model.bundle import Bundle
-from georgia.predict.prediction import Prediction
-from georgia.predict.predictions import Predictions
+from georgia.predict.prediction import Predictions
 from georgia.predict.predictor import PredictConfig, predict_files
+from georgia.predict.tables import flatten_outcome, read_prediction
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
 
@@ -38,15 +30,16 @@ _Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(PredictConfig):
-    """How to run, and how many images a robustness test changes."""
+class EvaluateConfig(Config):
+    """How to predict, and how many images a robustness test perturbs."""
 
-    robustness_files: int = 200
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    robustness_files: Annotated[int, at_least(1)] = 200
 
 
 @dataclass(frozen=True)
 class Misclassified:
-    """One file that got a wrong class name, with the probability of that wrong name."""
+    """One image with a wrong label, and the probability of that label."""
 
     file: Path
     truth: str
@@ -56,7 +49,7 @@ class Misclassified:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Answers with the truth beside them: ``truth`` and ``groups`` stand in the order of the answers."""
+    """Predictions with the ground truth: ``truth`` and ``groups`` are in the order of the predictions."""
 
     predictions: Predictions
     truth: tuple[str, ...]
@@ -66,59 +59,58 @@ class Evaluation:
 
     @property
     def labels(self) -> Labels:
-        """The model's class names."""
+        """The class names of the model."""
         return self.predictions.labels
 
     @property
     def failed(self) -> tuple[Failure, ...]:
-        """Files that could not be read; they are in no figure."""
+        """Files that could not be read; no metric counts them."""
         return self.predictions.failed
 
     @property
     def n_unknown(self) -> int:
-        """The number of files that the model refused to name."""
+        """The number of rejected images."""
         return self.metrics.n_unknown
 
     @cached_property
-    def mistakes(self) -> tuple[Misclassified, ...]:
-        """Files with a wrong class name, the surest first."""
+    def misclassified(self) -> tuple[Misclassified, ...]:
+        """Images with a wrong label, the most confident first."""
         wrong = [
             Misclassified(item.file, true, item.label, item.probability)
             for item, true in zip(self.predictions.items, self.truth, strict=True)
             if item.label not in (true, UNKNOWN)
         ]
-        return tuple(sorted(wrong, key=lambda mistake: (-mistake.probability, str(mistake.file))))
+        return tuple(sorted(wrong, key=lambda item: (-item.probability, str(item.file))))
 
     @cached_property
-    def refused(self) -> tuple[tuple[Path, str], ...]:
-        """Files that the model refused to name, with their true class, in path order."""
+    def rejected(self) -> tuple[tuple[Path, str], ...]:
+        """Rejected images with their true class, in path order."""
         pairs = zip(self.predictions.items, self.truth, strict=True)
         return tuple(sorted((item.file, true) for item, true in pairs if item.label == UNKNOWN))
 
     @cached_property
-    def reliability(self) -> Reliability | None:
-        """How right the answers are at each probability; None if every file was refused."""
-        answered = np.array([item.label != UNKNOWN for item in self.predictions.items])
-        if not answered.any():
+    def _accepted(self) -> tuple[FloatArray, IntArray, list[str]] | None:
+        """Probabilities (N, C), true class indices (N,) and groups of accepted images; None without any."""
+        kept = [at for at, item in enumerate(self.predictions.items) if item.label != UNKNOWN]
+        if not kept:
             return None
-        truth = self.labels.indices(self.truth)
-        return measure_reliability(self.predictions.probability_array()[answered], truth[answered])
+        truth = self.labels.indices([self.truth[at] for at in kept])
+        return self.predictions.probability_array()[kept], truth, [self.groups[at] for at in kept]
+
+    @cached_property
+    def reliability(self) -> Reliability | None:
+        """The fraction of correct predictions at each probability; None if every image was rejected."""
+        return measure_reliability(*self._accepted[:2]) if self._accepted else None
 
     @property
     def ece(self) -> float | None:
-        """Expected calibration error in [0, 1] of the answered files; None if there are none."""
+        """Expected calibration error in [0, 1] of the accepted images; None if there are none."""
         return self.reliability.error if self.reliability else None
 
     @cached_property
     def ece_ci95(self) -> Interval | None:
-        """A 95 % interval of the expected calibration error, over groups; None as above."""
-        answered = [at for at, item in enumerate(self.predictions.items) if item.label != UNKNOWN]
-        if not answered:
-            return None
-        truth = self.labels.indices([self.truth[at] for at in answered])
-        probabilities = self.predictions.probability_array()[answered]
-        groups = [self.groups[at] for at in answered]
-        return calibration_interval(probabilities, truth, groups, seed=self.seed)
+        """The 95 % confidence interval of the expected calibration error, over groups; None as above."""
+        return calibration_interval(*self._accepted, seed=self.seed) if self._accepted else None
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia evaluate --json`` prints."""
@@ -127,42 +119,39 @@ class Evaluation:
             "ece": self.ece,
             "ece_ci95": list(self.ece_ci95) if self.ece_ci95 else None,
             "engine": self.predictions.engine,
-            "mistakes": [{**vars(mistake), "file": str(mistake.file)} for mistake in self.mistakes],
-            "refused_files": [str(file) for file, _ in self.refused],
+            "mistakes": [{**vars(item), "file": str(item.file)} for item in self.misclassified],
+            "refused_files": [str(file) for file, _ in self.rejected],
             "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
     def save(self, folder: Path, predictions_name: str = PREDICTIONS_FILE) -> None:
-        """Write ``evaluation.json`` and a CSV with each file's truth, answer and probabilities.
+        """Write ``evaluation.json`` and a CSV with truth, prediction and probabilities of each file.
 
         Raises:
             OSError: the folder cannot be written to.
         """
         document = {**self.to_json_dict(), "seed": self.seed, "predictions": predictions_name}
         write_json(folder / EVALUATION_FILE, document)
-        _write_answers(self, folder / predictions_name)
+        _write_predictions(self, folder / predictions_name)
 
     @classmethod
     def load(cls, folder: Path) -> Evaluation:
-        """Read what `save` wrote; the figures are computed anew from the answers.
+        """Read what `save` wrote; the metrics are computed from the predictions.
 
         Raises:
             InputError: a file is missing or is not what `save` wrote.
         """
-        path = folder / EVALUATION_FILE
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+        needs = f"{EVALUATION_FILE} and the CSV that it names are needed, as they were written"
+        with reading(f"Cannot read the evaluation in {str(folder)!r}", needs):
+            document = read_json(folder / EVALUATION_FILE)
             labels = Labels(tuple(document["classes"]))
-            items, truth, groups = _read_answers(folder / document["predictions"], labels)
-            failed = tuple(Failure.from_json_dict(one) for one in document["failed"])
+            with (folder / document["predictions"]).open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            items = tuple(read_prediction(row, labels) for row in rows)
+            failed = tuple(map(Failure.from_json_dict, document["failed"]))
+            truth, groups = (tuple(row[column] for row in rows) for column in ("truth", "group"))
             predictions = Predictions(labels, items, failed, document["engine"])
-            return _evaluation(predictions, truth, groups, int(document["seed"]))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"Cannot read the evaluation in {str(folder)!r}",
-                needs=f"{EVALUATION_FILE} and the CSV that it names are needed, as they were written",
-                got=error,
-            ) from error
+            return _evaluate(predictions, truth, groups, int(document["seed"]))
 
 
 def evaluate_records(
@@ -173,12 +162,12 @@ def evaluate_records(
     config: PredictConfig | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Run the exported file on labelled images and score it; ``labels`` are the data's class names.
+    """Predict labelled images with the exported file and score the predictions.
 
-    Give ``labels`` to have every class name of the data checked, those without an image included.
+    Give the class names of the data as ``labels`` to have all of them checked, also those without an image.
 
     Raises:
-        InputError: no image, or class names that the model does not have; said before any work.
+        InputError: no image, or class names that the model does not have; raised before any work.
     """
     check_class_names(_data_classes(records, labels), bundle.labels)
     if not records:
@@ -191,56 +180,58 @@ def evaluate_records(
 def score_predictions(
     predictions: Predictions, records: Sequence[Record], labels: Labels | None = None, seed: int = 0
 ) -> Evaluation:
-    """Return the evaluation of answers against the records of the same files, in any order.
+    """Return the evaluation of predictions against the records of the same files, in any order.
 
-    Files that could not be read are in ``predictions.failed`` and stay out of every figure.
+    Files that could not be read are in ``predictions.failed``; no metric counts them.
 
     Raises:
-        InputError: class names the model does not have, files on one side only, files that stand
-            twice, or no answer at all.
+        InputError: class names that the model does not have, files on one side only, a file that is
+            listed twice, or no prediction at all.
     """
     check_class_names(_data_classes(records, labels), predictions.labels)
     by_path = {_key(record.path): record for record in records}
-    answered = [_key(item.file) for item in predictions.items]
-    seen = {*answered, *(_key(failure.path) for failure in predictions.failed)}
-    lost = sorted(seen.symmetric_difference(by_path))
+    predicted = [_key(item.file) for item in predictions.items]
+    both = {*predicted, *(_key(failure.path) for failure in predictions.failed)}
+    unmatched = sorted(both.symmetric_difference(by_path))
     problems = []
-    if len(by_path) != len(records) or len(set(answered)) != len(answered):
+    if len(by_path) != len(records) or len(set(predicted)) != len(predicted):
         problems.append("each file may stand once")
-    if lost:
+    if unmatched:
         problems.append(
-            f"records and answers must be of the same files, unlike {lost[0]!r} ({len(lost)} in all)"
+            f"records and predictions must be of the same files, unlike {unmatched[0]!r} "
+            f"({len(unmatched)} in all)"
         )
-    if not answered:
+    if not predicted:
         problems.append("one readable image or more is needed")
     if problems:
+        n_failed = len(predictions.failed)
         raise InputError(
-            "Cannot score the answers",
+            "Cannot score the predictions",
             needs="; ".join(problems),
-            got=f"{len(records)} records, {len(answered)} answers, {len(predictions.failed)} unreadable",
+            got=f"{len(records)} records, {len(predicted)} predictions, {n_failed} unreadable",
         )
-    matched = [by_path[key] for key in answered]
-    truth, groups = tuple(one.class_name for one in matched), tuple(one.group for one in matched)
-    return _evaluation(predictions, truth, groups, seed)
+    matched = [by_path[key] for key in predicted]
+    truth, groups = tuple(record.class_name for record in matched), tuple(record.group for record in matched)
+    return _evaluate(predictions, truth, groups, seed)
 
 
 def check_class_names(names: Collection[str], labels: Labels) -> None:
-    """Refuse data whose class names the model does not have.
+    """Reject data whose class names the model does not have.
 
     Raises:
-        InputError: names them all, with the nearest known ones and how to map them.
+        InputError: names them all, with the nearest known names and how to map them.
     """
-    strangers = sorted(set(names) - set(labels.names))
-    if not strangers:
+    missing = sorted(set(names) - set(labels.names))
+    if not missing:
         return
-    guesses = {name: _guess(name, labels) for name in strangers}
+    guesses = {name: _guess(name, labels) for name in missing}
     near = [guess for guess in dict.fromkeys(guesses.values()) if guess]
     hint = f"Did you mean {' and '.join(map(repr, near))}? " if near else ""
     example = ",".join(f"{name}={guess or 'CLASS'}" for name, guess in guesses.items())
     raise InputError(
         "Cannot evaluate",
         needs=f"the data's class names must be the model's ({', '.join(labels.names)})",
-        got=", ".join(map(repr, strangers)),
+        got=", ".join(map(repr, missing)),
         hint=f"{hint}Map the data's names: --class-names {example}.",
     )
 
@@ -259,40 +250,19 @@ def _key(path: Path) -> str:
     return str(path.absolute())
 
 
-def _evaluation(predictions: Predictions, truth: _Names, groups: _Names, seed: int) -> Evaluation:
+def _evaluate(predictions: Predictions, truth: _Names, groups: _Names, seed: int) -> Evaluation:
     labels = predictions.labels
-    position = {UNKNOWN: UNKNOWN_INDEX, **{name: index for index, name in enumerate(labels.names)}}
-    named = np.array([position[item.label] for item in predictions.items], dtype=np.int64)
-    metrics = compute_metrics(labels.indices(truth), named, labels, groups, seed)
+    predicted = class_indices([item.label for item in predictions.items], labels)
+    metrics = compute_metrics(labels.indices(truth), predicted, labels, groups, seed)
     return Evaluation(predictions, truth, groups, metrics, seed)
 
 
-def _write_answers(evaluation: Evaluation, path: Path) -> None:
-    names = evaluation.labels.names
+def _write_predictions(evaluation: Evaluation, path: Path) -> None:
+    by_class = [f"p_{name}" for name in evaluation.labels.names]
+    columns = ["file", "truth", "label", "probability", *by_class, "unknown_score", "set", "group"]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        by_class = [f"p_{name}" for name in names]
-        writer.writerow(["file", "truth", "label", "probability", *by_class, "unknown_score", "set", "group"])
-        answers = zip(evaluation.predictions.items, evaluation.truth, evaluation.groups, strict=True)
-        for item, true, group in answers:
-            score = "" if item.unknown_score is None else repr(item.unknown_score)
-            numbers = [repr(item.probability), *(repr(item.probabilities[name]) for name in names), score]
-            writer.writerow([item.file, true, item.label, *numbers, "|".join(item.set), group])
-
-
-def _read_answers(path: Path, labels: Labels) -> tuple[tuple[Prediction, ...], _Names, _Names]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    items = tuple(_read_answer(row, labels) for row in rows)
-    return items, tuple(row["truth"] for row in rows), tuple(row["group"] for row in rows)
-
-
-def _read_answer(row: Mapping[str, str], labels: Labels) -> Prediction:
-    return Prediction(
-        file=Path(row["file"]),
-        label=row["label"],
-        probability=float(row["probability"]),
-        probabilities={name: float(row[f"p_{name}"]) for name in labels.names},
-        unknown_score=float(row["unknown_score"]) if row["unknown_score"] else None,
-        set=tuple(row["set"].split("|")) if row["set"] else (),
-    )
+        writer = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        rows = zip(evaluation.predictions.items, evaluation.truth, evaluation.groups, strict=True)
+        for item, true, group in rows:
+            writer.writerow({**flatten_outcome(item, evaluation.labels), "truth": true, "group": group})

@@ -23,7 +23,6 @@ BUNDLE_FILE = "bundle.json"
 # The entry of an ONNX file's metadata that holds what ``bundle.json`` holds.
 METADATA_KEY = "georgia"
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
-BUNDLED_NAME = "bundled model (drawn crystals)"
 
 
 @dataclass(frozen=True)

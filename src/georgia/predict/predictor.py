@@ -1,7 +1,7 @@
-"""Answers for files: the label, *its* probability and every class's, one row an image.
+"""Predictions for image files: the label, its probability and that of every class.
 
-Answers come as they are made: while the engine runs one batch, threads read and prepare the next,
-and the caller writes the one before. No more than a few batches are in memory at a time.
+Predictions stream: while the engine runs one batch, threads read and prepare the next, and the caller
+writes the one before. Only a few batches are in memory at a time.
 """
 
 from __future__ import annotations
@@ -13,57 +13,54 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from georgia.config import Config, at_least
 from georgia.images.decode import iter_images
 from georgia.model.bundle import Bundle
 from georgia.model.engines import (
     BATCH_SIZE,
     PRECISION_VARIABLE,
     Engine,
+    EngineName,
     Outputs,
-    check_engine_name,
-    check_precision_name,
+    PrecisionName,
     open_engine,
 )
-from georgia.predict.prediction import Outcome, Prediction
-from georgia.predict.predictions import Predictions
+from georgia.predict.prediction import Outcome, Prediction, Predictions
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
-from georgia.uncertainty.decision import Limits
+from georgia.uncertainty.decision import DecisionThresholds
 
 Image = npt.NDArray[Any]
-# Up to so many files the start of the engine counts more than its pace.
+# Up to so many files the start of the engine takes longer than the predictions.
 FEW = 16
 Alter = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class PredictConfig:
-    """How to run: engine by name, images a call, decoding threads (0: one a core), precision by name.
+class PredictConfig(Config):
+    """Engine and precision by name, images per call, and threads.
 
-    ``threads`` are the engine's own (0: it chooses).
+    ``workers`` are the threads that read images (0: one per core); ``threads`` are those of the engine
+    (0: it chooses).
     """
 
-    engine: str = "auto"
-    batch_size: int = BATCH_SIZE
-    workers: int = 0
-    precision: str = "auto"
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        check_engine_name(self.engine)
-        check_precision_name(self.precision)
+    engine: EngineName = "auto"
+    batch_size: Annotated[int, at_least(1)] = BATCH_SIZE
+    workers: Annotated[int, at_least(0)] = 0
+    precision: PrecisionName = "auto"
+    threads: Annotated[int, at_least(0)] = 0
 
 
 def for_few(config: PredictConfig, paths: Iterable[Path]) -> PredictConfig:
-    """Return the settings, for ``FEW`` files with the engine that starts sooner unless one was chosen.
+    """Return the settings, with the engine that starts faster for up to ``FEW`` files if none was chosen.
 
     OpenVINO needs 0.6 s more than ONNX Runtime to be imported and to compile the bundled model (two cores
-    at 2.45 GHz), which ``FEW`` images do not win back.
+    at 2.45 GHz), more than it saves on ``FEW`` images.
     """
     is_free = (config.engine, config.precision) == ("auto", "auto") and PRECISION_VARIABLE not in os.environ
     are_few = next(islice(paths, FEW, None), None) is None
@@ -71,7 +68,7 @@ def for_few(config: PredictConfig, paths: Iterable[Path]) -> PredictConfig:
 
 
 class Predictor:
-    """An opened model that answers for any number of files, again and again.
+    """A loaded model that predicts any number of files, call after call.
 
     Raises:
         InputError: the model or the engine cannot be opened.
@@ -86,17 +83,17 @@ class Predictor:
     def iterate(
         self, paths: Iterable[Path], progress: Progress = QUIET, change: Alter | None = None
     ) -> Iterator[Outcome]:
-        """Yield one answer or failure a file, in the order of ``paths``, which may be without end.
+        """Yield one prediction or failure per file, in the order of ``paths``, which may be endless.
 
-        ``change`` alters each image, (H, W, 3) uint8, before the net sees it.
+        ``change`` is applied to each image, (H, W, 3) uint8, before the preprocessing.
         """
         for entries, outputs in self.iterate_outputs(paths, progress, change):
-            yield from _read_answers(entries, outputs, self.bundle.limits)
+            yield from _decide(entries, outputs, self.bundle.thresholds)
 
     def iterate_outputs(
         self, paths: Iterable[Path], progress: Progress = QUIET, change: Alter | None = None
     ) -> Iterator[tuple[list[Path | Failure], Outputs]]:
-        """Yield files or failures with all outputs of the net: a row for each file that could be read."""
+        """Yield batches of files or failures with the outputs of the net: a row per file that was read."""
         progress.start("predict", len(paths) if isinstance(paths, Sized) else None)
         pace = _Pace()
         for entries, outputs in self.engine.stream(self._batches(paths, change)):
@@ -109,12 +106,12 @@ class Predictor:
         prepare = self.engine.prepare
         transform = prepare if change is None else lambda image: prepare(change(image))
         size = self.config.batch_size * _batches_at_once(self.engine)
-        asked: deque[Path] = deque()
+        queued: deque[Path] = deque()
         entries: list[Path | Failure] = []
         prepared: list[Image] = []
         workers = self.config.workers or None
-        for _, result in iter_images(_note(paths, asked), workers, transform=transform):
-            path = asked.popleft()
+        for _, result in iter_images(_note(paths, queued), workers, transform=transform):
+            path = queued.popleft()
             if isinstance(result, Failure):
                 entries.append(result)
             else:
@@ -133,7 +130,7 @@ def iter_predictions(
     config: PredictConfig = PredictConfig(),
     progress: Progress = QUIET,
 ) -> Iterator[Outcome]:
-    """Yield one answer or failure a file as they are made, in the order of ``paths``, in constant memory.
+    """Yield one prediction or failure per file, in the order of ``paths``, in constant memory.
 
     For many calls with one model, keep a ``Predictor``.
 
@@ -149,43 +146,45 @@ def predict_files(
     config: PredictConfig = PredictConfig(),
     progress: Progress = QUIET,
 ) -> Predictions:
-    """Answer for every file that can be read; the rest is listed with its reason.
+    """Return the predictions of all files; those that cannot be read are in ``failed`` with the reason.
 
     Raises:
         InputError: the model or the engine cannot be opened.
     """
     started = time.perf_counter()
     predictor = Predictor(bundle, config)
-    answers = list(predictor.iterate(paths, progress))
-    items = tuple(answer for answer in answers if isinstance(answer, Prediction))
-    failed = tuple(answer for answer in answers if isinstance(answer, Failure))
+    outcomes = list(predictor.iterate(paths, progress))
+    items = tuple(outcome for outcome in outcomes if isinstance(outcome, Prediction))
+    failed = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
     seconds = time.perf_counter() - started
     return Predictions(bundle.labels, items, failed, predictor.engine.name, seconds)
 
 
-def _read_answers(entries: Sequence[Path | Failure], outputs: Outputs, limits: Limits) -> Iterator[Outcome]:
-    """Yield the answers of one batch; ``outputs`` has a row for each path among the entries."""
+def _decide(
+    entries: Sequence[Path | Failure], outputs: Outputs, thresholds: DecisionThresholds
+) -> Iterator[Outcome]:
+    """Yield the outcomes of one batch; ``outputs`` has a row for each path among the entries."""
     if not outputs:
         yield from (entry for entry in entries if isinstance(entry, Failure))
         return
-    decisions = iter(limits.decide(outputs))
+    decisions = iter(thresholds.decide(outputs))
     for entry in entries:
         yield entry if isinstance(entry, Failure) else Prediction(entry, **vars(next(decisions)))
 
 
 def _batches_at_once(engine: Engine) -> int:
-    # ONNX Runtime takes images of one size together: of more images, more have the same size.
+    # ONNX Runtime runs images of one size together: the more images, the more of one size.
     return 4 if engine.name == "onnxruntime" else 1
 
 
-def _note(paths: Iterable[Path], asked: deque[Path]) -> Iterator[Path]:
+def _note(paths: Iterable[Path], queued: deque[Path]) -> Iterator[Path]:
     for path in paths:
-        asked.append(path)
+        queued.append(path)
         yield path
 
 
 class _Pace:
-    """Images per second of the last seconds, for the progress line."""
+    """Images per second over the last seconds, for the progress line."""
 
     WINDOW_S = 10.0
 
@@ -193,7 +192,7 @@ class _Pace:
         self._marks: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)])
 
     def note(self, count: int) -> str:
-        """Count images as done and return the pace in words."""
+        """Count images as done and return the speed as text."""
         now, total = time.perf_counter(), self._marks[-1][1] + count
         self._marks.append((now, total))
         while len(self._marks) > 2 and now - self._marks[0][0] > self.WINDOW_S:

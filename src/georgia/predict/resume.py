@@ -1,7 +1,7 @@
-"""A table that a killed run leaves behind to go on with: answers are kept as they are made.
+"""A table that an interrupted run can resume: predictions are kept in a journal as they are made.
 
-While it works, a run appends each answer to ``<table>.split``, a file of JSON lines whose first line
-says which model answers. At the end the table is written from it, whole or not at all.
+A run appends each prediction to ``<table>.part``, a file of JSON lines whose first line identifies the
+model. At the end the table is written from it, whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ import numpy.typing as npt
 
 from georgia.errors import InputError
 from georgia.files import write_text
+from georgia.labels import Labels
 from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictor import Predictor
 from georgia.predict.tables import JsonLinesWriter, check_table_path, write_table
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 
-# Answers of so many seconds may have to be made again after the machine itself went down.
+# Predictions of so many seconds may be lost when the machine itself goes down.
 SYNC_S = 5.0
 
 
 def journal_path(target: Path) -> Path:
-    """Return where the answers of an unfinished table are kept."""
-    return target.with_name(target.name + ".split")
+    """Return the journal of an unfinished table."""
+    return target.with_name(target.name + ".part")
 
 
 def predict_to_table(
@@ -41,24 +42,25 @@ def predict_to_table(
     resume: bool = False,
     progress: Progress = QUIET,
 ) -> Iterator[Outcome]:
-    """Yield every answer of the table; ``target`` stands, whole, once the last one is taken.
+    """Yield every outcome of the table; ``target`` is complete once the last one is consumed.
 
-    With ``resume``, answers that an interrupted run left come first, as they were; their files, the
-    unreadable among them, are not opened again. Without it, what such a run left is dropped.
+    With ``resume``, the outcomes of an interrupted run come first, as they were; their files, unreadable
+    ones included, are not opened again. Without it, the journal of such a run is dropped.
 
     Raises:
-        InputError: the suffix cannot be written, or what is left was made by another model or engine.
+        InputError: the suffix cannot be written, or the journal was made by another model or engine.
     """
     check_table_path(target)
     journal = journal_path(target)
-    about = _describe(predictor)
+    bundle, engine = predictor.bundle, predictor.engine
+    metadata = describe_run(bundle.model_path.read_bytes(), bundle.labels, engine.name, engine.precision)
     if resume and journal.exists():
-        _check_same(journal, about)
+        check_same_run(str(journal), _read_metadata(journal), metadata)
         done = _repair(journal)
         progress.say(f"resume: {len(done):,} files are done")
     else:
         done = np.empty(0, "S24")
-        write_text(journal, json.dumps(about) + "\n")
+        write_text(journal, json.dumps(metadata) + "\n")
     return _iterate(predictor, paths, target, done, progress)
 
 
@@ -71,12 +73,12 @@ def _iterate(
         paths = (path for path in paths if not _is_among(done, path))
     with journal.open("a", encoding="utf-8", newline="\n") as stream:
         writer, synced = JsonLinesWriter(stream), time.monotonic()
-        for answer in predictor.iterate(paths, progress):
-            writer.add(answer)
+        for outcome in predictor.iterate(paths, progress):
+            writer.add(outcome)
             if time.monotonic() - synced > SYNC_S:
                 _sync(stream)
                 synced = time.monotonic()
-            yield answer
+            yield outcome
     write_table(target, _read(journal), predictor.bundle.labels, predictor.engine.name)
     journal.unlink()
 
@@ -86,38 +88,39 @@ def _sync(stream: IO[str]) -> None:
     os.fsync(stream.fileno())
 
 
-def _describe(predictor: Predictor) -> dict[str, Any]:
-    """Return what all answers of one table must have in common."""
-    digest = hashlib.sha256()
-    with predictor.bundle.model_path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return {
-        "model": digest.hexdigest(),
-        "classes": list(predictor.bundle.labels.names),
-        "engine": predictor.engine.name,
-        "precision": predictor.engine.precision,
-    }
+def describe_run(model: bytes, labels: Labels, engine: str, precision: str) -> dict[str, Any]:
+    """Return what all predictions of one table must have in common."""
+    digest = hashlib.sha256(model).hexdigest()
+    return {"model": digest, "classes": list(labels.names), "engine": engine, "precision": precision}
 
 
-def _check_same(journal: Path, about: dict[str, Any]) -> None:
-    with journal.open(encoding="utf-8", errors="replace") as stream:
-        try:
-            before = json.loads(stream.readline())
-            differing = [name for name, value in about.items() if before[name] != value]
-        except (ValueError, KeyError, TypeError):
-            differing = ["first line"]
+def check_same_run(where: str, before: Any, now: dict[str, Any]) -> None:
+    """Reject to resume what was begun otherwise.
+
+    Raises:
+        InputError: names what differs.
+    """
+    known = before if isinstance(before, dict) else {}
+    differing = [name for name, value in now.items() if known.get(name) != value]
     if differing:
         raise InputError(
-            f"Cannot resume {str(journal)!r}",
+            f"Cannot resume {where!r}",
             needs="model, classes, engine and precision must be those that it began with",
-            got=f"another {', '.join(differing)}",
+            got=f"another {', '.join(differing)}" if known else "another first line",
             hint="Give the same ones, or start over without --resume.",
         )
 
 
+def _read_metadata(journal: Path) -> Any:
+    with journal.open(encoding="utf-8", errors="replace") as stream:
+        try:
+            return json.loads(stream.readline())
+        except ValueError:
+            return None
+
+
 def _repair(journal: Path) -> npt.NDArray[np.bytes_]:
-    """Cut off a line that was not finished; return a sorted digest (N,) of each file that is done."""
+    """Cut off an unfinished line; return the sorted digests (N,) of the files that are done."""
     digests: list[bytes] = []
     whole = 0
     with journal.open("rb") as stream:
@@ -151,7 +154,4 @@ def _read(journal: Path) -> Iterator[Outcome]:
         next(stream)
         for line in stream:
             values = json.loads(line)
-            if "error" in values:
-                yield Failure.from_json_dict(values)
-            else:
-                yield Prediction.from_json_dict(values)
+            yield (Failure if "error" in values else Prediction).from_json_dict(values)

@@ -1,28 +1,28 @@
-"""Tables of answers, written row by row: CSV, JSON, JSON lines, and Parquet in row groups."""
+"""Tables of predictions, written row by row: CSV, JSON, JSON lines, and Parquet in row groups."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from georgia.errors import InputError, MissingDependencyError
 from georgia.files import atomic_path
 from georgia.labels import Labels
-from georgia.predict.prediction import Outcome
+from georgia.predict.prediction import Outcome, Prediction
 from georgia.records import Failure
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
-# Rows that Parquet keeps together, and that are in memory at a time.
+# Rows of one Parquet row group, which are in memory at a time.
 ROW_GROUP = 10_000
 
 
 class TableWriter(Protocol):
-    """Takes answers one by one."""
+    """Takes outcomes one by one."""
 
-    def add(self, answer: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Write one more row."""
 
     def close(self) -> None:
@@ -30,7 +30,7 @@ class TableWriter(Protocol):
 
 
 def check_table_path(target: Path, suffixes: Sequence[str] = TABLE_SUFFIXES) -> None:
-    """Refuse a table that could not be written, before any work is done.
+    """Reject a table that could not be written, before any work is done.
 
     Raises:
         InputError: the suffix is none of those.
@@ -55,8 +55,8 @@ def check_table_path(target: Path, suffixes: Sequence[str] = TABLE_SUFFIXES) -> 
             ) from error
 
 
-def write_table(target: Path, answers: Iterable[Outcome], labels: Labels, engine: str) -> None:
-    """Write a table as its suffix says, whole or not at all; rows are not held in memory.
+def write_table(target: Path, outcomes: Iterable[Outcome], labels: Labels, engine: str) -> None:
+    """Write a table in the format of its suffix, whole or not at all, in constant memory.
 
     Raises:
         InputError: the suffix is none of ``TABLE_SUFFIXES``.
@@ -65,21 +65,21 @@ def write_table(target: Path, answers: Iterable[Outcome], labels: Labels, engine
     check_table_path(target)
     with atomic_path(target) as temporary:
         if target.suffix.lower() == ".parquet":
-            _fill(ParquetWriter(temporary, labels), answers)
+            _fill(ParquetWriter(temporary, labels), outcomes)
             return
-        # File names need not be text: CSV keeps their bytes.
+        # A file name need not be valid UTF-8: CSV keeps its bytes.
         with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             if target.suffix.lower() == ".csv":
-                _fill(CsvWriter(stream, labels), answers)
+                _fill(CsvWriter(stream, labels), outcomes)
             elif target.suffix.lower() == ".json":
-                _fill(JsonWriter(stream, labels, engine), answers)
+                _fill(JsonWriter(stream, labels, engine), outcomes)
             else:
-                _fill(JsonLinesWriter(stream), answers)
+                _fill(JsonLinesWriter(stream), outcomes)
 
 
-def _fill(writer: TableWriter, answers: Iterable[Outcome]) -> None:
-    for answer in answers:
-        writer.add(answer)
+def _fill(writer: TableWriter, outcomes: Iterable[Outcome]) -> None:
+    for outcome in outcomes:
+        writer.add(outcome)
     writer.close()
 
 
@@ -88,36 +88,42 @@ def list_columns(labels: Labels) -> list[str]:
     return ["file", "label", "probability", *_class_columns(labels), "unknown_score", "set", "error"]
 
 
-def flatten_answer(answer: Outcome, labels: Labels) -> dict[str, Any]:
+def flatten_outcome(outcome: Outcome, labels: Labels) -> dict[str, Any]:
     """Return one row of a flat table; a failure has its reason under ``error`` and no label."""
-    if isinstance(answer, Failure):
+    if isinstance(outcome, Failure):
         empty = dict.fromkeys(["probability", *_class_columns(labels), "unknown_score"])
-        return {"file": str(answer.path), "label": "", **empty, "set": "", "error": answer.error}
+        return {"file": str(outcome.path), "label": "", **empty, "set": "", "error": outcome.error}
     return {
-        "file": str(answer.file),
-        "label": answer.label,
-        "probability": answer.probability,
-        **{f"p_{name}": answer.probabilities[name] for name in labels.names},
-        "unknown_score": answer.unknown_score,
-        "set": "|".join(answer.set),
+        "file": str(outcome.file),
+        "label": outcome.label,
+        "probability": outcome.probability,
+        **{f"p_{name}": outcome.probabilities[name] for name in labels.names},
+        "unknown_score": outcome.unknown_score,
+        "set": "|".join(outcome.set),
         "error": "",
     }
+
+
+def read_prediction(row: Mapping[str, Any], labels: Labels) -> Prediction:
+    """Return the prediction in a row of a flat table, as text (CSV) or as numbers (Parquet)."""
+    score = row["unknown_score"]
+    return Prediction(
+        file=Path(row["file"]),
+        label=row["label"],
+        probability=float(row["probability"]),
+        probabilities={name: float(row[f"p_{name}"]) for name in labels.names},
+        unknown_score=None if score in (None, "") else float(score),
+        set=tuple(row["set"].split("|")) if row["set"] else (),
+    )
 
 
 def _class_columns(labels: Labels) -> list[str]:
     return [f"p_{name}" for name in labels.names]
 
 
-def plain_answer(answer: Outcome) -> dict[str, Any]:
-    """Return the public JSON form of an answer, or of a failure: ``file`` and ``error``."""
-    if isinstance(answer, Failure):
-        return answer.to_json_dict()
-    return answer.to_json_dict()
-
-
 def _dump(value: Any, indent: int | None = None) -> str:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    # Half a character, as in a file name that is no text, has only JSON's own way to be written.
+    # A lone surrogate, as in a file name that is not valid UTF-8, is written as an escape.
     return text if _is_text(text) else json.dumps(value, indent=indent)
 
 
@@ -130,20 +136,20 @@ def _is_text(text: str) -> bool:
 
 
 class CsvWriter:
-    """One row an answer; numbers with six decimals."""
+    """One row per outcome; numbers with six decimals."""
 
     def __init__(self, stream: IO[str], labels: Labels) -> None:
         self._labels = labels
         self._writer = csv.DictWriter(stream, list_columns(labels), lineterminator="\n")
         self._writer.writeheader()
 
-    def add(self, answer: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Write one more row."""
-        row = flatten_answer(answer, self._labels)
+        row = flatten_outcome(outcome, self._labels)
         self._writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
 
     def close(self) -> None:
-        """Do nothing: every row is written."""
+        """Every row is written already."""
 
 
 class JsonLinesWriter:
@@ -152,16 +158,16 @@ class JsonLinesWriter:
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
-    def add(self, answer: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Write one more line."""
-        self._stream.write(_dump(plain_answer(answer)) + "\n")
+        self._stream.write(_dump(outcome.to_json_dict()) + "\n")
 
     def close(self) -> None:
-        """Do nothing: every line is written."""
+        """Every line is written already."""
 
 
 class JsonWriter:
-    """The one JSON object of ``georgia predict --json``, answer by answer; failures follow at the end."""
+    """The object of ``georgia predict --json``, prediction by prediction; failures follow at the end."""
 
     def __init__(self, stream: IO[str], labels: Labels, engine: str) -> None:
         self._stream = stream
@@ -169,12 +175,12 @@ class JsonWriter:
         self._is_empty = True
         stream.write('{\n  "predictions": [')
 
-    def add(self, answer: Outcome) -> None:
-        """Write an answer, or keep a failure for the end."""
-        if isinstance(answer, Failure):
-            self._rest["failed"].append(plain_answer(answer))
+    def add(self, outcome: Outcome) -> None:
+        """Write a prediction, or keep a failure for the end."""
+        if isinstance(outcome, Failure):
+            self._rest["failed"].append(outcome.to_json_dict())
             return
-        text = _dump(plain_answer(answer))
+        text = _dump(outcome.to_json_dict())
         self._stream.write(("\n    " if self._is_empty else ",\n    ") + text)
         self._is_empty = False
 
@@ -200,9 +206,9 @@ class ParquetWriter:
         self._writer = pyarrow.parquet.ParquetWriter(target, self._schema)
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, answer: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Take one more row; a full group is written."""
-        self._rows.append(flatten_answer(answer, self._labels))
+        self._rows.append(flatten_outcome(outcome, self._labels))
         if len(self._rows) == ROW_GROUP:
             self._write_group()
 

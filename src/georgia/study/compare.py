@@ -6,13 +6,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from georgia.evaluate.compare import SIGNIFICANCE, compare_answers
+from georgia.evaluate.compare import compare_predictions, match_files
 from georgia.evaluate.score import Evaluation
-from georgia.labels import UNKNOWN
-from georgia.metrics.classification import UNKNOWN_INDEX, Metrics, compute_metrics
+from georgia.metrics.classification import Metrics, class_indices, compute_metrics
 from georgia.metrics.intervals import Interval
+from georgia.metrics.paired import SIGNIFICANCE, adjust_p_values
 from georgia.study.rows import StudyRow
 
 # Up to so many variants each pair is tested; of more, the best against each other one.
@@ -111,30 +109,15 @@ def compare_variants(
 def pool_metrics(evaluations: Sequence[Evaluation]) -> Metrics:
     """Return the figures of all answers together; a group is one group in whichever run it was tested."""
     labels = evaluations[0].labels
-    position = {UNKNOWN: UNKNOWN_INDEX, **{name: at for at, name in enumerate(labels.names)}}
-    truth, named, groups = [], [], []
-    for one in evaluations:
-        for item, true, group in zip(one.predictions.items, one.truth, one.groups, strict=True):
-            truth.append(position[true])
-            named.append(position[item.label])
-            groups.append(group or str(item.file))
-    return compute_metrics(np.array(truth), np.array(named), labels, groups)
-
-
-def adjust_p_values(values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number, by Holm's step-down rule.
-
-    Source: Holm 1979, Scand. J. Statist. 6, 65–70.
-
-    >>> adjust_p_values([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    adjusted = [1.0] * len(values)
-    highest = 0.0
-    for rank, at in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[at]))
-        adjusted[at] = highest
-    return adjusted
+    rows = [
+        (true, item.label, group or str(item.file))
+        for evaluation in evaluations
+        for item, true, group in zip(
+            evaluation.predictions.items, evaluation.truth, evaluation.groups, strict=True
+        )
+    ]
+    truth, named, groups = zip(*rows, strict=True)
+    return compute_metrics(labels.indices(truth), class_indices(named, labels), labels, groups)
 
 
 def _summarize(variant: str, done: Sequence[StudyRow], n_failed: int, metrics: Metrics) -> VariantSummary:
@@ -169,19 +152,15 @@ def _compare(
     """Put the answers of the repeats that both finished beside one another; a group is one in all of them."""
     both = sorted(done[0].keys() & done[1].keys())
     labels = evaluations[done[0][both[0]].run_name].labels
-    position = {UNKNOWN: UNKNOWN_INDEX, **{name: at for at, name in enumerate(labels.names)}}
-    truth, answers, groups = [], ([], []), []  # type: ignore[var-annotated]
+    rows = []
     for key in both:
         first, second = (evaluations[side[key].run_name] for side in done)
-        others = {str(item.file): item.label for item in second.predictions.items}
-        for item, true, group in zip(first.predictions.items, first.truth, first.groups, strict=True):
-            if str(item.file) in others:
-                truth.append(position[true])
-                answers[0].append(position[item.label])
-                answers[1].append(position[others[str(item.file)]])
-                groups.append(group or str(item.file))
-    named = (np.array(answers[0]), np.array(answers[1]))
-    result = compare_answers(np.array(truth), named, labels, groups, pair)
+        for here, there in match_files(first, second):
+            item, other = first.predictions.items[here], second.predictions.items[there]
+            rows.append((first.truth[here], item.label, other.label, first.groups[here] or str(item.file)))
+    truth, named, other_named, groups = zip(*rows, strict=True)
+    predicted = (class_indices(named, labels), class_indices(other_named, labels))
+    result = compare_predictions(labels.indices(truth), predicted, labels, groups, pair)
     gains = [int(done[1][key].test_missed or 0) - int(done[0][key].test_missed or 0) for key in both]
     return PairedTest(
         first=pair[0],

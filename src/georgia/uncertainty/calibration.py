@@ -1,7 +1,8 @@
-"""One number, the temperature, that makes a net's sureness mean what it says.
+"""Temperature scaling: one number that calibrates the probabilities of a net.
 
-``probabilities = softmax(logits / temperature)``. It is fitted on validation groups only, each group counting
-once, and it never changes which class comes first. Source: Guo et al. 2017, arXiv 1706.04599.
+``probabilities = softmax(logits / temperature)``. The temperature is fitted on the validation groups, each
+group with the same weight, and never changes the predicted class.
+Source: Guo et al. 2017, arXiv 1706.04599.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
-from georgia.metrics.classification import Reliability, measure_reliability
 from georgia.metrics.intervals import group_codes
+from georgia.metrics.reliability import Reliability, measure_reliability
 
 FloatArray = npt.NDArray[np.float64]
-# Temperatures beyond these come from data that cannot tell; the fit stops there.
+# A temperature beyond these means that the data do not determine it; the fit stops there.
 LOWEST, HIGHEST = 0.05, 20.0
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The temperature and what it did on the images it was fitted on: reliability before and after."""
+    """The temperature, with the reliability of the validation images before and after it."""
 
     temperature: float
     n: int
@@ -33,29 +34,32 @@ class Calibration:
     after: Reliability
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that ``bundle.json`` and the ONNX metadata hold; the diagram's bins too."""
+        """Return the JSON form that ``bundle.json`` and the ONNX metadata hold."""
         return {
             "temperature": self.temperature,
             "n": self.n,
             "n_groups": self.n_groups,
             "ece_before": self.before.error,
             "ece_after": self.after.error,
-            "reliability_before": reliability_to_dict(self.before),
-            "reliability_after": reliability_to_dict(self.after),
+            "reliability_before": self.before.to_json_dict(),
+            "reliability_after": self.after.to_json_dict(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """Read the plain form.
+        """Read the JSON form.
 
         Raises:
             InputError: a value is missing or wrong.
         """
         try:
-            before, after = (
-                reliability_from_dict(values[f"reliability_{word}"]) for word in ("before", "after")
+            return cls(
+                temperature=float(values["temperature"]),
+                n=int(values["n"]),
+                n_groups=int(values["n_groups"]),
+                before=Reliability.from_json_dict(values["reliability_before"]),
+                after=Reliability.from_json_dict(values["reliability_after"]),
             )
-            return cls(float(values["temperature"]), int(values["n"]), int(values["n_groups"]), before, after)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 "Cannot read the model's calibration",
@@ -69,17 +73,18 @@ def fit_temperature(
     truth: npt.NDArray[np.integer],
     groups: Sequence[str] | None = None,
 ) -> Calibration:
-    """Return the temperature of the least log loss on logits (N, C) and true positions (N,).
+    """Return the temperature with the lowest log loss on logits (N, C) and true class indices (N,).
 
-    Each group weighs 1. The targets are softened as Platt's are, to (n + 1) / (n + 2) for a class of n
-    groups, so that a validation part without a mistake does not call for endless sureness. Where they
-    ask for less sureness and the true ones for more, and the net is on average no surer than they are, the
-    temperature is 1: few groups without a mistake take nothing away.
+    Each group has weight 1. The targets are smoothed as in Platt scaling, to (n + 1) / (n + 2) for a class
+    of n groups, so that a validation split without an error does not call for unlimited confidence. If the
+    smoothed targets ask for less confidence, the unsmoothed ones for more, and the mean confidence of the
+    net does not exceed that of the smoothed targets, the temperature is 1: few groups without an error do
+    not lower the confidence.
     Source: Platt 1999, "Probabilistic outputs for support vector machines", in Advances in Large Margin
     Classifiers, MIT Press.
 
-    >>> sure = np.array([[8.0, 0.0]] * 10)
-    >>> fit_temperature(sure, np.array([0] * 7 + [1] * 3)).temperature > 5
+    >>> confident = np.array([[8.0, 0.0]] * 10)
+    >>> fit_temperature(confident, np.array([0] * 7 + [1] * 3)).temperature > 5
     True
 
     Raises:
@@ -106,22 +111,22 @@ def fit_temperature(
         best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
         return float(np.exp(best.x))
 
-    targets, plain = _soften_targets(true, weights, table.shape[1]), np.eye(table.shape[1])[true]
+    targets, plain = _smooth_targets(true, weights, table.shape[1]), np.eye(table.shape[1])[true]
     temperature = find_best(targets)
     if temperature > 1 and find_best(plain) < 1:
-        sureness = np.average(soften(table).max(axis=1), weights=weights)
-        if sureness <= np.average(targets.max(axis=1), weights=weights):
+        confidence = np.average(softmax(table).max(axis=1), weights=weights)
+        if confidence <= np.average(targets.max(axis=1), weights=weights):
             temperature = 1.0
     return Calibration(
         temperature,
         len(true),
         int(codes.max()) + 1,
-        measure_reliability(soften(table), true),
-        measure_reliability(soften(table, temperature), true),
+        measure_reliability(softmax(table), true),
+        measure_reliability(softmax(table, temperature), true),
     )
 
 
-def soften(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> FloatArray:
+def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> FloatArray:
     """Return probabilities (N, C), float64: the softmax of logits over the temperature.
 
     >>> soften(np.array([[0.0, 0.0]])).tolist()
@@ -133,7 +138,7 @@ def soften(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> FloatA
 
 
 def group_weights(codes: npt.NDArray[np.integer]) -> FloatArray:
-    """Return weights (N,) that let each group count 1 in all, from group numbers (N,).
+    """Return weights (N,) that sum to 1 in each group, from group numbers (N,).
 
     >>> group_weights(np.array([0, 0, 1])).tolist()
     [0.5, 0.5, 1.0]
@@ -142,33 +147,9 @@ def group_weights(codes: npt.NDArray[np.integer]) -> FloatArray:
     return result
 
 
-def reliability_to_dict(reliability: Reliability) -> dict[str, Any]:
-    """Return the plain form; empty bins hold None."""
-
-    def plain(values: FloatArray) -> list[float | None]:
-        return [None if np.isnan(value) else float(value) for value in values]
-
-    return {
-        "edges": reliability.edges.tolist(),
-        "n": reliability.n.tolist(),
-        "mean_probability": plain(reliability.mean_probability),
-        "share_right": plain(reliability.share_right),
-    }
-
-
-def reliability_from_dict(values: Mapping[str, Any]) -> Reliability:
-    """Read the plain form; None becomes NaN."""
-    return Reliability(
-        np.array(values["edges"], np.float64),
-        np.array(values["n"], np.int64),
-        np.array(values["mean_probability"], np.float64),
-        np.array(values["share_right"], np.float64),
-    )
-
-
-def _soften_targets(true: npt.NDArray[np.integer], weights: FloatArray, n_classes: int) -> FloatArray:
+def _smooth_targets(true: npt.NDArray[np.integer], weights: FloatArray, n_classes: int) -> FloatArray:
     counts = np.bincount(true, weights=weights, minlength=n_classes)
-    right = ((counts + 1) / (counts + 2))[true]
-    targets = np.repeat(((1 - right) / max(1, n_classes - 1))[:, np.newaxis], n_classes, axis=1)
-    targets[np.arange(len(true)), true] = right
+    smoothed = ((counts + 1) / (counts + 2))[true]
+    targets = np.repeat(((1 - smoothed) / max(1, n_classes - 1))[:, np.newaxis], n_classes, axis=1)
+    targets[np.arange(len(true)), true] = smoothed
     return targets

@@ -1,12 +1,12 @@
-"""Sets of classes that hold the true one at a chosen error rate, class by class (Mondrian).
+"""Conformal prediction sets: classes that hold the true one at a chosen error rate, class by class.
 
-A class belongs to an image's set where its probability reaches the class's limit. The limits come from
-the validation groups: among new images of *each* class, at most the error rate lacks its own class in
-the set, whatever the net is worth, as long as new groups are like the validation groups. Few groups
-give low limits and large sets.
+A class belongs to the set of an image if its probability reaches the limit of the class. The limits are
+fitted on the validation groups: of new images of *each* class, the set misses the true class in at most
+the error rate, however accurate the net is, as long as new groups are like the validation groups. Few
+groups give low limits and large sets.
 
 Source: Mondrian conformal prediction, Vovk et al. 2005, doi 10.1007/b106715, and for images in groups Lee,
-Barber and Willett 2023, arXiv 2306.06342 (each group weighs 1, and one more stands for the new one).
+Barber and Willett 2023, arXiv 2306.06342 (each group has weight 1, and one more stands for the new one).
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ DEFAULT_ERROR_RATE = 0.05
 
 @dataclass(frozen=True)
 class ConformalLimits:
-    """For each error rate, the least probability by class that puts it into the set.
+    """For each error rate and class, the lowest probability with which the class is in the set.
 
-    ``error_rate`` is the one that `sets` takes unless told otherwise; ``n_groups`` counts the validation
-    groups behind each class's limits.
+    ``error_rate`` is the default of `sets`; ``n_groups`` counts the validation groups of each class.
     """
 
     limits: dict[float, dict[str, float]]
@@ -51,24 +50,24 @@ class ConformalLimits:
         if rate not in self.limits:
             raise InputError(
                 "Unknown error rate",
-                needs="it must be one of " + ", ".join(f"{one:g}" for one in self.limits),
+                needs="it must be one of " + ", ".join(f"{known:g}" for known in self.limits),
                 got=rate,
             )
         least = np.array([self.limits[rate][name] for name in labels.names])
-        # Probabilities come out of the graph in float32; a limit may not lose its own image to rounding.
+        # Probabilities leave the graph as float32: rounding must not exclude the image that set the limit.
         reached = np.asarray(probabilities, np.float64) >= least - 1e-6
         return [
             tuple(name for name, is_in in zip(labels.names, row, strict=True) if is_in) for row in reached
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that ``bundle.json`` and the ONNX metadata hold."""
+        """Return the JSON form that ``bundle.json`` and the ONNX metadata hold."""
         limits = {f"{rate:g}": dict(by_class) for rate, by_class in self.limits.items()}
         return {"error_rate": self.error_rate, "limits": limits, "n_groups": dict(self.n_groups)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], labels: Labels) -> ConformalLimits:
-        """Read the plain form.
+        """Read the JSON form.
 
         Raises:
             InputError: a value is missing or wrong, or a class has no limit.
@@ -95,7 +94,7 @@ def fit_conformal(
     groups: Sequence[str] | None = None,
     error_rates: Sequence[float] = ERROR_RATES,
 ) -> ConformalLimits:
-    """Return the limits from calibrated probabilities (N, C) and true positions (N,) of validation images.
+    """Return the limits, fitted on probabilities (N, C) and true class indices (N,) of validation images.
 
     >>> rows = np.array([[1 - p, p] for p in np.linspace(0.01, 0.99, 99)])
     >>> fit_conformal(rows, np.ones(99, int), Labels(("CEX", "PG"))).limits[0.05]["PG"]
@@ -127,12 +126,12 @@ def fit_conformal(
 
 
 def _find_limit(values: FloatArray, codes: npt.NDArray[np.integer], rate: float) -> float:
-    """Return the largest of the values that leaves out no more than the error rate, a new group included."""
+    """Return the largest value that excludes no more than the error rate, a new group included."""
     if not len(values):
         return 0.0
     n_groups = len(np.unique(codes))
     order = np.argsort(values, kind="stable")
     weights = group_weights(np.unique(codes, return_inverse=True)[1])[order] / (n_groups + 1)
-    left_out = np.cumsum(weights) - weights + 1 / (n_groups + 1)
-    allowed = np.flatnonzero(left_out <= rate + 1e-12)
+    excluded = np.cumsum(weights) - weights + 1 / (n_groups + 1)
+    allowed = np.flatnonzero(excluded <= rate + 1e-12)
     return float(values[order][allowed[-1]]) if len(allowed) else 0.0

@@ -1,4 +1,4 @@
-"""What lets a net's answers be trusted: its temperature, what it refuses, its conformal limits."""
+"""From the outputs of a net to a decision: calibrated probability, rejection as unknown, prediction set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from georgia.uncertainty.ood import THRESHOLD, OodDetector
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """What was fitted on validation groups; None is what was not."""
+    """What was fitted on the validation groups; None where nothing was fitted."""
 
     calibration: Calibration | None = None
     unknown: OodDetector | None = None
@@ -26,20 +26,19 @@ class Uncertainty:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by; 1 where nothing was fitted."""
+        """The divisor of the logits; 1 where none was fitted."""
         return self.calibration.temperature if self.calibration else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that stands in ``bundle.json`` and in the ONNX metadata."""
-        parts = {"calibration": self.calibration, "unknown": self.unknown, "conformal": self.conformal}
-        return {word: part.to_dict() for word, part in parts.items() if part is not None}
+        """Return the JSON form that ``bundle.json`` and the ONNX metadata hold."""
+        return {name: fitted.to_dict() for name, fitted in vars(self).items() if fitted is not None}
 
     @classmethod
     def load(cls, folder: Path, labels: Labels, details: Mapping[str, Any]) -> Uncertainty:
-        """Read what a run folder holds: its ``bundle.json`` (as ``details``) and ``reference.npz``.
+        """Read a run folder: its ``bundle.json`` (as ``details``) and ``reference.npz``.
 
         Raises:
-            InputError: a part is damaged.
+            InputError: one of them is damaged.
         """
         calibration, conformal = details.get("calibration"), details.get("conformal")
         return cls(
@@ -49,23 +48,26 @@ class Uncertainty:
         )
 
 
-NO_ASSURANCE = Uncertainty()
+NOTHING_FITTED = Uncertainty()
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What turns the graph's outputs into an answer: when to refuse, and which classes go into the set."""
+class DecisionThresholds:
+    """Thresholds that turn outputs of the graph into a decision.
+
+    An image is rejected if its unknown score is above ``threshold``; ``conformal`` gives its prediction set.
+    """
 
     labels: Labels
     threshold: float | None = None
     conformal: ConformalLimits | None = None
 
     @classmethod
-    def from_details(cls, labels: Labels, details: Mapping[str, Any]) -> Limits:
-        """Read them from ``bundle.json`` or the metadata; models without them refuse nothing.
+    def from_details(cls, labels: Labels, details: Mapping[str, Any]) -> DecisionThresholds:
+        """Read them from ``bundle.json`` or the ONNX metadata; a model without them rejects nothing.
 
         Raises:
-            InputError: they are there and damaged.
+            InputError: they are damaged.
         """
         unknown, conformal = details.get("unknown"), details.get("conformal")
         threshold = float(unknown.get("threshold", THRESHOLD)) if isinstance(unknown, Mapping) else None
@@ -73,22 +75,22 @@ class Limits:
         return cls(labels, threshold, limits)
 
     def decide(self, outputs: Mapping[str, npt.NDArray[np.floating]]) -> list[Decision]:
-        """Return the answer to each row of a graph's outputs: refused, or the likeliest class and its set."""
+        """Return a decision for each row of the outputs: rejected, or the most probable class and its set."""
         probabilities = outputs["probabilities"]
         decisions = self.labels.decode(probabilities)
         sets: Sequence[tuple[str, ...]] = [()] * len(decisions)
         if self.conformal is not None:
             sets = self.conformal.sets(probabilities, self.labels)
-        decisions = [replace(one, set=names) for one, names in zip(decisions, sets, strict=True)]
+        decisions = [replace(decision, set=names) for decision, names in zip(decisions, sets, strict=True)]
         if self.threshold is None or "unknown_score" not in outputs:
             return decisions
         scores = [float(score) for score in outputs["unknown_score"]]
         return [
-            _refuse(one, score) if score > self.threshold else replace(one, unknown_score=score)
-            for one, score in zip(decisions, scores, strict=True)
+            _reject(decision, score) if score > self.threshold else replace(decision, unknown_score=score)
+            for decision, score in zip(decisions, scores, strict=True)
         ]
 
 
-def _refuse(decision: Decision, score: float) -> Decision:
-    """Return the refusal: no class, so no probability of one and an empty set; the classes' numbers stay."""
+def _reject(decision: Decision, score: float) -> Decision:
+    """Return the decision for a rejected image: no class and an empty set; class probabilities stay."""
     return replace(decision, label=UNKNOWN, probability=0.0, unknown_score=score, set=())

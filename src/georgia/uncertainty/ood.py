@@ -1,13 +1,12 @@
-"""How far an image lies from everything that a model was trained on, and from where on it is refused.
+"""Out-of-distribution (OOD) detection: how far an image lies from the training images, and where to reject.
 
-Looked at are the image's light and detail, and the means of several of the net's layers, from fine to
-coarse. Each of these parts has a Mahalanobis distance to the training images; the score is the mean
-of the distances, each divided by what is usual, and divided by the limit: **above 1 an image is
-refused**. The limit lets the stated share of the validation images through.
+The features of an image are its light and detail, and the means of several layers of the net, from fine to
+coarse. Each of these parts has a Mahalanobis distance to the training images. The unknown score is the
+mean of the distances, each divided by its median, and divided by the limit: **an image with a score above
+1 is rejected**. The limit accepts the stated fraction of the validation images.
 
-Source of the distance: Lee et al. 2018, arXiv 1807.03888. Chosen by measurement against kNN and ViM,
-on last and middle stages:
-benchmarks/refusal_methods.py, docs/assurance.md.
+Source of the distance: Lee et al. 2018, arXiv 1807.03888. Chosen by measurement against kNN and ViM, on
+last and middle stages: benchmarks/refusal_methods.py, docs/measurements/uncertainty.md.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from georgia.uncertainty.calibration import group_weights
 FloatArray = npt.NDArray[np.float64]
 REFERENCE_FILE = "reference.npz"
 THRESHOLD = 1.0
-# Share of good images that are let through: with 0.95 one in twenty good images would go unanswered.
+# Fraction of known images that are accepted: with 0.95 one in twenty known images would be rejected.
 TRUE_ACCEPTANCE = 0.99
-# Fewer validation groups than this say too little about the last per cent: see `_find_limit`.
+# Fewer validation groups than this do not determine the last per cent: see `_find_acceptance_limit`.
 ENOUGH_GROUPS = 300
-# Mean grey, colour, black, white, spread; then one number a scale of detail.
+# Mean grey, colour, black, white, spread; then one value per scale of detail.
 N_LIGHT = 5
 LIGHT = "picture"
 _COARSEST_PX = 7
-# Least spread of a feature, of its part's median spread, and of the image statistics (shares of the
-# whole or logarithms): what hardly moves in training may move a little later.
-_LEAST_SHARE, _LEAST_LIGHT = 0.05, 0.01
+# Lowest spread of a feature, as a fraction of the median spread of its part, and of the image statistics
+# (fractions or logarithms): what hardly varies in training may vary a little later.
+_LOWEST_SPREAD, _LOWEST_LIGHT_SPREAD = 0.05, 0.01
 
 
 def count_scales(size_px: int) -> int:
@@ -56,7 +55,7 @@ def count_scales(size_px: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of the image features: its mean (D,) and whitening W (D, D); ‖(x − mean) W‖ adds up."""
+    """One part of the image features: mean (D,) and whitening W (D, D); its distance is ‖(x − mean) W‖."""
 
     name: str
     mean: FloatArray
@@ -65,21 +64,18 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class OodDetector:
-    """What the unknown score is computed from; ``layers`` names the net's layers, in order.
-
-    ``about`` says how the limit was found, in plain JSON values.
-    """
+    """The fitted unknown score; ``metadata`` says how its limit was found, in plain JSON values."""
 
     parts: tuple[Part, ...]
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers whose means are looked at."""
+        """The layers of the net whose means are features, in order."""
         return tuple(part.name for part in self.parts if part.name != LIGHT)
 
     def score(self, features: npt.NDArray[np.floating]) -> FloatArray:
-        """Return the unknown score (N,) of image features (N, D); above 1 is refused.
+        """Return the unknown score (N,) of image features (N, D); above 1 an image is rejected.
 
         Raises:
             InputError: the features have another width.
@@ -88,7 +84,7 @@ class OodDetector:
         widths = [len(part.mean) for part in self.parts]
         if values.ndim != 2 or values.shape[1] != sum(widths):
             raise InputError(
-                "Cannot tell the unknown",
+                "Cannot compute the unknown score",
                 needs=f"image features (N, {sum(widths)}) are needed",
                 got=f"shape {values.shape}",
             )
@@ -98,14 +94,14 @@ class OodDetector:
         return total
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that ``bundle.json`` and the ONNX metadata hold, without the arrays."""
-        return {"threshold": THRESHOLD, "layers": list(self.layers), **self.about}
+        """Return the JSON form that ``bundle.json`` and the ONNX metadata hold, without the arrays."""
+        return {"threshold": THRESHOLD, "layers": list(self.layers), **self.metadata}
 
     def save(self, folder: Path) -> Path:
         """Write ``reference.npz`` into a folder; return its path."""
         arrays = {f"{number}_mean": part.mean for number, part in enumerate(self.parts)}
         arrays |= {f"{number}_whitening": part.whitening for number, part in enumerate(self.parts)}
-        head = {"parts": [part.name for part in self.parts], "about": dict(self.about)}
+        head = {"parts": [part.name for part in self.parts], "about": dict(self.metadata)}
         with atomic_path(folder / REFERENCE_FILE) as temporary, temporary.open("wb") as stream:
             small: dict[str, Any] = {name: values.astype(np.float32) for name, values in arrays.items()}
             np.savez_compressed(stream, head=np.array(json.dumps(head)), **small)
@@ -145,29 +141,29 @@ class Measured:
     groups: Sequence[str] | None = None
 
 
-def fit_unknown(
+def fit_ood_detector(
     train: Measured,
     valid: Measured,
     widths: Mapping[str, int],
     true_acceptance: float = TRUE_ACCEPTANCE,
 ) -> OodDetector | None:
-    """Return the score fitted on training images, with its limit from validation images.
+    """Return the detector fitted on training images, with its limit from validation images.
 
     Args:
-        train: images that the distances are measured to.
-        valid: images of other groups, which only set the limit; each group weighs 1.
+        train: images to which the distances are measured.
+        valid: images of other groups, which set the scale and the limit; each group has weight 1.
         widths: the parts of the features in order, with their numbers of columns.
-        true_acceptance: share of validation images to let through.
+        true_acceptance: fraction of validation images to accept.
 
     Returns:
-        None where there are too few groups: two for training and two for validation are needed.
+        None if there are too few groups: two for training and two for validation are needed.
 
     Raises:
         InputError: the parts' widths are not those of the features.
     """
     codes = {"train": group_codes(train.groups, len(train.features))}
     codes["valid"] = group_codes(valid.groups, len(valid.features))
-    counts = {word: len(np.unique(numbers)) for word, numbers in codes.items()}
+    counts = {split: len(np.unique(numbers)) for split, numbers in codes.items()}
     if min(counts.values()) < 2:
         return None
     if train.features.shape[1] != sum(widths.values()) or valid.features.shape[1] != sum(widths.values()):
@@ -176,7 +172,7 @@ def fit_unknown(
             needs=f"features of {sum(widths.values())} columns are needed",
             got=f"{train.features.shape[1]} and {valid.features.shape[1]}",
         )
-    weights = {word: group_weights(numbers) for word, numbers in codes.items()}
+    weights = {split: group_weights(numbers) for split, numbers in codes.items()}
     parts, usual, start = [], np.zeros(len(valid.features)), 0
     for name, width in widths.items():
         columns = slice(start, start + width)
@@ -186,14 +182,14 @@ def fit_unknown(
         usual += np.linalg.norm((valid.features[:, columns] - mean) @ whitening, axis=1)
         parts.append(Part(name, mean, whitening))
         start += width
-    limit = _find_limit(usual, weights["valid"], counts["valid"], true_acceptance)
-    about = {
+    limit = _find_acceptance_limit(usual, weights["valid"], counts["valid"], true_acceptance)
+    metadata = {
         "true_acceptance": true_acceptance,
         "n_train": len(train.features),
         "n_valid": len(valid.features),
         "n_valid_groups": counts["valid"],
     }
-    return OodDetector(tuple(Part(part.name, part.mean, part.whitening / limit) for part in parts), about)
+    return OodDetector(tuple(Part(part.name, part.mean, part.whitening / limit) for part in parts), metadata)
 
 
 def _fit_part(
@@ -201,39 +197,41 @@ def _fit_part(
 ) -> tuple[FloatArray, FloatArray]:
     """Return mean (D,) and whitening W (D, D): ``‖(x − mean) W‖`` is the Mahalanobis distance."""
     values = np.asarray(features, np.float64)
-    share = weights / weights.sum()
-    mean = share @ values
-    spread = np.sqrt(share @ (values - mean) ** 2)
-    least = _LEAST_LIGHT if is_light else max(_LEAST_SHARE * float(np.median(spread)), 1e-6)
+    normalised = weights / weights.sum()
+    mean = normalised @ values
+    spread = np.sqrt(normalised @ (values - mean) ** 2)
+    least = _LOWEST_LIGHT_SPREAD if is_light else max(_LOWEST_SPREAD * float(np.median(spread)), 1e-6)
     spread = np.maximum(spread, least)
     scaled = (values - mean) / spread
-    covariance = _shrink((scaled * share[:, np.newaxis]).T @ scaled, float(weights.sum()))
+    covariance = _shrink((scaled * normalised[:, np.newaxis]).T @ scaled, float(weights.sum()))
     powers, directions = np.linalg.eigh(covariance)
     whitening: FloatArray = (directions / np.sqrt(powers)) @ directions.T
     return mean, whitening / spread[:, np.newaxis]
 
 
 def _shrink(covariance: FloatArray, n: float) -> FloatArray:
-    """Return a covariance (D, D) drawn towards its mean variance as far as ``n`` samples call for.
+    """Return a covariance (D, D) shrunk towards its mean variance as far as ``n`` samples call for.
 
     Source: oracle approximating shrinkage, Chen et al. 2010, doi 10.1109/TSP.2010.2053029.
     """
     size = len(covariance)
     variance = float(np.trace(covariance)) / size
     alpha = float(np.mean(covariance**2))
-    share = min(1.0, (alpha + variance**2) / ((n + 1) * (alpha - variance**2 / size) + 1e-12))
-    # A little is drawn in any case, so that what never varied together keeps a finite distance.
-    share = max(share, 1e-3)
-    result: FloatArray = (1 - share) * covariance + share * max(variance, 1e-6) * np.eye(size)
+    shrinkage = min(1.0, (alpha + variance**2) / ((n + 1) * (alpha - variance**2 / size) + 1e-12))
+    # Some shrinkage in any case, so that directions without variance keep a finite distance.
+    shrinkage = max(shrinkage, 1e-3)
+    result: FloatArray = (1 - shrinkage) * covariance + shrinkage * max(variance, 1e-6) * np.eye(size)
     return result
 
 
-def _find_limit(scores: FloatArray, weights: FloatArray, n_groups: int, true_acceptance: float) -> float:
-    """Return the score that the stated share of images stays below.
+def _find_acceptance_limit(
+    scores: FloatArray, weights: FloatArray, n_groups: int, true_acceptance: float
+) -> float:
+    """Return the score that the stated fraction of images stays below.
 
-    With few groups the highest scores say little about the last per cent: there the limit is that of a new
-    draw from a log-normal distribution, where that is larger. Source: prediction limit of the normal
-    distribution, Hahn and Meeker 1991, doi 10.1002/9780470316771.
+    Few groups do not determine the last per cent of the scores: there the limit is the prediction limit of a
+    log-normal distribution if that is larger.
+    Source: Hahn and Meeker 1991, doi 10.1002/9780470316771.
     """
     limit = _quantile(scores, weights, true_acceptance)
     if n_groups >= ENOUGH_GROUPS:
@@ -241,14 +239,14 @@ def _find_limit(scores: FloatArray, weights: FloatArray, n_groups: int, true_acc
     from scipy.stats import t
 
     logs = np.log(scores)
-    share = weights / weights.sum()
-    mean = share @ logs
-    spread = np.sqrt(share @ (logs - mean) ** 2 * n_groups / (n_groups - 1))
+    normalised = weights / weights.sum()
+    mean = normalised @ logs
+    spread = np.sqrt(normalised @ (logs - mean) ** 2 * n_groups / (n_groups - 1))
     reach = t.ppf(true_acceptance, n_groups - 1) * np.sqrt(1 + 1 / n_groups)
     return max(limit, float(np.exp(mean + min(reach, 10.0) * spread)))
 
 
-def _quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
+def _quantile(values: FloatArray, weights: FloatArray, fraction: float) -> float:
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][min(int(np.searchsorted(reached, share - 1e-12)), len(values) - 1)])
+    return float(values[order][min(int(np.searchsorted(reached, fraction - 1e-12)), len(values) - 1)])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.evaluate.compare import Comparison, compare_answers, compare_evaluations, mcnemar_p_value
+from georgia.evaluate.compare import Comparison, compare_evaluations, compare_predictions
 from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
 from georgia.metrics.classification import compute_metrics
-from georgia.predict.prediction import Prediction
-from georgia.predict.predictions import Predictions
+from georgia.metrics.paired import mcnemar_p_value
+from georgia.predict.prediction import Prediction, Predictions
 from georgia.records import Record
 
 TWO = Labels(("CEX", "PG"))
@@ -30,7 +30,7 @@ def draw(n: int, error: float, n_classes: int = 2, seed: int = 0) -> tuple[np.nd
 
 def test_model_against_itself_differs_in_nothing() -> None:
     truth, named = draw(200, 0.2)
-    result = compare_answers(truth, (named, named), TWO)
+    result = compare_predictions(truth, (named, named), TWO)
     assert (result.accuracy.difference, result.f1.difference) == (0.0, 0.0)
     assert (result.accuracy.p_value, result.f1.p_value) == (1.0, 1.0)
     assert result.accuracy.interval[0] < 0.0 < result.accuracy.interval[1]
@@ -40,7 +40,8 @@ def test_model_against_itself_differs_in_nothing() -> None:
 def test_exchanging_the_models_turns_every_sign() -> None:
     truth, named = draw(300, 0.1, 3)
     other = draw(300, 0.25, 3, seed=1)[1]
-    one, back = compare_answers(truth, (named, other), THREE), compare_answers(truth, (other, named), THREE)
+    one = compare_predictions(truth, (named, other), THREE)
+    back = compare_predictions(truth, (other, named), THREE)
     assert back.accuracy.difference == -one.accuracy.difference
     assert back.accuracy.p_value == one.accuracy.p_value
     assert back.f1.p_value == pytest.approx(one.f1.p_value, abs=0.01)
@@ -53,14 +54,14 @@ def test_order_of_files_and_of_classes_changes_nothing() -> None:
     other = draw(240, 0.2, 3, seed=1)[1]
     groups = [f"crystal {i // 3}" for i in range(240)]
     shuffled = np.random.default_rng(5).permutation(240)
-    one = compare_answers(truth, (named, other), THREE, groups)
-    mixed = compare_answers(
+    one = compare_predictions(truth, (named, other), THREE, groups)
+    mixed = compare_predictions(
         truth[shuffled], (named[shuffled], other[shuffled]), THREE, [groups[i] for i in shuffled]
     )
     assert mixed == one
     turned = np.array([2, 0, 1])
     renamed = Labels(tuple(THREE.names[i] for i in np.argsort(turned)))
-    again = compare_answers(turned[truth], (turned[named], turned[other]), renamed, groups)
+    again = compare_predictions(turned[truth], (turned[named], turned[other]), renamed, groups)
     assert (again.f1, again.accuracy) == (one.f1, one.accuracy)
     assert again.f1_by_class == one.f1_by_class
 
@@ -68,7 +69,7 @@ def test_order_of_files_and_of_classes_changes_nothing() -> None:
 def test_figures_are_those_of_each_model_alone() -> None:
     truth, named = draw(200, 0.1, 3)
     other = np.where(np.arange(200) < 9, -1, draw(200, 0.2, 3, seed=1)[1])
-    result = compare_answers(truth, (named, other), THREE)
+    result = compare_predictions(truth, (named, other), THREE)
     for answers, key in ((named, "this"), (other, "other")):
         alone = compute_metrics(truth, answers, THREE, n_bootstrap=0)
         assert getattr(result.accuracy, key) == pytest.approx(alone.accuracy)
@@ -76,10 +77,10 @@ def test_figures_are_those_of_each_model_alone() -> None:
         for name in THREE.names:
             assert getattr(result.f1_by_class[name], key) == pytest.approx(alone.per_class[name].f1)
     counts = (
-        result.n_both_right,
-        result.n_only_this_right,
-        result.n_only_other_right,
-        result.n_neither_right,
+        result.n_both_correct,
+        result.n_only_this_correct,
+        result.n_only_other_correct,
+        result.n_neither_correct,
     )
     assert sum(counts) == 200
 
@@ -88,11 +89,11 @@ def test_copies_of_files_prove_nothing_when_grouped() -> None:
     truth, named = draw(120, 0.05)
     other = draw(120, 0.15, seed=1)[1]
     groups = [f"crystal {i}" for i in range(120)]
-    once = compare_answers(truth, (named, other), TWO, groups)
-    eight = compare_answers(np.tile(truth, 8), (np.tile(named, 8), np.tile(other, 8)), TWO, groups * 8)
+    once = compare_predictions(truth, (named, other), TWO, groups)
+    eight = compare_predictions(np.tile(truth, 8), (np.tile(named, 8), np.tile(other, 8)), TWO, groups * 8)
     assert eight.accuracy.p_value == once.accuracy.p_value
     assert eight.accuracy.interval == pytest.approx(once.accuracy.interval)
-    naive = compare_answers(np.tile(truth, 8), (np.tile(named, 8), np.tile(other, 8)), TWO)
+    naive = compare_predictions(np.tile(truth, 8), (np.tile(named, 8), np.tile(other, 8)), TWO)
     assert (naive.accuracy.p_value or 0) < (once.accuracy.p_value or 0)
 
 
@@ -110,7 +111,7 @@ def test_interval_covers_the_true_difference(n: int, errors: tuple[float, float]
     truth = np.arange(n) % 2
     for _ in range(n_sets):
         answers = [np.where(rng.random(n) < error, 1 - truth, truth) for error in errors]
-        low, high = compare_answers(truth, (answers[0], answers[1]), TWO).accuracy.interval
+        low, high = compare_predictions(truth, (answers[0], answers[1]), TWO).accuracy.interval
         hits += low <= errors[1] - errors[0] <= high
     # 95 % of 60 is 57; 52 is three standard errors below.
     assert hits >= 52
@@ -130,7 +131,7 @@ def test_better_model_is_named_in_words_and_kept_on_disk(tmp_path: Path) -> None
     truth = ["CEX", "PG"] * 20
     named = ["PG" if at < 12 else true for at, true in enumerate(truth)]
     result = compare_evaluations(score(truth, truth), score(named, truth), ("new", "old"))
-    assert (result.n_only_this_right, result.n_only_other_right) == (6, 0)
+    assert (result.n_only_this_correct, result.n_only_other_correct) == (6, 0)
     assert "new alone is right on 6 and old alone on 0" in result.describe()
     assert "new is better, beyond chance (McNemar's p = 0.031" in result.describe()
     result.save(tmp_path)
@@ -150,7 +151,7 @@ def test_order_of_answers_and_of_outputs_may_differ() -> None:
         groups=other.groups[::-1],
     )
     assert compare_evaluations(one, turned) == compare_evaluations(one, other)
-    assert compare_evaluations(one, other).n_only_other_right == 2
+    assert compare_evaluations(one, other).n_only_other_correct == 2
 
 
 def test_what_cannot_be_compared_is_said() -> None:

@@ -21,8 +21,7 @@ from georgia.evaluate.score import (
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import UNKNOWN, Labels
 from georgia.model.bundle import Bundle
-from georgia.predict.prediction import Prediction
-from georgia.predict.predictions import Predictions
+from georgia.predict.prediction import Prediction, Predictions
 from georgia.records import Failure, Record
 
 LABELS = Labels(("CEX", "PG"))
@@ -58,7 +57,7 @@ def test_order_of_answers_changes_no_figure() -> None:
     turned = replace(predictions, items=predictions.items[::-1])
     one, other = score_predictions(predictions, records), score_predictions(turned, records)
     assert one.metrics.to_json_dict() == other.metrics.to_json_dict()
-    assert one.mistakes == other.mistakes
+    assert one.misclassified == other.misclassified
     assert one.ece == pytest.approx(other.ece)
 
 
@@ -115,12 +114,12 @@ def test_mistakes_are_wrong_names_with_the_surest_first() -> None:
     items = (answer("a", "PG", 0.6), answer("b", "PG", 0.99), answer("c", "CEX"), answer("d", UNKNOWN))
     records = [Record(Path(name), "CEX") for name in "abcd"]
     result = score_predictions(Predictions(LABELS, items, (), "fake"), records)
-    assert result.mistakes == (
+    assert result.misclassified == (
         Misclassified(Path("b"), "CEX", "PG", 0.99),
         Misclassified(Path("a"), "CEX", "PG", 0.6),
     )
-    assert result.refused == ((Path("d"), "CEX"),)
-    assert (result.metrics.n_wrong, result.n_unknown, result.metrics.n_right) == (2, 1, 1)
+    assert result.rejected == ((Path("d"), "CEX"),)
+    assert (result.metrics.n_wrong, result.n_unknown, result.metrics.n_correct) == (2, 1, 1)
 
 
 def test_refused_files_are_in_no_calibration_figure() -> None:
@@ -143,7 +142,7 @@ def test_unreadable_files_are_listed_and_in_no_figure() -> None:
 def test_path_may_be_written_in_two_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     predictions = Predictions(LABELS, (answer("a.png", "CEX"),), (), "fake")
-    assert score_predictions(predictions, [Record(tmp_path / "a.png", "CEX")]).metrics.n_right == 1
+    assert score_predictions(predictions, [Record(tmp_path / "a.png", "CEX")]).metrics.n_correct == 1
 
 
 def test_files_on_one_side_only_are_refused() -> None:

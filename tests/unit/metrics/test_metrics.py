@@ -9,15 +9,9 @@ import pytest
 
 from georgia.errors import InputError
 from georgia.labels import Labels
-from georgia.metrics.classification import (
-    Metrics,
-    calibration_interval,
-    compute_metrics,
-    epoch_metrics,
-    expected_calibration_error,
-    measure_reliability,
-)
+from georgia.metrics.classification import Metrics, compute_metrics, epoch_metrics
 from georgia.metrics.intervals import effective_count, f1_wilson_interval, upper_error_limit, wilson_interval
+from georgia.metrics.reliability import calibration_interval, expected_calibration_error, measure_reliability
 
 TWO = Labels(("CEX", "PG"))
 THREE = Labels(("dolomite", "limestone", "clay"))
@@ -171,8 +165,8 @@ def test_refused_file_misses_recall_and_is_no_false_positive() -> None:
     assert metrics.per_class["CEX"].recall == 0.5
     assert metrics.per_class["CEX"].precision == 1.0
     assert metrics.per_class["PG"].precision == 1.0
-    assert metrics.refused.tolist() == [1, 1]
-    assert (metrics.confusion.sum(axis=1) + metrics.refused).tolist() == [2, 3]
+    assert metrics.rejected.tolist() == [1, 1]
+    assert (metrics.confusion.sum(axis=1) + metrics.rejected).tolist() == [2, 3]
 
 
 def test_all_refused_is_a_result_not_a_crash() -> None:
@@ -332,7 +326,7 @@ def test_averages_have_intervals_that_hold_them() -> None:
                 low, high = getattr(average, f"{key}_ci95")
                 assert low <= getattr(average, key) <= high
                 assert high - low > 0.005
-    assert compute_metrics(truth, np.full(300, -1), THREE).refused_ci95[0] > 0.98
+    assert compute_metrics(truth, np.full(300, -1), THREE).rejected_ci95[0] > 0.98
 
 
 def test_reliability_counts_every_file_once() -> None:
@@ -341,7 +335,7 @@ def test_reliability_counts_every_file_once() -> None:
     bins = measure_reliability(probabilities, rng.integers(0, 3, 500), 10)
     assert bins.n.sum() == 500
     assert bins.n[:3].sum() == 0
-    assert np.isnan(bins.share_right[:3]).all()
+    assert np.isnan(bins.fraction_correct[:3]).all()
     filled = bins.n > 0
     assert (bins.mean_probability[filled] <= bins.edges[1:][filled] + 1e-12).all()
     assert (bins.mean_probability[filled] > bins.edges[:-1][filled]).all()

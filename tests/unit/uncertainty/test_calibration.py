@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.metrics.classification import expected_calibration_error
-from georgia.uncertainty.calibration import Calibration, fit_temperature, soften
+from georgia.metrics.reliability import expected_calibration_error
+from georgia.uncertainty.calibration import Calibration, fit_temperature, softmax
 
 
 def _drawn(n: int, n_classes: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Logits that are right once divided by the temperature: the truth is drawn from them."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(n, n_classes)) * 2
-    truth = np.array([rng.choice(n_classes, p=row) for row in soften(logits)])
+    truth = np.array([rng.choice(n_classes, p=row) for row in softmax(logits)])
     return logits * temperature, truth
 
 
@@ -33,14 +33,14 @@ def test_scaled_logits_scale_the_temperature_and_change_no_probability() -> None
     one, five = fit_temperature(logits, truth), fit_temperature(5 * logits, truth)
     assert five.temperature == pytest.approx(5 * one.temperature, rel=1e-3)
     np.testing.assert_allclose(
-        soften(logits, one.temperature), soften(5 * logits, five.temperature), atol=1e-4
+        softmax(logits, one.temperature), softmax(5 * logits, five.temperature), atol=1e-4
     )
 
 
 def test_no_answer_changes_its_class() -> None:
     logits, truth = _drawn(300, 3, 3.0)
     fitted = fit_temperature(logits, truth)
-    assert (soften(logits, fitted.temperature).argmax(axis=1) == logits.argmax(axis=1)).all()
+    assert (softmax(logits, fitted.temperature).argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
 def test_a_copy_of_a_crystal_does_not_count_twice() -> None:
@@ -57,7 +57,7 @@ def test_few_groups_without_a_mistake_do_not_take_sureness_away() -> None:
     truth = np.arange(30) % 3
     height = np.where(np.arange(30) < 15, 8.0, 1.5)[:, None]
     logits = np.where(truth[:, None] == np.arange(3), height, 0.0)
-    assert soften(logits).max(axis=1).mean() < 11 / 12
+    assert softmax(logits).max(axis=1).mean() < 11 / 12
     fitted = fit_temperature(logits, truth)
     assert fitted.temperature == 1.0
     assert fitted.after.error == fitted.before.error
@@ -67,7 +67,7 @@ def test_a_validation_part_without_a_mistake_does_not_make_answers_certain() -> 
     truth = np.arange(20) % 2
     logits = np.where(truth[:, None] == np.arange(2), 2.0, -2.0)
     fitted = fit_temperature(logits, truth)
-    right = soften(logits, fitted.temperature).max(axis=1)
+    right = softmax(logits, fitted.temperature).max(axis=1)
     np.testing.assert_allclose(right, 11 / 12, atol=1e-3)
 
 
@@ -79,7 +79,7 @@ def test_saved_and_read_is_the_same() -> None:
 
 
 def test_soften_is_a_softmax_that_does_not_overflow() -> None:
-    rows = soften(np.array([[1e4, 0.0], [0.0, -1e4]]), 0.1)
+    rows = softmax(np.array([[1e4, 0.0], [0.0, -1e4]]), 0.1)
     np.testing.assert_allclose(rows, [[1, 0], [1, 0]])
     assert expected_calibration_error(rows, np.array([0, 0])) == 0
 

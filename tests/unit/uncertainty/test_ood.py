@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.uncertainty.ood import LIGHT, Measured, OodDetector, fit_unknown
+from georgia.uncertainty.ood import LIGHT, Measured, OodDetector, fit_ood_detector
 
 WIDTHS = {LIGHT: 3, "layer": 6}
 
@@ -20,7 +20,7 @@ def _known(n: int, seed: int) -> np.ndarray:
 
 
 def _fitted(n: int = 400, **settings: float) -> OodDetector:
-    model = fit_unknown(Measured(_known(n, 0)), Measured(_known(n, 1)), WIDTHS, **settings)
+    model = fit_ood_detector(Measured(_known(n, 0)), Measured(_known(n, 1)), WIDTHS, **settings)
     assert model is not None
     return model
 
@@ -42,8 +42,8 @@ def test_what_lies_off_in_one_part_only_is_refused() -> None:
 def test_features_in_other_units_give_the_same_score() -> None:
     scale = np.array([1, 1, 1, 5, 0.2, 3, 1, 9, 4.0])
     train, valid, new = _known(300, 0), _known(300, 1), _known(40, 2)
-    one = fit_unknown(Measured(train), Measured(valid), WIDTHS)
-    other = fit_unknown(Measured(train * scale), Measured(valid * scale), WIDTHS)
+    one = fit_ood_detector(Measured(train), Measured(valid), WIDTHS)
+    other = fit_ood_detector(Measured(train * scale), Measured(valid * scale), WIDTHS)
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(other.score(new * scale), one.score(new), rtol=0.02)
@@ -54,8 +54,8 @@ def test_copies_of_one_crystal_change_nothing() -> None:
     groups = [str(number) for number in range(200)]
     copies = np.concatenate([np.arange(200), np.zeros(300, int)])
     named = [groups[number] for number in copies]
-    one = fit_unknown(Measured(train, groups), Measured(valid, groups), WIDTHS)
-    other = fit_unknown(Measured(train[copies], named), Measured(valid[copies], named), WIDTHS)
+    one = fit_ood_detector(Measured(train, groups), Measured(valid, groups), WIDTHS)
+    other = fit_ood_detector(Measured(train[copies], named), Measured(valid[copies], named), WIDTHS)
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(other.score(_known(30, 4)), one.score(_known(30, 4)), rtol=1e-6)
@@ -65,7 +65,7 @@ def test_what_never_varied_in_training_keeps_the_score_finite() -> None:
     train, valid = _known(100, 0), _known(100, 1)
     for table in (train, valid):
         table[:, [0, 4]] = 1.0
-    model = fit_unknown(Measured(train), Measured(valid), WIDTHS)
+    model = fit_ood_detector(Measured(train), Measured(valid), WIDTHS)
     assert model is not None
     strange = valid.copy()
     strange[:, 0] = 1.5
@@ -77,15 +77,15 @@ def test_with_few_validation_images_the_limit_is_wider() -> None:
     train = _known(400, 0)
     shares = []
     for seed in range(20):
-        model = fit_unknown(Measured(train), Measured(_known(12, 100 + seed)), WIDTHS)
+        model = fit_ood_detector(Measured(train), Measured(_known(12, 100 + seed)), WIDTHS)
         assert model is not None
         shares.append((model.score(_known(500, 7)) <= 1).mean())
     assert np.mean(shares) > 0.98
 
 
 def test_too_few_groups_fit_nothing() -> None:
-    assert fit_unknown(Measured(_known(10, 0), ["a"] * 10), Measured(_known(10, 1)), WIDTHS) is None
-    assert fit_unknown(Measured(_known(10, 0)), Measured(_known(1, 1)), WIDTHS) is None
+    assert fit_ood_detector(Measured(_known(10, 0), ["a"] * 10), Measured(_known(10, 1)), WIDTHS) is None
+    assert fit_ood_detector(Measured(_known(10, 0)), Measured(_known(1, 1)), WIDTHS) is None
 
 
 def test_saved_and_read_is_the_same(tmp_path: Path) -> None:
@@ -103,4 +103,4 @@ def test_features_of_another_width_are_refused() -> None:
     with pytest.raises(InputError, match=r"image features \(N, 9\) are needed; got shape \(2, 5\)"):
         _fitted().score(np.zeros((2, 5)))
     with pytest.raises(InputError, match="features of 8 columns are needed"):
-        fit_unknown(Measured(_known(10, 0)), Measured(_known(10, 1)), {LIGHT: 8})
+        fit_ood_detector(Measured(_known(10, 0)), Measured(_known(10, 1)), {LIGHT: 8})
