@@ -1,4 +1,4 @@
-"""Which images a model has seen in training: figures on those say nothing about new ones."""
+"""Training overlap: images of an evaluation that a model was trained on; metrics on those are too high."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ from georgia.model.bundle import Bundle
 from georgia.records import Record
 
 SPLIT_FILE = "split.csv"
-# A model learns from the first, and its epoch, temperature and limits are chosen on the second.
-_SEEN_PARTS = ("train", "valid")
+# The net learns from the first; its epoch, temperature and thresholds are chosen on the second.
+_FITTED_SPLITS = ("train", "valid")
 
 
 def find_training_overlap(bundle: Bundle, records: Sequence[Record]) -> tuple[Path, ...]:
-    """Return those files that stand, themselves or as equal copies, in the training parts of a model's run.
+    """Return the files that are in the training or validation split of the model's run, as path or content.
 
-    Nothing is found where the run's ``split.csv``, or the images that it names, are gone.
+    Nothing is found if the ``split.csv`` of the run, or the images that it lists, are missing.
     """
     table = bundle.model_path.with_name(SPLIT_FILE)
     if not table.is_file():
         return ()
     try:
-        trained = [one for one in read_catalog(table, verify=False).records if one.split in _SEEN_PARTS]
+        listed = read_catalog(table, verify=False).records
     except InputError:
         return ()
-    places = {os.path.realpath(one.path) for one in trained}
-    sizes = {_size(one.path) for one in records}
-    contents = {_hash(one.path) for one in trained if _size(one.path) in sizes} - {None}
+    trained = [record.path for record in listed if record.split in _FITTED_SPLITS]
+    places = {os.path.realpath(path) for path in trained}
+    # Only files of equal size can have equal content.
+    sizes = {_size(record.path) for record in records}
+    contents = {_hash(path) for path in trained if _size(path) in sizes} - {None}
     return tuple(
-        one.path
-        for one in records
-        if os.path.realpath(one.path) in places or (contents and _hash(one.path) in contents)
+        record.path
+        for record in records
+        if os.path.realpath(record.path) in places or (contents and _hash(record.path) in contents)
     )
 
 
-def describe_training_overlap(n_seen: int, n: int) -> str:
-    """Return one sentence for a reader of the figures."""
+def describe_training_overlap(n_in_training: int, n: int) -> str:
+    """Return one sentence for a reader of the metrics."""
     return (
-        f"{n_seen:,} of {n:,} images stand in the model's own training or validation part: "
-        "the figures say less about new images than they seem to."
+        f"{n_in_training:,} of {n:,} images are in the model's own training or validation split: "
+        "the metrics overstate how well it does on new images."
     )
 
 

@@ -1,4 +1,4 @@
-"""What is done to images to see whether a model's answers stand it; each change takes and gives pixels."""
+"""Perturbations of images under which the predictions of a robust model stay the same."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from georgia.images.symmetry import Symmetry
 
 Image = npt.NDArray[np.uint8]
 
-# Strengths are what a probe meets within a week: another working distance, an older lamp, a lens that
-# needs cleaning, a stream that is compressed on the way. They are milder than the first severity of
+# Strengths that a probe meets within a week: another working distance, an ageing lamp, a dirty lens, a
+# compressed stream. They are milder than the first severity of
 # Hendrycks and Dietterich 2019, arXiv 1903.12261 (noise of 20 grey levels, JPEG at 25).
 SCALE, LIGHT, CONTRAST = 0.2, 0.2, 0.2
 NOISE_LEVELS, JPEG_QUALITY = 8.0, 50
-# Blur in pixels of an image whose shorter side is 224 px, so that it means the same for all sizes.
+# Blur in pixels of an image with a shorter side of 224 px, so that it is relative to the size.
 BLUR_PX, BLUR_SIDE_PX = 1.5, 224
 _SYMMETRIES = {
     Symmetry.ROTATE_90: "rotated by 90°",
@@ -35,7 +35,7 @@ _SYMMETRIES = {
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One change: its name, what it does in words, and the function from image to image, both uint8."""
+    """One perturbation: name, description, and the function from image to image (H, W, 3), both uint8."""
 
     name: str
     title: str
@@ -43,7 +43,7 @@ class Perturbation:
 
 
 def list_perturbations(size_px: tuple[int, int]) -> tuple[Perturbation, ...]:
-    """Return all changes; ``size_px`` (height, width) is the one size that every image is cropped to."""
+    """Return all perturbations; ``size_px`` (height, width) is the common size to crop to."""
     height, width = size_px
     return (
         Perturbation(
@@ -63,7 +63,7 @@ def list_perturbations(size_px: tuple[int, int]) -> tuple[Perturbation, ...]:
 
 
 def crop_to(image: Image, size_px: tuple[int, int]) -> Image:
-    """Return an image's centre at ``size_px`` (height, width); a smaller one is continued by reflection."""
+    """Return the centre of an image at ``size_px`` (height, width), padded by reflection if it is smaller."""
     for axis, size in enumerate(size_px):
         have = image.shape[axis]
         if have >= size:
@@ -73,7 +73,7 @@ def crop_to(image: Image, size_px: tuple[int, int]) -> Image:
 
 
 def scale(image: Image, factor: float) -> Image:
-    """Return an image of the same size whose content is ``factor`` times as large, about its centre."""
+    """Return an image of the same size, magnified ``factor`` times about its centre."""
     height, width = image.shape[:2]
     if factor >= 1:
         inner = (max(1, round(height / factor)), max(1, round(width / factor)))
@@ -84,24 +84,24 @@ def scale(image: Image, factor: float) -> Image:
 
 
 def brighten(image: Image, factor: float) -> Image:
-    """Return an image under ``factor`` times as much light."""
+    """Return an image with ``factor`` times the light."""
     return _to_bytes(image * np.float32(factor))
 
 
 def stretch(image: Image, factor: float) -> Image:
-    """Return an image whose distances from its own mean are ``factor`` times as large."""
+    """Return an image with ``factor`` times the contrast about its mean."""
     mean = np.float32(image.mean())
     return _to_bytes(mean + (image - mean) * np.float32(factor))
 
 
 def blur(image: Image) -> Image:
-    """Return an image out of focus by ``BLUR_PX`` at a shorter side of 224 px."""
+    """Return an image blurred by ``BLUR_PX`` at a shorter side of 224 px."""
     sigma = BLUR_PX * min(image.shape[:2]) / BLUR_SIDE_PX
     return _as_image(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.1), borderType=cv2.BORDER_REPLICATE))
 
 
 def add_noise(image: Image, levels: float = NOISE_LEVELS) -> Image:
-    """Return an image with normal noise, equal in all colours; the same image gets the same noise."""
+    """Return an image with Gaussian noise, equal in all channels; equal images get equal noise."""
     rng = np.random.default_rng(zlib.crc32(image.tobytes()))
     noise = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
     return _to_bytes(image + noise * np.float32(levels))

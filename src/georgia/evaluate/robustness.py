@@ -1,32 +1,32 @@
-"""Do a model's answers stand what does not change the crystal: another size, light, focus or turn?
+"""Robustness: do predictions stay the same under perturbations that do not change the crystal?
 
-A model that lives on a shortcut, such as the size of the files of one class, is exposed here: once every
-image has the same size, its figures drop.
+A model that relies on a shortcut, such as the file size of one class, is exposed here: once all images have
+one size, its accuracy drops.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from georgia.config import Config, at_least
 from georgia.errors import InputError, UnreadableImageError
 from georgia.evaluate.compare import Difference, compare_predictions
 from georgia.evaluate.perturbations import Perturbation, list_perturbations
 from georgia.evaluate.score import check_class_names
-from georgia.files import write_text
+from georgia.files import read_json, reading, write_json
 from georgia.images.decode import read_info
 from georgia.labels import UNKNOWN
-from georgia.metrics.classification import UNKNOWN_INDEX
+from georgia.metrics.classification import UNKNOWN_INDEX, class_indices
+from georgia.metrics.intervals import IntArray
 from georgia.model.bundle import Bundle
 from georgia.predict.prediction import Prediction
 from georgia.predict.predictor import PredictConfig, Predictor
@@ -35,33 +35,29 @@ from georgia.records import Record
 from georgia.text import count_noun
 
 ROBUSTNESS_FILE = "robustness.json"
-# All rows together keep this level: each drop's interval is as wide as its share of 5 % asks for.
+# Confidence level of all rows together: each interval is widened accordingly (Bonferroni).
 LEVEL = 0.95
 _N_DRAWS = 8_000
-# The one size is met by nine images in ten, so that few are continued by reflection.
+# Nine images in ten have at least the common size, so that few are padded.
 _SIZE_QUANTILE = 0.1
 
 
 @dataclass(frozen=True)
-class RobustnessConfig:
-    """How many images to try: more show smaller drops, and take longer (18 answers an image)."""
+class RobustnessConfig(Config):
+    """How many images to perturb: more reveal smaller drops and take longer (18 predictions per image)."""
 
-    n_files: int = 200
+    n_files: Annotated[int, at_least(1)] = 200
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.n_files < 1:
-            raise InputError("Cannot try the model", needs="n_files must be 1 or more", got=self.n_files)
 
 
 @dataclass(frozen=True)
 class RobustnessRow:
-    """The figures under one change; differences are changed minus as they are, on the same files.
+    """Metrics under one perturbation; differences are perturbed minus original, on the same files.
 
-    ``is_significant``: the drop in accuracy or macro F1 is beyond its interval.
+    ``is_significant``: the interval of the drop in accuracy or macro F1 does not contain 0.
     """
 
-    change: str
+    name: str
     title: str
     accuracy: Difference
     f1: Difference
@@ -69,15 +65,34 @@ class RobustnessRow:
     is_significant: bool
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Return the plain form."""
-        return {**vars(self), "accuracy": self.accuracy.to_json_dict(), "f1": self.f1.to_json_dict()}
+        """Return the JSON form."""
+        return {
+            "change": self.name,
+            "title": self.title,
+            "accuracy": self.accuracy.to_json_dict(),
+            "f1": self.f1.to_json_dict(),
+            "n_unknown": self.n_unknown,
+            "is_marked": self.is_significant,
+        }
+
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, Any]) -> RobustnessRow:
+        """Read the JSON form."""
+        return cls(
+            name=values["change"],
+            title=values["title"],
+            accuracy=Difference.from_json_dict(values["accuracy"]),
+            f1=Difference.from_json_dict(values["f1"]),
+            n_unknown=values["n_unknown"],
+            is_significant=values["is_marked"],
+        )
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """All changes on a sample of ``n`` images in ``n_groups`` groups; intervals hold for all rows together.
+    """All perturbations on ``n`` images in ``n_groups`` groups; the intervals hold for all rows together.
 
-    ``accuracy`` and ``f1`` are of the images as they are.
+    ``accuracy`` and ``f1`` are those of the original images.
     """
 
     n: int
@@ -90,80 +105,75 @@ class Robustness:
 
     @property
     def significant(self) -> tuple[RobustnessRow, ...]:
-        """The changes that the model does not stand, the worst first."""
+        """The perturbations with a significant drop, the largest drop first."""
         found = [row for row in self.rows if row.is_significant]
         return tuple(sorted(found, key=lambda row: row.accuracy.difference))
 
     @property
     def has_rejected(self) -> bool:
-        """Whether any image was refused under any change."""
+        """Whether any image was rejected under any perturbation."""
         return any(row.n_unknown for row in self.rows)
 
     @property
-    def hidden_drop(self) -> float:
-        """How large a drop of accuracy this sample may hide: the widest of the rows without a mark."""
+    def undetected_drop(self) -> float:
+        """The largest drop of accuracy that the intervals of the rows without a significant drop allow."""
         return max([0.0, *(-row.accuracy.interval[0] for row in self.rows if not row.is_significant)])
 
     @property
     def min_detectable_groups(self) -> int:
-        """How many groups must lose their right answer, with none gained, until a drop is marked.
+        """The minimum detectable drop, in groups that lose their correct prediction while none gains one.
 
-        A row is marked where its interval (paired Bayesian bootstrap with two half groups, one better and
-        one worse, as in ``compare``) ends below 0. With k groups lost the better half group outweighs
+        A drop is significant if its interval (paired Bayesian bootstrap with two half groups, one better and
+        one worse, as in ``compare``) ends below 0. With k groups lost, the better half group outweighs
         them and the worse half with the probability that a Beta(1/2, k + 1/2) exceeds 1/2.
         """
         from scipy.special import betainc
 
-        tail = (1.0 - self.level) / max(1, len(self.rows)) / 2.0
-        return next(k for k in itertools.count(1) if betainc(k + 0.5, 0.5, 0.5) < tail)
+        alpha = (1.0 - self.level) / max(1, len(self.rows)) / 2.0
+        return next(k for k in itertools.count(1) if betainc(k + 0.5, 0.5, 0.5) < alpha)
 
     def describe(self) -> str:
-        """Return the table in one or two sentences, or that the images are too few to tell."""
-        pictures, groups = count_noun(self.n, "image"), count_noun(self.n_groups, "group")
-        base = f"{pictures} in {groups}, accuracy {self.accuracy:.4f} as they are."
+        """Return the table in one or two sentences, or that the images are too few."""
+        images, groups = count_noun(self.n, "image"), count_noun(self.n_groups, "group")
+        base = f"{images} in {groups}, accuracy {self.accuracy:.4f} without a perturbation."
         if self.significant:
             worst = ", ".join(
                 f"{row.title} ({100 * row.accuracy.difference:+.1f} points)" for row in self.significant[:3]
             )
             rest = f" and {len(self.significant) - 3} more" if len(self.significant) > 3 else ""
-            return f"{base} Beyond chance it gets worse when images are: {worst}{rest}."
+            return f"{base} The model is significantly worse when images are: {worst}{rest}."
         n, needed = min(self.n, self.n_groups), self.min_detectable_groups
         if round(self.accuracy * n) >= needed:
-            hidden = f"Drops of up to {100 * self.hidden_drop:.1f} percentage points could hide"
-            return f"{base} No change lowers the figures beyond chance. {hidden} in this sample."
-        few = f"{pictures} {'is' if self.n == 1 else 'are'} too few to tell anything"
+            return (
+                f"{base} No perturbation lowers the metrics significantly. This sample cannot exclude drops of "
+                f"up to {100 * self.undetected_drop:.1f} percentage points."
+            )
+        few = (
+            f"{images} {'is' if self.n == 1 else 'are'} too few for a result"
+            if n < needed
+            else "There are too few correct predictions for a result"
+        )
         return (
-            f"{base} {few if n < needed else 'So few right answers tell nothing'}: as {len(self.rows)} "
-            f"changes are tried together, a drop of accuracy is told from chance only where {needed} groups "
-            "or more lose their right answer."
+            f"{base} {few}: with {len(self.rows)} perturbations, a drop of accuracy is significant only if "
+            f"{needed} groups or more lose their correct prediction."
         )
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Return the plain form, with ``in_words``."""
+        """Return the JSON form, with ``in_words``."""
         rows = [row.to_json_dict() for row in self.rows]
         return {**vars(self), "rows": rows, "in_words": self.describe()}
 
-    def save(self, folder: Path) -> Path:
-        """Write ``robustness.json`` and return its path."""
-        text = json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False) + "\n"
-        write_text(folder / ROBUSTNESS_FILE, text)
-        return folder / ROBUSTNESS_FILE
-
     @classmethod
     def from_json_dict(cls, values: Mapping[str, Any]) -> Robustness:
-        """Read the plain form."""
-        rows = tuple(
-            RobustnessRow(
-                **{
-                    **row,
-                    "accuracy": Difference.from_json_dict(row["accuracy"]),
-                    "f1": Difference.from_json_dict(row["f1"]),
-                }
-            )
-            for row in values["rows"]
-        )
+        """Read the JSON form."""
+        rows = tuple(map(RobustnessRow.from_json_dict, values["rows"]))
         rest = {name: value for name, value in values.items() if name != "in_words"}
         return cls(**{**rest, "rows": rows})
+
+    def save(self, folder: Path) -> Path:
+        """Write ``robustness.json`` and return its path."""
+        write_json(folder / ROBUSTNESS_FILE, self.to_json_dict())
+        return folder / ROBUSTNESS_FILE
 
     @classmethod
     def load(cls, folder: Path) -> Robustness:
@@ -173,12 +183,8 @@ class Robustness:
             InputError: the file is missing or is not what `save` wrote.
         """
         path = folder / ROBUSTNESS_FILE
-        try:
-            return cls.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"Cannot read {str(path)!r}", needs="a file that a robustness test wrote is needed", got=error
-            ) from error
+        with reading(f"Cannot read {str(path)!r}", "a file that a robustness test wrote is needed"):
+            return cls.from_json_dict(read_json(path))
 
 
 def measure_robustness(
@@ -188,7 +194,7 @@ def measure_robustness(
     predict: PredictConfig | None = None,
     progress: Progress = QUIET,
 ) -> Robustness:
-    """Return the figures of a sample of labelled images under each change, beside those as they are.
+    """Return the metrics of a sample of labelled images under each perturbation, and without one.
 
     Raises:
         InputError: the model cannot be opened, its class names are others, or no image can be read.
@@ -198,17 +204,15 @@ def measure_robustness(
     sample, sizes = _read_sizes(choose_sample(records, config.n_files, config.seed))
     if not sample:
         raise InputError(
-            "Cannot try the model",
+            "Cannot test robustness",
             needs="one labelled image or more that can be read is needed",
             got=f"{len(records)} files",
         )
-    changes = list_perturbations(find_common_size(sizes))
-    progress.start("robustness", len(sample) * (1 + len(changes)))
+    perturbations = list_perturbations(find_common_size(sizes))
+    progress.start("robustness", len(sample) * (1 + len(perturbations)))
     trial = _Trial(Predictor(bundle, predict or PredictConfig()), sample, progress)
-    plain, _ = trial.answer(None)
-    rows = tuple(
-        trial.judge(change, plain, 1 - (1 - LEVEL) / len(changes), config.seed) for change in changes
-    )
+    original, level = trial.predict(None), 1 - (1 - LEVEL) / len(perturbations)
+    rows = tuple(trial.compare(item, original, level, config.seed) for item in perturbations)
     groups = {record.group or str(record.path) for record in sample}
     accuracy, f1 = rows[0].accuracy.other, rows[0].f1.other
     seconds = time.perf_counter() - started
@@ -221,26 +225,24 @@ def choose_sample(records: Sequence[Record], n: int, seed: int = 0) -> tuple[Rec
     The choice depends on names and seed, not on the order of the records.
     """
 
-    def draw(text: str) -> bytes:
-        return hashlib.sha256(f"{seed}\0{text}".encode()).digest()
-
     def key(record: Record) -> bytes:
-        return draw("/".join(record.path.parts[-2:]))
+        name = "/".join(record.path.parts[-2:])
+        return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
     by_class: dict[str, list[tuple[int, bytes, Record]]] = defaultdict(list)
-    seen: Counter[tuple[str, str]] = Counter()
+    n_chosen: Counter[tuple[str, str]] = Counter()
     for record in sorted(records, key=key):
-        own = (record.class_name, record.group or str(record.path))
-        by_class[record.class_name].append((seen[own], key(record), record))
-        seen[own] += 1
-    queues = [sorted(one, key=lambda item: item[:2]) for _, one in sorted(by_class.items())]
-    turns = [(place, at, queue[place][2]) for at, queue in enumerate(queues) for place in range(len(queue))]
-    turns.sort(key=lambda item: item[:2])
-    return tuple(record for _, _, record in turns[:n])
+        group = (record.class_name, record.group or str(record.path))
+        by_class[record.class_name].append((n_chosen[group], key(record), record))
+        n_chosen[group] += 1
+    queues = [sorted(queue, key=lambda item: item[:2]) for _, queue in sorted(by_class.items())]
+    ordered = [(place, at, item[2]) for at, queue in enumerate(queues) for place, item in enumerate(queue)]
+    ordered.sort(key=lambda item: item[:2])
+    return tuple(record for _, _, record in ordered[:n])
 
 
 def find_common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the height and width that nine images in ten of ``sizes`` (height, width) have at least.
+    """Return the height and width that nine in ten of ``sizes`` (height, width) have at least.
 
     >>> find_common_size([(100, 200)] * 9 + [(50, 300)])
     (100, 200)
@@ -262,33 +264,32 @@ def _read_sizes(sample: Sequence[Record]) -> tuple[list[Record], list[tuple[int,
 
 
 class _Trial:
-    """One model and one sample; answers under any change."""
+    """One model and one sample of images, predicted under any perturbation."""
 
     def __init__(self, predictor: Predictor, sample: Sequence[Record], progress: Progress) -> None:
         self._predictor, self._sample, self._progress = predictor, sample, progress
         self._labels = predictor.bundle.labels
-        self._position = {UNKNOWN: UNKNOWN_INDEX, **{name: at for at, name in enumerate(self._labels.names)}}
+        self._truth = self._labels.indices([record.class_name for record in sample])
 
-    def answer(self, change: Perturbation | None) -> tuple[npt.NDArray[np.int64], int]:
-        """Return class positions (N,), −1 = refused or not read, and the number of refused."""
-        paths = [record.path for record in self._sample]
-        apply = change.apply if change else None
-        named = []
-        for answer in self._predictor.iterate(paths, change=apply):
-            label = answer.label if isinstance(answer, Prediction) else UNKNOWN
-            named.append(self._position[label])
+    def predict(self, perturbation: Perturbation | None) -> IntArray:
+        """Return class indices (N,), −1 = rejected or not read."""
+        names = []
+        change = perturbation.apply if perturbation else None
+        for outcome in self._predictor.iterate([record.path for record in self._sample], change=change):
+            names.append(outcome.label if isinstance(outcome, Prediction) else UNKNOWN)
             self._progress.advance()
-        return np.array(named, dtype=np.int64), named.count(UNKNOWN_INDEX)
+        return class_indices(names, self._labels)
 
-    def judge(
-        self, change: Perturbation, plain: npt.NDArray[np.int64], level: float, seed: int
+    def compare(
+        self, perturbation: Perturbation, original: IntArray, level: float, seed: int
     ) -> RobustnessRow:
-        """Return one row: the answers under a change against those without it."""
-        named, n_unknown = self.answer(change)
-        truth = self._labels.indices([record.class_name for record in self._sample])
-        groups = [record.group for record in self._sample]
+        """Return one row: predictions under a perturbation against those of the original images."""
+        predicted, groups = self.predict(perturbation), [record.group for record in self._sample]
         pair = compare_predictions(
-            truth, (named, plain), self._labels, groups, seed=seed, level=level, n_draws=_N_DRAWS
+            self._truth, (predicted, original), self._labels, groups, seed=seed, level=level, n_draws=_N_DRAWS
         )
         is_significant = pair.accuracy.interval[1] < 0 or pair.f1.interval[1] < 0
-        return RobustnessRow(change.name, change.title, pair.accuracy, pair.f1, n_unknown, is_significant)
+        n_unknown = int((predicted == UNKNOWN_INDEX).sum())
+        return RobustnessRow(
+            perturbation.name, perturbation.title, pair.accuracy, pair.f1, n_unknown, is_significant
+        )

@@ -132,7 +132,7 @@ def test_better_model_is_named_in_words_and_kept_on_disk(tmp_path: Path) -> None
     named = ["PG" if at < 12 else true for at, true in enumerate(truth)]
     result = compare_evaluations(score(truth, truth), score(named, truth), ("new", "old"))
     assert (result.n_only_this_correct, result.n_only_other_correct) == (6, 0)
-    assert "new alone is right on 6 and old alone on 0" in result.describe()
+    assert "new alone is correct on 6 and old alone on 0" in result.describe()
     assert "new is better, beyond chance (McNemar's p = 0.031" in result.describe()
     result.save(tmp_path)
     assert Comparison.load(tmp_path) == result
