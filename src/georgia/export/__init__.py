@@ -1,4 +1,4 @@
-"""A trained net as HDF5 and ONNX, proved equal."""
+"""A trained net as HDF5 and ONNX files, checked for parity."""
 
 from georgia.export.hdf5 import save_hdf5
 from georgia.export.onnx_file import FEATURES, SIGMOID_PAIR, export_onnx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,7 @@ from georgia.files import atomic_path
 
 def save_hdf5(model: Any, target: Path) -> None:
     """Write the whole net as HDF5 that plain ``keras.models.load_model`` opens."""
-    import warnings
-
     with atomic_path(target) as temporary, warnings.catch_warnings():
-        # Keras advises its own .keras format; HDF5 is what this deliverable is for.
+        # Keras recommends its own .keras format; this file is HDF5 on purpose.
         warnings.simplefilter("ignore")
         model.save(temporary, include_optimizer=False)

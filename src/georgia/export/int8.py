@@ -1,7 +1,7 @@
-"""The exported file once more with the net in 8-bit integers, kept only where it answers as well.
+"""The exported file with its net in 8-bit integers, kept only where it predicts as well.
 
-Preprocessing and head stay float32; between them NNCF puts quantised convolutions, whose ranges it
-takes from validation images.
+Preprocessing and head stay float32; between them NNCF quantises the convolutions, with ranges from
+validation images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import MissingDependencyError
-from georgia.files import atomic_path
+from georgia.files import write_bytes
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.metrics.classification import Metrics
 from georgia.model.bundle import METADATA_KEY
@@ -38,8 +38,8 @@ ROUNDS = 3
 class Int8Comparison:
     """The 8-bit file beside the float32 one, on the same images; ``kept`` says whether it may ship.
 
-    ``why_not`` names the figures that left the 95 % interval of the float32 file; files are in bytes,
-    speeds in images/s of the engine alone.
+    ``why_not`` names the metrics below the 95 % confidence interval of the float32 file; file sizes are
+    in bytes, speeds in images/s of the engine alone.
     """
 
     kept: bool
@@ -54,7 +54,7 @@ class Int8Comparison:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """Return the comparison in words, a line each."""
+        """Return the comparison as text, one line for each metric."""
         pairs = {"accuracy": self.accuracy, **{f"F1 {name}": pair for name, pair in self.f1.items()}}
         shown = [f"int8 {name}: {low:.4f}, float32 {high:.4f}" for name, (high, low) in pairs.items()]
         ratio = self.images_per_s[1] / self.images_per_s[0]
@@ -66,13 +66,12 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
     """Write ``source`` with its net in 8-bit integers to ``target``, whole or not at all.
 
     Args:
-        images: images (H, W, 3), uint8 RGB, of the kind that the model will see; they set the
-            ranges of the integers.
+        images: images (H, W, 3), uint8 RGB, like those to predict; they set the ranges of the integers.
 
     Raises:
         MissingDependencyError: NNCF is not installed.
     """
-    import_openvino()  # NNCF reports on its use the same way
+    import_openvino()  # switches off NNCF's usage reports too
     try:
         import nncf
     except ImportError as error:
@@ -83,7 +82,7 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
 
     model = _unpack_weights(onnx.load(str(source)))
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    # Its progress bars go to stdout, which is not theirs.
+    # NNCF prints progress bars on stdout, which belongs to the command's own output.
     with contextlib.redirect_stdout(io.StringIO()):
         quantised = nncf.quantize(
             model,
@@ -92,30 +91,30 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
             ignored_scope=nncf.IgnoredScope(names=list_float_nodes(model)),
         )
     _move_threshold(quantised, images, target.parent)
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(quantised.SerializeToString())
+    write_bytes(target, quantised.SerializeToString())
 
 
 def _move_threshold(model: Any, images: Images, folder: Path) -> None:
-    """Set the threshold in the metadata so that the 8-bit net lets as many of the images through.
+    """Set the threshold in the metadata so that the 8-bit net accepts the same fraction of the images.
 
     Rounding moves features away from the float32 net's, in OpenVINO on processors without 8-bit units further
     than in ONNX Runtime: the threshold is that of the engine with the higher scores.
     """
-    entry = next((one for one in model.metadata_props if one.key == METADATA_KEY), None)
+    entry = next((entry for entry in model.metadata_props if entry.key == METADATA_KEY), None)
     details = json.loads(entry.value) if entry is not None else {}
     if entry is None or "unknown" not in details or not images:
         return
     spec = PreprocessSpec.from_dict(details["preprocess"])
-    share, limit = float(details["unknown"]["true_acceptance"]), float(details["unknown"]["threshold"])
-    with tempfile.TemporaryDirectory(prefix="georgia-", dir=folder) as name:
-        file = Path(name) / "model.onnx"
+    unknown = details["unknown"]
+    accepted, threshold = float(unknown["true_acceptance"]), float(unknown["threshold"])
+    with tempfile.TemporaryDirectory(prefix="georgia-", dir=folder) as temporary:
+        file = Path(temporary) / "model.onnx"
         file.write_bytes(model.SerializeToString())
-        for engine in ("onnxruntime", "openvino"):
-            one = open_engine(file, spec, engine, precision="float32")
-            scores = one.run([one.prepare(image) for image in images])["unknown_score"]
-            limit = max(limit, float(np.quantile(scores, share, method="higher")))
-    details["unknown"]["threshold"] = limit
+        for name in ("onnxruntime", "openvino"):
+            engine = open_engine(file, spec, name, precision="float32")
+            scores = engine.run([engine.prepare(image) for image in images])["unknown_score"]
+            threshold = max(threshold, float(np.quantile(scores, accepted, method="higher")))
+    unknown["threshold"] = threshold
     entry.value = json.dumps(details)
 
 
@@ -157,16 +156,16 @@ def compare_int8(
     images: Images,
     metrics: tuple[Metrics, Metrics],
 ) -> Int8Comparison:
-    """Judge an 8-bit file: it is kept if accuracy and every F1 stay inside the float32 file's intervals.
+    """Compare an 8-bit file: it is kept if accuracy and every F1 stay inside the float32 file's intervals.
 
     ``metrics`` are of (float32, int8), on the same labelled images; ``images`` are for the speed.
     """
     before, after = metrics
-    f1 = {name: (one.f1, after.per_class[name].f1) for name, one in before.per_class.items()}
+    f1 = {name: (metric.f1, after.per_class[name].f1) for name, metric in before.per_class.items()}
     faults = [
-        f"F1 of {name} {f1[name][1]:.4f} below {one.f1_ci95[0]:.4f}"
-        for name, one in before.per_class.items()
-        if f1[name][1] < one.f1_ci95[0]
+        f"F1 of {name} {f1[name][1]:.4f} below {metric.f1_ci95[0]:.4f}"
+        for name, metric in before.per_class.items()
+        if f1[name][1] < metric.f1_ci95[0]
     ]
     if after.accuracy < before.accuracy_ci95[0]:
         faults.insert(0, f"accuracy {after.accuracy:.4f} below {before.accuracy_ci95[0]:.4f}")
@@ -181,7 +180,7 @@ def compare_int8(
 
 
 def measure_speeds(first: Path, second: Path, spec: PreprocessSpec, images: Images) -> tuple[float, float]:
-    """Return images/s of two files' nets on ready input, in turns: medians of ``ROUNDS``."""
+    """Return images/s of two files' nets on prepared input, run alternately: medians of ``ROUNDS``."""
     steps: list[Callable[[], object]] = []
     for file in (first, second):
         engine = open_engine(file, spec, "openvino", precision="float32")

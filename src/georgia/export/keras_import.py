@@ -1,14 +1,13 @@
 """Open whole Keras models that others trained, such as a study's published ``GAweights.h5``.
 
-Such a file says neither its classes nor how images are prepared for it: the user names the
-classes, and the preprocessing is told from the layers of the backbone in it.
+Such a file holds neither class names nor preprocessing: the user names the classes, and the
+preprocessing is inferred from the layers of the backbone in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -21,19 +20,18 @@ import numpy as np
 from georgia import __version__
 from georgia.backbones.info import require_keras
 from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets
-from georgia.backbones.tensors import hash_file, unreadable
-from georgia.errors import InputError, ParityError
+from georgia.backbones.tensors import hash_file, reading_weights, weights_error
+from georgia.export.graph.walker import iterate_layers
 from georgia.export.onnx_file import export_onnx
 from georgia.export.parity import check_parity
-from georgia.files import write_text
+from georgia.files import atomic_path, find_cache_folder
 from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec
 from georgia.labels import Labels
-from georgia.model.bundle import Bundle
+from georgia.model.bundle import KERAS_SUFFIXES, Bundle, read_onnx_bundle
 
 if TYPE_CHECKING:
     import keras
 
-SUFFIXES = (".h5", ".hdf5", ".keras")
 # Layers that only compute. Anything else in a file may hold code (Lambda) or open other files.
 PLAIN_LAYERS = frozenset(
     (
@@ -45,14 +43,8 @@ PLAIN_LAYERS = frozenset(
         *("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract"),
         *("Cropping2D", "Flatten", "Permute", "Reshape", "UpSampling2D", "ZeroPadding2D"),
         *("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout2D"),
-        *(
-            "RandomBrightness",
-            "RandomContrast",
-            "RandomFlip",
-            "RandomRotation",
-            "RandomTranslation",
-            "RandomZoom",
-        ),
+        *("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation"),
+        *("RandomTranslation", "RandomZoom"),
     )
 )
 # Source: Keras' "tf" mode (keras.applications.resnet_v2.preprocess_input): to −1 … 1.
@@ -64,54 +56,40 @@ NESTING_LAYERS = ("Functional", "Model", "Sequential")
 
 
 def convert_keras_file(path: Path, labels: Labels) -> Bundle:
-    """Return a foreign Keras model as a bundle: an ONNX file in the user's cache, proved by parity.
+    """Return a foreign Keras model as a bundle: an ONNX file in the cache folder, checked for parity.
 
-    A file that was converted before, by this version and for these classes, is not converted again.
+    A file that this version has converted for these classes is not converted again.
 
     Raises:
-        InputError: the file cannot be opened, its preprocessing cannot be told, or it does not fit
-            the number of classes.
-        ParityError: the converted net answers differently.
+        InputError: the file cannot be opened, its preprocessing cannot be inferred, or it does not
+            fit the number of classes.
+        ParityError: the probabilities of the converted net differ.
     """
     sha256 = hash_file(path)
-    key = json.dumps([sha256, labels.names, __version__]).encode()
-    target = _cache_folder() / f"{path.stem}-{hashlib.sha256(key).hexdigest()[:16]}.onnx"
-    metadata = {"name": path.name, "weights_sha256": sha256}
-    record = target.with_suffix(".json")
-    if target.exists() and record.exists():
-        spec = PreprocessSpec.from_dict(json.loads(record.read_text(encoding="utf-8")))
-        return Bundle(target, labels, spec, metadata)
-    model = load_foreign_model(path)
-    spec = find_preprocess(model, path)
-    export_onnx(model, spec, labels, target, metadata)
-    drawn = np.random.default_rng(0)
-    side = spec.size_px
-    images = [drawn.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(N_PARITY_IMAGES)]
-    try:
-        check_parity(model, spec, target, images)
-    except ParityError:
-        target.unlink()
-        raise
-    write_text(record, json.dumps(spec.to_dict()))
-    return Bundle(target, labels, spec, metadata)
-
-
-def _cache_folder() -> Path:
-    """Return where converted models are kept (XDG's rule for caches)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georgia" / "converted"
+    key = hashlib.sha256(json.dumps([sha256, labels.names, __version__]).encode()).hexdigest()
+    target = find_cache_folder() / "converted" / f"{path.stem}-{key[:16]}.onnx"
+    if not target.exists():
+        model = load_foreign_model(path)
+        spec = find_preprocess(model, path)
+        shape = (N_PARITY_IMAGES, spec.size_px, spec.size_px, 3)
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        with atomic_path(target) as draft:
+            export_onnx(model, spec, labels, draft, {"name": path.name, "weights_sha256": sha256})
+            check_parity(model, spec, draft, list(images))
+    return read_onnx_bundle(target)
 
 
 def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
-    """Return how images are prepared for a foreign net, told from the backbone's layers.
+    """Return the preprocessing for a foreign net, inferred from the layers of its backbone.
 
     Raises:
-        InputError: the input is no square colour image, or no known backbone is in the net.
+        InputError: the input is no square colour image, or the net holds no known backbone.
     """
     _, height, width, n_channels = model.inputs[0].shape
     if height != width or n_channels != 3:
         rule = "square colour images (N, size, size, 3) must be its input"
-        raise unreadable(path, rule, f"{tuple(model.inputs[0].shape)}")
-    layers = {layer.name: layer for layer in _flatten_layers(model)}
+        raise weights_error(path, rule, f"{tuple(model.inputs[0].shape)}")
+    layers = {layer.name: layer for layer in iterate_layers(model)}
     kinds = {type(layer).__name__ for layer in layers.values()}
     spec: PreprocessSpec | None = None
     if kinds & {"Rescaling", "Normalization"}:
@@ -124,18 +102,10 @@ def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
         spec = EFFICIENTNET_LITE
     if spec is None:
         rule = "its layers must tell how images are prepared (a Keras ResNet, or a Rescaling layer)"
-        raise unreadable(
+        raise weights_error(
             path, rule, f"{len(layers)} layers of another net", "Bring the .onnx of a Georgia run."
         )
     return replace(spec, size_px=height or spec.size_px)
-
-
-def _flatten_layers(model: keras.Model) -> Iterator[Any]:
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from _flatten_layers(layer)
-        else:
-            yield layer
 
 
 def load_foreign_model(path: Path) -> keras.Model:
@@ -151,8 +121,8 @@ def load_foreign_model(path: Path) -> keras.Model:
     require_keras()
     import keras
 
-    if path.suffix.lower() not in SUFFIXES:
-        raise unreadable(path, f"a file named {', '.join(SUFFIXES)} is needed", repr(path.name))
+    if path.suffix.lower() not in KERAS_SUFFIXES:
+        raise weights_error(path, f"a file named {', '.join(KERAS_SUFFIXES)} is needed", repr(path.name))
     description = _read_description(path)
     _check_layers(path, description)
     try:
@@ -163,30 +133,21 @@ def load_foreign_model(path: Path) -> keras.Model:
     except Exception as error:  # a description can break Keras in any of its parts
         rule = "a model that Keras can build is needed"
         do = "Save it again with model.save('name.h5')."
-        raise unreadable(path, rule, f"{type(error).__name__}: {_first_line(error)}", do) from error
+        first_line = str(error).strip().partition("\n")[0]
+        raise weights_error(path, rule, f"{type(error).__name__}: {first_line}", do) from error
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.inputs[0].shape) != 4:
-        rule = "one image in and one answer out are needed"
+        rule = "one input of images and one output are needed"
         got = f"inputs {[tuple(i.shape) for i in model.inputs]}, {len(model.outputs)} outputs"
-        raise unreadable(path, rule, got)
-    # A Keras 2 file gives a net that wants its one input in a list.
+        raise weights_error(path, rule, got)
+    # A net from a Keras 2 file takes its one input in a list.
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else ""
 
 
 def _read_description(path: Path) -> Any:
     """Return the model's description (JSON) from a file, without building anything."""
-    rule = "a whole Keras model is needed"
-    try:
-        if path.suffix.lower() == ".keras":
-            text = _read_archive_description(path)
-        else:
-            text = _read_hdf5_description(path)
-        return json.loads(text)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
-        raise unreadable(path, rule, f"{type(error).__name__}: {_first_line(error)}") from error
+    with reading_weights(path, "a whole Keras model is needed", ""):
+        is_archive = path.suffix.lower() == ".keras"
+        return json.loads(_read_archive_description(path) if is_archive else _read_hdf5_description(path))
 
 
 def _read_archive_description(path: Path) -> bytes:
@@ -204,25 +165,22 @@ def _read_hdf5_description(path: Path) -> Any:
         check_plain_datasets(file)
         if "model_config" in file.attrs:
             return file.attrs["model_config"]
-    raise InputError(
-        f"Cannot open model {str(path)!r}",
-        needs="a whole model is needed",
-        got="weights alone (no architecture)",
-        hint="Save the whole model with model.save('name.h5'), or use the file as train --weights.",
-    )
+    rule = "a whole model is needed"
+    do = "Save the whole model with model.save('name.h5'), or use the file as train --weights."
+    raise weights_error(path, rule, "weights alone (no architecture)", do)
 
 
 def _check_layers(path: Path, description: Any) -> None:
-    """Refuse a description that names anything but plain layers and Keras' own parts."""
-    refused = sorted(set(_find_strangers(description)))
-    if refused:
+    """Reject a description that names anything but plain layers and Keras' own classes."""
+    forbidden = sorted(set(_find_foreign_names(description)))
+    if forbidden:
         rule = "only Keras' own layers that compute are opened, as others can run code"
         do = "Rebuild the model with plain layers and save it again."
-        raise unreadable(path, rule, ", ".join(refused), do)
+        raise weights_error(path, rule, ", ".join(forbidden), do)
 
 
-def _find_strangers(value: Any, is_layer: bool = True) -> Iterator[str]:
-    """Yield the names of layers that are not plain and of parts from outside Keras."""
+def _find_foreign_names(value: Any, is_layer: bool = True) -> Iterator[str]:
+    """Yield the names of layers that are not plain and of classes from outside Keras."""
     if isinstance(value, dict):
         module, name = value.get("module"), value.get("class_name")
         if is_layer and isinstance(name, str) and name not in PLAIN_LAYERS:
@@ -233,11 +191,11 @@ def _find_strangers(value: Any, is_layer: bool = True) -> Iterator[str]:
             yield str(value["registered_name"])
         if name in ("function", "__lambda__", "__function__", "Lambda"):
             yield str(name)
-        for key, part in value.items():
-            yield from _find_strangers(part, is_layer=key == "layers")
+        for key, entry in value.items():
+            yield from _find_foreign_names(entry, is_layer=key == "layers")
     elif isinstance(value, list):
-        for part in value:
-            yield from _find_strangers(part, is_layer)
+        for entry in value:
+            yield from _find_foreign_names(entry, is_layer)
 
 
 def renumber_nested_calls(description: Any) -> bool:

@@ -1,8 +1,8 @@
-"""From a trained Keras net to files that others load: HDF5, and ONNX with everything inside.
+"""Write a trained Keras net as an ONNX file that holds everything a prediction needs.
 
-The ONNX takes images as they are, uint8 RGB (N, H, W, 3) of any size, and answers with calibrated
-``probabilities``, raw ``logits``, ``features``, the class map ``cam`` and the ``unknown_score``; class names,
-preprocessing, limits and the training data's fingerprint stand in its metadata.
+It takes images as they are, uint8 RGB (N, H, W, 3) of any size, and returns calibrated
+``probabilities``, raw ``logits``, ``features``, the class map ``cam`` and the ``unknown_score``; its metadata
+holds class names, preprocessing, thresholds and the fingerprint of the training data.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import numpy as np
 from georgia.errors import InputError
 from georgia.export.graph.builder import GraphBuilder
 from georgia.export.graph.class_map import add_class_map
-from georgia.export.graph.image_features import add_image_features
-from georgia.export.graph.ood_score import add_unknown_score
+from georgia.export.graph.ood_score import add_image_features, add_unknown_score
 from georgia.export.graph.preprocessing import add_preprocessing
-from georgia.export.graph.walker import Port, write_model
-from georgia.files import atomic_path
+from georgia.export.graph.walker import Port, iterate_layers, write_model
+from georgia.files import write_bytes
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.bundle import METADATA_KEY
@@ -29,7 +28,7 @@ from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
 
 # The layer of Georgia's own nets that holds the pooled features.
 FEATURES = "head_features"
-# The logits of two classes from one sigmoid's z: the same probabilities, and a class map for each.
+# The logits of two classes from one sigmoid's z: the same probabilities, and a class map each.
 SIGMOID_PAIR = (-0.5, 0.5)
 
 
@@ -50,7 +49,8 @@ def export_onnx(
         metadata: what goes into the file's metadata beside class names and preprocessing; plain JSON values.
         weights_dtype: "float16" halves the file; the arithmetic stays float32.
         uncertainty: temperature, unknown score and conformal limits, once they are fitted.
-        measured_layers: layers whose means become the output ``picture_features``, to fit the unknown score on.
+        measured_layers: layers whose means become the output ``picture_features``, which the unknown
+            score is fitted on.
 
     Raises:
         InputError: the net has a layer or an output that cannot be written.
@@ -62,15 +62,16 @@ def export_onnx(
     found: dict[str, Port] = {}
     (output,) = write_model(graph, model, [prepared], found)
     found[NETWORK_INPUT] = (prepared, tuple(model.input_shape))
-    outputs = _write_answers(graph, output, len(labels), uncertainty.temperature, found)
-    outputs["features"] = ["N", _rename_features(graph, model, found)]
+    outputs = _add_class_outputs(graph, output, len(labels), uncertainty.temperature, found)
+    outputs["features"] = ["N", _add_features(graph, model, found)]
     if uncertainty.unknown is not None:
-        measured = add_image_features(graph, prepared, spec, _tensors(found, uncertainty.unknown.layers))
+        measured = add_image_features(graph, prepared, spec, _find_tensors(found, uncertainty.unknown.layers))
         graph.rename(add_unknown_score(graph, measured, uncertainty.unknown), "unknown_score")
         outputs["unknown_score"] = ["N"]
     if measured_layers:
         graph.rename(
-            add_image_features(graph, prepared, spec, _tensors(found, measured_layers)), "picture_features"
+            add_image_features(graph, prepared, spec, _find_tensors(found, measured_layers)),
+            "picture_features",
         )
         outputs["picture_features"] = ["N", "D"]
     if weights_dtype == "float16":
@@ -86,14 +87,13 @@ def export_onnx(
         outputs,
         {METADATA_KEY: json.dumps(details), "classes": ",".join(labels.names)},
     )
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(proto.SerializeToString())
+    write_bytes(target, proto.SerializeToString())
 
 
-def _write_answers(
+def _add_class_outputs(
     graph: GraphBuilder, output: str, n_classes: int, temperature: float, found: Mapping[str, Port]
 ) -> dict[str, Sequence[int | str]]:
-    """Publish ``logits``, ``probabilities`` and, where the head allows it, ``cam``; return their shapes."""
+    """Add ``logits``, ``probabilities`` and, where the head allows it, ``cam``; return their shapes."""
     logits = _class_logits(graph, output, n_classes)
     graph.rename(logits, "logits")
     scaled = graph.add("Div", ["logits", graph.constant(temperature, "head/temperature")], "head/scaled")
@@ -111,7 +111,7 @@ def _write_answers(
 
 
 def _class_logits(graph: GraphBuilder, output: str, n_classes: int) -> str:
-    """Take the last activation off and give every class a logit: a lone sigmoid z becomes (−z/2, z/2)."""
+    """Remove the last activation and return a logit per class: a single sigmoid's z becomes (−z/2, z/2)."""
     last = graph.nodes[-1]
     if last.op_type not in ("Softmax", "Sigmoid") or last.output[0] != output:
         raise InputError(
@@ -132,7 +132,7 @@ def _class_logits(graph: GraphBuilder, output: str, n_classes: int) -> str:
     return graph.add("MatMul", [logits, graph.constant([SIGMOID_PAIR], "head/pair")], "head/both")
 
 
-def _tensors(found: Mapping[str, Port], layers: Sequence[str]) -> list[str]:
+def _find_tensors(found: Mapping[str, Port], layers: Sequence[str]) -> list[str]:
     missing = [name for name in layers if name not in found]
     if missing:
         raise InputError(
@@ -143,24 +143,17 @@ def _tensors(found: Mapping[str, Port], layers: Sequence[str]) -> list[str]:
     return [found[name][0] for name in layers]
 
 
-def _rename_features(graph: GraphBuilder, model: Any, found: Mapping[str, Port]) -> int:
-    """Publish what the head reads as ``features``; return how many there are.
+def _add_features(graph: GraphBuilder, model: Any, found: Mapping[str, Port]) -> int:
+    """Add the output ``features``, the input of the head; return their number.
 
-    That is the layer of that name in Georgia's own nets, else the last pooling.
+    That is the layer ``FEATURES`` in Georgia's own nets, else the last pooling.
     """
     kinds = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten")
     pooled = [
-        layer for layer in _flat_layers(model) if layer.name == FEATURES or type(layer).__name__ in kinds
+        layer for layer in iterate_layers(model) if layer.name == FEATURES or type(layer).__name__ in kinds
     ]
     if not pooled:
         raise InputError("Cannot export the net", needs="a pooling layer is needed for features", got="none")
     chosen = next((layer for layer in pooled if layer.name == FEATURES), pooled[-1])
     graph.rename(found[chosen.name][0], "features")
     return int(np.prod(chosen.output.shape[1:]))
-
-
-def _flat_layers(model: Any) -> list[Any]:
-    found = []
-    for layer in model.layers:
-        found.extend(_flat_layers(layer) if hasattr(layer, "layers") else [layer])
-    return found

@@ -1,4 +1,4 @@
-"""The exported file is shipped only if it agrees with the trained net: parity, image by image."""
+"""Parity: an exported file ships only if its outputs agree with those of the trained net."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def check_parity(
     batch = np.stack([spec.apply(image) for image in images])
     expected = softmax(_run_keras(model, batch), temperature)
     engines = (OnnxRuntimeEngine(onnx_file), OpenVinoEngine(onnx_file, spec))
-    answers = {one.name: one.run([one.prepare(image) for image in images]) for one in engines}
+    outputs = {engine.name: engine.run([engine.prepare(image) for image in images]) for engine in engines}
     differences = {
-        name: float(np.abs(answer["probabilities"] - expected).max()) for name, answer in answers.items()
+        name: float(np.abs(arrays["probabilities"] - expected).max()) for name, arrays in outputs.items()
     }
     worst = max(differences, key=lambda name: differences[name])
     if not differences[worst] <= tolerance:
@@ -69,35 +69,35 @@ def check_parity(
             needs=f"probabilities must agree with Keras within {tolerance:g}",
             got=f"{differences[worst]:.3g} in {worst} over {len(images)} images",
         )
-    outputs = _compare_engines(*answers.values())
-    for name, difference in outputs.items():
+    between_engines = _compare_engines(*outputs.values())
+    for name, difference in between_engines.items():
         if not difference <= tolerance:
             raise ParityError(
                 f"Cannot ship {onnx_file.name!r}",
                 needs=f"the engines' {name} must agree within {tolerance:g}",
                 got=f"{difference:.3g}",
             )
-    return Parity(len(images), differences, outputs)
+    return Parity(len(images), differences, between_engines)
 
 
 def _compare_engines(first: Outputs, second: Outputs) -> dict[str, float]:
-    """Return by output the largest difference in units of the largest value; of ``cam`` the median image's.
+    """Return each output's largest difference in units of its largest value; for ``cam`` the median image's.
 
     A class map jumps where a hidden unit of the head is about to switch off: on a few images in a thousand
-    the last digit decides, in each engine its own way. A wrong map is wrong on most images.
+    rounding decides, differently in each engine. A wrong map is wrong on most images.
     """
     found = {}
     for name, values in first.items():
         if name == "probabilities":
             continue
         by_image = np.abs(values - second[name]).reshape(len(values), -1).max(axis=1)
-        judged = np.median(by_image) if name == "cam" else by_image.max()
-        found[name] = float(judged / max(1.0, float(np.abs(values).max())))
+        difference = np.median(by_image) if name == "cam" else by_image.max()
+        found[name] = float(difference / max(1.0, float(np.abs(values).max())))
     return found
 
 
 def _run_keras(model: Any, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return Keras' own logits (N, C): the net without its last activation where that can be taken off."""
+    """Return Keras' own logits (N, C): the net without its last activation where that is separable."""
     import keras
 
     last = model.layers[-1]

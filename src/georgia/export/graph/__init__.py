@@ -1,5 +1,5 @@
 """From a Keras functional net to an ONNX graph of plain operators.
 
-``keras_layers`` says how one layer becomes nodes, ``walker`` follows the net, ``preprocessing``
-writes the network input into the graph, ``weights16`` halves the file.
+``walker`` follows the net and ``keras_layers`` writes one layer as nodes; ``preprocessing``, ``class_map``
+and ``ood_score`` write the network input, ``cam`` and ``unknown_score``; ``builder`` collects the nodes.
 """

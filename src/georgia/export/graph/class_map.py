@@ -1,4 +1,4 @@
-"""Write the exact class map into a graph: where on the image each class's logit comes from.
+"""Write the exact class map into a graph: which places of the image contribute to each logit.
 
 A head behind global average pooling that is made of linear layers, ReLUs and batch norms is a linear
 function of the pooled features within one region of its ReLUs. Its Jacobian J (N, C, K) follows from
@@ -28,8 +28,8 @@ _ROUNDS = 500
 
 
 @dataclass(frozen=True)
-class Share:
-    """One pooled map's part: the map (N, K, h, w) and the logits' Jacobian (N or 1, C, K) for it."""
+class PooledMap:
+    """A feature map (N, K, h, w) before its pooling, and the logits' Jacobian (N or 1, C, K) for it."""
 
     feature_map: str
     jacobian: str
@@ -46,15 +46,15 @@ def add_class_map(
     """
     before = graph.mark()
     start = graph.constant(np.eye(n_classes)[np.newaxis], "cam/start")
-    shares = _Walk(graph, shapes).pull(logits, start)
-    if not shares:
+    pooled_maps = _GradientWalk(graph, shapes).pull(logits, start)
+    if not pooled_maps:
         graph.rewind(before)
         return None
-    height, width = max(share.grid for share in shares)
+    height, width = max(pooled.grid for pooled in pooled_maps)
     total = ""
-    for share in shares:
-        part = _spread(graph, share, n_classes, (height, width))
-        total = graph.add("Add", [total, part], "cam/sum") if total else part
+    for pooled in pooled_maps:
+        contribution = _spread(graph, pooled, n_classes, (height, width))
+        total = graph.add("Add", [total, contribution], "cam/sum") if total else contribution
     return total, (height, width)
 
 
@@ -62,7 +62,7 @@ def spread_matrix(n_in: int, n_out: int) -> FloatArray:
     """Return weights (n_out, n_in), float32, that resize a row of cells and keep its mean exactly.
 
     The triangle filter of the network input, balanced so that each row sums to 1 and each column to
-    ``n_out / n_in``: no cell's share grows or shrinks. Source: Sinkhorn and Knopp 1967, doi
+    ``n_out / n_in``: no cell gains or loses weight. Source: Sinkhorn and Knopp 1967, doi
     10.2140/pjm.1967.21.343.
 
     >>> float(spread_matrix(9, 33).mean(axis=0).sum().round(6))
@@ -75,30 +75,30 @@ def spread_matrix(n_in: int, n_out: int) -> FloatArray:
     return weights.astype(np.float32)
 
 
-def _spread(graph: GraphBuilder, share: Share, n_classes: int, grid: tuple[int, int]) -> str:
-    """Return one share's class map (N, C, h, w) on the common grid."""
+def _spread(graph: GraphBuilder, pooled: PooledMap, n_classes: int, grid: tuple[int, int]) -> str:
+    """Return one pooled map's class map (N, C, h, w) on the common grid."""
     flat = graph.constant([0, 0, -1], "cam/flat", np.int64)
-    cells = graph.add("Reshape", [share.feature_map, flat], "cam/cells")
-    product = graph.add("MatMul", [share.jacobian, cells], "cam/product")
-    square = graph.constant([-1, n_classes, *share.grid], "cam/square", np.int64)
+    cells = graph.add("Reshape", [pooled.feature_map, flat], "cam/cells")
+    product = graph.add("MatMul", [pooled.jacobian, cells], "cam/product")
+    square = graph.constant([-1, n_classes, *pooled.grid], "cam/square", np.int64)
     result = graph.add("Reshape", [product, square], "cam/map")
-    if share.grid == grid:
+    if pooled.grid == grid:
         return result
-    rows = graph.constant(spread_matrix(share.grid[0], grid[0]), "cam/rows")
-    columns = graph.constant(spread_matrix(share.grid[1], grid[1]).T, "cam/columns")
+    rows = graph.constant(spread_matrix(pooled.grid[0], grid[0]), "cam/rows")
+    columns = graph.constant(spread_matrix(pooled.grid[1], grid[1]).T, "cam/columns")
     tall = graph.add("MatMul", [rows, result], "cam/tall")
     return graph.add("MatMul", [tall, columns], "cam/wide")
 
 
-class _Walk:
-    """Carries a gradient (N or 1, C, width) from the logits back to the pooled maps."""
+class _GradientWalk:
+    """Propagates a gradient (N or 1, C, width) from the logits back to the pooled maps."""
 
     def __init__(self, graph: GraphBuilder, shapes: Mapping[str, Shape]) -> None:
         self._graph, self._shapes = graph, shapes
         self._made = {output: node for node in graph.nodes for output in node.output}
 
-    def pull(self, tensor: str, gradient: str) -> list[Share]:
-        """Return the shares of all pooled maps behind a tensor; empty where one is not reached linearly."""
+    def pull(self, tensor: str, gradient: str) -> list[PooledMap]:
+        """Return all pooled maps behind a tensor; empty where one is not reached linearly."""
         node = self._made.get(tensor)
         if node is None:
             return []
@@ -121,42 +121,42 @@ class _Walk:
         carried = step(node, gradient) if step else None
         return self.pull(node.input[0], carried) if carried else []
 
-    def _arrive(self, node: onnx.NodeProto, gradient: str) -> list[Share]:
+    def _arrive(self, node: onnx.NodeProto, gradient: str) -> list[PooledMap]:
         shape = self._shapes.get(node.input[0], ())
         if len(shape) != 4 or not shape[1] or not shape[2]:
             return []
-        return [Share(node.input[0], gradient, (shape[1], shape[2]))]
+        return [PooledMap(node.input[0], gradient, (shape[1], shape[2]))]
 
-    def _add(self, node: onnx.NodeProto, gradient: str) -> list[Share]:
-        shares: list[Share] = []
+    def _add(self, node: onnx.NodeProto, gradient: str) -> list[PooledMap]:
+        found: list[PooledMap] = []
         for name in node.input:
             if name in self._graph.weights:
                 continue
-            part = self.pull(name, gradient)
-            if not part:
+            behind = self.pull(name, gradient)
+            if not behind:
                 return []
-            shares += part
-        return shares
+            found += behind
+        return found
 
-    def _split(self, node: onnx.NodeProto, gradient: str) -> list[Share]:
+    def _split(self, node: onnx.NodeProto, gradient: str) -> list[PooledMap]:
         widths = [self._shapes.get(name, ())[-1:] for name in node.input]
         if not all(width and width[0] for width in widths):
             return []
         ends = np.cumsum([width[0] for width in widths])
-        shares: list[Share] = []
+        found: list[PooledMap] = []
         for name, start, end in zip(node.input, [0, *ends[:-1]], ends, strict=True):
             limits = [self._graph.constant([value], "cam/limit", np.int64) for value in (start, end, 2)]
-            part = self.pull(name, self._graph.add("Slice", [gradient, *limits], "cam/slice"))
-            if not part:
+            behind = self.pull(name, self._graph.add("Slice", [gradient, *limits], "cam/slice"))
+            if not behind:
                 return []
-            shares += part
-        return shares
+            found += behind
+        return found
 
     def _linear(self, node: onnx.NodeProto, gradient: str) -> str | None:
         if node.input[1] not in self._graph.weights:
             return None
-        turned = self._graph.add("Transpose", [node.input[1]], "cam/turned", perm=[1, 0])
-        return self._graph.add("MatMul", [gradient, turned], "cam/linear")
+        transposed = self._graph.add("Transpose", [node.input[1]], "cam/turned", perm=[1, 0])
+        return self._graph.add("MatMul", [gradient, transposed], "cam/linear")
 
     def _scale(self, node: onnx.NodeProto, gradient: str) -> str | None:
         if node.input[1] not in self._graph.weights:
@@ -165,12 +165,12 @@ class _Walk:
 
     def _norm(self, node: onnx.NodeProto, gradient: str) -> str | None:
         gamma, _, _, variance = (self._values(name) for name in node.input[1:])
-        epsilon = next(one.f for one in node.attribute if one.name == "epsilon")
+        epsilon = next(attribute.f for attribute in node.attribute if attribute.name == "epsilon")
         scale = self._graph.constant(gamma / np.sqrt(variance + epsilon), "cam/norm")
         return self._graph.add("Mul", [gradient, scale], "cam/normed")
 
     def _mask(self, node: onnx.NodeProto, gradient: str) -> str:
-        """Let the gradient through where the activation is on its slope."""
+        """Pass the gradient on where the activation is on its slope."""
         graph, tensor = self._graph, node.input[0]
         limits: Sequence[str] = node.input[1:] or [graph.constant(0.0, "cam/zero")]
         mask = graph.add("Greater", [tensor, limits[0]], "cam/above")

@@ -49,23 +49,23 @@ def write_layer(graph: GraphBuilder, call: LayerCall) -> str:
 
 def write_activation(graph: GraphBuilder, function: Any, tensor: str, name: str) -> str:
     """Append a named activation function; ``linear`` adds nothing."""
-    word = getattr(function, "__name__", str(function))
-    if word == "linear":
+    kind = getattr(function, "__name__", str(function))
+    if kind == "linear":
         return tensor
-    if word in ("silu", "swish"):
+    if kind in ("silu", "swish"):
         return graph.add("Mul", [tensor, graph.add("Sigmoid", [tensor], f"{name}/gate")], name)
-    if word == "relu6":
+    if kind == "relu6":
         return _clip(graph, tensor, 6.0, name)
-    if word == "softmax":
+    if kind == "softmax":
         return graph.add("Softmax", [tensor], name, axis=1)
     simple = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "elu": "Elu", "softplus": "Softplus"}
-    if word not in simple:
+    if kind not in simple:
         raise InputError(
             "Cannot export the net",
             needs="its activation must be one of linear, relu6, silu, softmax, " + ", ".join(simple),
-            got=repr(word),
+            got=repr(kind),
         )
-    return graph.add(simple[word], [tensor], name)
+    return graph.add(simple[kind], [tensor], name)
 
 
 def _check_channels(layer: Any) -> None:
@@ -85,8 +85,8 @@ def _conv(graph: GraphBuilder, call: LayerCall) -> str:
 def _depthwise(graph: GraphBuilder, call: LayerCall) -> str:
     kernel = np.asarray(call.layer.kernel, np.float32)
     height, width, channels, multiplier = kernel.shape
-    turned = kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
-    return _convolution(graph, call, turned, channels)
+    by_channel = kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
+    return _convolution(graph, call, by_channel, channels)
 
 
 def _convolution(graph: GraphBuilder, call: LayerCall, kernel: Any, groups: int) -> str:
@@ -137,7 +137,7 @@ def _batch_norm(graph: GraphBuilder, call: LayerCall) -> str:
         "mean": layer.moving_mean,
         "variance": layer.moving_variance,
     }
-    names = [graph.constant(np.asarray(value), f"{call.name}/{word}") for word, value in values.items()]
+    names = [graph.constant(np.asarray(value), f"{call.name}/{key}") for key, value in values.items()]
     name = f"{call.name}/norm"
     return graph.add("BatchNormalization", [call.inputs[0], *names], name, epsilon=float(layer.epsilon))
 

@@ -1,17 +1,42 @@
-"""Write the unknown score into a graph: ``unknown.OodDetector.score``, its numbers as initialisers."""
+"""Write the unknown score into a graph: the image features that it reads, and ``OodDetector.score``."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from georgia.export.graph.builder import GraphBuilder
-from georgia.uncertainty.ood import OodDetector
+from georgia.images.preprocess import PreprocessSpec
+from georgia.uncertainty.ood import N_LIGHT, OodDetector, count_scales
+
+# Added to every spread before its logarithm, grey levels: half of the step between two levels.
+FLOOR = 0.5
+# Grey levels at which a pixel counts as black or white: within three per cent of the ends of the scale, and
+# off all whole numbers and simple means of them, where rounding would decide.
+BLACK, WHITE = 7.7, 247.3
 
 
-def add_unknown_score(graph: GraphBuilder, features: str, model: OodDetector) -> str:
-    """Append the unknown score (N,), float32, of ``picture_features`` (N, D); above 1 is refused."""
+def add_image_features(
+    graph: GraphBuilder, network_input: str, spec: PreprocessSpec, layers: Sequence[str]
+) -> str:
+    """Append ``picture_features`` (N, D), float32: image statistics, then the means of layers' maps.
+
+    The statistics are, in order: mean grey and mean colourfulness (0–1), the fractions of black and of
+    white pixels, the logarithm of the grey levels' standard deviation, and that of the detail at each
+    scale, from fine to coarse.
+    """
+    parts = _measure_light(graph, network_input, spec)
+    for layer in layers:
+        pooled = graph.add("GlobalAveragePool", [layer], "picture/pooled")
+        parts.append(graph.add("Flatten", [pooled], "picture/means", axis=1))
+    return graph.add("Concat", parts, "picture/features", axis=1)
+
+
+def add_unknown_score(graph: GraphBuilder, features: str, detector: OodDetector) -> str:
+    """Append the unknown score (N,), float32, of ``picture_features`` (N, D); above 1 is rejected."""
     total, start = "", 0
-    for part in model.parts:
+    for part in detector.parts:
         end = start + len(part.mean)
         limits = [graph.constant([value], "unknown/limit", np.int64) for value in (start, end, 1)]
         columns = graph.add("Slice", [features, *limits], "unknown/columns")
@@ -23,3 +48,68 @@ def add_unknown_score(graph: GraphBuilder, features: str, model: OodDetector) ->
         total = graph.add("Add", [total, distance], "unknown/sum") if total else distance
         start = end
     return total
+
+
+def _measure_light(graph: GraphBuilder, network_input: str, spec: PreprocessSpec) -> list[str]:
+    scale = graph.constant(np.reshape(spec.scale, (1, 3, 1, 1)), "picture/scale")
+    mean = graph.constant(np.reshape(spec.mean, (1, 3, 1, 1)), "picture/mean")
+    pixels = graph.add(
+        "Add", [graph.add("Mul", [network_input, scale], "picture/spread"), mean], "picture/rgb"
+    )
+    channels = graph.add("ReduceMean", [pixels], "picture/grey", axes=[1], keepdims=1)
+    brightest = graph.add("ReduceMax", [pixels], "picture/brightest", axes=[1], keepdims=1)
+    darkest = graph.add("ReduceMin", [pixels], "picture/darkest", axes=[1], keepdims=1)
+    colour = graph.add("Sub", [brightest, darkest], "picture/colour")
+    black = graph.add("Less", [channels, graph.constant(BLACK, "picture/black_level")], "picture/is_black")
+    white = graph.add("Greater", [channels, graph.constant(WHITE, "picture/white_level")], "picture/is_white")
+    full = graph.constant(255.0, "picture/full")
+    parts = [
+        _mean(graph, graph.add("Div", [channels, full], "picture/grey_share")),
+        _mean(graph, graph.add("Div", [colour, full], "picture/colour_share")),
+        _mean(graph, graph.add("Cast", [black], "picture/black", to=1)),
+        _mean(graph, graph.add("Cast", [white], "picture/white", to=1)),
+        _log_spread(graph, _centre(graph, channels)),
+    ]
+    if len(parts) != N_LIGHT:
+        raise RuntimeError(f"{N_LIGHT} statistics of the light are promised; got {len(parts)}")
+    return parts + _measure_detail(graph, channels, spec.size_px)
+
+
+def _measure_detail(graph: GraphBuilder, grey: str, size_px: int) -> list[str]:
+    """Return the log spread (N, 1) of the detail beyond its own blur at each scale, each half the last."""
+    parts = []
+    for number in range(count_scales(size_px)):
+        if number:
+            grey = graph.add(
+                "AveragePool", [grey], "picture/half", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0]
+            )
+        blurred = graph.add(
+            "AveragePool",
+            [grey],
+            "picture/blurred",
+            kernel_shape=[3, 3],
+            strides=[1, 1],
+            pads=[1, 1, 1, 1],
+            count_include_pad=0,
+        )
+        parts.append(_log_spread(graph, graph.add("Sub", [grey, blurred], "picture/detail")))
+    return parts
+
+
+def _centre(graph: GraphBuilder, tensor: str) -> str:
+    middle = graph.add("ReduceMean", [tensor], "picture/middle", axes=[2, 3], keepdims=1)
+    return graph.add("Sub", [tensor, middle], "picture/centred")
+
+
+def _mean(graph: GraphBuilder, tensor: str) -> str:
+    """Return the mean (N, 1) of a plane (N, 1, H, W)."""
+    pooled = graph.add("GlobalAveragePool", [tensor], "picture/plane_mean")
+    return graph.add("Flatten", [pooled], "picture/number", axis=1)
+
+
+def _log_spread(graph: GraphBuilder, tensor: str) -> str:
+    """Return the logarithm (N, 1) of a plane's root mean square."""
+    power = _mean(graph, graph.add("Mul", [tensor, tensor], "picture/power"))
+    spread = graph.add("Sqrt", [power], "picture/rms")
+    floored = graph.add("Add", [spread, graph.constant(FLOOR, "picture/floor")], "picture/floored")
+    return graph.add("Log", [floored], "picture/log")

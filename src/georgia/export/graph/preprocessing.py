@@ -20,8 +20,8 @@ def add_preprocessing(graph: GraphBuilder, image: str, spec: PreprocessSpec) -> 
     rows = _resize_matrix(graph, shape, 1, spec, "rows")
     columns = _resize_matrix(graph, shape, 2, spec, "columns")
     tall = graph.add("MatMul", [rows, planes], "preprocess/resized_rows")
-    turned = graph.add("Transpose", [columns], "preprocess/columns_turned", perm=[1, 0])
-    resized = graph.add("MatMul", [tall, turned], "preprocess/resized")
+    transposed = graph.add("Transpose", [columns], "preprocess/columns_turned", perm=[1, 0])
+    resized = graph.add("MatMul", [tall, transposed], "preprocess/resized")
     if spec.color_order == "BGR":
         order = graph.constant([2, 1, 0], "preprocess/bgr", np.int64)
         resized = graph.add("Gather", [resized, order], "preprocess/swapped", axis=1)
@@ -32,8 +32,8 @@ def add_preprocessing(graph: GraphBuilder, image: str, spec: PreprocessSpec) -> 
     return graph.rename(normal, NETWORK_INPUT)
 
 
-def _resize_matrix(graph: GraphBuilder, shape: str, axis: int, spec: PreprocessSpec, word: str) -> str:
-    prefix, size = f"preprocess/{word}", spec.size_px
+def _resize_matrix(graph: GraphBuilder, shape: str, axis: int, spec: PreprocessSpec, name: str) -> str:
+    prefix, size = f"preprocess/{name}", spec.size_px
     zero = graph.constant(0, f"{prefix}_zero", np.int64)
     one = graph.constant(1, f"{prefix}_one", np.int64)
     where = graph.constant(axis, f"{prefix}_axis", np.int64)
@@ -61,7 +61,7 @@ def _resize_matrix(graph: GraphBuilder, shape: str, axis: int, spec: PreprocessS
 
 
 def _window_centres(graph: GraphBuilder, number: str, spec: PreprocessSpec, prefix: str) -> str:
-    """Append where each output line looks: around the middle, mirrored at the edges."""
+    """Append the input position of each output line: around the middle, mirrored at the edges."""
     size = spec.size_px
     offsets = ((np.arange(size) + 0.5 - size / 2) * (spec.window_px / size)).reshape(size, 1)
     middle = graph.add("Mul", [number, graph.constant(0.5, f"{prefix}_of_two")], f"{prefix}_middle")

@@ -21,18 +21,27 @@ def write_model(
 
     ``found`` is filled with each layer's output tensor and Keras shape, by layer name.
 
-    Works from the net's own description (``get_config``), so that a part cut out of a larger net
+    Works from the net's own description (``get_config``), so that a net cut out of a larger one
     is written like any other.
 
     Raises:
         InputError: the net is neither functional nor sequential, calls one layer twice, or holds
             a layer that no writer knows.
     """
-    return [name for name, _ in _Walk(graph, {} if found is None else found).follow(model, list(inputs))]
+    return [name for name, _ in _LayerWalk(graph, {} if found is None else found).follow(model, list(inputs))]
+
+
+def iterate_layers(model: Any) -> Iterator[Any]:
+    """Yield all layers of a net, those of nets within it in their place."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from iterate_layers(layer)
+        else:
+            yield layer
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _LayerWalk:
     graph: GraphBuilder
     found: dict[str, Port]
 
@@ -67,7 +76,7 @@ class _Walk:
                     got=f"{len(calls)} uses of {name!r}",
                 )
             ports[name] = self.write(
-                layer, [ports[source][index] for source, index in _tensors(calls[0]["args"])]
+                layer, [ports[source][index] for source, index in _keras_tensors(calls[0]["args"])]
             )
         return [ports[entry[0]][entry[2]] for entry in _entries(config["output_layers"])]
 
@@ -86,11 +95,11 @@ def _entries(value: Any) -> list[Any]:
     return [value] if value and isinstance(value[0], str) else list(value)
 
 
-def _tensors(value: Any) -> Iterator[tuple[str, int]]:
+def _keras_tensors(value: Any) -> Iterator[tuple[str, int]]:
     """Yield (layer name, output number) of the Keras tensors in one call's arguments, in order."""
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         name, _, index = value["config"]["keras_history"]
         yield name, index
     elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)
+        for entry in value:
+            yield from _keras_tensors(entry)
