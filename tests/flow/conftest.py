@@ -1,4 +1,4 @@
-"""A model with known answers, and the command line as one call."""
+"""A model with known predictions, and the command line as one call."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Command = Callable[..., tuple[int, Any, str]]
 
 @pytest.fixture
 def georgia(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run ``georgia <words> --json``; return the exit code, the JSON (None: stdout is empty) and stderr."""
+    """Run ``georgia ARGS --json``; return the exit code, the JSON (None: stdout is empty) and stderr."""
     from georgia.cli import main
 
-    def call(*words: str | Path) -> tuple[int, Any, str]:
-        code = main([*map(str, words), "--json"])
+    def call(*args: str | Path) -> tuple[int, Any, str]:
+        code = main([*map(str, args), "--json"])
         out, err = capsys.readouterr()
         request.node.add_report_section("call", "stderr of the command", err)
         assert code != 1, err
@@ -33,7 +33,7 @@ def georgia(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) 
 def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose net says PG where the image is bright, and CEX where it is dark.
 
-    ``foreign.h5`` beside it is the same net as a Keras file of others: it scales pixels by itself.
+    ``foreign.h5`` beside it is the same net as a Keras file from elsewhere: it scales pixels itself.
     """
     keras = pytest.importorskip("keras")
     from georgia.export.hdf5 import save_hdf5
@@ -50,16 +50,16 @@ def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(image)
     foreign = keras.Model(image, output(keras.layers.GlobalAveragePooling2D()(scaled)))
     output.set_weights([np.array([[-1, 1]] * 3, np.float32), np.zeros(2, np.float32)])
-    about = {"name": "brightness"}
-    export_onnx(model, spec, labels, folder / "model.onnx", about)
+    metadata = {"name": "brightness"}
+    export_onnx(model, spec, labels, folder / "model.onnx", metadata)
     save_hdf5(foreign, folder / "foreign.h5")
-    save_bundle(folder, "model.onnx", labels, spec, about)
+    save_bundle(folder, "model.onnx", labels, spec, metadata)
     return folder
 
 
 @pytest.fixture
 def grey_images(tmp_path: Path) -> Path:
-    """Folder per class: dark images are CEX, bright ones PG; one bright image stands with the CEX."""
+    """Folder per class: dark images are CEX, bright ones PG; one bright image lies among the CEX."""
     folder = tmp_path / "grey images"
     for name, levels in {"CEX": [0, 10, 20, 250], "PG": [200, 220, 240, 255]}.items():
         (folder / name).mkdir(parents=True)

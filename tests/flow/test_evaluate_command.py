@@ -1,4 +1,4 @@
-"""``georgia evaluate`` from words to figures and report."""
+"""``georgia evaluate`` from arguments to metrics and report."""
 
 from __future__ import annotations
 
@@ -11,48 +11,42 @@ import pytest
 from PIL import Image
 
 
-def test_figures_are_those_of_the_known_truth(
-    georgia: Any, brightness_model: Path, grey_images: Path
-) -> None:
+def test_metrics_match_known_truth(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     code, result, _ = georgia("evaluate", brightness_model, grey_images)
     assert code == 0
     assert result["accuracy"] == pytest.approx(7 / 8)
     assert result["classes"] == ["CEX", "PG"]
     assert result["confusion"] == [[3, 1], [0, 4]]
     assert result["per_class"]["CEX"]["recall"] == 0.75
-    assert [Path(one["file"]).name for one in result["mistakes"]] == ["CEX (3).png"]
+    assert [Path(row["file"]).name for row in result["mistakes"]] == ["CEX (3).png"]
     assert {"n_unknown", "ece"} <= set(result)
 
 
-def test_order_of_the_models_classes_changes_no_name(
-    georgia: Any, brightness_model: Path, grey_images: Path
-) -> None:
+def test_class_order_changes_no_name(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     folders = {"CEX": "1", "PG": "0"}
     for name, folder in folders.items():
         (grey_images / name).rename(grey_images / folder)
-    words = ("--class-names", "1=CEX,0=PG")
-    _, result, _ = georgia("evaluate", brightness_model, grey_images, *words)
+    args = ("--class-names", "1=CEX,0=PG")
+    _, result, _ = georgia("evaluate", brightness_model, grey_images, *args)
     assert result["per_class"]["CEX"]["recall"] == 0.75
     assert result["per_class"]["PG"]["recall"] == 1.0
 
 
-def test_broken_file_is_left_out_of_the_figures_and_3(
-    georgia: Any, brightness_model: Path, grey_images: Path
-) -> None:
+def test_broken_file_exits_with_3(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     (grey_images / "PG" / "empty.png").touch()
     code, result, err = georgia("evaluate", brightness_model, grey_images)
     assert code == 3
     assert result["n"] == 8
-    assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
+    assert [Path(row["file"]).name for row in result["failed"]] == ["empty.png"]
     assert "empty.png" in err
 
 
-def test_part_is_that_of_split_folders(
+def test_part_selects_a_split(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     split = tmp_path / "split"
-    words = ("--order", "name", "--fractions", "0.34,0.33,0.33")
-    assert georgia("split", grey_images, "--out", split, *words)[0] == 0
+    args = ("--order", "name", "--fractions", "0.34,0.33,0.33")
+    assert georgia("split", grey_images, "--out", split, *args)[0] == 0
     sizes = {}
     for part in ("train", "valid", "test", "all"):
         sizes[part] = georgia("evaluate", brightness_model, split, "--part", part)[1]["n"]
@@ -63,7 +57,7 @@ def test_part_is_that_of_split_folders(
     assert "Leave --part out" in err
 
 
-def test_report_and_deliverables_are_written(
+def test_report_and_tables_are_written(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
@@ -78,21 +72,19 @@ def test_report_and_deliverables_are_written(
     assert "0.8750" in (out / "FinalTestResults.txt").read_text(encoding="utf-8")
 
 
-def test_strange_class_names_are_refused_with_a_hint(
-    georgia: Any, brightness_model: Path, grey_images: Path
-) -> None:
+def test_unknown_class_names_are_rejected(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     (grey_images / "PG").rename(grey_images / "pgg")
     code, _, err = georgia("evaluate", brightness_model, grey_images)
     assert code == 2
     assert "--class-names pgg=PG" in err
 
 
-def test_second_model_is_compared_on_the_same_files(
+def test_second_model_is_compared(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    words = ("--against", brightness_model / "model.onnx", "--out", out)
-    code, result, _ = georgia("evaluate", brightness_model, grey_images, *words)
+    args = ("--against", brightness_model / "model.onnx", "--out", out)
+    code, result, _ = georgia("evaluate", brightness_model, grey_images, *args)
     assert code == 0
     pair = result["comparison"]
     assert (pair["n"], pair["n_both_right"], pair["n_neither_right"]) == (8, 7, 1)
@@ -102,7 +94,7 @@ def test_second_model_is_compared_on_the_same_files(
     assert "Against another model" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_changed_images_are_tried_and_shown(
+def test_robustness_is_measured_and_shown(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
@@ -113,13 +105,11 @@ def test_changed_images_are_tried_and_shown(
     assert {row["accuracy"]["difference"] for row in table["rows"] if "rot" in row["change"]} == {0.0}
     assert (out / "robustness.json").is_file()
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Do the answers stand changes of the image?" in page
+    assert "Robustness to image perturbations" in page
     assert "cropped to one size, 30×24 px" in page
 
 
-def test_a_runs_own_report_is_not_written_over(
-    georgia: Any, brightness_model: Path, grey_images: Path
-) -> None:
+def test_report_of_run_is_not_overwritten(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     before = sorted(brightness_model.iterdir())
     code, _, err = georgia("evaluate", brightness_model, grey_images, "--out", brightness_model)
     assert code == 2
@@ -127,7 +117,7 @@ def test_a_runs_own_report_is_not_written_over(
     assert sorted(brightness_model.iterdir()) == before
 
 
-def test_model_of_other_classes_is_not_compared(
+def test_models_of_other_classes_are_rejected(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     against = tmp_path / "other"
@@ -139,7 +129,7 @@ def test_model_of_other_classes_is_not_compared(
     assert "both models must have the same classes (CEX, PG); got CEX, PX" in err
 
 
-def test_images_that_the_model_was_trained_on_are_counted(
+def test_training_overlap_is_counted(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -160,7 +150,7 @@ def test_images_that_the_model_was_trained_on_are_counted(
     assert georgia("evaluate", brightness_model, grey_images)[1]["n_seen_in_training"] == 0
 
 
-def test_refusal_is_measured_on_images_of_something_else(
+def test_ood_rejection_is_measured(
     georgia: Any, brightness_model: Path, synthetic_crops: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     from georgia.model.load import load_bundled_model
@@ -168,24 +158,24 @@ def test_refusal_is_measured_on_images_of_something_else(
     code, _, err = georgia("evaluate", brightness_model, grey_images, "--unknown", grey_images)
     assert code == 2
     assert "unknown score" in err
-    strange = tmp_path / "strange"
-    strange.mkdir()
+    ood = tmp_path / "ood"
+    ood.mkdir()
     for seed in range(3):
         pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(strange / f"noise {seed}.png")
+        Image.fromarray(pixels).save(ood / f"noise {seed}.png")
     known = tmp_path / "known"
     for crop in (file for name in ("CEX", "PG") for file in sorted((synthetic_crops / name).iterdir())[:6]):
         (known / crop.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(crop, known / crop.parent.name)
-    shutil.copy(crop, strange / "crystal.png")
-    (strange / "broken.png").touch()
+    shutil.copy(crop, ood / "crystal.png")
+    (ood / "broken.png").touch()
     model, out = load_bundled_model().model_path.parent, tmp_path / "report"
-    code, result, _ = georgia("evaluate", model, known, "--unknown", strange, "--out", out)
+    code, result, _ = georgia("evaluate", model, known, "--unknown", ood, "--out", out)
     assert code == 3
     found = result["unknown"]
     assert (found["n"], found["n_refused"], found["refused"]) == (4, 3, 0.75)
     assert found["refused_ci95"][0] < 0.75 < found["refused_ci95"][1]
-    assert [Path(one["file"]).name for one in found["accepted"]] == ["crystal.png"]
+    assert [Path(row["file"]).name for row in found["accepted"]] == ["crystal.png"]
     assert 0.7 < found["auroc"] < 1
     assert str(out / "ood.json") in result["files"]
     assert "crystal.png" in (out / "report.html").read_text(encoding="utf-8")

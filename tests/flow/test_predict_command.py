@@ -1,4 +1,4 @@
-"""``georgia predict`` from words to answers, tables and sheets."""
+"""``georgia predict`` from arguments to predictions, tables and sheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def labels(result: Any) -> dict[str, str]:
     return {Path(item["file"]).name: item["label"] for item in result["predictions"]}
 
 
-def test_answers_have_the_promised_keys(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+def test_predictions_have_the_public_keys(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     code, result, _ = georgia("predict", brightness_model, grey_images)
     assert code == 0
     assert result["failed"] == []
@@ -31,7 +31,7 @@ def test_answers_have_the_promised_keys(georgia: Any, brightness_model: Path, gr
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_file_folder_glob_and_engine_say_the_same(
+def test_file_folder_and_glob_predict_alike(
     georgia: Any, brightness_model: Path, grey_images: Path, engine: str
 ) -> None:
     onnx = brightness_model / "model.onnx"
@@ -46,25 +46,23 @@ def test_file_folder_glob_and_engine_say_the_same(
         assert labels(result).items() <= labels(whole).items()
 
 
-def test_broken_file_is_named_and_3(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+def test_broken_file_exits_with_3(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     (grey_images / "notes.png").write_text("no image", encoding="utf-8")
     code, result, err = georgia("predict", brightness_model, grey_images)
     assert code == 3
     assert len(result["predictions"]) == 8
-    assert [Path(one["file"]).name for one in result["failed"]] == ["notes.png"]
+    assert [Path(failure["file"]).name for failure in result["failed"]] == ["notes.png"]
     assert "georgia: left out" in err
 
 
-def test_image_of_another_format_is_named_and_3(
-    georgia: Any, brightness_model: Path, grey_images: Path
-) -> None:
+def test_other_image_format_exits_with_3(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     other = grey_images / "PG" / "moving.gif"
     Image.new("L", (30, 30)).save(other)
     (grey_images / "notes.txt").write_text("no image", encoding="utf-8")
     for source in (grey_images, f"{grey_images}/PG/*"):
         code, result, err = georgia("predict", brightness_model, source)
         assert code == 3
-        assert [Path(one["file"]).name for one in result["failed"]] == ["moving.gif"]
+        assert [Path(failure["file"]).name for failure in result["failed"]] == ["moving.gif"]
         assert "PNG, JPEG, TIFF, BMP or WebP" in err
     code, result, _ = georgia("predict", other)
     assert (code, result["predictions"]) == (3, [])
@@ -74,7 +72,7 @@ def test_image_of_another_format_is_named_and_3(
 
 
 @pytest.mark.parametrize("option", ["--sheet", "--out"])
-def test_no_image_is_written_over(
+def test_input_image_is_never_overwritten(
     georgia: Any, brightness_model: Path, grey_images: Path, option: str
 ) -> None:
     target = grey_images / "PG" / "PG (1).png"
@@ -88,7 +86,7 @@ def test_no_image_is_written_over(
     assert target.read_bytes() == before
 
 
-def test_only_broken_files_are_still_3(georgia: Any, brightness_model: Path, tmp_path: Path) -> None:
+def test_only_broken_files_exit_with_3(georgia: Any, brightness_model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     code, result, _ = georgia("predict", brightness_model, tmp_path / "a.png", "--sheet", tmp_path / "s.png")
     assert code == 3
@@ -98,7 +96,7 @@ def test_only_broken_files_are_still_3(georgia: Any, brightness_model: Path, tmp
 def test_table_and_sheet_are_written(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
-    table, sheet = tmp_path / "out" / "answers.csv", tmp_path / "out" / "sheet.png"
+    table, sheet = tmp_path / "out" / "predictions.csv", tmp_path / "out" / "sheet.png"
     code, _, _ = georgia("predict", brightness_model, grey_images, "--out", table, "--sheet", sheet)
     assert code == 0
     with table.open(encoding="utf-8", newline="") as stream:
@@ -107,7 +105,7 @@ def test_table_and_sheet_are_written(
         assert page.format == "PNG"
 
 
-def test_foreign_keras_file_needs_names_and_then_works(
+def test_foreign_keras_file_needs_class_names(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "GAweights.h5"
@@ -120,15 +118,15 @@ def test_foreign_keras_file_needs_names_and_then_works(
     assert labels(result) == labels(georgia("predict", brightness_model, grey_images)[1])
 
 
-def test_no_model_means_the_bundled_one_and_says_so(georgia: Any, synthetic_crops: Path) -> None:
+def test_bundled_model_is_the_default(georgia: Any, synthetic_crops: Path) -> None:
     code, result, err = georgia("predict", synthetic_crops / "CEX")
     assert code == 0
     assert len(result["predictions"]) == 40
     assert sum(line.startswith("georgia: ") for line in err.splitlines()) == 1
-    assert "drawn crystals" in err
+    assert "crystals" in err
 
 
-def test_screen_table_names_the_file_and_every_class(
+def test_screen_table_has_file_and_classes(
     brightness_model: Path, grey_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from georgia.cli import main
@@ -139,27 +137,27 @@ def test_screen_table_names_the_file_and_every_class(
     assert len(lines) == 5
 
 
-def test_ray_refuses_what_it_cannot_do_before_any_work(
+def test_ray_rejects_sheet_and_missing_package(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("predict", brightness_model, grey_images, "--engine", "ray")
-    code, result, err = georgia(*words, "--sheet", tmp_path / "sheet.png")
+    args = ("predict", brightness_model, grey_images, "--engine", "ray")
+    code, result, err = georgia(*args, "--sheet", tmp_path / "sheet.png")
     assert (code, result) == (2, None)
-    assert "it is drawn on one machine" in err
+    assert "one machine must make all predictions" in err
     monkeypatch.setitem(sys.modules, "ray", None)
-    code, result, err = georgia(*words, "--out", tmp_path / "answers.csv")
+    code, result, err = georgia(*args, "--out", tmp_path / "predictions.csv")
     assert (code, result) == (2, None)
     assert "pip install 'georgia[ray]'" in err
-    assert not list(tmp_path.glob("answers*"))
+    assert not list(tmp_path.glob("predictions*"))
 
 
-def test_a_handful_starts_sooner_in_onnx_runtime_unless_something_was_chosen(
+def test_few_images_use_onnx_runtime(
     georgia: Any, synthetic_crops: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
-    one = next(synthetic_crops.glob("PG/*.png"))
-    answers = [georgia("predict", one, *words)[1] for words in ((), ("--precision", "float32"))]
-    assert [answer["engine"] for answer in answers] == ["onnxruntime", "openvino"]
-    shares = [answer["predictions"][0]["probabilities"]["PG"] for answer in answers]
-    assert shares[0] == pytest.approx(shares[1], abs=1e-4)
+    crop = next(synthetic_crops.glob("PG/*.png"))
+    results = [georgia("predict", crop, *args)[1] for args in ((), ("--precision", "float32"))]
+    assert [result["engine"] for result in results] == ["onnxruntime", "openvino"]
+    probabilities = [result["predictions"][0]["probabilities"]["PG"] for result in results]
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-4)
     assert georgia("predict", synthetic_crops / "CEX")[1]["engine"] == "openvino"

@@ -50,7 +50,17 @@ def test_study_names_read_back_with_their_classes(
 
     out = tmp_path / "study"
     code, result = run_json(
-        capsys, "split", synthetic_crops, "--out", out, "--order", "name", "--naming", "study", "--audit", "none"
+        capsys,
+        "split",
+        synthetic_crops,
+        "--out",
+        out,
+        "--order",
+        "name",
+        "--naming",
+        "study",
+        "--audit",
+        "none",
     )
     assert code == 0
     assert (out / "GAtrainBinary" / "0").is_dir()

@@ -123,13 +123,13 @@ def _notices_on_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         show_otherwise = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
             if issubclass(category, FutureWarning) and Path(filename).is_relative_to(_PACKAGE):
                 console.show_note(str(message))
             else:
-                show_otherwise(message, category, filename, *rest)
+                show_otherwise(message, category, filename, *place)
 
-        warnings.showwarning = show
+        warnings.showwarning = show  # type: ignore[assignment]
         yield
 
 

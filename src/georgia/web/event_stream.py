@@ -1,7 +1,7 @@
-"""New frames to every open page, as server-sent events.
+"""New frames for every open page, as server-sent events.
 
-The store is asked for what is new: that works for a monitor in this process as for one in another, and a
-page that was away gets what it missed by the number of the last frame it saw.
+The store is polled for what is new, so that the monitor may run in this process or in another. A page that
+was disconnected gets what it missed by the number of the last frame it received.
 """
 
 from __future__ import annotations

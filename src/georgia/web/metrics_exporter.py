@@ -9,19 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from georgia.monitor.result import State
 from georgia.web.service import Service
-
-STATES = (
-    "warming up",
-    "in control",
-    "warning",
-    "alarm",
-    "no crystals",
-    "no frames",
-    "unknown material",
-    "camera blind",
-    "not running",
-)
 
 
 class MetricsExporter:
@@ -56,7 +45,7 @@ class _Probe(Collector):
         """Yield the metrics of the probe as they are now."""
         status = self._service.describe_status()
         state = GaugeMetricFamily("georgia_state", "1 for the state that the probe is in.", labels=["state"])
-        for name in STATES:
+        for name in State:
             state.add_metric([name], float(status["state"] == name))
         yield state
         yield GaugeMetricFamily("georgia_alarm", "1 while an alarm is active.", value=float(status["alarm"]))

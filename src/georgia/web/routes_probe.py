@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from georgia.monitor.frames import csv_pages
-from georgia.monitor.result import FrameResult, iso_time
+from georgia.monitor.result import FrameResult
 from georgia.web import schemas
 from georgia.web.event_stream import EventStream
 from georgia.web.http_errors import RejectedRequest, document_errors
@@ -107,20 +107,7 @@ def _add_record(router: APIRouter, service: Service) -> None:
     @router.get("/trail", name="trail", response_model=schemas.AuditLog, tags=["record"])
     def audit_log(limit: Annotated[int, Query(ge=1, le=500)] = 100, before: Before = None) -> Any:
         """Who did what, newest first. ``georgia verify`` proves that it is whole."""
-        return {
-            "entries": [
-                {
-                    "seq": entry.seq,
-                    "at": iso_time(entry.at_s),
-                    "who": entry.who,
-                    "action": entry.action,
-                    "batch_id": entry.batch_id,
-                    "detail": dict(entry.detail),
-                    "hash": entry.hash,
-                }
-                for entry in store.trail(limit, before)
-            ]
-        }
+        return {"entries": [event.to_json_dict() for event in store.audit_log(limit, before)]}
 
 
 def _add_batches(router: APIRouter, service: Service) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+
+from georgia.monitor import columns
+from georgia.monitor.columns import Column
+from georgia.monitor.result import FrameStatus
 
 # No control characters: names go into the record and into lists.
 PLAIN = r"^[^\x00-\x1f\x7f]*$"
@@ -41,28 +45,39 @@ class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Frame(Open):
-    """One analysed frame; fractions lie in 0–1, `low` to `high` is the 95 % confidence interval."""
+# What every frame has in REST; the rest of its JSON may change.
+_FRAME_COLUMNS = (
+    *("frame", "batch", "file", "frame_time", "status", "state", "alarm", "impurity"),
+    *("fraction", "low", "high", "n_judged", "classes"),
+)
+# Types that JSON tells more exactly than a column of the store.
+_EXACT: dict[str, Any] = {
+    "status": Literal[tuple(str(status) for status in FrameStatus)],
+    "classes": dict[str, dict[str, float]],
+}
 
-    frame: int
-    batch: int
-    file: str
-    frame_time: str
-    status: Literal["judged", "no crystals", "unknown material", "camera blind"]
-    state: str
-    alarm: bool
-    impurity: str
-    fraction: float | None
-    low: float | None
-    high: float | None
-    n_judged: int
-    classes: dict[str, dict[str, float]]
+
+def _type_of(column: Column, kind: Any) -> Any:
+    return kind | None if column.may_be_none else kind
+
+
+_FRAME_FIELDS: dict[str, Any] = {
+    column.public: (_type_of(column, _EXACT.get(column.public, column.public_type)), ...)
+    for column in columns.JSON
+    if column.public in _FRAME_COLUMNS
+}
+Frame = create_model(
+    "Frame",
+    __base__=Open,
+    __doc__="One analysed frame; fractions lie in 0–1, `low` to `high` is the 95 % confidence interval.",
+    **_FRAME_FIELDS,
+)
 
 
 class Frames(BaseModel):
     """Frames, newest first; ``next_before`` pages on."""
 
-    frames: list[Frame]
+    frames: list[Frame]  # type: ignore[valid-type]
     next_before: int | None
 
 
@@ -158,22 +173,16 @@ class Accepted(BaseModel):
     accepted: Literal[True] = True
 
 
-class Series(BaseModel):
-    """A batch over time in columns; times are seconds since 1970, subsampled by ``stride``."""
-
-    stride: int
-    ordinal: list[int]
-    frame_time_s: list[float]
-    fraction: list[float | None]
-    low: list[float | None]
-    high: list[float | None]
-    ewma: list[float | None]
-    ewma_limit: list[float | None]
-    cusum: list[float | None]
-    cusum_limit: list[float | None]
-    p_limit: list[float | None]
-    centre: list[float | None]
-    alarm: list[bool]
+_SERIES_FIELDS: dict[str, Any] = {
+    column.name: (list[_type_of(column, column.kind.python_type)], ...)  # type: ignore[misc]
+    for column in columns.SERIES
+}
+Series = create_model(
+    "Series",
+    __doc__="A batch over time in columns; times are seconds since 1970, subsampled by ``stride``.",
+    stride=(int, ...),
+    **_SERIES_FIELDS,
+)
 
 
 class Outcome(Open):
@@ -196,7 +205,7 @@ class Status(Open):
     state: str
     alarm: bool
     batch: Batch | None
-    last: Frame | None
+    last: Frame | None  # type: ignore[valid-type]
     fault: str
     is_live: bool
     open_alarms: list[Alarm]

@@ -16,8 +16,9 @@ from georgia.errors import InputError, UnreadableImageError
 from georgia.images.decode import Image, decode_image, read_image
 from georgia.model.bundle import Bundle
 from georgia.model.engines import Engine, Outputs, open_engine
+from georgia.monitor.columns import iso_time
 from georgia.monitor.connect import StoreAwayError
-from georgia.monitor.result import iso_time
+from georgia.monitor.result import State
 from georgia.monitor.run import Monitor
 from georgia.monitor.store import Store
 from georgia.web.config import ServeConfig
@@ -60,14 +61,14 @@ class Service:
             return self._without_store(str(error))
         last = frames[0] if frames else None
         status = self.monitor.status() if self.monitor else None
-        state: str = last.state if last else "warming up"
+        state = last.state if last else State.WARMING_UP
         is_alarm = last.alarm if last else False
         if status is not None:
             state, is_alarm = status.state, status.alarm
         elif batch is None or batch.ended_at_s is not None:
-            state, is_alarm = "not running", False
+            state, is_alarm = State.NOT_RUNNING, False
         elif time.time() - (last.judged_at_s if last else batch.started_at_s) > self.config.no_frames_s:
-            state = "no frames"
+            state = State.NO_FRAMES
         return {
             "state": state,
             "alarm": is_alarm,
@@ -80,7 +81,7 @@ class Service:
         }
 
     def _without_store(self, fault: str) -> dict[str, Any]:
-        plain: dict[str, Any] = {"state": "no frames", "alarm": False, "batch": None, "last": None}
+        plain: dict[str, Any] = {"state": State.NO_FRAMES, "alarm": False, "batch": None, "last": None}
         return {**plain, "fault": fault, "is_live": False, "open_alarms": [], "at": iso_time(time.time())}
 
     def require_monitor(self) -> Monitor:
