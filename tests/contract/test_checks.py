@@ -1,4 +1,4 @@
-"""Every check of the audit finds its fault where it is, and not where it is not."""
+"""Every check of the audit finds the fault of its bad example, and nothing in its good example."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from tests.helpers.audit_examples import EXAMPLES, Example
 
 from georgia.audit import CHECKS, Audit, AuditConfig, Check, run_audit
 
 NAMES = [check.name for check in CHECKS]
 # Enough permutations for the level of 5 %, over all properties at once.
 CONFIG = AuditConfig(n_permutations=39, alpha=0.05, near_copies=False)
-
-
-# A net has to be loaded and run for the deep ones.
-PARAMS = [pytest.param(one, marks=[pytest.mark.slow] if one.is_deep else [], id=one.name) for one in CHECKS]
+# A network has to be loaded and run for the deep ones.
+PARAMS = [
+    pytest.param(check, marks=[pytest.mark.slow] if check.is_deep else [], id=check.name) for check in CHECKS
+]
 
 
 @pytest.fixture(params=PARAMS)
@@ -27,38 +28,43 @@ def check(request: pytest.FixtureRequest) -> Check:
 AUDITS: dict[tuple[object, ...], Audit] = {}
 
 
-def audit_example(check: Check, is_bad: bool, folder: Path) -> Audit:
-    example = check.bad_example() if is_bad else check.good_example()
-    needed = dataclasses.replace(CONFIG, deep=check.is_deep, near_copies=check.name == "near-conflict")
+def audit_example(check: Check, example: Example, folder: Path) -> Audit:
+    config = dataclasses.replace(CONFIG, deep=check.is_deep, near_copies=check.name == "near-conflict")
     images = tuple(
-        (one.name, one.group, one.split, b"" if one.image is None else one.image.tobytes())
-        for one in example.images
+        (image.name, image.group, image.split, b"" if image.image is None else image.image.tobytes())
+        for image in example.images
     )
-    if is_bad or (needed, images) not in AUDITS:
-        AUDITS[needed, images] = run_audit(example.write(folder), needed)
-    return AUDITS[needed, images]
+    if (config, images) not in AUDITS:
+        AUDITS[config, images] = run_audit(example.write(folder), config)
+    return AUDITS[config, images]
 
 
-def test_bad_example_is_found_at_its_severity_with_what_to_do(check: Check, tmp_path: Path) -> None:
-    own = [one for one in audit_example(check, True, tmp_path).findings if one.check == check.name]
+def test_every_check_has_examples() -> None:
+    assert sorted(EXAMPLES) == sorted(NAMES)
+
+
+def test_bad_example_gives_finding_with_remedy(check: Check, tmp_path: Path) -> None:
+    example = EXAMPLES[check.name].bad()
+    audit = audit_example(check, example, tmp_path)
+    own = [finding for finding in audit.findings if finding.check == check.name]
     assert own
-    assert {one.severity for one in own} == {check.severity}
-    assert all(one.message and one.todo for one in own)
-    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
-    assert {name for one in own for name in one.files} <= there
+    assert {finding.severity for finding in own} == {check.severity}
+    assert all(finding.message and finding.remedy for finding in own)
+    assert {name for finding in own for name in finding.files} <= {image.name for image in example.images}
 
 
-def test_good_example_is_not_found(check: Check, tmp_path: Path) -> None:
-    assert check.name not in {one.check for one in audit_example(check, False, tmp_path).findings}
+def test_good_example_gives_no_finding(check: Check, tmp_path: Path) -> None:
+    audit = audit_example(check, EXAMPLES[check.name].good(), tmp_path)
+    assert check.name not in {finding.check for finding in audit.findings}
 
 
-def test_check_says_what_it_measures_and_where_its_threshold_comes_from(check: Check) -> None:
+def test_check_states_rule_and_source(check: Check) -> None:
     assert check.rule
     assert check.source
     assert check.threshold > 0
 
 
-def test_names_are_unique_and_on_the_page() -> None:
+def test_names_unique_and_documented() -> None:
     assert len(set(NAMES)) == len(NAMES)
     page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
     assert not [name for name in NAMES if f"`{name}`" not in page]

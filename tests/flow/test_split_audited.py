@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.helpers.audit_examples import render_textures
 
 from georgia.audit import AuditConfig, run_audit
-from georgia.audit.examples import ExampleImage, add, draw_texture, draw_textures
 from georgia.catalog.read import read_catalog
 
 Command = Callable[..., tuple[int, Any, str]]
@@ -18,20 +18,16 @@ Command = Callable[..., tuple[int, Any, str]]
 
 @pytest.fixture
 def crystals(tmp_path: Path) -> Path:
-    """Five crystals a class, each with a turned and a mirrored copy; name order parts them."""
-    copies = [
-        ExampleImage(f"{name}/{number + 5 * (1 + turn)}.png", image)
-        for place, name in enumerate(("CEX", "PG"))
-        for number in range(5)
-        for turn, image in enumerate(turned(5 * place + number))
-    ]
-    add(draw_textures(5), *copies).write(tmp_path / "data")
+    """Five crystals a class, each with a rotated and a mirrored duplicate; name order separates them."""
+    example = render_textures(5)
+    for place, name in enumerate(("CEX", "PG")):
+        for number in range(5):
+            image = example.images[5 * place + number].image
+            assert image is not None
+            example = example.add(f"{name}/{number + 5}.png", np.rot90(image).copy())
+            example = example.add(f"{name}/{number + 10}.png", image[:, ::-1].copy())
+    example.write(tmp_path / "data")
     return tmp_path / "data"
-
-
-def turned(seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    image = draw_texture(seed, 44 + seed * 7 % 9, 44 + seed * 5 % 9)
-    return np.rot90(image).copy(), image[:, ::-1].copy()
 
 
 def test_copies_stay_on_one_side_by_default(georgia: Command, crystals: Path, tmp_path: Path) -> None:
@@ -74,7 +70,7 @@ def test_saved_audit_gives_its_groups(georgia: Command, crystals: Path, tmp_path
 
 
 def test_audit_of_other_images_is_refused(georgia: Command, crystals: Path, tmp_path: Path) -> None:
-    draw_textures(3, first_seed=100).write(tmp_path / "other")
+    render_textures(3).write(tmp_path / "other")
     run_audit(read_catalog(tmp_path / "other", verify=False), AuditConfig()).save(tmp_path / "audit")
     code, _, err = georgia("split", crystals, "--out", tmp_path / "a", "--audit", tmp_path / "audit")
     assert code == 2

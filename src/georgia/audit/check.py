@@ -1,17 +1,18 @@
-"""What a check of the data is, what it is shown, and what it finds."""
+"""What a check reads (``AuditData``), what it returns (``Finding``), and their base (``Check``)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from georgia.audit.examples import Example
-from georgia.audit.near_duplicates.search import Copies
+from georgia.audit.class_predictability import ClassPredictability, measure_predictability
+from georgia.audit.near_duplicates.search import Duplicates
 from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import relative_name
 from georgia.records import Catalog
@@ -23,48 +24,54 @@ Column = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: ``message`` says what, ``todo`` what to do, ``evidence`` holds the numbers.
+    """One problem: ``message`` says what is wrong, ``remedy`` what to do, ``evidence`` holds the values.
 
-    ``files`` are names below the data folder. An error stops the gate unless ``is_allowed``.
+    ``files`` are names below the data folder. An error blocks the quality gate unless ``is_allowed``.
     """
 
     check: str
     severity: Severity
     message: str
-    todo: str
+    remedy: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     is_allowed: bool = False
 
     @property
-    def stops(self) -> bool:
-        """Whether the gate stops for it."""
+    def blocks(self) -> bool:
+        """Whether the quality gate fails because of it."""
         return self.severity == "error" and not self.is_allowed
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Return the finding as it stands in ``audit.json``."""
+        """Return the finding as ``audit.json`` holds it."""
         return {
             "check": self.check,
             "severity": self.severity,
             "message": self.message,
-            "todo": self.todo,
+            "todo": self.remedy,
             "evidence": dict(self.evidence),
             "files": list(self.files),
             "allowed": self.is_allowed,
         }
 
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, Any]) -> Finding:
+        """Read a finding of ``audit.json``."""
+        names = ("check", "severity", "message", "todo", "evidence")
+        return cls(*(values[name] for name in names), tuple(values["files"]), values["allowed"])
+
 
 @dataclass(frozen=True, eq=False)
-class Observed:
-    """All that checks may look at, every column in the order of ``catalog.records``.
+class AuditData:
+    """All that checks read; every column is in the order of ``catalog.records``.
 
-    ``catalog`` holds the images that can be read, their joined groups, and all failures. ``columns`` are
-    measurements by name (N,). ``features`` (N, F) are there in a deep audit only.
+    ``catalog`` holds the readable images with their joined groups, and all failures. ``columns`` are
+    measurements by name (N,). ``features`` (N, F) are None unless the audit is deep.
     """
 
     catalog: Catalog
     columns: Mapping[str, Column]
-    copies: Copies
+    duplicates: Duplicates
     config: AuditConfig
     features: npt.NDArray[np.float32] | None = None
 
@@ -76,23 +83,29 @@ class Observed:
         """Return images' names below the data folder."""
         return tuple(self.name(int(position)) for position in positions)
 
-    @property
+    @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Class positions (N,)."""
         return self.catalog.labels.indices([record.class_name for record in self.catalog.records])
 
-    @property
+    @cached_property
     def groups(self) -> npt.NDArray[np.int64]:
         """Group numbers (N,); an image without a group is its own."""
         keys = [group_of(record, self.catalog.root) for record in self.catalog.records]
         return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
+    @cached_property
+    def predictability(self) -> ClassPredictability | None:
+        """How well each measured property predicts the class; None if fewer than two classes have images."""
+        return measure_predictability(self)
+
 
 class Check(ABC):
-    """One question to the data. Subclasses say what is wrong, from where on, and show a bad and a good case.
+    """One question about the data; a subclass states what is wrong and above which threshold.
 
-    ``threshold`` is in the unit that ``rule`` names, ``source`` says where it comes from. ``todo`` is what
-    the reader should do. A check with ``is_deep`` runs only where a net has looked at the images.
+    ``rule`` names the measured value and its unit, ``threshold`` is in that unit, ``source`` says where it
+    comes from, and ``remedy`` what the reader should do. A check with ``is_deep`` needs the features of a
+    network.
     """
 
     name: ClassVar[str]
@@ -100,20 +113,12 @@ class Check(ABC):
     rule: ClassVar[str]
     threshold: ClassVar[float]
     source: ClassVar[str]
-    todo: ClassVar[str]
+    remedy: ClassVar[str]
     is_deep: ClassVar[bool] = False
 
     @abstractmethod
-    def find(self, seen: Observed) -> list[Finding]:
+    def find(self, data: AuditData) -> list[Finding]:
         """Return what is wrong; empty if nothing is."""
-
-    @abstractmethod
-    def bad_example(self) -> Example:
-        """Return the smallest set in which this check must find something."""
-
-    @abstractmethod
-    def good_example(self) -> Example:
-        """Return the nearest set in which it must not."""
 
     def found(
         self,
@@ -124,5 +129,5 @@ class Check(ABC):
     ) -> Finding:
         """Return a finding of this check."""
         return Finding(
-            self.name, severity or self.severity, message, self.todo, dict(evidence or {}), tuple(files)
+            self.name, severity or self.severity, message, self.remedy, dict(evidence or {}), tuple(files)
         )

@@ -1,4 +1,4 @@
-"""Which images belong together: copies, the source's own groups, and what the user knows, all joined."""
+"""Which images belong together: near-duplicates, the source's own groups, and the user's rules."""
 
 from __future__ import annotations
 
@@ -10,60 +10,59 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import describe_many, relative_name
 from georgia.errors import InputError
 from georgia.images.listing import natural_key
 from georgia.records import Catalog, Record
 
-Positions = Sequence[int]
+ClassIndices = Sequence[int]
 
 
-def join_groups(catalog: Catalog, copies: Iterable[Positions], config: AuditConfig) -> Catalog:
-    """Return the catalog with one group name for all images that anything joins.
+def join_groups(catalog: Catalog, duplicates: Iterable[ClassIndices], config: AuditConfig) -> Catalog:
+    """Return the catalog with one group name for all images that any link joins.
 
-    A group is named after the source's own groups in it, else after its first file; a lone image has none.
+    A group is named after the source's own groups in it, else after its first file; a single image has none.
 
     Raises:
         InputError: a rule joins nothing, cannot be followed, or would join a whole class.
     """
-    links = [*copies, *_by_source(catalog)]
+    links = [*duplicates, *_group_by_source(catalog)]
     if config.group_regex:
-        links += _by_regex(catalog, config.group_regex)
+        links += _group_by_regex(catalog, config.group_regex)
     if config.time_gap_s > 0:
-        links += _by_time(catalog, config.time_gap_s)
+        links += _group_by_time(catalog, config.time_gap_s)
     if config.folder_level > 0:
-        links += _by_folder(catalog, config.folder_level)
+        links += _group_by_folder(catalog, config.folder_level)
     records = list(catalog.records)
     for members in connect(len(records), links):
-        name = _name_group([records[at] for at in members], catalog)
-        for at in members:
-            records[at] = replace(records[at], group=name)
+        name = _name_group([records[member] for member in members], catalog)
+        for member in members:
+            records[member] = replace(records[member], group=name)
     return replace(catalog, records=tuple(records))
 
 
-def connect(n: int, links: Iterable[Positions]) -> list[list[int]]:
+def connect(n: int, links: Iterable[ClassIndices]) -> list[list[int]]:
     """Return the sets of positions below ``n`` that links join, directly or not; sets of one are left out.
 
     >>> connect(6, [(0, 2), (2, 5), (3, 4)])
     [[0, 2, 5], [3, 4]]
     """
-    above = list(range(n))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def top(at: int) -> int:
-        while above[at] != at:
-            above[at] = above[above[at]]
-            at = above[at]
-        return at
-
-    for members in links:
-        for other in members[1:]:
-            first, second = top(members[0]), top(other)
-            above[max(first, second)] = min(first, second)
+    pairs = [(members[0], other) for members in links for other in members[1:]]
+    if not pairs:
+        return []
+    ends = np.array(pairs)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n, n))
+    numbers = connected_components(graph, directed=False)[1]
     sets: dict[int, list[int]] = defaultdict(list)
-    for at in range(n):
-        sets[top(at)].append(at)
-    return [members for members in sets.values() if len(members) > 1]
+    for position in np.unique(ends).tolist():
+        sets[int(numbers[position])].append(position)
+    return list(sets.values())
 
 
 def _name_group(records: Sequence[Record], catalog: Catalog) -> str:
@@ -73,23 +72,23 @@ def _name_group(records: Sequence[Record], catalog: Catalog) -> str:
 
 def _collect(keys: Iterable[str | None]) -> list[list[int]]:
     sets: dict[str, list[int]] = defaultdict(list)
-    for at, key in enumerate(keys):
+    for position, key in enumerate(keys):
         if key is not None:
-            sets[key].append(at)
+            sets[key].append(position)
     return list(sets.values())
 
 
-def _by_source(catalog: Catalog) -> list[list[int]]:
+def _group_by_source(catalog: Catalog) -> list[list[int]]:
     return _collect(record.group or None for record in catalog.records)
 
 
-def _by_regex(catalog: Catalog, pattern: str) -> list[list[int]]:
+def _group_by_regex(catalog: Catalog, pattern: str) -> list[list[int]]:
     rule = re.compile(pattern)
     keys = []
     for record in catalog.records:
         match = rule.search(relative_name(record.path, catalog.root))
-        named = [part for part in match.groups() if part is not None] if match else []
-        keys.append("\0".join(named) or match[0] if match else None)
+        brackets = [text for text in match.groups() if text is not None] if match else []
+        keys.append("\0".join(brackets) or match[0] if match else None)
     if all(key is None for key in keys):
         example = relative_name(catalog.records[0].path, catalog.root)
         raise InputError(
@@ -98,19 +97,19 @@ def _by_regex(catalog: Catalog, pattern: str) -> list[list[int]]:
             got=repr(pattern),
             hint=f"Names look like {example!r}.",
         )
-    return _refuse_whole_class(catalog, _collect(keys), f"the group regex {pattern!r}")
+    return _reject_whole_class(catalog, _collect(keys), f"the group regex {pattern!r}")
 
 
-def _by_time(catalog: Catalog, gap_s: float) -> list[list[int]]:
+def _group_by_time(catalog: Catalog, gap_s: float) -> list[list[int]]:
     moments, faults = [], []
-    for at, record in enumerate(catalog.records):
+    for position, record in enumerate(catalog.records):
         if not record.time:
             continue
         moment = parse_time(record.time)
         if moment is None:
             faults.append(f"{relative_name(record.path, catalog.root)}: {record.time!r}")
         else:
-            moments.append((moment, at))
+            moments.append((moment, position))
     if faults or not moments:
         raise InputError(
             "Cannot group by time",
@@ -120,11 +119,11 @@ def _by_time(catalog: Catalog, gap_s: float) -> list[list[int]]:
         )
     moments.sort()
     runs: list[list[int]] = [[moments[0][1]]]
-    for (before, _), (now, at) in itertools.pairwise(moments):
+    for (before, _), (now, position) in itertools.pairwise(moments):
         if now - before > gap_s:
             runs.append([])
-        runs[-1].append(at)
-    return _refuse_whole_class(catalog, runs, f"a time gap of {gap_s:g} s")
+        runs[-1].append(position)
+    return _reject_whole_class(catalog, runs, f"a time gap of {gap_s:g} s")
 
 
 def parse_time(text: str) -> float | None:
@@ -144,17 +143,17 @@ def parse_time(text: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _by_folder(catalog: Catalog, level: int) -> list[list[int]]:
+def _group_by_folder(catalog: Catalog, level: int) -> list[list[int]]:
     names = [PurePosixPath(relative_name(record.path, catalog.root)) for record in catalog.records]
     keys = [str(name.parents[level - 1]) if level <= len(name.parents) else "." for name in names]
-    return _refuse_whole_class(catalog, _collect(keys), f"folder level {level}")
+    return _reject_whole_class(catalog, _collect(keys), f"folder level {level}")
 
 
-def _refuse_whole_class(catalog: Catalog, sets: list[list[int]], what: str) -> list[list[int]]:
+def _reject_whole_class(catalog: Catalog, sets: list[list[int]], what: str) -> list[list[int]]:
     totals = catalog.count_by_class()
     for members in sets:
         for name, total in totals.items():
-            held = sum(catalog.records[at].class_name == name for at in members)
+            held = sum(catalog.records[member].class_name == name for member in members)
             if held == total > 1:
                 raise InputError(
                     "Cannot group",

@@ -1,7 +1,7 @@
-"""What one image file is like, as numbers and words: properties of the file, and statistics of its pixels.
+"""Measurements of one image file, as numbers and texts: properties of the file, and statistics of its pixels.
 
-All statistics are of the 8-bit grey image that ``images.read_image`` gives, so 8 and 16 bit files of one
-scene measure the same. Nothing here looks at a class.
+All statistics are of the 8-bit grey image that ``images.read_image`` returns, so 8 and 16 bit files of one
+scene measure the same. Nothing here depends on a class.
 """
 
 from __future__ import annotations
@@ -19,40 +19,46 @@ from georgia.images.decode import Image, read_info
 
 Grey = npt.NDArray[np.uint8]
 Kind = Literal["file", "picture"]
+KINDS: tuple[Kind, ...] = ("file", "picture")
 
 # Outer lines whose grey levels differ by no more than this are a border, not an image.
 _BORDER_LEVELS = 2
-# From this grey level on a pixel holds no more light than it can show.
-WHITE_LEVEL = 254
+# From this grey level on a pixel is saturated.
+_WHITE_LEVEL = 254
 # Source: Exif 2.32; the fields that tell one camera or program from another.
 _EXIF_FIELDS = {0x010F: "Make", 0x0110: "Model", 0x0131: "Software", 0x013B: "Artist"}
 
 
 @dataclass(frozen=True)
 class Property:
-    """One thing that is measured of every file.
+    """One thing that is measured of every file; ``label`` is its name in messages and plots.
 
-    ``kind`` "file" is what the file or the way it was taken says (never a crystal's doing), "image" a
-    statistic of the pixels, in which classes may differ for a good reason. ``unit`` follows the value.
-    Words (``is_word``) have no order; ``is_exact`` numbers are set, not measured: equal ones mean something.
+    ``kind`` "file" is a property of the file or of how it was acquired (no crystal can cause it); the other
+    kind is a statistic of the pixels, in which classes may differ for a good reason.
+    ``is_text`` values have no order; ``is_exact`` numbers are set, not measured: equality is no accident.
     """
 
     name: str
-    words: str
+    label: str
     kind: Kind
     unit: str = ""
-    is_word: bool = False
+    is_text: bool = False
     is_exact: bool = False
+
+    @property
+    def has_exact_values(self) -> bool:
+        """Whether equal values of two files mean something."""
+        return self.is_text or self.is_exact
 
 
 PROPERTIES: tuple[Property, ...] = (
     Property("width_px", "width", "file", "px", is_exact=True),
     Property("height_px", "height", "file", "px", is_exact=True),
     Property("aspect", "width/height", "file", is_exact=True),
-    Property("mode", "colour mode", "file", is_word=True),
+    Property("mode", "colour mode", "file", is_text=True),
     Property("bit_depth", "bit depth", "file", "bit", is_exact=True),
-    Property("format", "file format", "file", is_word=True),
-    Property("exif", "Exif data", "file", is_word=True),
+    Property("format", "file format", "file", is_text=True),
+    Property("exif", "Exif data", "file", is_text=True),
     Property("border_px", "border", "file", "px", is_exact=True),
     Property("bytes_per_pixel", "bytes per pixel", "picture"),
     Property("brightness", "mean brightness", "picture", "grey levels"),
@@ -60,9 +66,10 @@ PROPERTIES: tuple[Property, ...] = (
     Property("sharpness", "sharpness", "picture", "grey levels²"),
     Property("noise", "noise level", "picture", "grey levels"),
 )
-# Measured for the checks of quality only; no test of shortcuts looks at them.
+TEXT_COLUMNS = frozenset(entry.name for entry in PROPERTIES if entry.is_text)
+# Measured for the checks of image quality only; no predictability test uses them.
 QUALITY_COLUMNS = ("brightest", "white_share", "color", "detail")
-# What a net looks at: finer detail than this many pixels a side shows is not asked for.
+# The input size of a network: detail finer than that does not matter.
 _DETAIL_SIZE_PX = 224
 Row = dict[str, float | str]
 
@@ -73,7 +80,7 @@ def measure_pixels(image: Image) -> Row:
     ``brightness`` and ``contrast`` are mean and standard deviation in grey levels, ``sharpness`` is the
     variance of the Laplacian, ``brightest`` the 99th percentile, ``white_share`` the fraction of pixels at
     the top, ``color`` the mean difference between a pixel's channels; ``detail`` is sharpness over variance,
-    at the size that a net sees.
+    at the input size of a network.
 
     >>> row = measure_pixels(np.full((8, 9, 3), 40, np.uint8))
     >>> row["brightness"], row["contrast"], row["color"], row["border_px"]
@@ -93,7 +100,7 @@ def measure_pixels(image: Image) -> Row:
         "noise": measure_noise(grey),
         "border_px": float(measure_border(grey)),
         "brightest": float(np.searchsorted(total, 0.99)),
-        "white_share": float(counts[WHITE_LEVEL:].sum() / grey.size),
+        "white_share": float(counts[_WHITE_LEVEL:].sum() / grey.size),
         "color": measure_color(image),
         "detail": measure_detail(grey),
     }
@@ -102,7 +109,7 @@ def measure_pixels(image: Image) -> Row:
 def measure_detail(grey: Grey) -> float:
     """Return the variance of the Laplacian per variance of the grey levels, of an image (H, W); 0 is blank.
 
-    Larger images are brought down to what a net sees first, so that fine sampling is no blur.
+    Larger images are first reduced to the input size of a network, so that fine sampling is no blur.
     """
     import cv2
 
@@ -119,15 +126,15 @@ def measure_noise(grey: Grey) -> float:
     """Return the noise's standard deviation in grey levels, for an image (H, W).
 
     Source: Immerkær 1996, doi 10.1006/cviu.1996.0060: ``√(π/2) / 6`` times the mean of ``|I * N|``, N the
-    difference of two Laplacians, which flat ground and slopes do not answer to.
+    difference of two Laplacians, which is zero on flat ground and slopes.
     """
     import cv2
 
     if min(grey.shape) < 3:
         return 0.0
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    answer = cv2.filter2D(grey, cv2.CV_32F, kernel)[1:-1, 1:-1]
-    return float(np.sqrt(np.pi / 2) / 6 * np.abs(answer).mean())
+    response = cv2.filter2D(grey, cv2.CV_32F, kernel)[1:-1, 1:-1]
+    return float(np.sqrt(np.pi / 2) / 6 * np.abs(response).mean())
 
 
 def measure_border(grey: Grey) -> int:
@@ -151,7 +158,7 @@ def measure_color(image: Image) -> float:
 
 
 def measure_file(path: Path) -> Row:
-    """Return the properties that stand in a file's header; empty where it cannot be read."""
+    """Return the properties in a file's header; empty where it cannot be read."""
     try:
         info = read_info(path)
     except UnreadableImageError:
@@ -163,13 +170,13 @@ def measure_file(path: Path) -> Row:
         "mode": info.mode,
         "bit_depth": float(info.bit_depth),
         "format": info.format,
-        "exif": read_exif_words(path),
+        "exif": describe_exif(path),
         "bytes_per_pixel": info.n_bytes / (info.width_px * info.height_px),
     }
 
 
-def read_exif_words(path: Path) -> str:
-    """Return "none", or what Exif data says of camera and program, such as "Make=Acme, Model=P1"."""
+def describe_exif(path: Path) -> str:
+    """Return "none", or camera and program from the Exif data, such as "Make=Acme, Model=P1"."""
     from PIL import Image as PillowImage
 
     try:
@@ -180,6 +187,6 @@ def read_exif_words(path: Path) -> str:
                 f"{name}={str(tags[tag]).strip()}" for tag, name in _EXIF_FIELDS.items() if tags.get(tag)
             ]
             has_any = bool(tags) and image.format != "TIFF"
-    except Exception:  # a header that Pillow cannot parse says nothing; the pixels were read by our own rules
+    except Exception:  # Pillow cannot parse the header; the pixels were read by our own rules
         return "none"
     return ", ".join(named)[:200] if named else ("present" if has_any else "none")

@@ -1,12 +1,11 @@
-"""What an audit hands on: findings, groups, the gate's answer; saved as ``audit.json`` and ``audit.csv``."""
+"""The result of an audit: findings, groups, quality gate; saved as ``audit.json`` and ``audit.csv``."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.audit.check import Finding
-from georgia.audit.measurements import PROPERTIES
+from georgia.audit.measurements import TEXT_COLUMNS
 from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import relative_name
-from georgia.config import build_config
+from georgia.config import build_config, flatten_config
 from georgia.errors import InputError
-from georgia.files import write_json, write_text
+from georgia.files import read_json, reading, write_json, write_text
 from georgia.labels import Labels
 from georgia.records import Catalog, Failure, Record
 from georgia.split.make import group_of
+from georgia.text import count_noun
 
 AUDIT_JSON = "audit.json"
 AUDIT_CSV = "audit.csv"
@@ -34,8 +34,8 @@ _RECORD_COLUMNS = ("path", "class", "group", "part", "time")
 class Audit:
     """The audited ``catalog`` with its joined groups, and what was found, errors first.
 
-    ``pairs`` are the copies, ``columns`` the measurements (N,) in the order of the records, ``properties``
-    how much each one tells of the class.
+    ``pairs`` are the duplicates, ``columns`` the measurements (N,) in the order of the records,
+    ``properties`` how well each one predicts the class.
     """
 
     catalog: Catalog
@@ -58,28 +58,30 @@ class Audit:
 
     @property
     def gate(self) -> Literal["pass", "stop"]:
-        """Whether an error stands that was not allowed."""
-        return "stop" if any(finding.stops for finding in self.findings) else "pass"
+        """The quality gate: "stop" if an error was not allowed."""
+        return "stop" if any(finding.blocks for finding in self.findings) else "pass"
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """Names of the checks that found something and were let pass."""
-        return tuple(dict.fromkeys(one.check for one in self.findings if one.is_allowed))
+        """Names of the checks with findings that are allowed."""
+        return tuple(dict.fromkeys(finding.check for finding in self.findings if finding.is_allowed))
 
     @property
     def verdict(self) -> str:
         """One sentence for the first line of a report."""
-        errors = [one for one in self.findings if one.severity == "error"]
+        errors = [finding for finding in self.findings if finding.severity == "error"]
         n_warnings = len(self.findings) - len(errors)
-        warned = f" {n_warnings} warning{'s' if n_warnings > 1 else ''}." if n_warnings else ""
+        warned = f" {count_noun(n_warnings, 'warning')}." if n_warnings else ""
         if not errors:
             return f"Data audited: no error in {self.n_images:,} images of {self.n_groups:,} groups.{warned}"
-        named = list({one.check: one for one in reversed(errors)}.values())[::-1]
-        first = "; ".join(f"{one.check}: {one.message}" for one in named)
-        n_more = len(errors) - len(named)
-        more = f"; and {n_more} more error{'s' if n_more > 1 else ''} of these kinds" if n_more else ""
-        let_pass = " Let pass on request." if self.gate == "pass" else ""
-        return f"The data is not sound: {first}{more}.{let_pass}{warned}"
+        by_check: dict[str, str] = {}
+        for finding in errors:
+            by_check.setdefault(finding.check, finding.message)
+        first = "; ".join(f"{check}: {message}" for check, message in by_check.items())
+        n_more = len(errors) - len(by_check)
+        more = f"; and {count_noun(n_more, 'more error')} of these kinds" if n_more else ""
+        allowed = " Allowed on request." if self.gate == "pass" else ""
+        return f"The data is not sound: {first}{more}.{allowed}{warned}"
 
     def group_catalog(self, catalog: Catalog) -> Catalog:
         """Return images with the groups that they have here; those that could not be read become failures.
@@ -122,10 +124,8 @@ class Audit:
             "root": self.catalog.root.absolute().as_posix(),
             "pairs": [dict(pair) for pair in self.pairs],
             "properties": [dict(row) for row in self.properties],
-            "failed": [one.to_json_dict() for one in self.catalog.failures],
-            "settings": {
-                key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.config).items()
-            },
+            "failed": [failure.to_json_dict() for failure in self.catalog.failures],
+            "settings": flatten_config(self.config),
             "seconds": round(self.seconds, 3),
         }
         write_json(folder / AUDIT_JSON, details)
@@ -136,9 +136,9 @@ class Audit:
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*_RECORD_COLUMNS, *self.columns])
-        for at, record in enumerate(self.catalog.records):
+        for position, record in enumerate(self.catalog.records):
             name = relative_name(record.path, self.catalog.root)
-            values = [column[at] for column in self.columns.values()]
+            values = [column[position] for column in self.columns.values()]
             cells = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
             writer.writerow([name, record.class_name, record.group, record.split, record.time, *cells])
         return stream.getvalue()
@@ -150,47 +150,32 @@ class Audit:
         Raises:
             InputError: a file is missing or is none of ours.
         """
-        try:
-            info = json.loads((folder / AUDIT_JSON).read_text(encoding="utf-8"))
+        what, needs = f"Cannot read the audit in {str(folder)!r}", f"{AUDIT_JSON} and {AUDIT_CSV} are needed"
+        with reading(what, needs):
+            info = read_json(folder / AUDIT_JSON)
             text = (folder / AUDIT_CSV).read_text(encoding="utf-8")
             root = Path(info["root"])
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
             records = tuple(
-                Record(root / row["path"], row["class"], row["group"], row["part"], row["time"])
-                for row in rows
+                Record(root / row["path"], *(row[name] for name in _RECORD_COLUMNS[1:])) for row in rows
             )
-            failures = tuple(Failure.from_json_dict(one) for one in info["failed"])
-            catalog = Catalog(root, Labels(tuple(info["classes"])), records, failures)
-            findings = tuple(_read_finding(one) for one in info["findings"])
-            config = build_config(AuditConfig, info["settings"])
-            pairs, properties = tuple(info["pairs"]), tuple(info["properties"])
-            return cls(catalog, findings, pairs, _read_columns(rows), properties, config, info["seconds"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"Cannot read the audit in {str(folder)!r}",
-                needs=f"{AUDIT_JSON} and {AUDIT_CSV} are needed",
-                got=error,
-            ) from error
-
-
-def _read_finding(one: Mapping[str, Any]) -> Finding:
-    return Finding(
-        one["check"],
-        one["severity"],
-        one["message"],
-        one["todo"],
-        one["evidence"],
-        tuple(one["files"]),
-        one["allowed"],
-    )
+            failures = tuple(Failure.from_json_dict(failure) for failure in info["failed"])
+            return cls(
+                catalog=Catalog(root, Labels(tuple(info["classes"])), records, failures),
+                findings=tuple(Finding.from_json_dict(finding) for finding in info["findings"]),
+                pairs=tuple(info["pairs"]),
+                columns=_read_columns(rows),
+                properties=tuple(info["properties"]),
+                config=build_config(AuditConfig, info["settings"]),
+                seconds=info["seconds"],
+            )
 
 
 def _read_columns(rows: list[dict[str, str]]) -> dict[str, npt.NDArray[Any]]:
-    words = {entry.name for entry in PROPERTIES if entry.is_word}
     names = [name for name in (rows[0] if rows else {}) if name not in _RECORD_COLUMNS]
     return {
         name: np.array([row[name] for row in rows], dtype=object)
-        if name in words
+        if name in TEXT_COLUMNS
         else np.array([float(row[name]) for row in rows])
         for name in names
     }

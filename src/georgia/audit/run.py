@@ -1,55 +1,22 @@
-"""The audit as one step: look at every image once, join groups, ask every check."""
+"""The audit as one step: decode every image once, join groups, run every check."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 
-from georgia.audit.check import Check, Finding, Observed
-from georgia.audit.conflicts import Conflict, CopiesFound, Leak, NearConflict, describe_pair
-from georgia.audit.deep import LabelSuspect, Outlier, open_look
+from georgia.audit.check import AuditData, Finding
+from georgia.audit.checks import CHECKS, validate_check_names
+from georgia.audit.checks.duplicates import describe_pair
+from georgia.audit.checks.features import open_feature_extractor
 from georgia.audit.groups import join_groups
-from georgia.audit.near_duplicates.search import NearDuplicateConfig, find_near_duplicates
-from georgia.audit.quality import (
-    Blank,
-    Blurred,
-    Colored,
-    Dark,
-    Imbalance,
-    OddSize,
-    Overexposed,
-    Tiny,
-    TooFewGroups,
-    Unreadable,
-)
+from georgia.audit.near_duplicates.search import find_near_duplicates
 from georgia.audit.result import Audit
 from georgia.audit.scan import scan_catalog
-from georgia.audit.settings import AuditConfig
-from georgia.audit.shortcuts import FileShortcut, ImageShortcut, list_power
-from georgia.errors import InputError, suggest
+from georgia.audit.settings import AuditConfig, NearDuplicateConfig
+from georgia.errors import InputError
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog
-
-CHECKS: tuple[Check, ...] = (
-    Conflict(),
-    Leak(),
-    FileShortcut(),
-    TooFewGroups(),
-    CopiesFound(),
-    NearConflict(),
-    ImageShortcut(),
-    Imbalance(),
-    Unreadable(),
-    Blank(),
-    Dark(),
-    Overexposed(),
-    Blurred(),
-    Tiny(),
-    OddSize(),
-    Colored(),
-    LabelSuspect(),
-    Outlier(),
-)
 
 
 def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Progress = QUIET) -> Audit:
@@ -61,51 +28,44 @@ def run_audit(catalog: Catalog, config: AuditConfig | None = None, progress: Pro
         InputError: ``allow`` names no check, or a rule for groups cannot be followed.
     """
     config = config or AuditConfig()
-    check_names(config.allow)
+    validate_check_names(config.allow)
     started = time.perf_counter()
-    # What cannot be followed is said before an hour of reading.
-    join_groups(catalog, (), config)
-    scan = scan_catalog(catalog, open_look() if config.deep else None, progress)
-    if not scan.catalog.records:
+    data = _read_data(catalog, config, progress)
+    if not data.catalog.records:
         raise InputError("Cannot audit", needs="images that can be read are needed", got="none")
-    copies = find_near_duplicates(scan.descriptions, NearDuplicateConfig(near=config.near_copies), progress)
-    grouped = join_groups(scan.catalog, copies.groups, config)
-    seen = Observed(grouped, scan.columns, copies, config, scan.features)
-    progress.start("Asking every check", len(CHECKS))
+    progress.start("Running checks", len(CHECKS))
     findings: list[Finding] = []
     for check in CHECKS:
-        if seen.features is not None or not check.is_deep:
-            findings += check.find(seen)
+        if data.features is not None or not check.is_deep:
+            found = check.find(data)
+            findings += [replace(finding, is_allowed=check.name in config.allow) for finding in found]
         progress.advance()
-    allowed = [replace(one, is_allowed=one.check in config.allow) for one in findings]
-    allowed.sort(key=lambda one: (one.severity != "error", one.is_allowed))
-    pairs = tuple(describe_pair(pair, seen) for pair in copies.pairs)
-    seconds = time.perf_counter() - started
-    return Audit(grouped, tuple(allowed), pairs, scan.columns, list_power(seen), config, seconds)
+    findings.sort(key=lambda finding: (finding.severity != "error", finding.is_allowed))
+    return Audit(
+        catalog=data.catalog,
+        findings=tuple(findings),
+        pairs=tuple(describe_pair(pair, data) for pair in data.duplicates.pairs),
+        columns=data.columns,
+        properties=data.predictability.to_rows() if data.predictability else (),
+        config=config,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def group_catalog(catalog: Catalog, config: AuditConfig | None = None, progress: Progress = QUIET) -> Catalog:
-    """Return the readable images with their joined groups: the part of an audit that a split needs.
+    """Return the readable images with their joined groups: what a split needs of an audit.
 
     Raises:
         InputError: a rule for groups cannot be followed.
     """
-    config = config or AuditConfig()
+    return _read_data(catalog, replace(config or AuditConfig(), deep=False), progress).catalog
+
+
+def _read_data(catalog: Catalog, config: AuditConfig, progress: Progress) -> AuditData:
+    # A rule that cannot be followed is reported before an hour of reading.
     join_groups(catalog, (), config)
-    scan = scan_catalog(catalog, progress=progress)
-    copies = find_near_duplicates(scan.descriptions, NearDuplicateConfig(near=config.near_copies), progress)
-    return join_groups(scan.catalog, copies.groups, config)
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Refuse names that are none of the checks.
-
-    Raises:
-        InputError: some are; all of them in one message.
-    """
-    known = [check.name for check in CHECKS]
-    wrong = [f"{name!r}.{suggest(name, known)}".rstrip(".") for name in names if name not in known]
-    if wrong:
-        raise InputError(
-            "Cannot allow a check", needs=f"it must be one of {', '.join(known)}", got=" and ".join(wrong)
-        )
+    scan = scan_catalog(catalog, open_feature_extractor() if config.deep else None, progress)
+    search = NearDuplicateConfig(near=config.near_copies)
+    duplicates = find_near_duplicates(scan.descriptions, search, progress)
+    grouped = join_groups(scan.catalog, duplicates.groups, config)
+    return AuditData(grouped, scan.columns, duplicates, config, scan.features)

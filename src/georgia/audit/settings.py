@@ -1,61 +1,67 @@
-"""Settings of an audit."""
+"""Settings of an audit and of its search for near-duplicates."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
-from georgia.errors import InputError, format_message
+from georgia.config import Config, Rule, above, at_least, between
+from georgia.errors import format_message
 
 
 @dataclass(frozen=True)
-class AuditConfig:
-    """What to look at, what may pass, and what the user knows about groups.
+class AuditConfig(Config):
+    """Which checks run, which findings are allowed, and what the user knows about groups.
 
-    ``deep`` lets a net look at the images too. ``allow`` names checks whose findings may pass the gate.
-    Groups are joined from copies, the source's own, and what is asked for here: ``group_regex`` on the name
-    below the data folder (what its brackets match, or the whole match, is the group), ``time_gap_s`` seconds
-    (images that follow one another no later than that), ``folder_level`` (1: all files of one folder, 2:
-    of the folder above it …). ``n_permutations`` and ``alpha`` are of the tests against chance.
+    ``deep`` also runs the checks that need a network. ``allow`` names checks whose findings do not block.
+    Groups are joined from near-duplicates, from the source's own groups, and by three rules: ``group_regex``
+    on the name below the data folder (the text matched by its brackets, else the whole match, is the group),
+    ``time_gap_s`` (images that follow each other within so many seconds) and ``folder_level`` (1: all files
+    of one folder, 2: of the folder above it …). ``n_permutations`` and ``alpha`` belong to the permutation
+    tests against chance.
     """
 
     deep: bool = False
     allow: tuple[str, ...] = ()
     group_regex: str = ""
-    time_gap_s: float = 0.0
-    folder_level: int = 0
+    time_gap_s: Annotated[float, at_least(0)] = 0.0
+    folder_level: Annotated[int, at_least(0)] = 0
     near_copies: bool = True
     n_permutations: int = 199
-    alpha: float = 0.01
-    seed: int = 42
+    alpha: Annotated[float, Rule("above 0 and below 1", lambda value: 0 < value < 1)] = 0.01
+    seed: Annotated[int, at_least(0)] = 42
 
-    def __post_init__(self) -> None:
-        faults = [
-            f"{name} must be {rule}; got {value!r}"
-            for name, rule, value, is_good in (
-                ("time_gap_s", "0 or more", self.time_gap_s, self.time_gap_s >= 0),
-                ("folder_level", "0 or more", self.folder_level, self.folder_level >= 0),
-                ("alpha", "above 0 and below 1", self.alpha, 0 < self.alpha < 1),
-                (
-                    "n_permutations",
-                    "1 / alpha or more, as no p-value comes out smaller than 1 / (n_permutations + 1)",
-                    self.n_permutations,
-                    not 0 < self.alpha < 1 or (self.n_permutations + 1) * self.alpha >= 1 - 1e-9,
-                ),
-                ("seed", "0 or more", self.seed, self.seed >= 0),
+    def find_faults(self) -> Iterable[str]:
+        """Yield what is wrong with the number of permutations and with the group regex."""
+        # A permutation test cannot return a p-value below 1 / (n_permutations + 1).
+        if 0 < self.alpha < 1 and (self.n_permutations + 1) * self.alpha < 1 - 1e-9:
+            yield (
+                "n_permutations must be 1 / alpha or more, as no p-value comes out smaller than "
+                f"1 / (n_permutations + 1); got {self.n_permutations}"
             )
-            if not is_good
-        ]
-        if self.group_regex:
-            faults += _check_regex(self.group_regex)
-        if faults:
-            raise InputError(" · ".join(faults))
+        try:
+            re.compile(self.group_regex)
+        except re.error as error:
+            got = f"{self.group_regex!r} ({error})"
+            yield format_message("group_regex", "it must be a regular expression", got)
 
 
-def _check_regex(pattern: str) -> list[str]:
-    import re
+@dataclass(frozen=True)
+class NearDuplicateConfig(Config):
+    """What counts as a near-duplicate; ``near`` False searches for exact duplicates only.
 
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        return [format_message("group_regex", "it must be a regular expression", f"{pattern!r} ({error})")]
-    return []
+    ``min_similarity``: least correlation (0–1) of the fine structure. ``min_significance``: how many
+    standard deviations it must lie above chance, so that smooth and nearly blank images are not joined.
+    ``min_votes``: local features that must agree before two images are compared.
+
+    Source: synthetic crops of seed 1, 2,000 scenes: of the near-duplicates found, 99 % have a similarity of
+    0.85 or more; other pairs reach 0.42, with a significance of 12. Other data: thin sections of rock 0.38,
+    photographs of clothes 0.67, blank fields 0.76 with a significance of 6.
+    """
+
+    near: bool = True
+    min_similarity: Annotated[float, between(0, 1)] = 0.7
+    min_significance: Annotated[float, at_least(0)] = 12.0
+    min_votes: Annotated[int, above(0)] = 3

@@ -1,4 +1,4 @@
-"""``georgia audit``: what is wrong with the data, before a model learns it."""
+"""``georgia audit``: what is wrong with the data, before a model is trained on it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 GATE_STOPPED = 4
 AllowOption = Annotated[
     list[str] | None,
-    typer.Option("--allow", help="Let a check's findings pass the gate; repeat for more.", metavar="CHECK"),
+    typer.Option(
+        "--allow", help="Check whose findings do not fail the quality gate; repeatable.", metavar="CHECK"
+    ),
 ]
 GroupRegexOption = Annotated[
     str | None,
-    typer.Option(help="Names that match alike (its brackets, or the whole match) are one group."),
+    typer.Option(help="Names with the same match (its brackets, or the whole match) are one group."),
 ]
 TimeGapOption = Annotated[
     float | None,
-    typer.Option("--time-gap", help="Images so few seconds apart (CSV column time) are one group."),
+    typer.Option("--time-gap", help="Images at most so many seconds apart (CSV column time) are one group."),
 ]
 GroupFolderOption = Annotated[
     int | None,
@@ -36,7 +38,7 @@ def run(
     data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for audit.json and the report.")] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Let a net look for wrong labels and outliers.")
+        bool, typer.Option("--deep", help="Also search for wrong labels and outliers with a network.")
     ] = False,
     allow: AllowOption = None,
     group_regex: GroupRegexOption = None,
@@ -46,7 +48,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Look for copies, conflicts, leaks, shortcuts and bad images; exit 4 if the data is not sound.
+    """Find near-duplicates, conflicts, leaks, shortcuts and bad images; exit 4 if the quality gate fails.
 
     \b
     Examples:
@@ -56,14 +58,14 @@ def run(
     from georgia.audit import AuditConfig, run_audit
     from georgia.catalog.read import read_catalog
 
-    typed = {
+    given = {
         "deep": deep or None,
         "allow": tuple(allow) if allow else None,
         "group_regex": group_regex,
         "time_gap_s": time_gap,
         "folder_level": group_folder,
     }
-    settings = make_config(AuditConfig, config, "audit", typed)
+    settings = make_config(AuditConfig, config, "audit", given)
     names = parse_folder_names(class_names)
     files: list[Path] = []
     with console.ConsoleProgress() as progress:
@@ -90,13 +92,13 @@ def _write(audit: Audit, out: Path) -> list[Path]:
 def _show(audit: Audit, files: list[Path]) -> None:
     counts = ", ".join(f"{name} {n:,}" for name, n in audit.catalog.count_by_class().items())
     console.show_line(f"{audit.n_images:,} images ({counts}) in {audit.n_groups:,} groups")
-    told: set[str] = set()
+    explained: set[str] = set()
     for finding in audit.findings:
-        passed = " (let pass)" if finding.is_allowed else ""
-        console.show_line(f"{finding.severity}{passed} · {finding.check} · {finding.message}")
-        if finding.check not in told:
-            console.show_line(f"    {finding.todo}")
-        told.add(finding.check)
+        allowed = " (allowed)" if finding.is_allowed else ""
+        console.show_line(f"{finding.severity}{allowed} · {finding.check} · {finding.message}")
+        if finding.check not in explained:
+            console.show_line(f"    {finding.remedy}")
+        explained.add(finding.check)
     if not audit.findings:
         console.show_line("Nothing was found.")
     console.show_line(f"gate: {audit.gate}")

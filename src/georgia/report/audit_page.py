@@ -1,38 +1,36 @@
-"""The audit as one self-contained page: what was found, seen side by side, and what to do about it."""
+"""The audit as one self-contained page: what was found, images side by side, and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import georgia
 from georgia.audit import CHECKS, Audit, Finding
+from georgia.audit.checks.duplicates import Conflict, DuplicatesFound, Leak, NearConflict
+from georgia.audit.checks.image_quality import Unreadable
 from georgia.audit.measurements import PROPERTIES
+from georgia.catalog.read import relative_name
 from georgia.files import write_text
-from georgia.records import Failure
-from georgia.report.audit_figures import Distribution, draw_distribution, draw_property_power
-from georgia.report.canvas import figure_png
-from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
-from georgia.report.gallery import data_url
+from georgia.records import Failure, Record
+from georgia.report.audit_figures import Distribution, draw_distribution, draw_property_predictability
+from georgia.report.canvas import figure_url
+from georgia.report.render import render_template
+from georgia.report.thumbnails import image_url, read_thumbnails
 from georgia.split.make import group_of
-from georgia.text import count_noun
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 AUDIT_PAGE = "audit.html"
 # The page stays below a few MB: so many sets of images a finding, and so many images a set.
-_MOST_SETS, _MOST_IN_SET, _MOST_IN_GALLERY = 12, 8, 24
+_MAX_SETS, _MAX_IN_SET, _MAX_IN_GALLERY = 12, 8, 24
 _THUMBNAIL_PX = 170
-_SHOWN_ALWAYS = ("width_px", "height_px", "brightness", "contrast", "sharpness", "noise")
+_PLOTTED_ALWAYS = ("width_px", "height_px", "brightness", "contrast", "sharpness", "noise")
+Records = Mapping[str, Record]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of the page by its name below the data folder, with what stands below it."""
+    """One image of the page by its name below the data folder, with the note below it."""
 
     name: str
     class_name: str
@@ -40,7 +38,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Section:
     """One finding as the template needs it: ``sets`` are images that belong side by side."""
 
     finding: Finding
@@ -50,44 +48,27 @@ class Shown:
     rule: str = ""
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Thumbnails by name, read once."""
-
-    sources: Mapping[str, str] = field(default_factory=dict)
-    errors: Mapping[str, str] = field(default_factory=dict)
-
-
 def render_audit(audit: Audit) -> str:
-    """Return the page as HTML: the gate's answer, finding after finding, then the distributions."""
-    shown = [_show(finding, audit) for finding in audit.findings]
-    names = {tile.name for one in shown for tiles in one.sets for tile in tiles}
-    page = (
-        _environment()
-        .get_template("audit.html.jinja")
-        .render(
-            audit=audit,
-            findings=shown,
-            images=_read_images(names, audit),
-            classes=_count_classes(audit),
-            power=data_url(
-                figure_png(draw_property_power, audit, (6.6, 0.9 + 0.32 * len(audit.properties))), "image/png"
-            )
-            if audit.properties
-            else "",
-            figures=[
-                _draw(Distribution(audit, entry)) for entry in PROPERTIES if entry.name in _SHOWN_ALWAYS
-            ],
-            clean=[
-                check
-                for check in CHECKS
-                if check.name not in {one.check for one in audit.findings} and not check.is_deep
-            ],
-            data=audit.catalog.root.name,
-            version=georgia.__version__,
-        )
+    """Return the page as HTML: the quality gate, all findings, then the distributions."""
+    records = {relative_name(record.path, audit.catalog.root): record for record in audit.catalog.records}
+    sections = [_make_section(finding, audit, records) for finding in audit.findings]
+    names = {tile.name for section in sections for tiles in section.sets for tile in tiles}
+    predictability = ""
+    if audit.properties:
+        size = (6.6, 0.9 + 0.32 * len(audit.properties))
+        predictability = figure_url(draw_property_predictability, audit, size)
+    failing = {finding.check for finding in audit.findings}
+    return render_template(
+        "audit.html.jinja",
+        audit=audit,
+        sections=sections,
+        images=_read_images(sorted(names & records.keys()), records),
+        classes=_count_classes(audit),
+        predictability=predictability,
+        figures=[_draw(Distribution(audit, entry)) for entry in PROPERTIES if entry.name in _PLOTTED_ALWAYS],
+        clean=[check for check in CHECKS if check.name not in failing and not check.is_deep],
+        data=audit.catalog.root.name,
     )
-    return page.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def save_audit_page(audit: Audit, path: Path) -> None:
@@ -99,29 +80,29 @@ def save_audit_page(audit: Audit, path: Path) -> None:
     write_text(path, render_audit(audit))
 
 
-def _show(finding: Finding, audit: Audit) -> Shown:
-    check = next((one for one in CHECKS if one.name == finding.check), None)
+def _make_section(finding: Finding, audit: Audit, records: Records) -> Section:
+    check = next((check for check in CHECKS if check.name == finding.check), None)
     rule = f"{check.rule} {check.threshold:g}. Source: {check.source}." if check else ""
     sets: list[tuple[Tile, ...]] = []
-    if finding.check == "copies":
-        sets = [_line_up(group, audit) for group in finding.evidence["groups"]]
-    elif finding.check == "leak":
-        sets = [_line_up(group, audit) for group in finding.evidence["groups"].values()]
-    elif finding.check in ("conflict", "near-conflict"):
-        sets = [_line_up(finding.files, audit)]
-    elif finding.check != "unreadable" and finding.files:
-        sets = [tuple(_with_values(finding, audit)[:_MOST_IN_GALLERY])]
-    entry = next((one for one in PROPERTIES if one.name == finding.evidence.get("property")), None)
+    if finding.check == DuplicatesFound.name:
+        sets = [_line_up(group, audit, records) for group in finding.evidence["groups"]]
+    elif finding.check == Leak.name:
+        sets = [_line_up(group, audit, records) for group in finding.evidence["groups"].values()]
+    elif finding.check in (Conflict.name, NearConflict.name):
+        sets = [_line_up(finding.files, audit, records)]
+    elif finding.check != Unreadable.name and finding.files:
+        sets = [tuple(_add_values(finding, records))]
+    entry = next((entry for entry in PROPERTIES if entry.name == finding.evidence.get("property")), None)
     figure = ""
     if entry is not None:
         value = finding.evidence.get("value")
-        is_marked = not entry.is_word and finding.evidence.get("sign") in ("≤", ">")
+        is_marked = not entry.is_text and finding.evidence.get("sign") in ("≤", ">")
         figure = _draw(Distribution(audit, entry, float(value) if is_marked and value is not None else None))
-    return Shown(finding, tuple(sets[:_MOST_SETS]), len(sets), figure, rule)
+    return Section(finding, tuple(sets[:_MAX_SETS]), len(sets), figure, rule)
 
 
-def _line_up(group: Iterable[str], audit: Audit) -> tuple[Tile, ...]:
-    """Return the files of one group, each with how it is made from another one that stands before it."""
+def _line_up(group: Iterable[str], audit: Audit, records: Records) -> tuple[Tile, ...]:
+    """Return the files of one group, each with the transform that makes it from an earlier one."""
     members = list(group)
     made = {
         pair["second"]: f"{pair['transform']} of {Path(pair['first']).name}"
@@ -129,47 +110,38 @@ def _line_up(group: Iterable[str], audit: Audit) -> tuple[Tile, ...]:
         for pair in reversed(audit.pairs)
         if pair["second"] in members and pair["first"] in members
     }
-    parts = _records_by_name(audit)
     return tuple(
-        Tile(name, parts[name].class_name, " · ".join(filter(None, (parts[name].split, made.get(name, "")))))
-        for name in members[:_MOST_IN_SET]
+        Tile(
+            name,
+            records[name].class_name,
+            " · ".join(filter(None, (records[name].split, made.get(name, "")))),
+        )
+        for name in members[:_MAX_IN_SET]
     )
 
 
-def _with_values(finding: Finding, audit: Audit) -> list[Tile]:
-    records = _records_by_name(audit)
+def _add_values(finding: Finding, records: Records) -> Iterable[Tile]:
+    """Yield the files of a finding, each with its own values of the evidence."""
     columns = {name: values for name, values in finding.evidence.items() if isinstance(values, list)}
-    tiles = []
-    for at, name in enumerate(finding.files):
+    for position, name in enumerate(finding.files[:_MAX_IN_GALLERY]):
         notes = [
-            f"{key.replace('_', ' ')} {_in_words(values[at])}"
+            f"{key.replace('_', ' ')} {_format(values[position])}"
             for key, values in columns.items()
-            if at < len(values)
+            if position < len(values)
         ]
-        tiles.append(Tile(name, records[name].class_name if name in records else "", ", ".join(notes)))
-    return tiles
+        yield Tile(name, records[name].class_name if name in records else "", ", ".join(notes))
 
 
-def _in_words(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _records_by_name(audit: Audit) -> dict[str, Any]:
-    from georgia.catalog.read import relative_name
-
-    return {relative_name(record.path, audit.catalog.root): record for record in audit.catalog.records}
-
-
-def _read_images(names: Iterable[str], audit: Audit) -> _Images:
-    records = _records_by_name(audit)
-    known = sorted(name for name in names if name in records)
-    sources, errors = {}, {}
-    for position, image in read_thumbnails([records[name].path for name in known], _THUMBNAIL_PX):
-        if isinstance(image, Failure):
-            errors[known[position]] = image.error
-        else:
-            sources[known[position]] = data_url(encode_jpeg(image), "image/jpeg")
-    return _Images(sources, errors)
+def _read_images(names: list[str], records: Records) -> dict[str, str]:
+    """Return thumbnails as URLs by name; a file that cannot be read any more has none."""
+    thumbnails = read_thumbnails([records[name].path for name in names], _THUMBNAIL_PX)
+    return {
+        names[position]: image_url(image) for position, image in thumbnails if not isinstance(image, Failure)
+    }
 
 
 def _count_classes(audit: Audit) -> list[tuple[str, int, int]]:
@@ -181,16 +153,4 @@ def _count_classes(audit: Audit) -> list[tuple[str, int, int]]:
 
 
 def _draw(result: Distribution) -> str:
-    return data_url(figure_png(draw_distribution, result, (5.2, 2.9)), "image/png")
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals["count"] = count_noun
-    return environment
+    return figure_url(draw_distribution, result, (5.2, 2.9))

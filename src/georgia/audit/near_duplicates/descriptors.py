@@ -1,8 +1,8 @@
-"""What is kept of one image to find its copies: content keys, a small grey image, local features.
+"""What is kept of one image to find its duplicates: content keys, a small grey image, local features.
 
-Everything but the keys is measured on the image squeezed into a square, so that resizing, to any
-aspect, changes nothing. The local features are SIFT: they turn with the image, and mirroring an image
-only permutes their numbers.
+Everything but the keys is measured on the image resized to a square, so that resizing, to any aspect,
+changes nothing. The local features are SIFT: they rotate with the image, and mirroring an image only
+permutes their numbers.
 Source: Lowe 2004, doi 10.1023/B:VISI.0000029664.99615.94.
 """
 
@@ -19,22 +19,22 @@ import numpy.typing as npt
 from georgia.images.decode import Image
 from georgia.images.symmetry import SYMMETRIES, Symmetry
 
-# The square's side. Source: drawn crops of seed 1: 96 px finds no more copies, and costs twice.
+# The square's side. Source: synthetic crops of seed 1: 96 px finds no more near-duplicates, and costs twice.
 SIDE_PX = 64
 N_FEATURES = 64
 KEY_BYTES = 16
-# What counts as slow, as a share of the side; contrast of half a grey level and less is not enlarged.
-# Source: drawn crops of seed 1, 453 copies, and other pairs' highest correlation.
+# What counts as slow, as a fraction of the side; contrast of half a grey level and less is not enlarged.
+# Source: synthetic crops of seed 1, 453 near-duplicates, and other pairs' highest correlation.
 _COARSE, _FINE = 1 / 10, 1 / 24
 _LEAST_SPREAD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """One image's trace, about 14 kB.
+    """What is kept of one image, about 14 kB.
 
-    ``keys`` are 8 content keys, one for each symmetry of the decoded pixels: images are exact copies
-    where one's first key is among the other's. ``square`` (S, S), uint8, is the image in grey.
+    ``keys`` are 8 content keys, one for each symmetry of the decoded pixels: images are exact duplicates
+    if the first key of one is among the keys of the other. ``square`` (S, S), uint8, is the image in grey.
     ``points`` (K, 4), float32: x and y from the middle, in px of the square, size in px, and angle in
     radians, clockwise; ``features`` (K, 128), uint8.
     """
@@ -46,7 +46,7 @@ class Description:
 
     @property
     def key(self) -> bytes:
-        """Return the content key that all exact copies share, however they are turned."""
+        """Return the content key that all exact duplicates have, however they are rotated."""
         return min(self.keys)
 
 
@@ -61,9 +61,9 @@ def describe_image(image: Image) -> Description:
 
 
 def _digest(content: npt.NDArray[np.uint8], symmetry: Symmetry) -> bytes:
-    turned = symmetry.apply(content)
-    digest = hashlib.blake2b(repr(turned.shape).encode(), digest_size=KEY_BYTES)
-    digest.update(turned.data)
+    pixels = symmetry.apply(content)
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=KEY_BYTES)
+    digest.update(pixels.data)
     return digest.digest()
 
 
@@ -85,7 +85,7 @@ def level_contrast(square: npt.NDArray[np.uint8], fine: bool = False) -> npt.NDA
 def find_features(square: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Return points (K, 4) and features (K, 128) of a square, strongest first."""
     level = np.clip(level_contrast(square) * 40 + 128, 0, 255).astype(np.uint8)
-    # Without the precise enlargement, points lie a quarter of a pixel off, to the same side however turned.
+    # Without the precise enlargement, points lie a quarter of a pixel off, always to the same side.
     sift = cv2.SIFT.create(nfeatures=N_FEATURES, contrastThreshold=0.0, enable_precise_upscale=True)
     found, features = sift.detectAndCompute(level, None)
     if not found:

@@ -1,9 +1,9 @@
 """The nearest neighbours of many points among many points, in less than quadratic time.
 
-Points are dealt into about √n cells around centres; a query looks only into the cells nearest to it. With
-p cells looked into, n queries cost about p · n · √n. What a query misses is a neighbour across a cell's
-border; an image has many points, so that one of them missed does not matter.
-Source: Sivic and Zisserman 2003, doi 10.1109/ICCV.2003.1238663 (cells around learnt centres).
+Points are assigned to about √n cells around centres; a query searches only the cells nearest to it. With
+p cells searched, n queries cost about p · n · √n. What a query misses is a neighbour across a cell's
+border; an image has many points, so that one missed neighbour does not matter.
+Source: Sivic and Zisserman 2003, doi 10.1109/ICCV.2003.1238663 (cells around learned centres).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Ints = npt.NDArray[np.int64]
 N_DIMENSIONS = 32
 _N_ROUNDS = 4
 _SEED = 0
-# Cells looked into, and neighbours taken from each. Source: drawn crops of seed 1: with half of each, one
-# copy in 2,000 is lost; with twice, none is won at half as much work again.
-_N_PROBES = 6
+# Cells searched, and neighbours taken from each. Source: synthetic crops of seed 1: with half of each, one
+# near-duplicate in 2,000 is lost; with twice, none is gained at half as much work again.
+_N_CELLS_SEARCHED = 6
 _N_PER_CELL = 3
 # Queries that are sorted into cells together, and rows of distances held at a time.
 _BLOCK = 65_536
@@ -59,7 +59,7 @@ def take_evenly(points: npt.NDArray[Scalar], most: int) -> npt.NDArray[Scalar]:
 
 
 class CellIndex:
-    """Points (n, d) dealt into cells, to be asked for neighbours."""
+    """Points (n, d) in cells, which can be searched for neighbours."""
 
     def __init__(self, points: Floats) -> None:
         n_cells = max(1, round(2 * np.sqrt(len(points))) if len(points) > 2000 else 1)
@@ -75,17 +75,17 @@ class CellIndex:
         return np.concatenate(blocks) if blocks else np.zeros((0, k), np.int64)
 
     def _query_block(self, queries: Floats, k: int) -> Ints:
-        n_probes = min(_N_PROBES, len(self._centres))
-        n_per_cell = _N_PER_CELL if n_probes > 1 else k
-        width = n_probes * n_per_cell
+        n_searched = min(_N_CELLS_SEARCHED, len(self._centres))
+        n_per_cell = _N_PER_CELL if n_searched > 1 else k
+        width = n_searched * n_per_cell
         likeness = np.full((len(queries), width), -np.inf, np.float32)
         place = np.full((len(queries), width), -1, np.int64)
-        cells = _nearest_cells(queries, self._centres, n_probes)
+        cells = _nearest_cells(queries, self._centres, n_searched)
         extended = np.column_stack([queries, np.ones(len(queries), np.float32)])
-        for probe in range(n_probes):
-            order = np.argsort(cells[:, probe], kind="stable")
-            starts = np.searchsorted(cells[order, probe], np.arange(len(self._centres) + 1))
-            columns = slice(probe * n_per_cell, (probe + 1) * n_per_cell)
+        for rank in range(n_searched):
+            order = np.argsort(cells[:, rank], kind="stable")
+            starts = np.searchsorted(cells[order, rank], np.arange(len(self._centres) + 1))
+            columns = slice(rank * n_per_cell, (rank + 1) * n_per_cell)
             for cell in np.flatnonzero(np.diff(starts)):
                 rows = order[starts[cell] : starts[cell + 1]]
                 low, high = self._bounds[cell], self._bounds[cell + 1]
@@ -116,7 +116,7 @@ def _with_norm(points: Floats) -> Floats:
 
 
 def _nearest_cells(points: Floats, centres: Floats, k: int) -> Ints:
-    """Return the k nearest centres of each point, some points at a time: there are many distances."""
+    """Return the k nearest centres of each point, in blocks of points, as there are many distances."""
     half = 0.5 * (centres * centres).sum(axis=1)
     cells = np.empty((len(points), k), np.int64)
     for start in range(0, len(points), _ROWS):
