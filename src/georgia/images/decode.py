@@ -176,14 +176,13 @@ def _decode(header: Header) -> Image:
 
 def _open(name: str, data: bytes) -> Any:
     """Return a Pillow image by its own format's class: ``Image.open`` has global limits and warns."""
-    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     classes: dict[str, Any] = {
         "PNG": PngImagePlugin.PngImageFile,
         "JPEG": JpegImagePlugin.JpegImageFile,
         "BMP": BmpImagePlugin.BmpImageFile,
         "WebP": WebPImagePlugin.WebPImageFile,
-        "TIFF": TiffImagePlugin.TiffImageFile,
     }
     return classes[name](io.BytesIO(data))
 
@@ -195,10 +194,6 @@ def _to_rgb(image: Any) -> Image:
         return np.array(image)
     if image.mode in ("L", "1") and "transparency" not in image.info:
         return _grey_to_rgb(np.array(image.convert("L")))
-    if image.mode == "I;16":
-        return reduce_depth(_grey_to_rgb(np.array(image)))
-    if image.mode in ("I", "F"):
-        raise UnreadableImageError("8 or 16 bits without sign, or floats from 0 to 1, are needed")
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         pixels = np.array(image.convert("RGBA"))
         return _compose(pixels[:, :, :3], pixels[:, :, 3:])
@@ -230,40 +225,30 @@ def reduce_depth(samples: npt.NDArray[np.uint16], top: int = 65535) -> Image:
 
 
 def _decode_deep_png(header: Header) -> Image:
-    """Read 16-bit PNG. Pillow keeps the high byte of colours only, so a second pass reads the low one."""
+    """Read 16-bit PNG: colours by OpenCV, as Pillow keeps their high byte only.
+
+    Grey by Pillow, as OpenCV passes over its transparent value.
+    """
     if header.mode == "grey":
         image = _open("PNG", header.clean)
-        samples: npt.NDArray[Any] = np.array(image).astype(np.uint16)[:, :, None]
-    elif header.mode == "grey+alpha":
-        # Two 16-bit samples are as wide as four 8-bit ones, in order: high, low, high, low.
-        image, raw = _read_png_as(header, "RGBA")
-        samples = raw.astype(np.uint16)[:, :, 0::2] << 8 | raw[:, :, 1::2]
-    else:
-        image, high = _read_png_as(header, f"{header.mode};16B")
-        _, low = _read_png_as(header, f"{header.mode};16L")
-        samples = high.astype(np.uint16) << 8 | low
-    colors = reduce_depth(samples[:, :, : 3 if header.mode.startswith("RGB") else 1])
-    if header.mode in ("grey+alpha", "RGBA"):
-        colors = _compose(colors, reduce_depth(samples[:, :, -1:]))
-    elif "transparency" in image.info:
-        is_clear = (samples == np.asarray(image.info["transparency"])).all(axis=2)
-        colors[is_clear] = 0
-    return np.broadcast_to(colors, (*colors.shape[:2], 3))
+        grey = np.array(image).astype(np.uint16)
+        pixels = np.where(grey == image.info.get("transparency", -1), 0, reduce_depth(grey))
+        return _grey_to_rgb(pixels)
+    import cv2
 
-
-def _read_png_as(header: Header, raw_mode: str) -> tuple[Any, Image]:
-    image = _open("PNG", header.clean)
-    image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
-    image.load()
-    return image, np.array(image)
+    samples = cv2.imdecode(np.frombuffer(header.clean, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None:
+        raise UnreadableImageError(DAMAGED)
+    pixels = reduce_depth(np.asarray(samples, np.uint16))
+    # Blue, green and red, and alpha where the file has any, or a transparent colour.
+    colors = pixels[:, :, 2::-1]
+    return _compose(colors, pixels[:, :, 3:]) if pixels.shape[2] == 4 else colors
 
 
 def _decode_tiff(data: bytes) -> Image:
-    from georgia.images.tiff import needs_pillow, read_tiff_samples, rewrite_tiff
+    from georgia.images.tiff import read_tiff_samples
 
-    if needs_pillow(data):
-        return _to_rgb(_open("TIFF", rewrite_tiff(data)))
-    samples, top, has_alpha = read_tiff_samples(data)
+    samples, top, mode, has_alpha = read_tiff_samples(data)
     if samples.dtype.kind == "f":
         lowest, highest = float(samples.min()), float(samples.max())
         # NaN fails both comparisons.
@@ -271,10 +256,12 @@ def _decode_tiff(data: bytes) -> Image:
             rule = f"floats must lie in 0 to 1; got {lowest:g} to {highest:g}"
             raise UnreadableImageError(f"{rule}. Save it with 8 or 16 bits")
         pixels = np.rint(np.clip(samples, 0.0, 1.0) * 255.0).astype(np.uint8)
-    elif samples.dtype == np.uint8:
-        pixels = samples
     else:
-        pixels = reduce_depth(samples, top)
+        pixels = samples if top == 255 else reduce_depth(samples, top)
+    if mode in ("CMYK", "YCbCr"):
+        from PIL import Image as PillowImage
+
+        return np.array(PillowImage.fromarray(np.ascontiguousarray(pixels), mode).convert("RGB"))
     colors = _compose(pixels[:, :, :-1], pixels[:, :, -1:]) if has_alpha else pixels
     return np.broadcast_to(colors, (*colors.shape[:2], 3))
 
