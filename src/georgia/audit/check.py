@@ -57,8 +57,15 @@ class Finding:
     @classmethod
     def from_json_dict(cls, values: Mapping[str, Any]) -> Finding:
         """Read a finding of ``audit.json``."""
-        names = ("check", "severity", "message", "todo", "evidence")
-        return cls(*(values[name] for name in names), tuple(values["files"]), values["allowed"])
+        return cls(
+            values["check"],
+            values["severity"],
+            values["message"],
+            values["todo"],
+            values["evidence"],
+            tuple(values["files"]),
+            values["allowed"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +104,8 @@ class AuditData:
     @cached_property
     def predictability(self) -> ClassPredictability | None:
         """How well each measured property predicts the class; None if fewer than two classes have images."""
-        return measure_predictability(self)
+        names = self.catalog.labels.names
+        return measure_predictability(self.columns, self.labels, self.groups, names, self.config)
 
 
 class Check(ABC):

@@ -5,9 +5,9 @@ A rule is the single question that separates a class best, such as "width = 151 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,7 @@ from georgia.audit.predictability import (
     find_common,
     make_probe_data,
 )
-
-if TYPE_CHECKING:
-    from georgia.audit.check import AuditData
+from georgia.audit.settings import AuditConfig
 
 # A class with fewer groups than a permutation test needs must still have so many for an exact rule.
 _MIN_GROUPS_OF_EXACT_RULE = 3
@@ -98,53 +96,54 @@ class ClassPredictability:
         return tuple(sorted(rows, key=lambda row: -float(str(row["skill"]))))
 
 
-def measure_predictability(data: AuditData) -> ClassPredictability | None:
+def measure_predictability(
+    columns: Mapping[str, npt.NDArray[Any]],
+    labels: Ints,
+    groups: Ints,
+    classes: Sequence[str],
+    config: AuditConfig,
+) -> ClassPredictability | None:
     """Return how well all properties predict the class; None if fewer than two classes have images."""
-    n_present = len(np.unique(data.labels))
+    n_present = len(np.unique(labels))
     if n_present < 2:
         return None
-    varied = [entry for entry in PROPERTIES if len(np.unique(data.columns[entry.name])) > 1]
-    probe = make_probe_data(data.labels, data.groups, len(data.catalog.labels), data.config.seed)
     chance = 1 / n_present
-    alone = [
-        _make_result(data, entry, accuracy, p, chance)
-        for entry, accuracy, p in zip(varied, *_assess_alone(data, varied, probe, chance), strict=True)
-    ]
+    varied = [entry for entry in PROPERTIES if len(np.unique(columns[entry.name])) > 1]
+    probe = make_probe_data(labels, groups, len(classes), config.seed)
+    accuracies, p_values = np.full(len(varied), chance), np.ones(len(varied))
+    if probe is not None and varied:
+        bins = [cut_bins(columns[entry.name], probe.groups, entry.has_exact_values) for entry in varied]
+        accuracies, p_values = assess_columns(bins, probe, config.n_permutations, config.seed)
+    alone = []
+    for entry, accuracy, p in zip(varied, accuracies.tolist(), p_values.tolist(), strict=True):
+        values = columns[entry.name]
+        rule = find_rule(entry, values, labels, classes)
+        exact = None
+        if p > config.alpha and entry.has_exact_values and len(classes) == 2:
+            exact = find_exact_rule(values, labels, groups, _MIN_GROUPS_OF_EXACT_RULE)
+        if exact is None:
+            result = PropertyResult(entry, accuracy, (accuracy - chance) / (1 - chance), p, rule)
+        else:
+            result = PropertyResult(entry, 1.0, 1.0, None, rule)
+        alone.append(result)
     together: dict[Kind, tuple[float, float]] = {}
     for kind in KINDS:
         own = [result for result in alone if result.entry.kind == kind]
         if probe is not None and len(own) > 1:
-            together[kind] = _assess_kind(data, own, probe)
-    return ClassPredictability(tuple(alone), together, chance, len(np.unique(data.groups)))
+            together[kind] = _assess_kind(columns, own, probe, config)
+    return ClassPredictability(tuple(alone), together, chance, len(np.unique(groups)))
 
 
-def _assess_alone(
-    data: AuditData, entries: Sequence[Property], probe: ProbeData | None, chance: float
-) -> tuple[Floats, Floats]:
-    if probe is None or not entries:
-        return np.full(len(entries), chance), np.ones(len(entries))
-    bins = [cut_bins(data.columns[entry.name], probe.groups, entry.has_exact_values) for entry in entries]
-    return assess_columns(bins, probe, data.config.n_permutations, data.config.seed)
-
-
-def _make_result(
-    data: AuditData, entry: Property, accuracy: float, p: float, chance: float
-) -> PropertyResult:
-    values, classes = data.columns[entry.name], data.catalog.labels.names
-    rule = find_rule(entry, values, data.labels, classes)
-    if p > data.config.alpha and entry.has_exact_values and len(classes) == 2:
-        exact = find_exact_rule(values, data.labels, data.groups, _MIN_GROUPS_OF_EXACT_RULE)
-        if exact is not None:
-            return PropertyResult(entry, 1.0, 1.0, None, rule)
-    normalized = (float(accuracy) - chance) / (1 - chance)
-    return PropertyResult(entry, float(accuracy), normalized, float(p), rule)
-
-
-def _assess_kind(data: AuditData, results: Sequence[PropertyResult], probe: ProbeData) -> tuple[float, float]:
+def _assess_kind(
+    columns: Mapping[str, npt.NDArray[Any]],
+    results: Sequence[PropertyResult],
+    probe: ProbeData,
+    config: AuditConfig,
+) -> tuple[float, float]:
     best = max(result.balanced_accuracy for result in results)
     needed = best + MIN_GAIN_TOGETHER * (1 - probe.chance)
-    matrix = np.column_stack([_to_numbers(data.columns[result.entry.name]) for result in results])
-    return assess_together(matrix, probe, data.config.n_permutations, data.config.seed, needed)
+    matrix = np.column_stack([_to_numbers(columns[result.entry.name]) for result in results])
+    return assess_together(matrix, probe, config.n_permutations, config.seed, needed)
 
 
 def _to_numbers(values: npt.NDArray[Any]) -> Floats:
