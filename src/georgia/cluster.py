@@ -1,27 +1,27 @@
-"""Which images look alike to a model: its features in a plane, in k groups, beside their labels.
+"""Which images are similar to a model: its features in a plane, in k clusters, compared with the labels.
 
-The plane is that of the two largest principal components; the groups are those of k-means in it, as in
-the source study's plot (k = 4). With more ``components`` k-means sees more than the plane shows.
+The plane is that of the two largest principal components; k-means finds the clusters in it, as in the
+source study's plot (k = 4). With more ``components`` k-means uses more than the plane shows.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from georgia.config import Config, at_least
 from georgia.errors import InputError
-from georgia.files import atomic_path, write_json
+from georgia.files import atomic_path, read_json, reading, write_json
 from georgia.images.listing import natural_key
 from georgia.model.bundle import Bundle
-from georgia.model.engines import check_engine_name
+from georgia.model.engines import EngineName
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
@@ -32,33 +32,23 @@ FloatArray = npt.NDArray[np.float64]
 CLUSTER_FILE, ASSIGNMENTS_FILE = "cluster.json", "assignments.csv"
 # Source: scikit-learn's own default before 1.4; the best of so many starts is kept.
 _N_STARTS = 10
-# Features are 32-bit numbers, exact to 6e-8 of their size; a spread below this share of it is rounding.
+# Features are 32-bit numbers, exact to 6e-8 of their size; a spread below this fraction of it is rounding.
 _RESOLUTION = 1e-6
 
 
 @dataclass(frozen=True)
-class ClusterConfig:
-    """How many groups, in how many principal components (2: the plane that is drawn), on which engine."""
+class ClusterConfig(Config):
+    """How many clusters, in how many principal components (2: the plane of the plot), on which engine."""
 
-    k: int = 4
-    components: int = 2
+    k: Annotated[int, at_least(1)] = 4
+    components: Annotated[int, at_least(2)] = 2
     seed: int = 42
-    engine: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_engine_name(self.engine)
-        faults = [
-            f"{name} must be {low} or more; got {value}"
-            for name, value, low in (("k", self.k, 1), ("components", self.components, 2))
-            if value < low
-        ]
-        if faults:
-            raise InputError("Cannot cluster: " + " · ".join(faults))
+    engine: EngineName = "auto"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One image's cluster, from 1 (the largest), its place in the plane, and its label, "" if unknown."""
+    """One image's cluster, from 1 (the largest), its position in the plane, and its label ("": none)."""
 
     file: Path
     cluster: int
@@ -69,9 +59,9 @@ class Assignment:
 
 @dataclass(frozen=True)
 class ClusterSummary:
-    """One cluster: its number, size, count of each label, and the share in [0, 1] of the commonest one.
+    """One cluster: its number, size and count of each label.
 
-    ``purity`` is None where no image has a label.
+    ``purity`` is the fraction, in [0, 1], of its most common label; None where no image has one.
     """
 
     number: int
@@ -82,12 +72,12 @@ class ClusterSummary:
 
 @dataclass(frozen=True)
 class Clustering:
-    """All images in path order; ``explained`` is the share of the features' spread along x and y.
+    """All images in path order; ``explained`` is the fraction of the features' variance along x and y.
 
-    ``purity``: share of images whose label is the commonest one of their cluster. ``rand`` (adjusted
-    Rand index) is 0 for clusters that know nothing of the labels and 1 for the same division.
-    Source: Hubert and Arabie 1985, doi 10.1007/BF01908075. ``k`` is the number of clusters asked for;
-    fewer different images give fewer clusters.
+    ``purity``: fraction of images whose label is the most common one of their cluster. ``rand``, the
+    adjusted Rand index, is 0 for clusters independent of the labels and 1 for the same partition.
+    Source: Hubert and Arabie 1985, doi 10.1007/BF01908075. ``k`` is the requested number of clusters;
+    fewer distinct images give fewer clusters.
     """
 
     assignments: tuple[Assignment, ...]
@@ -102,11 +92,11 @@ class Clustering:
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels of the images, in natural order; empty where there are none."""
-        return tuple(sorted({one.label for one in self.assignments if one.label}, key=natural_key))
+        return tuple(sorted({row.label for row in self.assignments if row.label}, key=natural_key))
 
     def describe(self) -> str:
-        """Return sizes and purity in words, and why there are fewer clusters than were asked for."""
-        n, sizes = len(self.clusters), ", ".join(f"{one.size:,}" for one in self.clusters)
+        """Return sizes and purity as text, and why there are fewer clusters than requested."""
+        n, sizes = len(self.clusters), ", ".join(f"{cluster.size:,}" for cluster in self.clusters)
         text = f"{count_noun(len(self.assignments), 'image')} in {count_noun(n, 'cluster')} of {sizes}"
         if n < self.k:
             text += f": only {count_noun(n, 'distinct image')}, so {count_noun(n, 'cluster')}"
@@ -115,21 +105,21 @@ class Clustering:
         if self.purity is None or self.rand is None:
             return text
         return (
-            f"{text} {100 * self.purity:.1f} % carry the commonest label of their cluster "
+            f"{text} {100 * self.purity:.1f} % have the most common label of their cluster "
             f"(adjusted Rand index {self.rand:.3f})."
         )
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia cluster --json`` prints, without its files."""
         return {
-            "assignments": [{**vars(one), "file": str(one.file)} for one in self.assignments],
-            "clusters": [vars(one) for one in self.clusters],
+            "assignments": [{**vars(row), "file": str(row.file)} for row in self.assignments],
+            "clusters": [vars(cluster) for cluster in self.clusters],
             "explained": list(self.explained),
             "purity": self.purity,
             "rand": self.rand,
             "model": self.model,
             "k": self.k,
-            "failed": [one.to_json_dict() for one in self.failed],
+            "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
     def save(self, folder: Path) -> list[Path]:
@@ -140,8 +130,8 @@ class Clustering:
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["file", "cluster", "x", "y", "label"])
-            for one in self.assignments:
-                writer.writerow([one.file, one.cluster, repr(one.x), repr(one.y), one.label])
+            for row in self.assignments:
+                writer.writerow([row.file, row.cluster, repr(row.x), repr(row.y), row.label])
         return [folder / CLUSTER_FILE, path]
 
     @classmethod
@@ -151,29 +141,26 @@ class Clustering:
         Raises:
             InputError: a file is missing or is not what `save` wrote.
         """
-        try:
-            values = json.loads((folder / CLUSTER_FILE).read_text(encoding="utf-8"))
+        needs = f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written"
+        with reading(f"Cannot read the clusters in {str(folder)!r}", needs):
+            values = read_json(folder / CLUSTER_FILE)
             with (folder / ASSIGNMENTS_FILE).open(encoding="utf-8", newline="") as stream:
-                rows = list(csv.DictReader(stream))
-            assignments = tuple(
-                Assignment(
-                    Path(row["file"]), int(row["cluster"]), float(row["x"]), float(row["y"]), row["label"]
-                )
-                for row in rows
-            )
-            clusters = tuple(ClusterSummary(**one) for one in values["clusters"])
-            failed = tuple(Failure.from_json_dict(one) for one in values["failed"])
+                rows = tuple(_read_row(row) for row in csv.DictReader(stream))
             first, second = values["explained"]
-            rates = (values["purity"], values["rand"])
-            # Files of older versions do not tell what was asked for.
-            asked = int(values.get("k", 0))
-            return cls(assignments, clusters, (first, second), *rates, failed, values["model"], asked)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"Cannot read the clusters in {str(folder)!r}",
-                needs=f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written",
-                got=error,
-            ) from error
+            return cls(
+                assignments=rows,
+                clusters=tuple(ClusterSummary(**entry) for entry in values["clusters"]),
+                explained=(first, second),
+                purity=values["purity"],
+                rand=values["rand"],
+                failed=tuple(Failure.from_json_dict(entry) for entry in values["failed"]),
+                model=values["model"],
+                k=int(values.get("k", 0)),  # files of older versions do not hold it
+            )
+
+
+def _read_row(row: Mapping[str, str]) -> Assignment:
+    return Assignment(Path(row["file"]), int(row["cluster"]), float(row["x"]), float(row["y"]), row["label"])
 
 
 def cluster_files(
@@ -183,7 +170,7 @@ def cluster_files(
     config: ClusterConfig = ClusterConfig(),
     progress: Progress = QUIET,
 ) -> Clustering:
-    """Return the clusters of image files by a model's features; ``labels`` names some files' classes.
+    """Return the clusters of image files by a model's features; ``labels`` holds the classes of some files.
 
     Raises:
         InputError: the model gives no features, or fewer images than clusters can be read.
@@ -228,7 +215,7 @@ def cluster_features(
     failed: Sequence[Failure] = (),
     model: str = "",
 ) -> Clustering:
-    """Return clusters of features (N, F), numbered by size; neither the files' order nor names touch them.
+    """Return clusters of features (N, F), numbered by size, whatever the order and the names of the files.
 
     Raises:
         InputError: fewer images than clusters, or fewer than two.
@@ -240,10 +227,10 @@ def cluster_features(
             got=f"{len(files)}",
             hint="Lower --k or add images.",
         )
-    # In an order that depends on the features alone, so that the files' order cannot touch the starts.
+    # In an order that depends on the features alone, so that the order of the files cannot change the starts.
     order = np.lexsort(np.asarray(features, np.float64).T[:8][::-1])
     points, explained = project(features[order], config)
-    numbers = _group(points, config)
+    numbers = _run_kmeans(points, config)
     places = np.empty((len(files), 2))
     clusters = np.empty(len(files), np.int64)
     places[order], clusters[order] = points[:, :2], numbers
@@ -252,7 +239,7 @@ def cluster_features(
             Assignment(file, int(number), float(x), float(y), label)
             for file, number, (x, y), label in zip(files, clusters, places, labels, strict=True)
         ),
-        key=lambda one: natural_key(str(one.file)),
+        key=lambda row: natural_key(str(row.file)),
     )
     summaries = tuple(_summarize(rows, number) for number in range(1, int(clusters.max()) + 1))
     purity, rand = _agreement(rows, summaries)
@@ -262,10 +249,10 @@ def cluster_features(
 def project(
     features: npt.NDArray[np.floating], config: ClusterConfig
 ) -> tuple[FloatArray, tuple[float, float]]:
-    """Return features along their principal components (N, D), and the share of spread along the first two.
+    """Return features along their principal components (N, D), and the first two's fractions of the variance.
 
-    Each axis points to where its longest tail lies, so that the same images always look the same; one
-    along which nothing but rounding differs is 0.
+    Each axis points towards its longer tail, so that the same images give the same plot; an axis along
+    which only rounding differs is 0.
     """
     from sklearn.decomposition import PCA
 
@@ -278,13 +265,13 @@ def project(
     points = method.fit_transform(values)
     points[:, np.ptp(points, axis=0) <= _RESOLUTION * np.ptp(points[:, 0])] = 0.0
     points *= np.where(np.abs(points.min(axis=0)) > points.max(axis=0), -1.0, 1.0)
-    shares = [*map(float, method.explained_variance_ratio_[:2] * points[:, :2].any(axis=0)), 0.0]
+    explained = [*map(float, method.explained_variance_ratio_[:2] * points[:, :2].any(axis=0)), 0.0]
     if points.shape[1] == 1:
         points = np.column_stack([points, np.zeros(len(points))])
-    return points, (shares[0], shares[1])
+    return points, (explained[0], explained[1])
 
 
-def _group(points: FloatArray, config: ClusterConfig) -> npt.NDArray[np.int64]:
+def _run_kmeans(points: FloatArray, config: ClusterConfig) -> npt.NDArray[np.int64]:
     """Return cluster numbers (N,) from 1, the largest first; equal sizes from left to right."""
     from sklearn.cluster import KMeans
 
@@ -299,7 +286,7 @@ def _group(points: FloatArray, config: ClusterConfig) -> npt.NDArray[np.int64]:
 
 
 def _count_distinct(points: FloatArray, most: int) -> int:
-    """Return how many points (N, D) are told apart by more than rounding; counting ends at ``most``."""
+    """Return how many points (N, D) differ by more than rounding, ``most`` at the most."""
     smallest, n, rest = _RESOLUTION * float(np.ptp(points, axis=0).max()), 0, points
     while len(rest) and n < most:
         rest, n = rest[np.abs(rest - rest[0]).max(axis=1) > smallest], n + 1
@@ -307,8 +294,8 @@ def _count_distinct(points: FloatArray, most: int) -> int:
 
 
 def _summarize(rows: Sequence[Assignment], number: int) -> ClusterSummary:
-    own = [one for one in rows if one.cluster == number]
-    counts = Counter(one.label for one in own if one.label)
+    own = [row for row in rows if row.cluster == number]
+    counts = Counter(row.label for row in own if row.label)
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], natural_key(item[0]))))
     purity = max(counts.values()) / sum(counts.values()) if counts else None
     return ClusterSummary(number, len(own), ordered, purity)
@@ -319,9 +306,9 @@ def _agreement(
 ) -> tuple[float | None, float | None]:
     from sklearn.metrics import adjusted_rand_score
 
-    labelled = [one for one in rows if one.label]
+    labelled = [row for row in rows if row.label]
     if not labelled:
         return None, None
-    n_common = sum(max(one.labels.values(), default=0) for one in clusters)
-    rand = adjusted_rand_score([one.label for one in labelled], [one.cluster for one in labelled])
+    n_common = sum(max(cluster.labels.values(), default=0) for cluster in clusters)
+    rand = adjusted_rand_score([row.label for row in labelled], [row.cluster for row in labelled])
     return n_common / len(labelled), float(rand)

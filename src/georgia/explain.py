@@ -1,13 +1,12 @@
-"""Where on an image a model's answer comes from.
+"""Which places of an image a model's prediction rests on.
 
-Models that Georgia exports carry their own class map (``cam``): where their head is piecewise linear
-behind global average pooling it is exact, the map's mean being the logit up to what biases add. For other
-models parts of the image are covered, and the map shows how far each part held the answer up.
+Models that Georgia exports have an output for it, the class map (``cam``): where their head is piecewise
+linear behind global average pooling it is exact, its mean being the logit except for what biases add. For
+other models patches of the image are covered, and the map shows what each takes from the prediction.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from georgia.config import Config
 from georgia.errors import InputError
-from georgia.files import write_text
+from georgia.files import read_json, reading, write_json
 from georgia.images.decode import iter_images
 from georgia.images.preprocess import PreprocessSpec, resize_weights
 from georgia.labels import UNKNOWN, Labels
 from georgia.model.bundle import Bundle
-from georgia.model.engines import Engine, Outputs, check_engine_name
+from georgia.model.engines import Engine, EngineName, Outputs
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
@@ -32,35 +32,32 @@ Method = Literal["class map", "occlusion"]
 Image = npt.NDArray[np.uint8]
 FloatMap = npt.NDArray[np.float32]
 
-# Covers as wide as two sevenths of the image, moved by half of that: small enough to tell the parts of a
-# crystal apart, large enough that covering one takes a needle's middle away.
+# Covers as wide as two sevenths of the image, moved by half of that: small enough to distinguish the parts
+# of a crystal, large enough to hide the middle of a needle.
 # Source: occlusion, Zeiler and Fergus 2014, doi 10.1007/978-3-319-10590-1_53.
 GRID = 6
-# A cover shows the image blurred by a tenth of its side, not grey: a grey patch has edges of its own.
+# A cover shows the image blurred by a tenth of its side: a grey patch has edges of its own.
 # Source: Fong and Vedaldi 2017, doi 10.1109/ICCV.2017.371.
-_BLUR_SHARE = 0.1
+_BLUR_FRACTION = 0.1
 
 
 @dataclass(frozen=True)
-class ExplainConfig:
-    """Which class to explain ("" is the answer itself), how ("auto": the class map if there is one)."""
+class ExplainConfig(Config):
+    """Class to explain ("": the predicted one) and method ("auto": the class map if there is one)."""
 
     class_name: str = ""
     method: Literal["auto", "class map", "occlusion"] = "auto"
-    engine: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_engine_name(self.engine)
+    engine: EngineName = "auto"
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One image's map: ``values`` (h, w), float32, over the whole image, positive where it speaks for.
+    """One image's map: ``values`` (h, w), float32, positive where a place of the image supports the class.
 
-    ``label`` is the answer, ``probability`` its probability (0 if refused); ``class_name`` is what the map
-    speaks for, against ``rival``, the likeliest other class, and ``class_probability`` its probability.
-    Values are shares of the logit difference between the two: their mean is the difference (class map)
-    or each is what covering that place takes from it (occlusion). Places that the net does not see are NaN.
+    ``label`` is the prediction, ``probability`` its probability (0 if rejected); ``class_name`` is the class
+    explained and ``class_probability`` its probability; ``rival`` is the most probable other class.
+    Values are in logits, of the difference between the two classes: their mean is the difference (class map),
+    or each is what covering that place takes from it (occlusion). Places outside the net's window are NaN.
     """
 
     file: Path
@@ -75,8 +72,8 @@ class Explanation:
     @property
     def strength(self) -> float:
         """The largest distance from 0 on the map, in logits; the end of the colour scale."""
-        seen = self.values[np.isfinite(self.values)]
-        return float(np.abs(seen).max(initial=0.0))
+        inside = self.values[np.isfinite(self.values)]
+        return float(np.abs(inside).max(initial=0.0))
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form; NaN becomes null."""
@@ -104,14 +101,13 @@ class Explanations:
         return {
             "model": self.model,
             "classes": list(self.labels.names),
-            "explanations": [one.to_json_dict() for one in self.items],
-            "failed": [one.to_json_dict() for one in self.failed],
+            "explanations": [explanation.to_json_dict() for explanation in self.items],
+            "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
     def save(self, folder: Path) -> Path:
         """Write ``explain.json`` and return its path."""
-        text = json.dumps(self.to_json_dict(), ensure_ascii=False) + "\n"
-        write_text(folder / EXPLAIN_FILE, text)
+        write_json(folder / EXPLAIN_FILE, self.to_json_dict(), indent=None)
         return folder / EXPLAIN_FILE
 
     @classmethod
@@ -122,15 +118,11 @@ class Explanations:
             InputError: the file is missing or is not what `save` wrote.
         """
         path = folder / EXPLAIN_FILE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            items = tuple(Explanation.from_json_dict(one) for one in values["explanations"])
-            failed = tuple(Failure.from_json_dict(one) for one in values["failed"])
+        with reading(f"Cannot read {str(path)!r}", "a file that georgia explain wrote is needed"):
+            values = read_json(path)
+            items = tuple(Explanation.from_json_dict(entry) for entry in values["explanations"])
+            failed = tuple(Failure.from_json_dict(entry) for entry in values["failed"])
             return cls(Labels(tuple(values["classes"])), items, failed, values["model"])
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"Cannot read {str(path)!r}", needs="a file that georgia explain wrote is needed", got=error
-            ) from error
 
 
 def explain_files(
@@ -139,10 +131,10 @@ def explain_files(
     config: ExplainConfig = ExplainConfig(),
     progress: Progress = QUIET,
 ) -> Explanations:
-    """Return where the answers to image files come from, in the order of the files.
+    """Return maps of the predictions for image files, in the order of the files.
 
     Raises:
-        InputError: the model cannot be opened, has no such class, or has no class map and one is asked for.
+        InputError: the model cannot be opened, has no such class, or has no class map and one is requested.
     """
     if config.class_name:
         bundle.labels.index(config.class_name)
@@ -162,20 +154,20 @@ def explain_files(
 def explain_image(
     predictor: Predictor, image: Image, file: Path, config: ExplainConfig = ExplainConfig()
 ) -> Explanation:
-    """Return where the answer to one image (H, W, 3), uint8 RGB, comes from.
+    """Return the map of the prediction for one image (H, W, 3), uint8 RGB.
 
     Raises:
-        InputError: a class map is asked for and the model has none.
+        InputError: a class map is requested and the model has none.
     """
     engine, bundle = predictor.engine, predictor.bundle
     outputs = engine.run([engine.prepare(image)])
-    decision = bundle.limits.decide(outputs)[0]
+    decision = bundle.thresholds.decide(outputs)[0]
     own, rival = _choose_pair(outputs["probabilities"][0], bundle.labels, config.class_name)
     method = _choose_method(outputs, config.method, bundle.name)
     if method == "class map":
         maps = outputs["cam"][0]
-        seen = np.asarray(maps[own] - maps[rival], np.float32)
-        values = place_on_image(seen, bundle.preprocess, image.shape[:2])
+        difference = np.asarray(maps[own] - maps[rival], np.float32)
+        values = place_on_image(difference, bundle.preprocess, image.shape[:2])
     else:
         values = occlude(engine, image, (own, rival), _margin(outputs, own, rival)[0])
     return Explanation(
@@ -190,29 +182,30 @@ def explain_image(
     )
 
 
-def place_on_image(seen: FloatMap, spec: PreprocessSpec, size_px: tuple[int, int]) -> FloatMap:
+def place_on_image(input_map: FloatMap, spec: PreprocessSpec, size_px: tuple[int, int]) -> FloatMap:
     """Return a map of the net's input (h, w) as a map of the whole image of ``size_px`` (height, width).
 
-    A net that sees all of the image, stretched, needs no change. One that sees a window at fixed scale
-    gets it laid where it looked; what lies outside is NaN.
+    Where the whole image is resized to the input, the map is unchanged. Where the input is a window at fixed
+    scale, the map is placed at the window; what lies outside is NaN.
 
     >>> spec = PreprocessSpec(224, window_px=100)
     >>> place_on_image(np.ones((7, 7), np.float32), spec, (100, 200))[0, [0, 7, -1]]
     array([nan,  1., nan], dtype=float32)
     """
     if not spec.window_px:
-        return seen
-    # A cell of the new map is as large as one of the old, so that no detail is made up.
-    cells = [max(1, round(side / spec.window_px * n)) for side, n in zip(size_px, seen.shape, strict=True)]
+        return input_map
+    old = input_map.shape
+    # A cell of the new map is as large as one of the old, so that no detail is invented.
+    cells = [max(1, round(side / spec.window_px * n)) for side, n in zip(size_px, old, strict=True)]
     places, outside = [], []
-    for side, n_new, n_old in zip(size_px, cells, seen.shape, strict=True):
+    for side, n_new, n_old in zip(size_px, cells, old, strict=True):
         centres_px = (np.arange(n_new) + 0.5) / n_new * side - side / 2
         at = (centres_px / spec.window_px + 0.5) * n_old
         outside.append((at < 0) | (at >= n_old))
         places.append(np.clip(at.astype(np.int64), 0, n_old - 1))
-    laid = seen[np.ix_(*places)].astype(np.float32)
-    laid[outside[0][:, None] | outside[1][None, :]] = np.nan
-    return laid
+    placed = input_map[np.ix_(*places)].astype(np.float32)
+    placed[outside[0][:, None] | outside[1][None, :]] = np.nan
+    return placed
 
 
 def occlude(engine: Engine, image: Image, pair: tuple[int, int], plain: float, grid: int = GRID) -> FloatMap:
@@ -232,13 +225,13 @@ def occlude(engine: Engine, image: Image, pair: tuple[int, int], plain: float, g
 
 
 def enlarge(values: FloatMap, size_px: tuple[int, int]) -> FloatMap:
-    """Return a map at the image's size (H, W), by the triangle filter; places unseen stay NaN."""
+    """Return a map at the image's size (H, W), by the triangle filter; places outside the window stay NaN."""
     known = np.isfinite(values)
     rows, columns = (resize_weights(n, size) for n, size in zip(values.shape, size_px, strict=True))
     total = rows @ np.where(known, values, 0.0).astype(np.float32) @ columns.T
-    share = rows @ known.astype(np.float32) @ columns.T
+    weight = rows @ known.astype(np.float32) @ columns.T
     result = np.full(size_px, np.nan, np.float32)
-    np.divide(total, share, out=result, where=share >= 0.5)
+    np.divide(total, weight, out=result, where=weight >= 0.5)
     return result
 
 
@@ -246,7 +239,7 @@ def _cover(image: Image, grid: int) -> Iterator[tuple[Image, tuple[int, int]]]:
     import cv2
 
     height, width = image.shape[:2]
-    sigma = max(0.5, _BLUR_SHARE * min(height, width))
+    sigma = max(0.5, _BLUR_FRACTION * min(height, width))
     hidden = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
     rows, columns = (np.linspace(0, side, grid + 2).round().astype(int) for side in (height, width))
     for row in range(grid):

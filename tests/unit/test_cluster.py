@@ -47,7 +47,7 @@ def test_known_groups_are_found_largest_first() -> None:
     assert result.purity == pytest.approx(59 / 60)
     assert 0.9 < (result.rand or 0) < 1
     assert sum(result.explained) > 0.9
-    assert "98.3 % carry the commonest label" in result.describe()
+    assert "98.3 % have the most common label" in result.describe()
 
 
 def test_order_of_files_changes_nothing() -> None:
@@ -101,7 +101,7 @@ def test_axis_without_spread_is_zero_and_has_ends() -> None:
     low, high = axes.get_ylim()
     assert low == -high
     assert high == pytest.approx(abs(result.assignments[0].x))
-    assert axes.get_ylabel() == "second principal component (no spread)"
+    assert axes.get_ylabel() == "second principal component (no variance)"
     assert list(axes.get_yticks()) == [0]
 
 

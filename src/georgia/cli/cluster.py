@@ -1,4 +1,4 @@
-"""``georgia cluster``: which images look alike to a model, as tables and maps."""
+"""``georgia cluster``: which images are similar to a model, as tables and maps."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder for tables and maps.")],
     k: Annotated[int | None, typer.Option("--k", help="Number of clusters.  [4]")] = None,
     components: Annotated[
-        int | None, typer.Option(help="Principal components that k-means sees.  [2, those drawn]")
+        int | None, typer.Option(help="Principal components that k-means uses.  [2, those of the map]")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
     classes: ClassesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Group images by what the model sees in them, and draw the map.
+    """Group images by the features of a model, and plot the map.
 
     \b
     Examples:
@@ -84,7 +84,7 @@ def read_images(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Failu
 
 
 def _tell_unlabelled(data: Path, paths: Sequence[Path], fault: InputError) -> str:
-    """Return one line that says why purity is not given; no class folders are no mistake."""
+    """Return one line that says why purity is not given; a folder without class folders is valid."""
     text = f"{data.name or data}: the images have no labels, so purity is not given"
     if len({path.parent for path in paths}) == 1:
         return f"{text}. For labels: one folder per class, or a CSV file with path,class."
@@ -95,14 +95,14 @@ def _tell_unlabelled(data: Path, paths: Sequence[Path], fault: InputError) -> st
 def _show(result: Clustering, files: Sequence[Path]) -> None:
     rows = [
         [
-            str(one.number),
-            f"{one.size:,}",
-            "–" if one.purity is None else f"{one.purity:.4f}",
-            ", ".join(f"{name} {count:,}" for name, count in one.labels.items()) or "–",
+            str(cluster.number),
+            f"{cluster.size:,}",
+            "–" if cluster.purity is None else f"{cluster.purity:.4f}",
+            ", ".join(f"{name} {count:,}" for name, count in cluster.labels.items()) or "–",
         ]
-        for one in result.clusters
+        for cluster in result.clusters
     ]
-    console.show_table(["cluster", "pictures", "purity", "labels"], rows)
+    console.show_table(["cluster", "images", "purity", "labels"], rows)
     console.show_line(result.describe())
     for file in files:
         console.show_line(str(file))

@@ -9,7 +9,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.findings import Findings, write_findings
-from georgia.cli.models import KERAS_SUFFIXES, open_model
+from georgia.cli.models import open_model
 from georgia.cli.options import (
     ClassesOption,
     ClassNamesOption,
@@ -183,6 +183,8 @@ def show_robustness(robustness: Robustness) -> None:
 
 def open_other(path: Path, classes: str | None) -> Bundle:
     """Open the model to compare with; ``--classes`` applies to it only if its file holds no class names."""
+    from georgia.model.bundle import KERAS_SUFFIXES
+
     return open_model(path, classes if path.suffix.lower() in KERAS_SUFFIXES else None)
 
 

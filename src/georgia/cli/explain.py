@@ -1,4 +1,4 @@
-"""``georgia explain``: where on the images the answers come from."""
+"""``georgia explain``: which places of the images the predictions rest on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    words: Annotated[
+    args: Annotated[
         list[str],
         typer.Argument(
             metavar="[MODEL] PATH…",
@@ -27,7 +27,7 @@ def run(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the overlays and explain.json.")],
     class_name: Annotated[
-        str | None, typer.Option("--class", help="Explain this class.  [each image's answer]")
+        str | None, typer.Option("--class", help="Explain this class.  [each image's predicted class]")
     ] = None,
     method: Annotated[
         str | None,
@@ -38,7 +38,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show where the net looked: each image beside itself with the map of its answer.
+    """Show which places of an image the prediction rests on: each image beside a map over it.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def run(
 
     typed = {"class_name": class_name, "method": method, "engine": engine}
     settings = make_config(ExplainConfig, config, "explain", typed)
-    model, sources = take_model(words)
+    model, sources = take_model(args)
     paths = find_images(sources)
     _check_folder(out, paths)
     bundle = open_model(model, classes)
@@ -59,21 +59,20 @@ def run(
         result = explain_files(bundle, paths, settings, progress)
         files = [result.save(out), *save_overlays(result, out, progress=progress)]
     if as_json:
-        plain = [
-            {key: value for key, value in one.to_json_dict().items() if key != "values"}
-            for one in result.items
-        ]
-        if len(plain) == len(files) - 1:  # none was lost in between
-            for one, overlay in zip(plain, files[1:], strict=True):
-                one["overlay"] = overlay
-        console.show_json({"files": files, "explanations": plain, "failed": result.failed})
+        entries = [explanation.to_json_dict() for explanation in result.items]
+        for entry in entries:
+            del entry["values"]
+        if len(entries) == len(files) - 1:  # none was lost in between
+            for entry, overlay in zip(entries, files[1:], strict=True):
+                entry["overlay"] = overlay
+        console.show_json({"files": files, "explanations": entries, "failed": result.failed})
     else:
         _show(result, files)
     return console.end_with(result.failed)
 
 
 def _check_folder(out: Path, paths: list[Path]) -> None:
-    """Refuse a folder of images: overlays would be taken for images the next time."""
+    """Reject a folder of images: the next call would read the overlays as images."""
     if any(path.parent.resolve() == out.resolve() for path in paths):
         raise InputError(
             "Cannot use --out",
@@ -84,17 +83,10 @@ def _check_folder(out: Path, paths: list[Path]) -> None:
 
 
 def _show(result: Explanations, files: list[Path]) -> None:
-    rows = [
-        [
-            one.file.name,
-            one.label,
-            f"{one.probability:.4f}",
-            one.class_name,
-            one.method,
-            f"{one.strength:.2f}",
-        ]
-        for one in result.items
-    ]
     columns = ["file", "label", "probability", "explained", "by", "strongest, logits"]
+    rows = []
+    for item in result.items:
+        numbers = f"{item.probability:.4f}", f"{item.strength:.2f}"
+        rows.append([item.file.name, item.label, numbers[0], item.class_name, item.method, numbers[1]])
     console.show_table(columns, rows, more=f"All of them: {files[0]}.")
     console.show_line(f"{count_noun(len(files) - 1, 'overlay')} in {files[0].parent}")

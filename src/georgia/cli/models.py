@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from georgia.model.bundle import Bundle
 
 Images = TypeVar("Images", bound=Iterable[Path])
-KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 
 
 def open_model(path: Path | None, classes: str | None) -> Bundle:
-    """Open a model, or the bundled one if there is no path; say on stderr what the bundled one is.
+    """Open a model, or the bundled one, with a note on stderr, if there is no path.
 
     Raises:
         InputError: the model cannot be opened, or class names are missing or do not fit.
     """
+    from georgia.model.bundle import KERAS_SUFFIXES
     from georgia.model.load import load_bundle, load_bundled_model
 
     if path is None:
