@@ -1,4 +1,4 @@
-"""How every figure looks and how it becomes a PNG, through matplotlib's objects only.
+"""The style of every figure, and how it becomes a PNG, through matplotlib's objects only.
 
 No pyplot and no rcParams are touched, so that figures can be made in any thread.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from georgia.files import write_bytes
 from georgia.report.fonts import use_fonts
+from georgia.report.thumbnails import data_url
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +28,7 @@ Size = tuple[float, float]
 
 
 def make_figure(draw: Draw, result: Any, size_in: Size = (6.4, 4.4), title: str = "") -> Figure:
-    """Return one drawn figure of ``size_in`` inches; ``title`` (a study's name) stands above it."""
+    """Return a figure of ``size_in`` inches; ``title`` (a study's name) stands above it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -46,23 +45,19 @@ def make_figure(draw: Draw, result: Any, size_in: Size = (6.4, 4.4), title: str 
 
 
 def figure_png(draw: Draw, result: Any, size_in: Size = (6.4, 4.4), title: str = "") -> bytes:
-    """Return a drawn figure as PNG bytes; the same result gives the same bytes."""
+    """Return a figure as PNG bytes; the same result gives the same bytes."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        # Signs that no installed font has show as boxes: `use_fonts` has named them once.
+        # Characters that no installed font has show as boxes: `use_fonts` names them once.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = make_figure(draw, result, size_in, title)
         figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
     return stream.getvalue()
 
 
-def save_png(path: Path, data: bytes) -> None:
-    """Write a figure whole or not at all.
-
-    Raises:
-        OSError: the folder cannot be written to.
-    """
-    write_bytes(path, data)
+def figure_url(draw: Draw, result: Any, size_in: Size) -> str:
+    """Return a figure as a PNG inside a URL, for a page that holds everything."""
+    return data_url(figure_png(draw, result, size_in), "image/png")
 
 
 def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
@@ -74,8 +69,8 @@ def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
     line = " ".join(text.split())
     if len(line) <= longest:
         return line
-    tail = (longest - 1) // 2
-    return f"{line[: longest - 1 - tail]}…{line[-tail:]}"
+    n_last = (longest - 1) // 2
+    return f"{line[: longest - 1 - n_last]}…{line[-n_last:]}"
 
 
 def stack_below(axes: Axes) -> tuple[Axes, Axes]:

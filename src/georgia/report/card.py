@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md``: what a model is, is for and is not for, with the figures of its own report.
+"""``MODEL_CARD.md``: what a model is, is for and is not for, with the metrics of its own report.
 
 Source of the form: Mitchell et al. 2019, "Model Cards for Model Reporting", doi 10.1145/3287560.3287596.
 """
@@ -11,7 +11,7 @@ from georgia.files import write_text
 from georgia.report.inputs import ReportInputs
 from georgia.report.tables import format_fraction, format_interval, format_percent
 from georgia.report.trust import Trust, measure_trust
-from georgia.report.verdict import describe_mistakes, describe_robustness
+from georgia.report.verdict import describe_misclassified, describe_robustness
 from georgia.text import count_noun
 
 CARD_FILE = "MODEL_CARD.md"
@@ -28,13 +28,13 @@ def save_card(run: ReportInputs, path: Path) -> None:
 
 def render_card(run: ReportInputs) -> str:
     """Return the card as Markdown; sections appear only where something is known."""
-    trust = measure_trust(run.evaluation, run.bundle)
+    trust = measure_trust(run.evaluation, run.metadata)
     parts = [
         f"# Model card: {_plain(run.title)}",
         _what_it_is(run),
         _what_for(run, trust),
         _data(run),
-        _figures(run),
+        _metrics(run),
         _claims(trust),
         _robustness(run),
         _limits(run, trust),
@@ -46,17 +46,17 @@ def render_card(run: ReportInputs) -> str:
 def _what_it_is(run: ReportInputs) -> str:
     classes = ", ".join(map(_plain, run.evaluation.labels.names))
     kind = f" ({_plain(run.model)})" if run.model else ""
-    made = f" Made {run.created}." if run.created else ""
+    made = f" Made {run.training.created}." if run.training else ""
     return f"**What it is.** A classifier{kind} of images into {classes}.{made}"
 
 
 def _what_for(run: ReportInputs, trust: Trust) -> str:
-    seen = "images like those it was trained on: same probe, magnification, light and materials"
-    other = "It refuses images that look unlike these." if trust.refused else "It refuses nothing."
+    rejects = "It rejects images that look unlike these." if trust.rejected else "It rejects nothing."
     return (
-        f"**What it is for.** Naming {seen}.\n\n"
-        f"**What it is not for.** Other classes, another probe or magnification, or decisions without a "
-        f"person where a wrong name does harm. {other}"
+        "**What it is for.** Classifying images like those it was trained on: same probe, magnification, "
+        "light and materials.\n\n"
+        "**What it is not for.** Other classes, another probe or magnification, or decisions without a "
+        f"person where a misclassified image does harm. {rejects}"
     )
 
 
@@ -65,38 +65,32 @@ def _data(run: ReportInputs) -> str:
     lines = [f"## Data\n\n{_plain(verdict)}"]
     if run.split_counts:
         names = run.evaluation.labels.names
-        lines.append(
-            "\n".join(
-                _table(
-                    ["part", *names],
-                    [
-                        [part, *(f"{counts.get(name, 0):,}" for name in names)]
-                        for part, counts in run.split_counts.items()
-                    ],
-                )
-            )
-        )
-    sha = run.bundle.get("data", {}).get("sha256") if isinstance(run.bundle.get("data"), dict) else None
-    if sha:
-        lines.append(f"Fingerprint of the images' contents: sha256 `{sha}`.")
+        rows = [
+            [split, *(f"{counts.get(name, 0):,}" for name in names)]
+            for split, counts in run.split_counts.items()
+        ]
+        lines.append(_table(["split", *names], rows))
+    data = run.metadata.get("data")
+    if isinstance(data, dict) and data.get("sha256"):
+        lines.append(f"Fingerprint of the images' contents: sha256 `{data['sha256']}`.")
     return "\n\n".join(lines)
 
 
-def _figures(run: ReportInputs) -> str:
+def _metrics(run: ReportInputs) -> str:
     metrics = run.evaluation.metrics
     rows = [
         [
             name,
-            format_fraction(one.precision),
-            format_fraction(one.recall),
-            format_fraction(one.f1),
-            format_interval(one.f1_ci95),
-            f"{one.support:,}",
+            format_fraction(scores.precision),
+            format_fraction(scores.recall),
+            format_fraction(scores.f1),
+            format_interval(scores.f1_ci95),
+            f"{scores.support:,}",
         ]
-        for name, one in metrics.per_class.items()
-        if one.support
+        for name, scores in metrics.per_class.items()
+        if scores.support
     ]
-    table = "\n".join(_table(["class", "precision", "recall", "F1", "F1, 95 %", "images"], rows))
+    table = _table(["class", "precision", "recall", "F1", "F1, 95 % interval", "images"], rows)
     ece = run.evaluation.ece
     interval = run.evaluation.ece_ci95
     calibration = (
@@ -105,35 +99,37 @@ def _figures(run: ReportInputs) -> str:
         else ""
     )
     return (
-        f"## Figures\n\nOf the exported file, on {run.images} in {count_noun(metrics.n_groups, 'group')}; "
-        f"intervals are over groups.\n\n{table}\n\n"
+        f"## Metrics\n\nOf the exported file, on {run.images} in {count_noun(metrics.n_groups, 'group')}, "
+        f"with 95 % confidence intervals over groups.\n\n{table}\n\n"
         f"Accuracy {format_fraction(metrics.accuracy)} ({format_interval(metrics.accuracy_ci95)}). "
-        f"{describe_mistakes(metrics, run.images)}{calibration}"
+        f"{describe_misclassified(metrics, run.images)}{calibration}"
     )
 
 
 def _claims(trust: Trust) -> str:
     lines = []
     if trust.calibration:
-        one = trust.calibration
+        fitted = trust.calibration
         lines.append(
-            f"- Temperature {one.temperature:.3f}, from {count_noun(one.n, 'validation image')}: "
-            f"calibration error there {one.before.error:.4f} before, {one.after.error:.4f} after."
+            f"- Calibrated on {count_noun(fitted.n, 'validation image')}, temperature "
+            f"{fitted.temperature:.3f}: calibration error {fitted.before.error:.4f} before, "
+            f"{fitted.after.error:.4f} after."
         )
-    if trust.refused:
-        shares = ", ".join(
-            f"{_plain(one.name)} {one.count} of {one.n:,} ({format_interval(one.interval)})"
-            for one in trust.refused
+    if trust.rejected:
+        counts = ", ".join(
+            f"{_plain(row.name)} {row.count} of {row.n:,} ({format_interval(row.interval)})"
+            for row in trust.rejected
         )
-        lines.append(f"- Refused although known: {shares}.")
+        lines.append(f"- Rejected although of a known class: {counts}.")
     for sets in trust.coverage:
         whole = sets.overall
         lines.append(
-            f"- Sets at an error rate of {format_percent(sets.error_rate, 0)}: the true class is in "
-            f"{format_percent(whole.value)} of {whole.n:,} ({format_interval(whole.interval)}), "
-            f"{sets.mean_size:.2f} classes on average."
+            f"- Conformal sets at an error rate of {format_percent(sets.error_rate, 0)}: "
+            f"{format_percent(whole.value)} of {whole.n:,} hold the true class "
+            f"({format_interval(whole.interval)}); their mean size is "
+            f"{sets.mean_size:.2f} classes."
         )
-    return "## How sure it is\n\n" + "\n".join(lines) if lines else ""
+    return "## Uncertainty\n\n" + "\n".join(lines) if lines else ""
 
 
 def _robustness(run: ReportInputs) -> str:
@@ -141,13 +137,13 @@ def _robustness(run: ReportInputs) -> str:
 
 
 def _limits(run: ReportInputs, trust: Trust) -> str:
-    lines = [f"- Not checked: {one}." for one in run.not_checked]
-    if run.recipe.get("rehearse"):
-        lines.append("- A rehearsal on a part of the data: its figures say nothing about the model.")
-    if not trust.refused:
-        lines.append("- Whatever it is shown gets the name of a class.")
+    lines = [f"- Not checked: {item}." for item in run.not_checked]
+    if run.settings.get("rehearse"):
+        lines.append("- A rehearsal on part of the data: its metrics say nothing about the model.")
+    if not trust.rejected:
+        lines.append("- Every image gets the name of a class, whatever it shows.")
     lines.append(
-        "- The intervals hold for images drawn as the test images were, not for another batch or probe."
+        "- The intervals hold for images sampled as the test images were, not for another batch or probe."
     )
     return "## Limits\n\n" + "\n".join(lines)
 
@@ -157,17 +153,17 @@ def _how_to_use(run: ReportInputs) -> str:
     return (
         "## How to use it\n\n```\ngeorgia predict . images/\n```\n\n"
         f"or load `{_plain(onnx)}` anywhere: input uint8 RGB `[N, H, W, 3]` of any size; preprocessing, "
-        "class names and limits are inside."
+        "class names and thresholds are inside."
     )
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+def _table(heads: list[str], rows: list[list[str]]) -> str:
     lines = [[*map(_plain, heads)], ["---"] * len(heads), *([*map(_plain, row)] for row in rows)]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _plain(text: str) -> str:
-    """Return a text whose signs mean nothing in Markdown or HTML."""
-    for sign in "\\|<>`*[]":
-        text = text.replace(sign, f"\\{sign}")
+    """Return a text with the characters escaped that mean something in Markdown or HTML."""
+    for char in "\\|<>`*[]":
+        text = text.replace(char, f"\\{char}")
     return " ".join(text.split())

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.cluster import Assignment, Clustering
+from georgia.files import write_bytes
 from georgia.images.listing import natural_key
 from georgia.records import Failure
-from georgia.report.canvas import INK, MUTED, RULE, figure_png, save_png, shorten
-from georgia.report.contact_sheet import read_thumbnails
+from georgia.report.canvas import INK, MUTED, RULE, figure_png, shorten
+from georgia.report.thumbnails import read_thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,18 +51,20 @@ def save_cluster_map(result: Clustering, folder: Path) -> Path:
     Raises:
         OSError: the folder cannot be written to.
     """
-    save_png(folder / MAP_FILE, figure_png(draw_cluster_map, result, _SIZE_IN, f"Clusters: {result.model}"))
+    write_bytes(
+        folder / MAP_FILE, figure_png(draw_cluster_map, result, _SIZE_IN, f"Clusters: {result.model}")
+    )
     return folder / MAP_FILE
 
 
 def cluster_color(number: int) -> str:
-    """Return the colour of a cluster number from 1; more clusters than colours share them."""
+    """Return the colour of a cluster number from 1; beyond the last colour they repeat."""
     return CLUSTER_COLORS[(number - 1) % len(CLUSTER_COLORS)]
 
 
 def label_colors(result: Clustering) -> list[str]:
     """Return a colour for each label, in their order; only the commonest have one if there are too many."""
-    counts = Counter(one.label for one in result.assignments if one.label)
+    counts = Counter(row.label for row in result.assignments if row.label)
     by_size = sorted(counts, key=lambda label: (-counts[label], natural_key(label)))
     colored = [label for label in result.labels if label in by_size[: len(CLUSTER_COLORS)]]
     colors = dict(zip(colored, CLUSTER_COLORS, strict=False))
@@ -70,12 +73,12 @@ def label_colors(result: Clustering) -> list[str]:
 
 def find_centres(result: Clustering) -> dict[int, int]:
     """Return, for each cluster's number, the position of the image nearest to its centre in the plane."""
-    points, numbers = _read_points(result), np.array([one.cluster for one in result.assignments])
+    points, numbers = _read_points(result), np.array([row.cluster for row in result.assignments])
     centres = {}
-    for one in result.clusters:
-        own = np.flatnonzero(numbers == one.number)
+    for cluster in result.clusters:
+        own = np.flatnonzero(numbers == cluster.number)
         distance = ((points[own] - points[own].mean(axis=0)) ** 2).sum(axis=1)
-        centres[one.number] = int(own[int(np.argmin(distance))])
+        centres[cluster.number] = int(own[int(np.argmin(distance))])
     return centres
 
 
@@ -91,7 +94,7 @@ def draw_cluster_map(result: Clustering, axes: Axes) -> dict[str, Any]:
     _dress_axes(axes, result, points)
     n_names = _draw_names(axes, rows, points, centres, sizes) if len(rows) <= _MOST_NAMES else 0
     counts = {"n": len(rows), "thumbnails": len(shown), "names": n_names}
-    return {**counts, "sizes": [one.size for one in result.clusters]}
+    return {**counts, "sizes": [cluster.size for cluster in result.clusters]}
 
 
 def choose_apart(points: FloatArray, most: int, cells: int = 15, first: Sequence[int] = ()) -> list[int]:
@@ -110,10 +113,10 @@ def choose_apart(points: FloatArray, most: int, cells: int = 15, first: Sequence
     def find_free(members: Sequence[int]) -> list[int]:
         gaps = np.abs(points[members][:, None] - points[chosen][None]) / span * shape
         is_free = ~(gaps < _GAP_CELLS).all(axis=2).any(axis=1)
-        return [one for one, free in zip(members, is_free.tolist(), strict=True) if free]
+        return [member for member, free in zip(members, is_free.tolist(), strict=True) if free]
 
-    for one in first:
-        chosen += find_free([one])
+    for position in first:
+        chosen += find_free([position])
     for cell, members in sorted(by_cell.items(), key=lambda item: (-len(item[1]), item[0])):
         if free := find_free(members):
             middle = low + (np.array(cell) + 0.5) / shape * span
@@ -124,7 +127,7 @@ def choose_apart(points: FloatArray, most: int, cells: int = 15, first: Sequence
 
 
 def _read_points(result: Clustering) -> FloatArray:
-    return np.array([(one.x, one.y) for one in result.assignments])
+    return np.array([(row.x, row.y) for row in result.assignments])
 
 
 def _choose_shapes(result: Clustering) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def _choose_shapes(result: Clustering) -> dict[str, Any]:
     if not 1 < len(labels) <= len(MARKERS):
         return {}
     shapes: dict[str, Any] = dict(zip(labels, MARKERS, strict=False))
-    return {**shapes, "": _UNLABELLED} if any(not one.label for one in result.assignments) else shapes
+    return {**shapes, "": _UNLABELLED} if any(not row.label for row in result.assignments) else shapes
 
 
 def _draw_dots(axes: Axes, result: Clustering, points: FloatArray) -> None:
@@ -141,8 +144,8 @@ def _draw_dots(axes: Axes, result: Clustering, points: FloatArray) -> None:
     area = float(np.clip(2400 / np.sqrt(len(rows)) / 3, 9, 60))
     style: dict[str, Any] = {"alpha": 0.85 if len(rows) < 400 else 0.55, "linewidth": 0.3}
     groups: dict[tuple[int, str], list[int]] = {}
-    for position, one in enumerate(rows):
-        groups.setdefault((one.cluster, one.label if shapes else ""), []).append(position)
+    for position, row in enumerate(rows):
+        groups.setdefault((row.cluster, row.label if shapes else ""), []).append(position)
     for (number, label), own in sorted(groups.items()):
         marker, color = shapes.get(label, MARKERS[0]), cluster_color(number)
         axes.scatter(
@@ -158,10 +161,10 @@ def _draw_thumbnails(axes: Axes, rows: Sequence[Assignment], shown: Sequence[int
     for at, image in read_thumbnails([rows[position].file for position in shown], _THUMBNAIL_PX):
         if isinstance(image, Failure):
             continue
-        one = rows[shown[at]]
-        style = {"edgecolor": cluster_color(one.cluster), "linewidth": 1.6, "boxstyle": "square,pad=0.04"}
-        picture = OffsetImage(np.asarray(image), zoom=_ZOOM)
-        box = AnnotationBbox(picture, (one.x, one.y), frameon=True, pad=0.0, bboxprops=style)
+        row = rows[shown[at]]
+        style = {"edgecolor": cluster_color(row.cluster), "linewidth": 1.6, "boxstyle": "square,pad=0.04"}
+        thumbnail = OffsetImage(np.asarray(image), zoom=_ZOOM)
+        box = AnnotationBbox(thumbnail, (row.x, row.y), frameon=True, pad=0.0, bboxprops=style)
         axes.add_artist(box)
         sizes[shown[at]] = (image.width * _ZOOM + 2, image.height * _ZOOM + 2)
     return sizes
@@ -255,8 +258,8 @@ def _dress_axes(axes: Axes, result: Clustering, points: FloatArray) -> None:
     """Name the axes and set their ends; one along which nothing differs shows its zero alone."""
     spans = np.ptp(points, axis=0)
     names = [
-        f"{100 * share:.0f} % of the spread" if span > 0 else "no spread"
-        for share, span in zip(result.explained, spans, strict=True)
+        f"{100 * fraction:.0f} % of the variance" if span > 0 else "no variance"
+        for fraction, span in zip(result.explained, spans, strict=True)
     ]
     axes.set_xlabel(f"first principal component ({names[0]})")
     axes.set_ylabel(f"second principal component ({names[1]})")
@@ -276,22 +279,22 @@ def _draw_legend(axes: Axes, result: Clustering) -> None:
 
     shapes, n_labels = _choose_shapes(result), len(result.labels)
     keys = [_make_key(shape, INK, "none") for shape in shapes.values()]
-    words = [shorten(label, 28) or "no label" for label in shapes]
+    names = [shorten(label, 28) or "no label" for label in shapes]
     if n_labels > len(MARKERS):
         keys += [Line2D([], [], linestyle="")] * 2
-        words += [f"{n_labels:,} labels, too many for shapes;", "cluster_map.html colours by label"]
+        names += [f"{n_labels:,} labels, too many for shapes;", "cluster_map.html colours by label"]
     handles, texts = [], []
-    n_rows = _MOST_LEGEND_ROWS - len(words) - 1
-    for one in result.clusters[: n_rows if len(result.clusters) > n_rows + 1 else None]:
-        color = cluster_color(one.number)
+    n_rows = _MOST_LEGEND_ROWS - len(names) - 1
+    for cluster in result.clusters[: n_rows if len(result.clusters) > n_rows + 1 else None]:
+        color = cluster_color(cluster.number)
         handles.append(_make_key("o", color, color))
-        common = next(iter(one.labels), "")
-        share = f", {100 * one.purity:.0f} % {shorten(common, 20)}" if one.purity is not None else ""
-        texts.append(f"cluster {one.number}: {one.size:,}{share}")
+        common = shorten(next(iter(cluster.labels), ""), 20)
+        purity = f", {100 * cluster.purity:.0f} % {common}" if cluster.purity is not None else ""
+        texts.append(f"cluster {cluster.number}: {cluster.size:,}{purity}")
     if len(texts) < len(result.clusters):
         handles.append(Line2D([], [], linestyle=""))
         texts.append(f"and {len(result.clusters) - len(texts):,} smaller ones")
-    handles, texts = handles + keys, texts + words
+    handles, texts = handles + keys, texts + names
     legend = axes.legend(handles, texts, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -18,10 +18,8 @@ from georgia.report.cluster_map import (
     find_centres,
     label_colors,
 )
-from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
-from georgia.report.gallery import data_url, name_file
-from georgia.report.page import open_templates
-from georgia.report.tables import format_percent
+from georgia.report.render import name_file, render_template
+from georgia.report.thumbnails import image_url, read_thumbnails
 
 PAGE_FILE = "cluster_map.html"
 # Thumbnails shrink with the number of images, so that 14,000 of them stay below about 10 MB.
@@ -45,11 +43,11 @@ def render_cluster_page(result: Clustering) -> str:
     labels = list(result.labels)
     tile_px = next(size for most, size in _TILE_PX if len(rows) <= most)
     data: dict[str, Any] = {
-        "x": _round([one.x for one in rows]),
-        "y": _round([one.y for one in rows]),
-        "cluster": [one.cluster for one in rows],
-        "label": [labels.index(one.label) if one.label else -1 for one in rows],
-        "name": [name_file(one.file) for one in rows],
+        "x": _round([row.x for row in rows]),
+        "y": _round([row.y for row in rows]),
+        "cluster": [row.cluster for row in rows],
+        "label": [labels.index(row.label) if row.label else -1 for row in rows],
+        "name": [name_file(row.file) for row in rows],
         "labels": labels,
         "colors": list(CLUSTER_COLORS),
         "labelColors": label_colors(result),
@@ -57,18 +55,25 @@ def render_cluster_page(result: Clustering) -> str:
         "centres": list(find_centres(result).items()),
         "tile": tile_px,
         "tilesARow": _TILES_A_ROW,
-        "sheets": _make_sheets([one.file for one in rows], tile_px),
+        "sheets": _make_sheets([row.file for row in rows], tile_px),
     }
-    # "</" would end the script that holds the data.
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    template = open_templates().get_template("cluster.html.jinja")
-    words = {"color_of": cluster_color, "n_colors": len(CLUSTER_COLORS), "percent": format_percent}
-    html = template.render(result=result, data=text, **words)
-    return html.replace(" %<", "\N{NO-BREAK SPACE}%<")
+    # "</" would end the script that holds the data; before a percent sign, the page's spaces do not break.
+    text = (
+        json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        .replace("<", "\\u003c")
+        .replace(" %", "\\u0020%")
+    )
+    return render_template(
+        "cluster.html.jinja",
+        result=result,
+        data=text,
+        color_of=cluster_color,
+        n_colors=len(CLUSTER_COLORS),
+    )
 
 
 def _round(values: Sequence[float]) -> list[float]:
-    """Return numbers with as many digits as a map needs that is looked at 400 times nearer than whole."""
+    """Return numbers with as many digits as a map needs that is enlarged 400 times."""
     span = max(values) - min(values)
     digits = max(0, 5 - math.floor(math.log10(span))) if span > 0 else 4
     return [round(value, digits) for value in values]
@@ -90,5 +95,5 @@ def _make_sheets(files: Sequence[Path], tile_px: int) -> list[str]:
             row, column = divmod(position, _TILES_A_ROW)
             left = column * tile_px + (tile_px - image.width) // 2
             sheet.paste(image, (left, row * tile_px + (tile_px - image.height) // 2))
-        sheets.append(data_url(encode_jpeg(sheet, 76), "image/jpeg"))
+        sheets.append(image_url(sheet, quality=76))
     return sheets

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from georgia.config import Config, between
 from georgia.errors import InputError
 from georgia.files import write_bytes
-from georgia.images.decode import iter_images
 from georgia.labels import UNKNOWN
-from georgia.predict.predictions import Predictions
+from georgia.predict.prediction import Predictions
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 from georgia.report.canvas import INK, MUTED, RULE, VERMILION
-from georgia.report.fonts import file_for
+from georgia.report.fonts import load_font
 from georgia.report.tables import format_percent
+from georgia.report.thumbnails import encode_image, read_thumbnails
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    Font = FreeTypeFont | ImageFont
+    from georgia.report.fonts import Font
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
 # Bands for known labels in the order of the classes; dark text on them passes WCAG AA (4.5 : 1).
 # Source: tints of Okabe and Ito's colours, 2008.
 _BANDS = ("#bfe0f5", "#fbe0ac", "#bfe8d8", "#efcfe0", "#f6d2bd", "#dcefff", "#f7f0a8", "#dde1e6")
-_REFUSED_BAND = "#ffffff"
+_REJECTED_BAND = "#ffffff"
 _MARGIN_PX, _GAP_PX, _LINE_PX = 24, 14, 19
 _SHADE = "#eef1f4"
 
 
 @dataclass(frozen=True)
 class SheetTile:
-    """One image and what is stamped on it; without a ``truth`` nothing is marked as a mistake."""
+    """One image and what is stamped on it; only one with a ``truth`` can be marked as misclassified."""
 
     path: Path
     label: str
@@ -46,33 +44,19 @@ class SheetTile:
     truth: str = ""
 
     @property
-    def is_mistake(self) -> bool:
+    def is_misclassified(self) -> bool:
         """Whether the truth is known and the label is another class."""
         return bool(self.truth) and self.label not in (self.truth, UNKNOWN)
 
 
 @dataclass(frozen=True)
-class SheetConfig:
+class SheetConfig(Config):
     """Size of the sheet: raise ``tile_px`` for large prints, ``most_pages`` to show every image."""
 
-    columns: int = 6
-    rows: int = 8
-    tile_px: int = 200
-    most_pages: int = 5
-
-    def __post_init__(self) -> None:
-        faults = [
-            f"{name} must be {low} to {high}; got {value}"
-            for name, value, low, high in (
-                ("columns", self.columns, 1, 40),
-                ("rows", self.rows, 1, 40),
-                ("tile_px", self.tile_px, 64, 1024),
-                ("most_pages", self.most_pages, 1, 1000),
-            )
-            if not low <= value <= high
-        ]
-        if faults:
-            raise InputError("Cannot draw a contact sheet: " + " · ".join(faults))
+    columns: Annotated[int, between(1, 40)] = 6
+    rows: Annotated[int, between(1, 40)] = 8
+    tile_px: Annotated[int, between(64, 1024)] = 200
+    most_pages: Annotated[int, between(1, 1000)] = 5
 
 
 def draw_contact_sheet(
@@ -82,12 +66,12 @@ def draw_contact_sheet(
     config: SheetConfig | None = None,
     progress: Progress = QUIET,
 ) -> tuple[Path, ...]:
-    """Write the answers as images and return the files: ``target``, then ``<stem>_2`` and so on.
+    """Write the predictions as images and return the files: ``target``, then ``<stem>_2`` and so on.
 
-    ``truth`` maps files to class names; mistakes get a frame and come first.
+    ``truth`` maps files to class names; misclassified images get a frame and come first.
 
     Raises:
-        InputError: no answer, or a suffix that is not .png, .jpg or .jpeg.
+        InputError: no prediction, or a suffix that is not .png, .jpg or .jpeg.
         OSError: the folder cannot be written to.
     """
     known = truth or {}
@@ -95,7 +79,7 @@ def draw_contact_sheet(
         SheetTile(item.file, item.label, item.probability, known.get(item.file, ""))
         for item in predictions.items
     ]
-    tiles.sort(key=lambda tile: not tile.is_mistake)
+    tiles.sort(key=lambda tile: not tile.is_misclassified)
     return save_contact_sheet(tiles, predictions.labels.names, target, config or SheetConfig(), progress)
 
 
@@ -145,48 +129,20 @@ def draw_page(
     size = (2 * _MARGIN_PX + columns * cell[0] - _GAP_PX, 2 * _MARGIN_PX + head + rows * cell[1] - _GAP_PX)
     page = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(page)
-    pen.text(
-        (_MARGIN_PX, _MARGIN_PX), _fit(note, load_font(13), size[0] - 2 * _MARGIN_PX), MUTED, load_font(13)
-    )
-    for position, picture in read_thumbnails([tile.path for tile in tiles], config.tile_px):
+    small = load_font(13)
+    pen.text((_MARGIN_PX, _MARGIN_PX), _fit(note, small, size[0] - 2 * _MARGIN_PX), MUTED, small)
+    for position, image in read_thumbnails([tile.path for tile in tiles], config.tile_px):
         row, column = divmod(position, columns)
         corner = (_MARGIN_PX + column * cell[0], _MARGIN_PX + head + row * cell[1])
-        _draw_tile(page, corner, tiles[position], picture, classes, (config.tile_px, cell[1] - _GAP_PX))
+        _draw_tile(page, corner, tiles[position], image, classes, (config.tile_px, cell[1] - _GAP_PX))
     return page
-
-
-def read_thumbnails(paths: Sequence[Path], size_px: int) -> Iterable[tuple[int, Image | Failure]]:
-    """Yield the position and the image, no side longer than ``size_px`` pixels, of every file.
-
-    Images of less than half the size are enlarged without smoothing: their own pixels stay visible.
-    """
-    from PIL import Image
-
-    for position, pixels in iter_images(paths):
-        if isinstance(pixels, Failure):
-            yield position, pixels
-            continue
-        image = Image.fromarray(pixels)
-        ratio = size_px / max(image.size)
-        size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
-        yield (
-            position,
-            image.resize(size, Image.Resampling.LANCZOS if ratio < 2 else Image.Resampling.NEAREST),
-        )
-
-
-def encode_jpeg(image: Image, quality: int = 82) -> bytes:
-    """Return an image as JPEG bytes, for pages that must stay small."""
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality, optimize=True)
-    return stream.getvalue()
 
 
 def _draw_tile(
     page: Image,
     corner: tuple[int, int],
     tile: SheetTile,
-    picture: Image | Failure,
+    image: Image | Failure,
     classes: Sequence[str],
     size_px: tuple[int, int],
 ) -> None:
@@ -195,28 +151,26 @@ def _draw_tile(
     (x, y), (side, height) = corner, size_px
     pen = ImageDraw.Draw(page)
     pen.rectangle((x, y, x + side - 1, y + side - 1), _SHADE)
-    if isinstance(picture, Failure):
-        _write_reason(pen, (x + 8, y + 8), picture.error, side - 16)
+    if isinstance(image, Failure):
+        _write_reason(pen, (x + 8, y + 8), image.error, side - 16)
     else:
-        page.paste(picture, (x + (side - picture.width) // 2, y + (side - picture.height) // 2))
+        page.paste(image, (x + (side - image.width) // 2, y + (side - image.height) // 2))
     outline = (x, y, x + side - 1, y + height - 1)
     pen.rectangle((x, y + side, *outline[2:]), _band(tile.label, classes))
-    pen.rectangle(outline, outline=VERMILION if tile.is_mistake else RULE, width=4 if tile.is_mistake else 1)
+    pen.rectangle(
+        outline, outline=VERMILION if tile.is_misclassified else RULE, width=4 if tile.is_misclassified else 1
+    )
     for row, (text, size, ink) in enumerate(_stamp(tile)):
-        pen.text(
-            (x + 8, y + side + 4 + row * _LINE_PX),
-            _fit(text, load_font(size, text), side - 16),
-            ink,
-            load_font(size, text),
-        )
+        font = load_font(size, text)
+        pen.text((x + 8, y + side + 4 + row * _LINE_PX), _fit(text, font, side - 16), ink, font)
 
 
 def _stamp(tile: SheetTile) -> list[tuple[str, int, str]]:
-    has_share = tile.probability is not None and tile.label != UNKNOWN
-    share = f"  {format_percent(tile.probability or 0.0)}" if has_share else ""
-    lines = [(f"{tile.label}{share}", 14, INK)]
+    has_probability = tile.probability is not None and tile.label != UNKNOWN
+    probability = f"  {format_percent(tile.probability or 0.0)}" if has_probability else ""
+    lines = [(f"{tile.label}{probability}", 14, INK)]
     if tile.truth:
-        lines.append((f"is {tile.truth}" + (" – mistake" if tile.is_mistake else ""), 12, INK))
+        lines.append((f"truth: {tile.truth}" + (" – wrong" if tile.is_misclassified else ""), 12, INK))
     return [*lines, (tile.path.name, 11, "#3f4a57")]
 
 
@@ -225,37 +179,13 @@ def _tile_height(tile_px: int, tiles: Sequence[SheetTile]) -> int:
 
 
 def _band(label: str, classes: Sequence[str]) -> str:
-    return _BANDS[classes.index(label) % len(_BANDS)] if label in classes else _REFUSED_BAND
+    return _BANDS[classes.index(label) % len(_BANDS)] if label in classes else _REJECTED_BAND
 
 
 def _page_note(n_tiles: int, n_shown: int, page: int, n_pages: int) -> str:
     pages = f"page {page + 1} of {n_pages}" if n_pages > 1 else ""
     count = f"the first {n_shown:,} of {n_tiles:,} images" if n_shown < n_tiles else f"{n_tiles:,} images"
     return " · ".join(part for part in (count, pages) if part) if n_tiles > 1 else ""
-
-
-def encode_image(image: Image, suffix: str) -> bytes:
-    """Return an image as the bytes of a PNG, or of a JPEG for any other suffix."""
-    if suffix != ".png":
-        return encode_jpeg(image, 90)
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
-
-
-def load_font(size: int, text: str = "") -> Font:
-    """Return a font that has the signs of ``text``, matplotlib's own if it can: it has µ, é and dashes."""
-    return _open_font(file_for(text), size)
-
-
-@lru_cache(maxsize=32)
-def _open_font(file: Path, size: int) -> Font:
-    from PIL import ImageFont
-
-    try:
-        return ImageFont.truetype(file, size)
-    except OSError:
-        return ImageFont.load_default(size=size)
 
 
 def _fit(text: str, font: Font, width_px: int) -> str:
@@ -282,5 +212,6 @@ def _wrap(text: str, font: Font, width_px: int) -> list[str]:
 
 
 def _write_reason(pen: ImageDraw, corner: tuple[int, int], reason: str, width_px: int) -> None:
-    for row, line in enumerate(_wrap(f"not read: {reason}", load_font(12), width_px)[:8]):
-        pen.text((corner[0], corner[1] + row * _LINE_PX), line, MUTED, load_font(12))
+    font = load_font(12)
+    for row, line in enumerate(_wrap(f"not read: {reason}", font, width_px)[:8]):
+        pen.text((corner[0], corner[1] + row * _LINE_PX), line, MUTED, font)

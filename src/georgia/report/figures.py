@@ -1,4 +1,4 @@
-"""The figures of a run; each ``draw_<name>(result, axes)`` returns the numbers that it drew.
+"""The figures of a run; each ``draw_<name>(result, axes)`` returns the values that it plots.
 
 A new figure is one draw function and one line in ``FIGURES``; the page shows it by itself.
 """
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from georgia.evaluate.robustness import Robustness
 from georgia.evaluate.score import Evaluation
+from georgia.files import write_bytes
 from georgia.labels import UNKNOWN
 from georgia.metrics.intervals import wilson_interval
 from georgia.report.canvas import (
@@ -26,7 +27,6 @@ from georgia.report.canvas import (
     Draw,
     Size,
     figure_png,
-    save_png,
     shorten,
     stack_below,
 )
@@ -37,9 +37,9 @@ from georgia.uncertainty.calibration import Calibration
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Up to so many classes the cells of a confusion matrix have room for shares, and for counts.
-_ROOM_FOR_SHARES, _ROOM_FOR_COUNTS = 8, 24
-# The smallest probability that the answer of a net with C classes can have is 1 / C.
+# Up to so many classes the cells of a confusion matrix have room for fractions, and for counts.
+_ROOM_FOR_FRACTIONS, _ROOM_FOR_COUNTS = 8, 24
+# The smallest probability that the predicted class of C can have is 1 / C.
 _HISTOGRAM_BINS = 25
 # So many letters of class names fit below a confusion matrix side by side; more are written aslant.
 _LETTERS_SIDE_BY_SIDE = 40
@@ -72,14 +72,14 @@ def draw_metrics_plot(result: TrainingHistory, axes: Axes) -> dict[str, Any]:
     from matplotlib.ticker import MaxNLocator
 
     epochs = result.epochs
-    drawn: dict[str, Any] = {"epoch": epochs, "marked_epoch": result.marked_epoch}
+    plotted: dict[str, Any] = {"epoch": epochs, "marked_epoch": result.marked_epoch}
     lower = stack_below(axes)[1]
     for panel, quantity in ((axes, "accuracy"), (lower, "loss")):
         for part, name, color, marker in (
             ("train", "training", ORANGE, "s"),
             ("valid", "validation", BLUE, "o"),
         ):
-            values = drawn[f"{part}_{quantity}"] = result.column(f"{part}_{quantity}")
+            values = plotted[f"{part}_{quantity}"] = result.column(f"{part}_{quantity}")
             size = 6 if len(epochs) < 30 else 0
             panel.plot(epochs, values, color=color, marker=marker, markersize=size, linewidth=1.8, label=name)
         panel.axvline(result.marked_epoch, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
@@ -90,29 +90,29 @@ def draw_metrics_plot(result: TrainingHistory, axes: Axes) -> dict[str, Any]:
     lower.set_xlabel("epoch")
     lower.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return drawn
+    return plotted
 
 
 def draw_confusion_matrix(result: Evaluation, axes: Axes) -> dict[str, Any]:
-    """Draw counts and the share of each true class, with the refused in a column of their own."""
+    """Draw counts and the fractions of each true class, with the rejected images in a column of their own."""
     metrics = result.metrics
     counts, heads = metrics.confusion, list(metrics.classes)
     if metrics.n_unknown:
-        counts, heads = np.column_stack([counts, metrics.refused]), [*heads, UNKNOWN]
+        counts, heads = np.column_stack([counts, metrics.rejected]), [*heads, UNKNOWN]
     totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.15, aspect="equal")
-    _write_cells(axes, counts, shares)
+    fractions = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    axes.imshow(fractions, cmap="Blues", vmin=0.0, vmax=1.15, aspect="equal")
+    _write_cells(axes, counts, fractions)
     names = [shorten(name) for name in heads]
     is_tight = len(heads) > 3 or len(heads) * max(map(len, names)) > _LETTERS_SIDE_BY_SIDE
     slant: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if is_tight else {}
     axes.set_xticks(range(len(heads)), names, parse_math=False, **slant)
     axes.set_yticks(range(len(counts)), [shorten(name) for name in metrics.classes], parse_math=False)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("truth")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    return {"counts": counts.tolist(), "row_shares": shares.tolist(), "columns": heads}
+    return {"counts": counts.tolist(), "row_fractions": fractions.tolist(), "columns": heads}
 
 
 def draw_f1_intervals(result: Evaluation, axes: Axes) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def draw_f1_intervals(result: Evaluation, axes: Axes) -> dict[str, Any]:
     from matplotlib.ticker import MaxNLocator
 
     metrics = result.metrics
-    rows = [(name, one.f1, one.f1_ci95) for name, one in metrics.per_class.items() if one.support]
+    rows = [(name, scores.f1, scores.f1_ci95) for name, scores in metrics.per_class.items() if scores.support]
     rows.append(("macro average", metrics.macro.f1, metrics.macro.f1_ci95))
     for place, (name, value, (low, high)) in enumerate(reversed(rows)):
         color = INK if name == "macro average" and place == 0 else BLUE
@@ -133,105 +133,114 @@ def draw_f1_intervals(result: Evaluation, axes: Axes) -> dict[str, Any]:
     room = max(0.004, 0.12 * (1.0 - min(interval[0] for _, _, interval in rows)))
     axes.set_xlim(max(-0.02, min(interval[0] for _, _, interval in rows) - room), 1.0 + room / 3)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.set_xlabel("F1 with 95 % interval")
+    axes.set_xlabel("F1 with 95 % confidence interval")
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     return {name: {"f1": value, "ci95": interval} for name, value, interval in rows}
 
 
 def draw_reliability(result: Evaluation, axes: Axes) -> dict[str, Any]:
-    """Draw the share of right answers against the stated probability; a dot's area follows its files."""
+    """Draw the fraction of correct predictions against their probability; a dot's area follows its count."""
     lowest, bins = 1.0 / len(result.labels), result.reliability
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04))
-    axes.set_xlabel("probability of the answer (numbers: files)")
-    axes.set_ylabel("share of right answers")
+    axes.set_xlabel("predicted probability (numbers: images)")
+    axes.set_ylabel("fraction correct")
     axes.grid(color=RULE, linewidth=0.8)
     if bins is None:
-        return {"n": [], "probability": [], "share_right": [], "ece": None}
+        return {"n": [], "probability": [], "fraction_correct": [], "ece": None}
     filled = bins.n > 0
-    n, sure, right = bins.n[filled], bins.mean_probability[filled], bins.share_right[filled]
-    limits = [wilson_interval(float(share), int(count)) for share, count in zip(right, n, strict=True)]
-    axes.vlines(sure, *np.array(limits).T, color=BLUE, linewidth=1.4, alpha=0.55)
+    n, predicted, correct = bins.n[filled], bins.mean_probability[filled], bins.fraction_correct[filled]
+    limits = [wilson_interval(float(rate), int(count)) for rate, count in zip(correct, n, strict=True)]
+    axes.vlines(predicted, *np.array(limits).T, color=BLUE, linewidth=1.4, alpha=0.55)
     area = 24 + 240 * n / n.max()
-    axes.scatter(sure, right, s=area, color=BLUE, linewidth=0, clip_on=False, zorder=3)
-    for x, y, count in zip(sure, right, n, strict=True):
+    axes.scatter(predicted, correct, s=area, color=BLUE, linewidth=0, clip_on=False, zorder=3)
+    for x, y, count in zip(predicted, correct, n, strict=True):
         style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8.5, "color": MUTED}
         axes.annotate(f"{count:,}", (x, y), (-10, 0), textcoords="offset points", **style)
     axes.set_title(f"expected calibration error {bins.error:.4f}", fontsize=10, color=MUTED, loc="right")
-    return {"n": n.tolist(), "probability": sure.tolist(), "share_right": right.tolist(), "ece": bins.error}
+    return {"n": n.tolist(), **_plain_curve(predicted, correct, bins.error)}
 
 
 def draw_probability_histogram(result: Evaluation, axes: Axes) -> dict[str, Any]:
-    """Draw how many right and wrong answers were given at each probability, counts logarithmic."""
+    """Draw how many predictions were correct and wrong at each probability, counts logarithmic."""
     edges = np.linspace(1.0 / len(result.labels), 1.0, _HISTOGRAM_BINS + 1)
-    answers = zip(result.predictions.items, result.truth, strict=True)
-    answered = [(item.probability, item.label == truth) for item, truth in answers if item.label != UNKNOWN]
-    drawn: dict[str, Any] = {"edges": edges.tolist()}
+    pairs = zip(result.predictions.items, result.truth, strict=True)
+    accepted = [(item.probability, item.label == truth) for item, truth in pairs if item.label != UNKNOWN]
+    plotted: dict[str, Any] = {"edges": edges.tolist()}
     width, offset = float(edges[1] - edges[0]) * 0.45, 0.0
-    for is_right, name, color, hatch in ((True, "right", BLUE, None), (False, "wrong", VERMILION, "////")):
-        values = [min(max(sure, edges[0]), 1.0) for sure, right in answered if right is is_right]
+    for is_correct, name, color, hatch in (
+        (True, "correct", BLUE, None),
+        (False, "wrong", VERMILION, "////"),
+    ):
+        values = [min(max(p, edges[0]), 1.0) for p, is_so in accepted if is_so is is_correct]
         counts = np.histogram(values, bins=edges)[0]
         style: dict[str, Any] = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
         label = f"{name} ({len(values):,})"
         axes.bar(edges[:-1] + offset, counts, width, align="edge", label=label, **style)
-        offset, drawn[name] = width, counts.tolist()
+        offset, plotted[name] = width, counts.tolist()
     axes.set_yscale("symlog", linthresh=1.0)
-    axes.set_ylim(0, 3 * max(1, *drawn["right"], *drawn["wrong"]))
+    axes.set_ylim(0, 3 * max(1, *plotted["correct"], *plotted["wrong"]))
     axes.set_xlim(edges[0] - 0.01, 1.01)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_xlabel("probability of the answer")
-    axes.set_ylabel("test files, logarithmic")
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("test images, logarithmic")
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     axes.legend(loc="upper left", frameon=False)
-    return drawn
+    return plotted
 
 
-def _write_cells(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> None:
+def _plain_curve(predicted: Any, correct: Any, error: float) -> dict[str, Any]:
+    return {"probability": predicted.tolist(), "fraction_correct": correct.tolist(), "ece": error}
+
+
+def _write_cells(axes: Axes, counts: npt.NDArray[np.int64], fractions: npt.NDArray[np.float64]) -> None:
     n_classes = len(counts)
     if n_classes > _ROOM_FOR_COUNTS:
         return
-    big = 15 if n_classes <= 3 else 11 if n_classes <= _ROOM_FOR_SHARES else 8
+    big = 15 if n_classes <= 3 else 11 if n_classes <= _ROOM_FOR_FRACTIONS else 8
     for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > 0.55 else INK
-        with_share = n_classes <= _ROOM_FOR_SHARES and counts[row].sum() > 0
+        color = "white" if fractions[row, column] > 0.55 else INK
+        with_fraction = n_classes <= _ROOM_FOR_FRACTIONS and counts[row].sum() > 0
         place: dict[str, Any] = {"ha": "center", "color": color}
-        lift = -0.06 if with_share else 0.0
+        lift = -0.06 if with_fraction else 0.0
         axes.text(column, row + lift, f"{count:,}", va="center", fontsize=big, **place)
-        if with_share:
-            share = format_percent(float(shares[row, column]))
-            axes.text(column, row + 0.2, share, va="center", fontsize=0.62 * big, **place)
+        if with_fraction:
+            percent = format_percent(float(fractions[row, column]))
+            axes.text(column, row + 0.2, percent, va="center", fontsize=0.62 * big, **place)
 
 
 def draw_calibration(result: Calibration, axes: Axes) -> dict[str, Any]:
-    """Draw the share of right answers against the stated probability, before and after calibration."""
+    """Draw the fraction of correct predictions against their probability, before and after calibration."""
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-    drawn: dict[str, Any] = {"temperature": result.temperature}
+    plotted: dict[str, Any] = {"temperature": result.temperature}
     for bins, name, color, marker in (
         (result.before, "before", ORANGE, "s"),
         (result.after, "after", BLUE, "o"),
     ):
         filled = bins.n > 0
-        sure, right, n = bins.mean_probability[filled], bins.share_right[filled], bins.n[filled]
+        predicted, correct, n = bins.mean_probability[filled], bins.fraction_correct[filled], bins.n[filled]
         label = f"{name}: error {bins.error:.4f}"
-        axes.plot(sure, right, color=color, linewidth=1.4, alpha=0.7)
+        axes.plot(predicted, correct, color=color, linewidth=1.4, alpha=0.7)
         area = 20 + 200 * n / n.max()
-        axes.scatter(sure, right, s=area, color=color, marker=marker, alpha=0.85, linewidth=0, label=label)
-        drawn[name] = {"probability": sure.tolist(), "share_right": right.tolist(), "ece": bins.error}
-    lowest = min([0.5, *drawn["before"]["probability"], *drawn["after"]["probability"]])
+        axes.scatter(
+            predicted, correct, s=area, color=color, marker=marker, alpha=0.85, linewidth=0, label=label
+        )
+        plotted[name] = _plain_curve(predicted, correct, bins.error)
+    lowest = min([0.5, *plotted["before"]["probability"], *plotted["after"]["probability"]])
     axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04))
-    axes.set_xlabel("probability of the answer")
-    axes.set_ylabel("share of right answers")
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("fraction correct")
     axes.grid(color=RULE, linewidth=0.8)
     axes.legend(loc="lower right", frameon=False)
-    return drawn
+    return plotted
 
 
 def draw_robustness(result: Robustness, axes: Axes) -> dict[str, Any]:
-    """Draw the change of accuracy under each change of the images, with its interval; drops are marked."""
+    """Draw the change of accuracy under each perturbation, with its interval; significant drops stand out."""
     rows = list(reversed(result.rows))
     axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
     for place, row in enumerate(rows):
-        color, marker = (VERMILION, "D") if row.is_marked else (BLUE, "o")
+        color, marker = (VERMILION, "D") if row.is_significant else (BLUE, "o")
         low, high = (100 * value for value in row.accuracy.interval)
         value = 100 * row.accuracy.difference
         axes.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
@@ -241,7 +250,7 @@ def draw_robustness(result: Robustness, axes: Axes) -> dict[str, Any]:
     axes.set_xlabel("change of accuracy, percentage points")
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     return {
-        row.change: {"difference": row.accuracy.difference, "interval": row.accuracy.interval}
+        row.name: {"difference": row.accuracy.difference, "interval": row.accuracy.interval}
         for row in result.rows
     }
 
@@ -252,7 +261,7 @@ FIGURES = (
         draw=draw_confusion_matrix,
         needs="evaluation",
         title="Confusion matrix",
-        caption="Rows: truth. Columns: answer. Shares are of each row.",
+        caption="Rows: true class. Columns: predicted class. Percentages are of each row.",
         size_in=(5.2, 4.8),
         grow_in=(0.55, 0.5),
     ),
@@ -260,8 +269,8 @@ FIGURES = (
         name="metrics_plot",
         draw=draw_metrics_plot,
         needs="history",
-        title="Course of the training",
-        caption="Accuracy and loss after each epoch, on training images and on the whole validation part.",
+        title="Training history",
+        caption="Accuracy and loss after each epoch, on training images and on the whole validation split.",
         size_in=(5.6, 4.8),
     ),
     FigureInfo(
@@ -269,7 +278,7 @@ FIGURES = (
         draw=draw_f1_intervals,
         needs="evaluation",
         title="F1 of each class",
-        caption="Dots: measured. Bars: 95 % intervals over independent groups of images.",
+        caption="Dots: measured. Bars: 95 % confidence intervals over independent groups of images.",
         size_in=(5.6, 2.9),
         grow_in=(0.0, 0.4),
     ),
@@ -277,33 +286,34 @@ FIGURES = (
         name="reliability",
         draw=draw_reliability,
         needs="evaluation",
-        title="Are the probabilities right?",
-        caption="On the dashed line answers are as right as sure; below it, too sure. Bars: 95 % intervals.",
+        title="Reliability",
+        caption="Dashed line: probability equals the fraction correct. Below it, the model is overconfident. "
+        "Bars: 95 % confidence intervals.",
         size_in=(5.6, 4.4),
     ),
     FigureInfo(
         name="calibration",
         draw=draw_calibration,
         needs="calibration",
-        title="What calibration did",
-        caption="Validation images, before and after. The nearer to the dashed line, the better.",
+        title="Calibration",
+        caption="Validation images before and after temperature scaling. Nearer to the dashed line is better.",
         size_in=(5.6, 4.4),
     ),
     FigureInfo(
         name="probability_histogram",
         draw=draw_probability_histogram,
         needs="evaluation",
-        title="How sure are the answers?",
-        caption="Number of right and wrong answers at each probability.",
+        title="Confidence",
+        caption="Number of correct and wrong predictions at each probability.",
         size_in=(5.6, 3.8),
     ),
     FigureInfo(
         name="robustness",
         draw=draw_robustness,
         needs="robustness",
-        title="What each change does to accuracy",
-        caption="Dots: change on the same images. Bars: intervals, 95 % for all rows together. "
-        "Orange diamonds: a drop beyond chance, in accuracy or F1.",
+        title="Accuracy under each perturbation",
+        caption="Dots: change on the same images. Bars: confidence intervals, 95 % for all rows together. "
+        "Orange diamonds: a significant drop of accuracy or F1.",
         size_in=(6.4, 5.6),
         section="robustness",
     ),
@@ -323,4 +333,4 @@ def save_figure(draw: Draw, result: Any, path: Path, title: str = "") -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    save_png(path, figure_png(draw, result, find_figure(draw).size_for(result), title))
+    write_bytes(path, figure_png(draw, result, find_figure(draw).size_for(result), title))

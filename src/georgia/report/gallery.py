@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from georgia.images.decode import read_image
 from georgia.labels import UNKNOWN
 from georgia.predict.prediction import Prediction
 from georgia.records import Failure
-from georgia.report.contact_sheet import encode_jpeg, read_thumbnails
 from georgia.report.inputs import ReportInputs, ReportLimits
+from georgia.report.render import name_file
 from georgia.report.tables import format_percent
+from georgia.report.thumbnails import image_url, read_thumbnails
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Image:
 
     name: str
     truth: str
-    answer: str
+    label: str
     probability: str
     source: str = ""
     error: str = ""
@@ -41,28 +41,28 @@ class Gallery:
     n_total: int
 
 
-def gather_mistakes(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
-    """Return the wrongly named images, the surest first."""
-    shown = evaluation.mistakes[: limits.mistakes]
-    rows = [(o.file, o.truth, o.predicted, format_percent(o.probability)) for o in shown]
-    return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.mistakes))
+def gather_misclassified(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
+    """Return the misclassified images, the most confident first."""
+    shown = evaluation.misclassified[: limits.mistakes]
+    rows = [(item.file, item.truth, item.predicted, format_percent(item.probability)) for item in shown]
+    return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.misclassified))
 
 
-def gather_refused(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
-    """Return the images that the model refused to name."""
-    rows = [(file, truth, UNKNOWN, "") for file, truth in evaluation.refused[: limits.refused]]
-    return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.refused))
+def gather_rejected(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
+    """Return the images that the model rejected as unknown."""
+    rows = [(file, truth, UNKNOWN, "") for file, truth in evaluation.rejected[: limits.refused]]
+    return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.rejected))
 
 
-def gather_accepted(strangers: OodEvaluation, limits: ReportLimits) -> Gallery:
-    """Return the images of something else that got a class name, the least strange first."""
-    shown = strangers.accepted[: limits.accepted]
-    rows = [(one.file, "", one.label, format_percent(one.probability)) for one in shown]
-    return Gallery(_load(rows, limits.thumbnail_px), len(strangers.accepted))
+def gather_accepted(ood: OodEvaluation, limits: ReportLimits) -> Gallery:
+    """Return the out-of-distribution images that got a class name, the lowest unknown score first."""
+    shown = ood.accepted[: limits.accepted]
+    rows = [(item.file, "", item.label, format_percent(item.probability)) for item in shown]
+    return Gallery(_load(rows, limits.thumbnail_px), len(ood.accepted))
 
 
-def gather_right(evaluation: Evaluation, limits: ReportLimits) -> dict[str, Gallery]:
-    """Return some rightly named images of each class, from the least sure to the surest."""
+def gather_correct(evaluation: Evaluation, limits: ReportLimits) -> dict[str, Gallery]:
+    """Return some correctly classified images of each class, the least confident first."""
     by_class: dict[str, list[Prediction]] = {name: [] for name in evaluation.labels.names}
     for item, truth in zip(evaluation.predictions.items, evaluation.truth, strict=True):
         if item.label == truth:
@@ -84,13 +84,12 @@ def gather_explained(run: ReportInputs) -> list[str]:
         zip((item.file for item in run.evaluation.predictions.items), run.evaluation.truth, strict=True)
     )
     shown = []
-    for one in run.explanations.items[: run.limits.explained] if run.explanations else ():
+    for item in run.explanations.items[: run.limits.explained] if run.explanations else ():
         try:
-            pixels = read_image(one.file)
+            pixels = read_image(item.file)
         except UnreadableImageError:
             continue
-        drawing = draw_explanation(one, pixels, truth.get(one.file, ""))
-        shown.append(data_url(encode_jpeg(drawing), "image/jpeg"))
+        shown.append(image_url(draw_explanation(item, pixels, truth.get(item.file, ""))))
     return shown
 
 
@@ -104,25 +103,11 @@ def spread(n: int, most: int) -> list[int]:
     return [int(place) for place in np.unique(np.floor(places + 0.5))]
 
 
-def name_file(path: Path) -> str:
-    """Return a file's name with its folder, and no more: a page that is sent on tells no user's paths.
-
-    >>> name_file(Path("/home/ann/data/CEX/CEX (1).png"))
-    'CEX/CEX (1).png'
-    """
-    return "/".join(path.parts[-2:]) if not path.is_absolute() or len(path.parts) > 2 else path.name
-
-
-def data_url(data: bytes, kind: str) -> str:
-    """Return bytes as a URL that stands in the page itself."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
 def _load(rows: Sequence[tuple[Path, str, str, str]], size_px: int) -> tuple[Image, ...]:
     images: dict[int, Image] = {}
     for position, image in read_thumbnails([row[0] for row in rows], size_px):
-        path, truth, answer, probability = rows[position]
-        source = "" if isinstance(image, Failure) else data_url(encode_jpeg(image), "image/jpeg")
+        path, truth, label, probability = rows[position]
+        source = "" if isinstance(image, Failure) else image_url(image)
         error = image.error if isinstance(image, Failure) else ""
-        images[position] = Image(name_file(path), truth, answer, probability, source, error)
+        images[position] = Image(name_file(path), truth, label, probability, source, error)
     return tuple(images[position] for position in sorted(images))

@@ -13,7 +13,7 @@ from georgia.evaluate.robustness import Robustness
 from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
 from georgia.records import Failure
-from georgia.report.history import Row
+from georgia.report.training_run import TrainingRun
 
 # What no step looks at unless the caller says otherwise: a reader must not think it was.
 NO_STRANGERS = "answers to images that show none of the classes"
@@ -43,35 +43,61 @@ class ReportInputs:
     """Everything that one page shows.
 
     ``title`` is the study's name, ``model`` and ``data`` are what to call them, ``split`` the kind of
-    images ("test", or "" for none in particular). ``data_verdict`` is one sentence of an audit,
-    ``data_gate`` what it decided. ``bundle`` is the content of ``bundle.json``. ``files`` are linked
-    relative to ``folder``, where the page is going to lie.
+    images ("test", or "" for none in particular). ``data_verdict`` is one sentence on the data,
+    ``data_gate`` what an audit decided. ``metadata`` is the content of ``bundle.json``, ``training`` the
+    run that is reported, None for the evaluation of a finished model. ``files`` are linked relative to
+    ``folder``, where the page is going to lie.
     """
 
     title: str
     evaluation: Evaluation
-    prefix: str = ""
     model: str = ""
     data: str = ""
     split: str = "test"
     data_verdict: str = ""
     data_gate: Literal["", "pass", "stop"] = ""
     not_checked: tuple[str, ...] = NOT_CHECKED
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    history: tuple[Row, ...] = ()
-    kept_epoch: int | None = None
-    stop_reason: str = ""
-    split_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    bundle: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingRun | None = None
     failures: tuple[Failure, ...] = ()
     files: tuple[Path, ...] = ()
     folder: Path | None = None
-    created: str = ""
     comparison: Comparison | None = None
     robustness: Robustness | None = None
     strangers: OodEvaluation | None = None
     explanations: Explanations | None = None
     limits: ReportLimits = ReportLimits()
+
+    @classmethod
+    def of_run(cls, run: TrainingRun) -> ReportInputs:
+        """Return what the page and the model card of a training run show."""
+        return cls(
+            title=str(run.settings["study_name"]),
+            evaluation=run.tested,
+            model=f"{run.backbone['name']}, recipe {run.recipe}",
+            data=run.source,
+            data_verdict=run.data_audit.verdict,
+            data_gate=run.data_audit.gate,
+            # The first two are what an audit checks.
+            not_checked=NOT_CHECKED[2:] if run.data_audit.audit else NOT_CHECKED,
+            metadata={**run.metadata, "preprocess": run.preprocess.to_dict()},
+            training=run,
+            failures=run.failures,
+            files=tuple(run.files.values()),
+            folder=run.folder,
+            robustness=run.robustness,
+            explanations=run.explanations,
+        )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the training run, empty without one."""
+        return self.training.settings if self.training else {}
+
+    @property
+    def split_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Number of images of each class in each split of the training run, empty without one."""
+        return self.training.split.counts if self.training else {}
 
     @property
     def all_failures(self) -> tuple[Failure, ...]:

@@ -3,100 +3,92 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 import georgia
 from georgia.files import write_text
 from georgia.metrics.classification import N_BOOTSTRAP
 from georgia.metrics.intervals import FEW_GROUPS
-from georgia.report.canvas import figure_png
-from georgia.report.figures import FIGURES
-from georgia.report.files import link_files
+from georgia.report.canvas import figure_url
+from georgia.report.figures import FIGURES, FigureInfo
 from georgia.report.fonts import find_fonts
 from georgia.report.gallery import (
-    data_url,
     gather_accepted,
+    gather_correct,
     gather_explained,
-    gather_mistakes,
-    gather_refused,
-    gather_right,
-    name_file,
+    gather_misclassified,
+    gather_rejected,
 )
-from georgia.report.history import TrainingHistory
 from georgia.report.inputs import NOT_CHECKED, ReportInputs, ReportLimits
-from georgia.report.settings import describe_model, describe_proof, flatten, in_words
-from georgia.report.tables import (
-    format_change,
-    format_change_interval,
-    format_fraction,
-    format_interval,
-    format_percent,
-    write_minus,
-)
+from georgia.report.render import render_template
+from georgia.report.settings import describe_model, describe_parity, flatten, format_value
 from georgia.report.trust import measure_trust, read_calibration
-from georgia.report.verdict import describe_mistakes, describe_robustness, make_verdict
-from georgia.text import count_noun
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from georgia.report.verdict import describe_misclassified, describe_robustness, make_verdict
 
 __all__ = ["NOT_CHECKED", "ReportInputs", "ReportLimits", "render_report", "save_report"]
 
 REPORT_FILE = "report.html"
+# What a training run leaves in its folder beside the files that its report is told of.
+RUN_FILES = ("evaluation.json", "split.json", "audit.html", "audit.json", "audit.csv")
 
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """One figure as the template needs it."""
+    """One figure with its image as a data URL, and the width in px beyond which it is not enlarged."""
 
-    name: str
-    title: str
-    caption: str
+    info: FigureInfo
     source: str
     width: int
-    section: str
+
+
+@dataclass(frozen=True)
+class LinkedFile:
+    """One file of the run: its name, its size with a unit, and a link, empty if it lies elsewhere."""
+
+    name: str
+    size: str
+    link: str
 
 
 def render_report(run: ReportInputs) -> str:
-    """Return the page as HTML: verdict first, then figures with intervals, images and settings.
+    """Return the page as HTML: verdict first, then metrics with intervals, figures, images and settings.
 
     Raises:
         InputError: the history lacks a column that its figure needs.
     """
-    evaluation = run.evaluation
-    template = open_templates().get_template("report.html.jinja")
-    page = template.render(
+    evaluation, metadata = run.evaluation, run.metadata
+    return render_template(
+        "report.html.jinja",
         run=run,
-        data=in_words(run.data) if run.data else "",
+        data=format_value(run.data) if run.data else "",
         metrics=evaluation.metrics,
         ece=evaluation.ece,
         ece_ci95=evaluation.ece_ci95,
         engine=evaluation.predictions.engine,
         verdict=make_verdict(run),
-        mistakes_in_words=describe_mistakes(evaluation.metrics, run.images),
         figures=_draw_figures(run),
-        mistakes=gather_mistakes(evaluation, run.limits),
-        refused=gather_refused(evaluation, run.limits),
+        misclassified=gather_misclassified(evaluation, run.limits),
+        misclassified_text=describe_misclassified(evaluation.metrics, run.images),
+        rejected=gather_rejected(evaluation, run.limits),
+        ood=run.strangers,
         accepted=gather_accepted(run.strangers, run.limits) if run.strangers else None,
-        right=gather_right(evaluation, run.limits),
-        settings=flatten(run.recipe),
-        preprocess=flatten(run.bundle.get("preprocess", {})),
-        versions={"georgia": georgia.__version__, **flatten(run.bundle.get("versions", {}))},
-        about=describe_model(run.bundle, has_counts=bool(run.split_counts)),
-        proof=describe_proof(run.bundle),
+        correct=gather_correct(evaluation, run.limits),
+        settings=flatten(run.settings),
+        preprocess=flatten(metadata.get("preprocess", {})),
+        versions={"georgia": georgia.__version__, **flatten(metadata.get("versions", {}))},
+        metadata=describe_model(metadata, has_counts=bool(run.split_counts)),
+        parity=describe_parity(metadata),
         files=link_files(run),
         failures=run.all_failures,
-        trust=measure_trust(evaluation, run.bundle),
+        trust=measure_trust(evaluation, metadata),
         explained=gather_explained(run),
-        tried_in_words=describe_robustness(run.robustness) if run.robustness else "",
-        split_rows=_count_parts(run),
-        missing_signs=find_fonts("".join(evaluation.labels.names)).missing,
+        robustness_text=describe_robustness(run.robustness) if run.robustness else "",
+        split_rows=_count_splits(run),
+        missing_characters=find_fonts("".join(evaluation.labels.names)).missing,
         method={"few": FEW_GROUPS, "draws": N_BOOTSTRAP},
     )
-    # A number must not part from its sign at the end of a line.
-    return page.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def save_report(run: ReportInputs, path: Path) -> None:
@@ -109,45 +101,52 @@ def save_report(run: ReportInputs, path: Path) -> None:
     write_text(path, render_report(run))
 
 
-def _count_parts(run: ReportInputs) -> list[tuple[str, list[int]]]:
-    """Return each class, and all, with its number of images in each part."""
-    parts = run.split_counts.values()
-    rows = [(name, [counts.get(name, 0) for counts in parts]) for name in run.evaluation.labels.names]
-    return [*rows, ("all classes", [sum(counts.values()) for counts in parts])]
+def _count_splits(run: ReportInputs) -> list[tuple[str, list[int]]]:
+    """Return each class, and all, with its number of images in each split."""
+    splits = run.split_counts.values()
+    rows = [(name, [counts.get(name, 0) for counts in splits]) for name in run.evaluation.labels.names]
+    return [*rows, ("all classes", [sum(counts.values()) for counts in splits])]
 
 
 def _draw_figures(run: ReportInputs) -> list[ShownFigure]:
-    history = TrainingHistory(run.history, run.kept_epoch, run.stop_reason) if run.history else None
-    results: dict[str, Any] = {"evaluation": run.evaluation, "history": history, "robustness": run.robustness}
-    results["calibration"] = read_calibration(run.bundle)
+    results: dict[str, Any] = {"evaluation": run.evaluation, "robustness": run.robustness}
+    results["history"] = run.training.history if run.training else None
+    results["calibration"] = read_calibration(run.metadata)
     shown = []
     for info in FIGURES:
         result = results[info.needs]
         if result is not None:
             size = info.size_for(result)
-            source = data_url(figure_png(info.draw, result, size), "image/png")
-            width = round(size[0] * 100)
-            shown.append(ShownFigure(info.name, info.title, info.caption, source, width, info.section))
+            shown.append(ShownFigure(info, figure_url(info.draw, result, size), round(size[0] * 100)))
     return shown
 
 
-@lru_cache(maxsize=1)
-def open_templates() -> Environment:
-    """Return the pages' templates, with the ways to write numbers that they use."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def link_files(run: ReportInputs) -> list[LinkedFile]:
+    """Return the files of a report, linked from where the page is going to lie."""
+    files = list(run.files)
+    if run.training and run.folder is not None:
+        beside = (run.folder / name for name in RUN_FILES)
+        files += [path for path in beside if path.is_file() and path not in files]
+    return [_link(path, run.folder) for path in files]
 
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "fraction": format_fraction,
-        "interval": format_interval,
-        "percent": format_percent,
-        "change": format_change,
-        "change_interval": format_change_interval,
-        "minus": write_minus,
-        "file": name_file,
-    }
-    environment.globals["count"] = count_noun
-    return environment
+
+def format_size(n_bytes: int) -> str:
+    """Return a file size with three digits.
+
+    >>> format_size(950), format_size(17_300), format_size(178_000_000)
+    ('950 B', '17.3 kB', '178 MB')
+    """
+    size, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
+def _link(path: Path, folder: Path | None) -> LinkedFile:
+    size = format_size(path.stat().st_size) if path.exists() else "not written"
+    if folder is None or not path.absolute().is_relative_to(folder.absolute()):
+        return LinkedFile(path.name, size, "")
+    name = path.absolute().relative_to(folder.absolute()).as_posix()
+    return LinkedFile(name, size, quote(f"./{name}"))

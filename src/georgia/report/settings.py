@@ -1,4 +1,4 @@
-"""Settings and facts of a model as lines of words; tables of measurements stay out."""
+"""Settings and facts of a model as lines of text; tables of measurements stay out."""
 
 from __future__ import annotations
 
@@ -9,23 +9,10 @@ from typing import Any
 
 from georgia.report.tables import format_fraction, format_number
 
-# Parts of bundle.json that have a place of their own on the page, or none.
+# Keys of bundle.json that have a place of their own on the page, or none.
 _SHOWN_ELSEWHERE = (
-    "classes",
-    "preprocess",
-    "versions",
-    "recipe",
-    "metrics",
-    "model",
-    "name",
-    "training",
-    "audit",
-    "robustness",
-    "calibration",
-    "unknown",
-    "conformal",
-    "parity",
-    "int8",
+    *("classes", "preprocess", "versions", "recipe", "metrics", "model", "name", "training", "audit"),
+    *("robustness", "calibration", "unknown", "conformal", "parity", "int8"),
 )
 _NAMES = {
     "backbone.name": "backbone",
@@ -36,16 +23,16 @@ _NAMES = {
     "data.sha256": "sha256 of the data",
     "data.median_side_px": "median side of the images, px",
 }
-_PROOF_NAMES = {
+_PARITY_NAMES = {
     "n_files": "images compared",
-    "largest_difference": "from the trained net",
+    "largest_difference": "from the trained model",
     "between_engines": "between the engines",
 }
 _LONGEST_VALUE = 240
 
 
 def flatten(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Return nested settings as one line each, in words; numbers have four digits that count.
+    """Return nested settings as one line each; numbers have four significant digits.
 
     >>> flatten({"epochs": 3, "dropout": [0.4, 0.3], "net": {"name": "x", "frozen": True}})
     {'epochs': '3', 'dropout': '0.4, 0.3', 'net.name': 'x', 'net.frozen': 'yes'}
@@ -55,13 +42,13 @@ def flatten(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             lines.update(flatten(value, f"{before}{key}."))
         else:
-            text = in_words(value)
+            text = format_value(value)
             lines[f"{before}{key}"] = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
     return lines
 
 
-def describe_model(about: Mapping[str, Any], has_counts: bool = False) -> dict[str, str]:
-    """Return what ``bundle.json`` says of a model and has no other place on the page.
+def describe_model(metadata: Mapping[str, Any], has_counts: bool = False) -> dict[str, str]:
+    """Return what ``bundle.json`` says of a model and what has no other place on the page.
 
     A mapping of mappings is a table of measurements, not a setting, and stays out; so do the counts of
     the data where ``has_counts``: a table shows them.
@@ -69,33 +56,33 @@ def describe_model(about: Mapping[str, Any], has_counts: bool = False) -> dict[s
     >>> describe_model({"note": "to try", "without": {"PG": {"f1": 0.99}}})
     {'note': 'to try'}
     """
-    data = about.get("data")
+    data = metadata.get("data")
     counts = data.get("counts") if isinstance(data, Mapping) else None
-    plain = {key: value for key, value in about.items() if key not in _SHOWN_ELSEWHERE}
+    plain = {key: value for key, value in metadata.items() if key not in _SHOWN_ELSEWHERE}
     if isinstance(data, Mapping):
         plain["data"] = {key: value for key, value in data.items() if key != "counts"}
     lines = flatten({key: value for key, value in plain.items() if not _is_table(value)})
     lines = {_NAMES.get(key, key): text for key, text in lines.items()}
     if isinstance(counts, Mapping) and not has_counts:
         lines |= flatten({f"{part} images": _join(classes) for part, classes in counts.items()})
-    return lines | _describe_int8(about.get("int8"))
+    return lines | _describe_int8(metadata.get("int8"))
 
 
-def describe_proof(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return how far the exported file's answers lie from the trained net's, and engines from each other.
+def describe_parity(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return how far the exported file's outputs lie from the trained model's, and engines from each other.
 
-    >>> describe_proof({"parity": {"n_files": 64, "largest_difference": {"openvino": 4.17685e-07}}})
-    {'images compared': '64', 'from the trained net, openvino': '4.177×10⁻⁷'}
+    >>> describe_parity({"parity": {"n_files": 64, "largest_difference": {"openvino": 4.17685e-07}}})
+    {'images compared': '64', 'from the trained model, openvino': '4.177×10⁻⁷'}
     """
-    proof = about.get("parity")
-    if not isinstance(proof, Mapping):
+    parity = metadata.get("parity")
+    if not isinstance(parity, Mapping):
         return {}
-    named = {_PROOF_NAMES.get(str(key), str(key)): value for key, value in proof.items()}
+    named = {_PARITY_NAMES.get(str(key), str(key)): value for key, value in parity.items()}
     return {key.replace(".", ", ", 1): text for key, text in flatten(named).items()}
 
 
-def in_words(value: Any) -> str:
-    """Return one setting's value in words; of a path only its name."""
+def format_value(value: Any) -> str:
+    """Return one setting's value as text; of a path only its name."""
     if value is None or value in ("", (), []):
         return "–"
     if isinstance(value, bool):
@@ -103,7 +90,7 @@ def in_words(value: Any) -> str:
     if isinstance(value, float):
         return format_number(value)
     if isinstance(value, (list, tuple)):
-        return ", ".join(in_words(one) for one in value)
+        return ", ".join(format_value(item) for item in value)
     if isinstance(value, (str, Path)):
         # A page that is sent on tells no user's folders.
         return Path(value).name if Path(value).is_absolute() else str(value)
@@ -112,12 +99,12 @@ def in_words(value: Any) -> str:
 
 def _is_table(value: Any) -> bool:
     inner = list(value.values()) if isinstance(value, Mapping) else value
-    return isinstance(inner, (list, tuple)) and any(isinstance(one, Mapping) for one in inner)
+    return isinstance(inner, (list, tuple)) and any(isinstance(item, Mapping) for item in inner)
 
 
 def _join(classes: Any) -> Any:
     return (
-        ", ".join(f"{name} {in_words(count)}" for name, count in classes.items())
+        ", ".join(f"{name} {format_value(count)}" for name, count in classes.items())
         if isinstance(classes, Mapping)
         else classes
     )
@@ -129,6 +116,6 @@ def _describe_int8(values: Any) -> dict[str, str]:
         return {}
     lines = {"8-bit file": "kept" if values.get("kept") else f"not kept: {values.get('why_not', '')}"}
     if values.get("accuracy"):
-        full, small = (format_fraction(float(one)) for one in values["accuracy"])
+        full, small = (format_fraction(float(value)) for value in values["accuracy"])
         lines["accuracy of the 8-bit file"] = f"{small}, float32 {full}"
     return lines

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import georgia
-from georgia.files import write_text
-from georgia.report.canvas import BLUE, INK, MUTED, RULE, Size, figure_png, save_png, shorten
-from georgia.report.gallery import data_url
-from georgia.report.page import open_templates
+from georgia.files import write_bytes, write_text
+from georgia.report.canvas import BLUE, INK, MUTED, RULE, Size, figure_png, figure_url, shorten
+from georgia.report.render import render_template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +60,7 @@ def size_for(study: Study) -> Size:
 
 def save_study_figure(study: Study, path: Path) -> None:
     """Draw the variants into a PNG at 150 dpi, written whole or not at all."""
-    save_png(path, figure_png(draw_study, study, size_for(study)))
+    write_bytes(path, figure_png(draw_study, study, size_for(study)))
 
 
 def render_study(study: Study, lead: str, note: str, table: Sequence[Mapping[str, Any]]) -> str:
@@ -72,24 +69,19 @@ def render_study(study: Study, lead: str, note: str, table: Sequence[Mapping[str
     ``lead`` says what came out, ``note`` how pairs are tested, ``table`` has a dict of cells for each run,
     in the order of ``study.rows``.
     """
-    figure = data_url(figure_png(draw_study, study, size_for(study)), "image/png") if study.variants else ""
+    figure = figure_url(draw_study, study, size_for(study)) if study.variants else ""
     links = [quote(f"./runs/{row.run_name}/report.html") if row.is_done else "" for row in study.rows]
-    page = (
-        open_templates()
-        .get_template("study.html.jinja")
-        .render(
-            study=study,
-            source=Path(study.source).name,
-            lead=lead,
-            note=note,
-            figure=figure,
-            width=round(size_for(study)[0] * 100),
-            heads=list(table[0])[:11] if table else [],
-            runs=list(zip(study.rows, table, links, strict=True)),
-            version=georgia.__version__,
-        )
+    return render_template(
+        "study.html.jinja",
+        study=study,
+        source=Path(study.source).name,
+        lead=lead,
+        note=note,
+        figure=figure,
+        width=round(size_for(study)[0] * 100),
+        heads=list(table[0])[:11] if table else [],
+        runs=list(zip(study.rows, table, links, strict=True)),
     )
-    return re.sub(" %", "\N{NO-BREAK SPACE}%", page)
 
 
 def save_study_page(

@@ -1,4 +1,4 @@
-"""Figures as plain text: ``<prefix>FinalTestResults.txt`` and the lines of one epoch."""
+"""Numbers as text, ``<prefix>FinalTestResults.txt`` and the lines of one epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADS = ("precision", "recall", "f1-score", "support")
 
 
 def format_percent(fraction: float, digits: int = 2) -> str:
-    """Return a fraction as percent that never rounds up to 100 or down to 0 by mistake.
+    """Return a fraction as percent; only 1 becomes 100 % and only 0 becomes 0 %.
 
     >>> format_percent(0.99999), format_percent(1.0), format_percent(0.5), format_percent(1e-7)
     ('>99.99 %', '100 %', '50.00 %', '<0.01 %')
@@ -83,7 +83,7 @@ def write_minus(text: str) -> str:
 
 
 def format_number(number: float, digits: int = 4) -> str:
-    """Return a number with so many digits that count; very small and very large ones as a power of ten.
+    """Return a number with ``digits`` significant digits; a very small one as a power of ten.
 
     >>> format_number(0.001), format_number(127.0), format_number(0.9797983), format_number(2.9136e-06)
     ('0.001', '127', '0.9798', '2.914×10⁻⁶')
@@ -99,20 +99,24 @@ def format_number(number: float, digits: int = 4) -> str:
 def epoch_lines(metrics: Metrics, epoch: int) -> list[str]:
     """Return the console's lines of one epoch: each class, then the macro and weighted averages."""
     averages = {"macro avg": metrics.macro, "weighted avg": metrics.weighted}
-    figures: list[tuple[str, ClassMetrics | AverageMetrics]] = [*metrics.per_class.items(), *averages.items()]
-    width = max(len(name) for name, _ in figures)
+    rows: list[tuple[str, ClassMetrics | AverageMetrics]] = [*metrics.per_class.items(), *averages.items()]
+    width = max(len(name) for name, _ in rows)
     lines = [f"Epoch {epoch} - Class-Wise Metrics:"]
-    for name, one in figures:
-        values = {"Precision": one.precision, "Recall": one.recall, "F1-Score": one.f1}
+    for name, scores in rows:
+        values = {"Precision": scores.precision, "Recall": scores.recall, "F1-Score": scores.f1}
         text = ", ".join(f"{head}: {format_fraction(value)}" for head, value in values.items())
         lines.append(f"  {name.ljust(width)} - {text}")
     return lines
 
 
 def format_results(evaluation: Evaluation, title: str = "Final test results") -> str:
-    """Return the whole text of ``<prefix>FinalTestResults.txt``: figures, intervals, every mistake."""
+    """Return the text of ``<prefix>FinalTestResults.txt``: metrics, intervals, every misclassified file."""
     parts = [_report_table(evaluation.metrics), _interval_table(evaluation.metrics)]
-    parts += [_count_lines(evaluation), _confusion_table(evaluation.metrics), _mistake_lines(evaluation)]
+    parts += [
+        _count_lines(evaluation),
+        _confusion_table(evaluation.metrics),
+        _misclassified_lines(evaluation),
+    ]
     return "\n\n".join([f"{title}\n{'=' * len(title)}", *(part for part in parts if part)]) + "\n"
 
 
@@ -128,8 +132,9 @@ def save_results(evaluation: Evaluation, path: Path, title: str = "Final test re
 def _report_table(metrics: Metrics) -> str:
     width = max(len(name) for name in (*metrics.classes, "weighted avg"))
     lines = ["".join([" " * width, *(head.rjust(12) for head in _HEADS)]), ""]
-    for name, one in metrics.per_class.items():
-        lines.append(_report_row(name.rjust(width), one.precision, one.recall, one.f1, one.support))
+    for name, scores in metrics.per_class.items():
+        values = (scores.precision, scores.recall, scores.f1, scores.support)
+        lines.append(_report_row(name.rjust(width), *values))
     accuracy = format_fraction(metrics.accuracy).rjust(12)
     lines += ["", "accuracy".rjust(width) + " " * 24 + accuracy + f"{metrics.n:12d}"]
     for name, average in (("macro avg", metrics.macro), ("weighted avg", metrics.weighted)):
@@ -145,15 +150,18 @@ def _report_row(name: str, precision: float, recall: float, f1: float, support: 
 
 def _interval_table(metrics: Metrics) -> str:
     width = max(len(name) for name in (*metrics.classes, "weighted avg"))
-    lines = ["95 % intervals", "".join([" " * width, *(head.rjust(20) for head in _HEADS[:3])])]
-    for name, one in metrics.per_class.items():
-        intervals = (one.precision_ci95, one.recall_ci95, one.f1_ci95)
-        lines.append(name.rjust(width) + "".join(format_interval(i).rjust(20) for i in intervals))
+    lines = ["95 % confidence intervals", "".join([" " * width, *(head.rjust(20) for head in _HEADS[:3])])]
+    for name, scores in metrics.per_class.items():
+        lines.append(_interval_row(name.rjust(width), scores))
     lines.append("accuracy".rjust(width) + " " * 40 + format_interval(metrics.accuracy_ci95).rjust(20))
     for name, average in (("macro avg", metrics.macro), ("weighted avg", metrics.weighted)):
-        averaged = (average.precision_ci95, average.recall_ci95, average.f1_ci95)
-        lines.append(name.rjust(width) + "".join(format_interval(i).rjust(20) for i in averaged))
+        lines.append(_interval_row(name.rjust(width), average))
     return "\n".join(lines)
+
+
+def _interval_row(name: str, scores: ClassMetrics | AverageMetrics) -> str:
+    intervals = (scores.precision_ci95, scores.recall_ci95, scores.f1_ci95)
+    return name + "".join(format_interval(interval).rjust(20) for interval in intervals)
 
 
 def _count_lines(evaluation: Evaluation) -> str:
@@ -161,17 +169,20 @@ def _count_lines(evaluation: Evaluation) -> str:
     limit = format_percent(metrics.error_rate_upper95)
     lines = [
         f"{count_noun(metrics.n, 'file')} in {count_noun(metrics.n_groups, 'group')}: "
-        f"{metrics.n_right:,} right, {metrics.n_wrong:,} wrong, {metrics.n_unknown:,} refused as {UNKNOWN}.",
-        f"Wrong names: {metrics.n_wrong} of {metrics.n}; up to {limit} is possible (one-sided, 95 %).",
+        f"{metrics.n_correct:,} correct, {metrics.n_wrong:,} misclassified, "
+        f"{metrics.n_unknown:,} rejected as {UNKNOWN}.",
+        f"Misclassified: {metrics.n_wrong} of {metrics.n}; upper 95 % confidence limit {limit} (one-sided).",
     ]
     if metrics.n_unknown:
-        share = f"{format_fraction(metrics.n_unknown / metrics.n)} ({format_interval(metrics.refused_ci95)})"
-        lines.append(f"Refused: {metrics.n_unknown} of {metrics.n}, {share}.")
+        fraction = (
+            f"{format_fraction(metrics.n_unknown / metrics.n)} ({format_interval(metrics.rejected_ci95)})"
+        )
+        lines.append(f"Rejected: {metrics.n_unknown} of {metrics.n}, {fraction}.")
     if evaluation.ece is not None and evaluation.ece_ci95 is not None:
         interval = format_interval(evaluation.ece_ci95)
         lines.append(f"Expected calibration error: {evaluation.ece:.4f} ({interval}).")
     if evaluation.failed:
-        lines.append(f"Not read, in no figure: {count_noun(len(evaluation.failed), 'file')}.")
+        lines.append(f"Not read, in no metric: {count_noun(len(evaluation.failed), 'file')}.")
     return "\n".join(lines)
 
 
@@ -179,20 +190,20 @@ def _confusion_table(metrics: Metrics) -> str:
     heads = [*metrics.classes, *([UNKNOWN] if metrics.n_unknown else [])]
     width = max(len(name) for name in metrics.classes)
     columns = [max(len(head), 6) + 2 for head in heads]
-    lines = ["Confusion matrix (rows: truth, columns: answer)"]
+    lines = ["Confusion matrix (rows: true class, columns: predicted class)"]
     lines.append(" " * width + "".join(head.rjust(size) for head, size in zip(heads, columns, strict=True)))
     for index, name in enumerate(metrics.classes):
-        row = [*metrics.confusion[index].tolist(), int(metrics.refused[index])][: len(heads)]
+        row = [*metrics.confusion[index].tolist(), int(metrics.rejected[index])][: len(heads)]
         cells = "".join(str(count).rjust(size) for count, size in zip(row, columns, strict=True))
         lines.append(name.rjust(width) + cells)
     return "\n".join(lines)
 
 
-def _mistake_lines(evaluation: Evaluation) -> str:
-    if not evaluation.mistakes:
+def _misclassified_lines(evaluation: Evaluation) -> str:
+    if not evaluation.misclassified:
         return ""
     lines = ["Misclassified files"]
-    for one in evaluation.mistakes:
-        share = format_percent(one.probability)
-        lines.append(f"  {one.file}: is {one.truth}, was named {one.predicted} ({share})")
+    for item in evaluation.misclassified:
+        probability = format_percent(item.probability)
+        lines.append(f"  {item.file}: {item.truth} classified as {item.predicted} ({probability})")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The first line of a report: is the data sound, how good is the model, and what was not checked."""
+"""The first lines of a report: the state of the data, how good the model is, and what was not checked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from georgia.report.tables import (
 from georgia.text import count_noun
 
 # Up to so many classes each one's F1 stands in the verdict; above, the mean and the weakest do.
-_CLASSES_IN_WORDS = 3
+_MOST_SCORES = 3
 
 
 @dataclass(frozen=True)
 class Score:
-    """One F1 with its 95 % interval, in words; ``name`` says whose."""
+    """One F1 with its 95 % confidence interval as text; ``name`` says whose."""
 
     name: str
     f1: str
@@ -31,19 +31,19 @@ class Score:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The data, the model with its F1, its answers, what was not checked, and what limits the figures."""
+    """The data, the model with its F1, its errors, what was not checked, and what limits the metrics."""
 
     data: str
     model: str
     scores: tuple[Score, ...]
-    answers: str
+    errors: str
     not_checked: str
     notes: tuple[str, ...]
     level: Literal["good", "caution", "bad"]
 
 
 def make_verdict(run: ReportInputs) -> Verdict:
-    """Return the verdict; it is "good" only if an audit passed the data and nothing limits the figures."""
+    """Return the verdict; it is "good" only if an audit passed the data and nothing limits the metrics."""
     notes = tuple(_notes(run))
     level: Literal["good", "caution", "bad"] = "caution"
     if run.data_gate == "stop":
@@ -54,54 +54,60 @@ def make_verdict(run: ReportInputs) -> Verdict:
         data=run.data_verdict or "The data was not audited.",
         model=run.model or "The model",
         scores=_choose_scores(run.evaluation.metrics),
-        answers=_describe_answers(run),
+        errors=_describe_errors(run),
         not_checked="; ".join(run.not_checked),
         notes=notes,
         level=level,
     )
 
 
-def describe_mistakes(metrics: Metrics, images: str) -> str:
-    """Return how many images got a wrong name, and what is still possible.
+def describe_misclassified(metrics: Metrics, images: str) -> str:
+    """Return how many images were misclassified, and the upper limit of that fraction.
 
     The limit is one-sided and exact, over independent groups.
     """
     n_wrong = f"{metrics.n_wrong:,}" if metrics.n_wrong else "None"
     limit = format_percent(metrics.error_rate_upper95)
-    still = "" if metrics.n_wrong else "still "
-    return f"{n_wrong} of {metrics.n:,} {images} got a wrong name; up to {limit} are {still}possible at 95 %."
+    verb = "was" if metrics.n_wrong == 1 else "were"
+    return (
+        f"{n_wrong} of {metrics.n:,} {images} {verb} misclassified; "
+        f"the error rate is at most {limit} with 95 % confidence."
+    )
 
 
 def describe_robustness(tried: Robustness) -> str:
-    """Return what changes of the images do, in words, with minus signs."""
+    """Return what perturbations of the images do, with minus signs."""
     return write_minus(tried.describe())
 
 
 def _choose_scores(metrics: Metrics) -> tuple[Score, ...]:
-    present = [(name, one) for name, one in metrics.per_class.items() if one.support]
+    present = [(name, scores) for name, scores in metrics.per_class.items() if scores.support]
     chosen: list[tuple[str, ClassMetrics | AverageMetrics]] = list(present)
-    if len(present) > _CLASSES_IN_WORDS:
+    if len(present) > _MOST_SCORES:
         weakest = min(present, key=lambda pair: pair[1].f1)
         chosen = [("macro average", metrics.macro), (f"weakest: {weakest[0]}", weakest[1])]
-    return tuple(Score(name, format_fraction(one.f1), format_interval(one.f1_ci95)) for name, one in chosen)
+    return tuple(
+        Score(name, format_fraction(scores.f1), format_interval(scores.f1_ci95)) for name, scores in chosen
+    )
 
 
-def _describe_answers(run: ReportInputs) -> str:
+def _describe_errors(run: ReportInputs) -> str:
     metrics = run.evaluation.metrics
     groups = f" in {count_noun(metrics.n_groups, 'group')}" if metrics.n_groups != metrics.n else ""
-    refused = f" {metrics.n_unknown:,} refused." if metrics.n_unknown else ""
-    return describe_mistakes(metrics, run.images + groups) + refused
+    verb = "was" if metrics.n_unknown == 1 else "were"
+    rejected = f" {metrics.n_unknown:,} {verb} rejected as unknown." if metrics.n_unknown else ""
+    return describe_misclassified(metrics, run.images + groups) + rejected
 
 
 def _notes(run: ReportInputs) -> list[str]:
     metrics = run.evaluation.metrics
-    absent = [name for name, one in metrics.per_class.items() if not one.support]
+    absent = [name for name, scores in metrics.per_class.items() if not scores.support]
     n_failed = len(run.all_failures)
     notes = []
-    if run.recipe.get("rehearse"):
-        notes.append("This was a rehearsal on a part of the data: its figures say nothing about the model.")
+    if run.settings.get("rehearse"):
+        notes.append("This was a rehearsal on part of the data: its metrics say nothing about the model.")
     if absent:
         notes.append(f"No {run.images} of {', '.join(absent)}: nothing is known about that.")
     if n_failed:
-        notes.append(f"Not read, and in no figure: {count_noun(n_failed, 'file')}.")
+        notes.append(f"Not read, and in no metric: {count_noun(n_failed, 'file')}.")
     return notes

@@ -1,0 +1,165 @@
+"""One training run as plain data: what went in, what was learned, and what each later step found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from georgia.audit.result import Audit
+from georgia.evaluate.robustness import Robustness
+from georgia.evaluate.score import Evaluation
+from georgia.explain import Explanations
+from georgia.images.preprocess import PreprocessSpec
+from georgia.metrics.classification import Metrics
+from georgia.records import Failure
+from georgia.report.history import TrainingHistory
+from georgia.split.make import Split
+from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
+
+
+@dataclass(frozen=True, eq=False)
+class DataAudit:
+    """What is known of a run's data: the audit, and a leak that the split itself made.
+
+    ``is_at_one_scale`` says that the net sees nothing of an image's size.
+    """
+
+    audit: Audit | None = None
+    leak: str = ""
+    is_at_one_scale: bool = False
+
+    @property
+    def gate(self) -> Literal["", "pass", "stop"]:
+        """The gate's verdict, "stop" for a split that leaks, "" where nothing was audited."""
+        if self.leak:
+            return "stop"
+        if self.audit is None:
+            return ""
+        # In a report an error is an error, even if the user allowed it.
+        return "stop" if any(finding.severity == "error" for finding in self.audit.findings) else "pass"
+
+    @property
+    def verdict(self) -> str:
+        """One line on the data, empty where nothing was audited."""
+        known = "" if self.audit is None else self.audit.verdict
+        remedy = "The net was shown all images at one scale." if self.is_at_one_scale else ""
+        return " ".join(text for text in (self.leak, known, remedy) if text)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return what ``bundle.json`` holds under "audit"."""
+        document: dict[str, Any] = {"gate": self.gate, "verdict": self.verdict}
+        if self.audit is not None:
+            document["allowed"] = list(self.audit.allowed)
+            document["n_groups"] = self.audit.n_groups
+            document["findings"] = [
+                {"check": finding.check, "severity": finding.severity, "message": finding.message}
+                for finding in self.audit.findings
+            ]
+        return document
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """A run after its last epoch; the steps that follow fill in the fields from ``uncertainty`` on.
+
+    ``settings`` are those of ``TrainConfig``, ``backbone`` is its name and the source and sha256 of its
+    weights, ``trainable_layers`` names the backbone's layers that were trained. ``fingerprint`` (hex) is of
+    the images' contents. ``parity`` and ``int8`` are the plain forms of two comparisons, ``files`` the
+    deliverables by kind.
+    """
+
+    folder: Path
+    source: str
+    settings: Mapping[str, Any]
+    created: str
+    device: str
+    versions: Mapping[str, str]
+    backbone: Mapping[str, Any]
+    trainable_layers: tuple[str, ...]
+    preprocess: PreprocessSpec
+    split: Split
+    fingerprint: str
+    median_side_px: int
+    history: TrainingHistory
+    data_audit: DataAudit = field(default_factory=DataAudit)
+    failures: tuple[Failure, ...] = ()
+    uncertainty: Uncertainty = NOTHING_FITTED
+    parity: Mapping[str, Any] | None = None
+    evaluation: Evaluation | None = None
+    int8: Mapping[str, Any] | None = None
+    robustness: Robustness | None = None
+    explanations: Explanations | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return str(self.settings["recipe"])
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that were trained."""
+        return self.history.epochs[-1]
+
+    @property
+    def tested(self) -> Evaluation:
+        """The evaluation of the exported file on the test split.
+
+        Raises:
+            RuntimeError: that step has not run yet.
+        """
+        if self.evaluation is None:
+            raise RuntimeError("the exported file has not been evaluated yet")
+        return self.evaluation
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics of the exported file on the test split."""
+        return self.tested.metrics
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What ``bundle.json`` and the exported file hold beside class names and preprocessing."""
+        document = {
+            "name": self.settings["study_name"],
+            "created": self.created,
+            "recipe": dict(self.settings),
+            "weights_file": self.files["weights"].name if "weights" in self.files else None,
+            "backbone": dict(self.backbone),
+            "trainable_base_layers": len(self.trainable_layers),
+            "data": {
+                "source": self.source,
+                "sha256": self.fingerprint,
+                "counts": self.split.counts,
+                "median_side_px": self.median_side_px,
+            },
+            "audit": self.data_audit.to_json_dict(),
+            "training": {
+                "epochs": self.epochs,
+                "kept_epoch": self.history.kept_epoch,
+                "stopped": self.history.stop_reason,
+                "device": self.device,
+            },
+            "versions": dict(self.versions),
+            **self.uncertainty.to_dict(),
+            "parity": self.parity,
+            "metrics": self.evaluation.metrics.to_json_dict() if self.evaluation else None,
+            "int8": self.int8,
+            "robustness": self.robustness.describe() if self.robustness else None,
+        }
+        return {key: value for key, value in document.items() if value is not None}
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the object that ``georgia train --json`` prints."""
+        return {
+            "run": str(self.folder),
+            "recipe": self.recipe,
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 3),
+            "metrics": self.tested.to_json_dict(),
+            "files": {kind: str(path) for kind, path in self.files.items()},
+            "failed": [failure.to_json_dict() for failure in self.failures],
+        }
