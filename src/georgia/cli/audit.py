@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ClassNamesOption, ConfigOption, JsonOption, make_config, parse_folder_names
+from georgia.cli.options import (
+    ClassNamesOption,
+    ConfigOption,
+    DataArgument,
+    JsonOption,
+    make_config,
+    parse_folder_names,
+)
 
 if TYPE_CHECKING:
     from georgia.audit import Audit
@@ -35,7 +42,7 @@ GroupFolderOption = Annotated[
 
 
 def run(
-    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    data: DataArgument,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for audit.json and the report.")] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also search for wrong labels and outliers with a network.")

@@ -9,7 +9,14 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.models import open_model
-from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+from georgia.cli.options import (
+    ClassesOption,
+    ConfigOption,
+    EngineOption,
+    JsonOption,
+    ModelArgument,
+    make_config,
+)
 from georgia.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,14 +27,14 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: Annotated[Path, typer.Argument(help="A run folder, an exported .onnx, or a foreign Keras .h5.")],
+    model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="Labelled images, or any folder of images.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for tables and maps.")],
     k: Annotated[int | None, typer.Option("--k", help="Number of clusters.  [4]")] = None,
     components: Annotated[
         int | None, typer.Option(help="Principal components that k-means uses.  [2, those of the map]")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    engine: EngineOption = None,
     classes: ClassesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -14,7 +14,10 @@ from georgia.cli.options import (
     ClassesOption,
     ClassNamesOption,
     ConfigOption,
+    DataArgument,
+    EngineOption,
     JsonOption,
+    ModelArgument,
     make_config,
     parse_folder_names,
 )
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: Annotated[Path, typer.Argument(help="A run folder, an exported .onnx, or a foreign Keras .h5.")],
-    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    model: ModelArgument,
+    data: DataArgument,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report and its tables.")] = None,
     part: Annotated[
         str | None,
@@ -46,13 +49,17 @@ def run(
     ] = None,
     unknown: Annotated[
         Path | None,
-        typer.Option("--unknown", help="Out-of-distribution images: how many are rejected.", metavar="PATH"),
+        typer.Option(
+            "--unknown", help="Out-of-distribution images, to measure how many are rejected.", metavar="PATH"
+        ),
     ] = None,
     robustness: Annotated[
         bool,
-        typer.Option("--robustness", help="Also on perturbed images: size, scale, light, focus, rotations."),
+        typer.Option(
+            "--robustness", help="Also measure on perturbed images: size, scale, light, focus, rotations."
+        ),
     ] = False,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    engine: EngineOption = None,
     classes: ClassesOption = None,
     class_names: ClassNamesOption = None,
     config: ConfigOption = None,

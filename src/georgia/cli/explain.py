@@ -9,7 +9,14 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.models import open_model, take_model
-from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+from georgia.cli.options import (
+    ClassesOption,
+    ConfigOption,
+    EngineOption,
+    JsonOption,
+    ModelAndImagesArgument,
+    make_config,
+)
 from georgia.errors import InputError
 from georgia.text import count_noun
 
@@ -18,13 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    args: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[MODEL] PATH…",
-            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then images, folders, globs.",
-        ),
-    ],
+    args: ModelAndImagesArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder for the overlays and explain.json.")],
     class_name: Annotated[
         str | None, typer.Option("--class", help="Explain this class.  [each image's predicted class]")
@@ -33,7 +34,7 @@ def run(
         str | None,
         typer.Option(help="auto, 'class map' or occlusion.  [auto: the class map if there is one]"),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")] = None,
+    engine: EngineOption = None,
     classes: ClassesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

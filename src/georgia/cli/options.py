@@ -31,6 +31,21 @@ ClassesOption = Annotated[
         "--classes", help="Class names of a Keras file from elsewhere, in output order.", metavar="NAME,…"
     ),
 ]
+ModelArgument = Annotated[
+    Path, typer.Argument(help="A run folder, an exported .onnx, or a Keras .h5 from elsewhere.")
+]
+DataArgument = Annotated[
+    Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")
+]
+ModelAndImagesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[MODEL] PATH…",
+        help="A run folder, .onnx or Keras .h5 (none: the bundled model), then images, folders, globs.",
+    ),
+]
+EngineOption = Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")]
+RecipeOption = Annotated[str | None, typer.Option(help="fast, georgia, salami-18 or salami-50.  [fast]")]
 ProbeModelArgument = Annotated[
     Path | None, typer.Argument(help="A run folder or an exported .onnx (none: the bundled model).")
 ]

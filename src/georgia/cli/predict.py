@@ -9,7 +9,7 @@ import typer
 
 from georgia.cli import console, predict_ray
 from georgia.cli.models import check_not_read, open_model, take_model
-from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, make_config
+from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, ModelAndImagesArgument, make_config
 from georgia.cli.show_predictions import FailedFiles, show_predictions
 from georgia.errors import InputError
 
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    args: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[MODEL] PATH…",
-            help="A run folder, .onnx or Keras .h5 (none: the bundled model), then images, folders, globs.",
-        ),
-    ],
+    args: ModelAndImagesArgument,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write a table: .csv, .json, .jsonl or .parquet.")
     ] = None,

@@ -83,7 +83,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Split images 70/25/5 into train, validation and test, near-duplicates of a crystal together.
+    """Split images 70/25/5 into train, validation and test; near-duplicates stay in one split.
 
     \b
     Examples:

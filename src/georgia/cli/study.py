@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ConfigOption, JsonOption, parse_folder_names, read_settings
+from georgia.cli.options import (
+    ConfigOption,
+    DataArgument,
+    JsonOption,
+    RecipeOption,
+    parse_folder_names,
+    read_settings,
+)
 from georgia.config import build_config, parse_assignments, read_toml_section
 from georgia.errors import InputError
 
@@ -18,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    data: DataArgument,
     axes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUES]…", help="More of the grid, as for --grid.")
     ] = None,
     *,
     out: Annotated[Path, typer.Option("--out", help="The study's folder; the same call goes on with it.")],
-    recipe: Annotated[str | None, typer.Option(help="fast, georgia, salami-18 or salami-50.  [fast]")] = None,
+    recipe: RecipeOption = None,
     variants: Annotated[
         str | None,
         typer.Option(

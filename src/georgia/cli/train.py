@@ -12,7 +12,9 @@ from georgia.cli import console
 from georgia.cli.options import (
     ClassNamesOption,
     ConfigOption,
+    DataArgument,
     JsonOption,
+    RecipeOption,
     SetOption,
     parse_folder_names,
     read_settings,
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    data: Annotated[Path, typer.Argument(help="Folder per class, split folders, or a CSV with path,class.")],
+    data: DataArgument,
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
-    recipe: Annotated[str | None, typer.Option(help="fast, georgia, salami-18 or salami-50.  [fast]")] = None,
+    recipe: RecipeOption = None,
     weights: Annotated[
         str | None, typer.Option(help="imagenet, none, or a weight file.", metavar="NAME|PATH")
     ] = None,
