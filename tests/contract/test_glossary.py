@@ -70,6 +70,8 @@ RETIRED_IN_NAMES = {
 # Public names of version 0.1 that stay: settings, JSON keys, columns, tables and routes.
 PUBLIC = {
     *("n_judged", "min_judged", "judged_at_s", "trail_seq"),
+    # The setting [audit] near_copies, also in audit.json.
+    "near_copies",
     # Functions and attributes of libraries.
     *("share_inputs", "turnaround", "copyright"),
 }
