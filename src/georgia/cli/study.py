@@ -14,10 +14,11 @@ from georgia.cli.options import (
     DataArgument,
     JsonOption,
     RecipeOption,
+    given,
     parse_folder_names,
     read_settings,
 )
-from georgia.config import build_config, parse_assignments, read_toml_section
+from georgia.config import build_config, parse_assignments
 from georgia.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,25 +31,30 @@ def run(
         list[str] | None, typer.Argument(metavar="[KEY=VALUES]…", help="More of the grid, as for --grid.")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option("--out", help="The study's folder; the same call goes on with it.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder of the study; the same call continues it.")],
     recipe: RecipeOption = None,
     variants: Annotated[
         str | None,
         typer.Option(
-            help="Letters A to D, recipes.  [A,B,C,D; with a grid or folds: the recipe]", metavar="NAME,…"
+            help="Letters A to D, or recipes.  [A,B,C,D; with a grid or folds: the recipe]", metavar="NAME,…"
         ),
     ] = None,
     repeats: Annotated[int | None, typer.Option(help="Runs of each variant.  [5; with folds: 1]")] = None,
-    folds: Annotated[int | None, typer.Option(help="Cross-validate: test every image once.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Number of cross-validation folds; each image is tested once.")
+    ] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(help="Settings to combine, such as lr=1e-1,1e-2; repeat it.", metavar="KEY=VALUES"),
+        typer.Option(
+            help="Settings to combine, such as lr=1e-1,1e-2; repeat for more.", metavar="KEY=VALUES"
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="A training setting for all runs.", metavar="KEY=VALUE")
     ] = None,
     ray: Annotated[
-        str | None, typer.Option(help="Make runs in parallel on a Ray cluster.", metavar="HOST:PORT|auto")
+        str | None,
+        typer.Option(help="Train the runs in parallel on a Ray cluster.", metavar="HOST:PORT|auto"),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -64,30 +70,24 @@ def run(
     from georgia.study import StudyConfig, plan_runs, run_study
     from georgia.study.ray_runner import run_on_ray
 
-    words = (*(grid or ()), *(axes or ())) or None
-    typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": words}
+    combined = (*(grid or ()), *(axes or ())) or None
+    typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": combined}
     file = read_settings(config, "study")
     names = parse_folder_names(file.pop("class_names", None))
-    chosen = {key: value for key, value in typed.items() if value is not None}
-    settings = build_config(StudyConfig, file, chosen, where="the settings of 'study'")
-    given = {**_training_settings(config), **parse_assignments(changes or [])}
-    plan_runs(settings, given)
+    settings = build_config(StudyConfig, file, given(typed), where="the settings of 'study'")
+    training = {**read_settings(config, "train", is_required=False), **parse_assignments(changes or [])}
+    plan_runs(settings, training)
     runner = run_on_ray(ray) if ray else None
     console.load_keras()
-    # Each run compiles its own net, which TensorFlow takes for a mistake in a loop.
+    # Each run compiles its own net, which TensorFlow warns of as slow.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with console.ConsoleProgress() as progress:
-        study = run_study(data, out, settings, given, names, progress, runner)
+        study = run_study(data, out, settings, training, names, progress, runner)
     if as_json:
         console.show_json(study.to_json_dict())
     else:
         _show(study)
     return _end(study)
-
-
-def _training_settings(file: Path | None) -> dict[str, Any]:
-    """Return the section of training settings in the same file, empty if there is none."""
-    return {} if file is None else read_toml_section(file, "train")
 
 
 def _show(study: Study) -> None:
@@ -115,7 +115,7 @@ def _end(study: Study) -> int:
             "Cannot make the study",
             needs="one run or more must finish",
             got=first.reason,
-            hint="Repair that and give the same command again.",
+            hint="Repair that and run the same command again.",
         )
     code = console.end_with(study.failures)
     return console.DONE_IN_PART if study.failed_rows else code

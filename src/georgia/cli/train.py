@@ -16,13 +16,14 @@ from georgia.cli.options import (
     JsonOption,
     RecipeOption,
     SetOption,
+    given,
     parse_folder_names,
     read_settings,
 )
 from georgia.config import parse_assignments
 
 if TYPE_CHECKING:
-    from georgia.train import TrainResult
+    pass
 
 
 def run(
@@ -36,9 +37,7 @@ def run(
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Three epochs on a tenth of the images.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out after a stop.")] = False,
     class_names: ClassNamesOption = None,
     changes: SetOption = None,
     config: ConfigOption = None,
@@ -56,7 +55,7 @@ def run(
     typed: dict[str, Any] = {"weights": weights, "device": device, "rehearse": rehearse or None}
     settings = read_settings(config, "train")
     names = parse_folder_names(class_names)
-    layers = [settings, parse_assignments(changes or []), {k: v for k, v in typed.items() if v is not None}]
+    layers = (settings, parse_assignments(changes or ()), given(typed))
     console.load_keras()
     from georgia.train import recipe_config, train_model
 
@@ -66,27 +65,22 @@ def run(
     if as_json:
         console.show_json(result.to_json_dict())
     else:
-        show_run(result)
+        show_metrics(result.metrics.to_json_dict())
+        for kind, file in result.files.items():
+            console.show_line(f"{kind}: {file}")
     return console.end_with(result.failures)
 
 
-def show_run(result: TrainResult) -> None:
-    """Print a run's figures on its test part, and where its files are."""
-    show_metrics(result.metrics.to_json_dict())
-    for kind, file in result.files.items():
-        console.show_line(f"{kind}: {file}")
-
-
 def show_metrics(metrics: Mapping[str, Any]) -> None:
-    """Print a table of per-class figures with their 95 % intervals, and the counts behind them."""
+    """Print a table of per-class metrics with 95 % confidence intervals, and the counts behind them."""
     rows = []
-    for name, one in metrics["per_class"].items():
-        figures = [f"{one[key]:.4f}" for key in ("precision", "recall", "f1")]
-        low, high = one["f1_ci95"]
-        rows.append([name, *figures, f"{low:.4f}–{high:.4f}", f"{one['support']:,}"])
-    console.show_table(["class", "precision", "recall", "F1", "F1 95 %", "pictures"], rows)
-    n_refused = f", {metrics['n_unknown']:,} refused" if metrics["n_unknown"] else ""
+    for name, row in metrics["per_class"].items():
+        values = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
+        low, high = row["f1_ci95"]
+        rows.append([name, *values, f"{low:.4f}–{high:.4f}", f"{row['support']:,}"])
+    console.show_table(["class", "precision", "recall", "F1", "F1 95 %", "images"], rows)
+    rejected = f", {metrics['n_unknown']:,} rejected" if metrics["n_unknown"] else ""
     console.show_line(
-        f"{metrics['n_right']:,} of {metrics['n']:,} right{n_refused}: accuracy {metrics['accuracy']:.4f}; "
-        f"at most {metrics['mistake_limit95']:.2%} wrong at 95 %"
+        f"{metrics['n_right']:,} of {metrics['n']:,} correct{rejected}: accuracy {metrics['accuracy']:.4f}; "
+        f"error rate at most {metrics['mistake_limit95']:.2%} at 95 % confidence"
     )
