@@ -1,0 +1,73 @@
+"""Laws of joining images into groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from georgia.audit import AuditConfig
+from georgia.audit.groups import connect, join_groups
+from georgia.errors import InputError
+from georgia.labels import Labels
+from georgia.records import Catalog, Record
+
+
+def catalog_of(*records: Record) -> Catalog:
+    names = tuple(sorted({record.class_name for record in records}))
+    return Catalog(Path("data"), Labels(names), records)
+
+
+def record_of(name: str, group: str = "", time: str = "") -> Record:
+    return Record(Path("data") / name, name.split("/")[0], group, time=time)
+
+
+def groups_of(
+    catalog: Catalog, config: AuditConfig, duplicates: list[tuple[int, ...]] | None = None
+) -> list[str]:
+    return [record.group for record in join_groups(catalog, duplicates or [], config).records]
+
+
+def test_joined_group_keeps_source_name() -> None:
+    catalog = catalog_of(*map(record_of, ("a/1", "a/2", "a/3", "b/4", "b/5"), ("", "x", "x", "", "")))
+    assert groups_of(catalog, AuditConfig(), [(0, 1)]) == ["x", "x", "x", "", ""]
+
+
+def test_duplicates_are_named_after_first_file() -> None:
+    catalog = catalog_of(*map(record_of, ("a/1", "a/2", "b/3")))
+    assert groups_of(catalog, AuditConfig(), [(0, 2)]) == ["a/1", "", "a/1"]
+
+
+def test_regex_groups_by_brackets_only() -> None:
+    catalog = catalog_of(*map(record_of, ("a/s1_f1", "a/s1_f2", "a/s2_f1", "b/s3_f1", "b/x")))
+    assert groups_of(catalog, AuditConfig(group_regex=r"s(\d+)_")) == ["a/s1_f1", "a/s1_f1", "", "", ""]
+
+
+def test_time_gap_joins_close_times() -> None:
+    times = ["2024-01-01T10:00:00", "2024-01-01T10:00:05", "2024-01-01T10:01:00", "2024-01-01T10:01:09"]
+    catalog = catalog_of(*(record_of(f"{'ab'[n % 2]}/{n}", time=time) for n, time in enumerate(times)))
+    assert groups_of(catalog, AuditConfig(time_gap_s=10)) == ["a/0", "a/0", "a/2", "a/2"]
+
+
+def test_folder_level_joins_one_folder() -> None:
+    catalog = catalog_of(*map(record_of, ("a/r1/1", "a/r1/2", "a/r2/3", "b/r3/4", "b/r4/5")))
+    assert groups_of(catalog, AuditConfig(folder_level=1)) == ["a/r1/1", "a/r1/1", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (AuditConfig(group_regex="zzz"), "must match names"),
+        (AuditConfig(folder_level=1), "one group with all of a"),
+        (AuditConfig(time_gap_s=5), "must hold seconds or ISO 8601"),
+    ],
+)
+def test_impossible_rule_is_rejected(config: AuditConfig, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        join_groups(catalog_of(*map(record_of, ("a/1", "a/2", "b/3", "b/4"))), [], config)
+
+
+def test_connect_ignores_order_of_links() -> None:
+    links = [(0, 3), (3, 5), (1, 2), (2, 4)]
+    assert connect(6, links) == connect(6, links[::-1]) == [[0, 3, 5], [1, 2, 4]]
+    assert connect(6, []) == []
