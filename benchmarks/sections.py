@@ -129,14 +129,14 @@ def _split(bench: Bench, n_train: int, n_valid: int) -> Path:
 
 
 def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tuple[float, float]:
-    """Return seconds of the validation part's one pass through the trunk, and of an epoch behind it."""
+    """Return seconds of the validation part's one pass through the frozen backbone, and of an epoch behind it."""
     from georgia.catalog.read import read_catalog
     from georgia.train.batches import FixedFeatures
     from georgia.train.decoded import load_images
-    from georgia.train.frozen import Trunk
+    from georgia.train.device import choose_train_precision
+    from georgia.train.frozen import FrozenBackbone
     from georgia.train.loop import LoopInputs, run_loop
     from georgia.train.network import build_network
-    from georgia.train.precision import choose_train_precision
     from georgia.train.recipes import recipe_config
     from georgia.train.state import TrainState
 
@@ -152,16 +152,18 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
     config = recipe_config("georgia", settings)
     network = build_network(config, 2)
     records = read_catalog(folder).records
-    pictures, _ = load_images(records, LABELS, network.preprocess, bench.work / "pictures.npy")
+    images, _ = load_images(records, LABELS, network.preprocess, bench.work / "pictures.npy")
     parts = {
-        part: pictures.select([record for record in records if record.split == part])
+        part: images.select([record for record in records if record.split == part])
         for part in ("train", "valid")
     }
     inputs = LoopInputs(network, parts["train"], parts["valid"], LABELS, bench.work / "run")
-    trunk = Trunk(network.trunk, network.preprocess, choose_train_precision(config.precision, False))
-    trunk(parts["valid"].images(np.arange(2)))
+    frozen = FrozenBackbone(
+        network.frozen, network.preprocess, choose_train_precision(config.precision, False)
+    )
+    frozen(parts["valid"].images(np.arange(2)))
     started = time.perf_counter()
-    for _ in FixedFeatures(parts["valid"], trunk).batches():
+    for _ in FixedFeatures(parts["valid"], frozen).batches():
         pass
     fixed_s = time.perf_counter() - started
     result = run_loop(config, inputs, TrainState("bench"))
@@ -203,7 +205,7 @@ def measure_frozen(bench: Bench) -> dict[str, float]:
     """The same with a frozen base and no augmentation (the study's variant A without its views)."""
     n_train, n_valid = (32, 12) if bench.quick else (64, 24)
     folder = _split(bench, n_train, n_valid)
-    changes = {"trainable_share": 0.0, "augmentation": "none", "dropout": ()}
+    changes = {"trainable_fraction": 0.0, "augmentation": "none", "dropout": ()}
     _, epoch_s = _georgia_epochs(bench, folder, {"batch_size": 32, "epochs": 12, **changes})
     return {
         "n_train": n_train,

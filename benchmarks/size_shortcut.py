@@ -73,7 +73,7 @@ def main() -> None:
         for geometry in ("stretch", "auto"):
             config = recipe_config("fast", parse_assignments(options.changes), {"geometry": geometry})
             run = train_model(root / "train" / "whole", root / geometry, config)
-            bundle = load_bundle(run.run)
+            bundle = load_bundle(run.folder)
             row = {"input": bundle.preprocess.to_dict()}
             for kind in ("whole", "cut"):
                 catalog = read_catalog(root / "test" / kind, verify=False)

@@ -24,11 +24,11 @@ SIZE_PX = 224
 LAST_TENTH, NOTHING = 0.1, 0.0
 
 
-def build_net(backbone: str, trainable_share: float) -> Any:
+def build_net(backbone: str, trainable_fraction: float) -> Any:
     """Return the study's net, compiled as it is there; random weights, which compute as long as others."""
     import keras
 
-    settings = {"backbone": backbone, "weights": "none", "trainable_share": trainable_share}
+    settings = {"backbone": backbone, "weights": "none", "trainable_fraction": trainable_fraction}
     model = build_network(recipe_config("georgia", settings), 2).model
     model.compile(
         optimizer=keras.optimizers.SGD(0.1, momentum=0.9), loss="binary_crossentropy", metrics=["accuracy"]

@@ -16,6 +16,7 @@ All faults of one input are reported together, each with the nearest known name.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import json
 import math
@@ -62,7 +63,7 @@ class Config:
 
     A rule is asked of every element of a tuple, and of nothing that is None. What several fields must be
     to one another is said by ``find_faults``. ``renamed`` maps names of version 0.1 to today's. A field
-    that is a ``Config`` itself takes its settings from the same table.
+    that is a ``Config`` itself takes its settings from the same table, and has a default.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
@@ -111,14 +112,23 @@ def _fields_of(cls: type) -> dict[str, Any]:
 
 
 def _make(cls: type[T], values: Mapping[str, Any]) -> T:
-    hints, own = typing.get_type_hints(cls), {}
+    hints, own, faults = typing.get_type_hints(cls), {}, []
     for field in dataclasses.fields(typing.cast(Any, cls)):
         kind = hints[field.name]
         if isinstance(kind, type) and issubclass(kind, Config):
-            own[field.name] = _make(kind, {name: values[name] for name in _fields_of(kind) if name in values})
+            try:
+                own[field.name] = _make(kind, {k: values[k] for k in _fields_of(kind) if k in values})
+            except InputError as error:
+                faults.append(str(error))
         elif field.name in values:
             own[field.name] = values[field.name]
-    return cls(**own)
+    try:
+        made = cls(**own)
+    except InputError as error:
+        faults.insert(0, str(error))
+    if faults:
+        raise InputError(" · ".join(faults))
+    return made
 
 
 def flatten_config(config: Any) -> dict[str, Any]:
@@ -233,8 +243,13 @@ def _convert(value: Any, target: Any) -> Any:
         if value not in arguments:
             raise ValueError("must be one of " + ", ".join(map(str, arguments)))
         return value
+    if isinstance(target, type) and issubclass(target, enum.Enum):
+        if value not in [choice.value for choice in target]:
+            raise ValueError("must be one of " + ", ".join(choice.value for choice in target))
+        return target(value)
     if origin is tuple:
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        parts = [parts] if isinstance(parts, (int, float)) else parts
         if not isinstance(parts, (list, tuple)):
             raise ValueError("must be a list")
         return tuple(

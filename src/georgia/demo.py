@@ -1,4 +1,4 @@
-"""The whole way in one step: drawn crystals, a trained net, its exported file, figures and report."""
+"""The whole way in one step: synthetic images, a trained net, its exported file, metrics and report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from georgia.config import Config
 from georgia.progress import QUIET, Progress
 from georgia.synthetic import render_dataset
-from georgia.train import TrainResult, recipe_config, train_model
+from georgia.train import TrainingRun, recipe_config, train_model
 
 
 @dataclass(frozen=True)
-class DemoConfig:
-    """How much to draw, and how to train on it.
+class DemoConfig(Config):
+    """How many images to render, and how to train on them.
 
-    Drawing costs little, so the test part is larger than the study's: its intervals are tighter.
+    Rendering costs little, so the test split is larger than the study's: its intervals are tighter.
     ``changes`` are training settings on top of the recipe's.
     """
 
@@ -30,9 +31,9 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The trained run, the F1 of each class on its test part, and the wall time in seconds."""
+    """The trained run, the F1 of each class on its test split, and the wall time in seconds."""
 
-    trained: TrainResult
+    trained: TrainingRun
     f1: dict[str, float]
     report: Path
     seconds: float
@@ -40,7 +41,7 @@ class DemoResult:
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia demo --json`` prints."""
         return {
-            "run": str(self.trained.run),
+            "run": str(self.trained.folder),
             "f1": self.f1,
             "report": str(self.report),
             "seconds": self.seconds,
@@ -48,7 +49,7 @@ class DemoResult:
 
 
 def run_demo(out: Path, config: DemoConfig = DemoConfig(), progress: Progress = QUIET) -> DemoResult:
-    """Draw crops into ``out/crystals``, train on them into ``out/run``, and return what came of it.
+    """Render crops into ``out/crystals``, train on them into ``out/run``, and return the result.
 
     Raises:
         InputError: ``out`` holds images or a run already, or a setting is out of range.
@@ -58,7 +59,7 @@ def run_demo(out: Path, config: DemoConfig = DemoConfig(), progress: Progress = 
     settings = {"fractions": config.fractions, "seed": config.seed, **config.changes}
     training = recipe_config(config.recipe, settings)
     records = render_dataset(out / "crystals", config.n_per_class, config.seed, progress=progress)
-    progress.say(f"{len(records):,} crops drawn in {time.perf_counter() - started:.1f} s")
+    progress.say(f"{len(records):,} crops rendered in {time.perf_counter() - started:.1f} s")
     trained = train_model(out / "crystals", out / "run", training, progress=progress)
-    f1 = {name: one.f1 for name, one in trained.metrics.per_class.items()}
-    return DemoResult(trained, f1, Path(trained.files["report"]), time.perf_counter() - started)
+    f1 = {name: row.f1 for name, row in trained.metrics.per_class.items()}
+    return DemoResult(trained, f1, trained.files["report"], time.perf_counter() - started)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.training import make_training_run
 
 from georgia.evaluate.compare import compare_evaluations
 from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
-from georgia.predict.prediction import Prediction
-from georgia.predict.predictions import Predictions
+from georgia.predict.prediction import Prediction, Predictions
 from georgia.records import Record
 from georgia.report.page import ReportInputs, save_report
 
@@ -49,8 +49,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pair = compare_evaluations(
         one, other, ("a_first_model_with_a_long_name", "another_model_with_a_long_name")
     )
-    recipe = {f"setting {at}": at for at in range(40)}
-    run = ReportInputs("Study", one, comparison=pair, recipe=recipe, bundle={"note": "x" * 90})
+    settings = {f"setting {at}": at for at in range(40)}
+    run = ReportInputs("Study", one, comparison=pair, training=make_training_run(settings), metadata={"note": "x" * 90})
     save_report(run, folder / "report.html")
     return folder / "report.html"
 

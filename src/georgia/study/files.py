@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from georgia.config import build_config
-from georgia.errors import InputError
-from georgia.files import write_json, write_text
+from georgia.files import read_json, reading, write_json, write_text
 from georgia.records import Failure
 from georgia.report.study import FIGURE_FILE, PAGE_FILE, save_study_figure, save_study_page
 from georgia.study.compare import PairedTest, VariantSummary
@@ -39,23 +37,19 @@ def load_study(folder: Path) -> Study:
     Raises:
         InputError: the file is missing or is no study.
     """
-    try:
-        document = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
+    with reading(f"Cannot read the study in {str(folder)!r}", f"a {STUDY_FILE} of ours is needed"):
+        document = read_json(folder / STUDY_FILE)
         return Study(
             out=folder,
             source=document["source"],
             config=build_config(StudyConfig, document["config"]),
-            rows=tuple(StudyRow(**_with_tuples(row)) for row in document["rows"]),
-            variants=tuple(VariantSummary(**_with_tuples(one)) for one in document["variants"]),
-            comparisons=tuple(PairedTest(**_with_tuples(one)) for one in document["comparisons"]),
-            failures=tuple(Failure.from_json_dict(one) for one in document["failed"]),
+            rows=tuple(map(StudyRow.from_json_dict, document["rows"])),
+            variants=tuple(VariantSummary(**_with_tuples(values)) for values in document["variants"]),
+            comparisons=tuple(PairedTest(**_with_tuples(values)) for values in document["comparisons"]),
+            failures=tuple(map(Failure.from_json_dict, document["failed"])),
             seconds=document["seconds"],
             n_started=document["n_started"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Cannot read the study in {str(folder)!r}", needs=f"a {STUDY_FILE} of ours is needed", got=error
-        ) from error
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

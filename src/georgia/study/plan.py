@@ -7,58 +7,49 @@ import itertools
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from georgia.config import parse_assignments
+from georgia.config import Config, Rule, at_least, parse_assignments
 from georgia.errors import InputError, suggest
 from georgia.train.recipes import RECIPES, TrainConfig, recipe_config
 
 # Source: the Georgia Project's ablation: dropout none or 0.4 and 0.3, last 0 or 10 % trainable, five runs.
-DROPOUT, TRAINABLE_SHARE, REPEATS = (0.4, 0.3), 0.1, 5
+DROPOUT, TRAINABLE_FRACTION, REPEATS = (0.4, 0.3), 0.1, 5
 LETTERS: dict[str, tuple[bool, float]] = {
     "A": (False, 0.0),
-    "B": (False, TRAINABLE_SHARE),
+    "B": (False, TRAINABLE_FRACTION),
     "C": (True, 0.0),
-    "D": (True, TRAINABLE_SHARE),
+    "D": (True, TRAINABLE_FRACTION),
 }
-# Short words for settings on a grid.
+# Short names for settings on a grid.
 ALIASES = {"lr": "learning_rate"}
 # What a letter decides by itself, and what a study decides for all of its runs.
-_OF_LETTERS = ("dropout", "trainable_share")
+_OF_LETTERS = ("dropout", "trainable_fraction")
 _OF_STUDY = ("seed", "fractions", "order", "rehearse", "prefix", "study_name")
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Config):
     """What to compare, and how often.
 
     ``variants`` are the letters A to D of the source study (dropout none or 0.4 and 0.3, last 0 or 10 %
     of the base trainable), names of recipes, each as it is, or empty: A to D, or the recipe as it is
     where a grid or folds are asked for. ``repeats`` 0 is 5, or 1 with folds. ``folds`` 0 keeps one
-    split; k tests every image once, in k runs. ``grid`` holds words such as ``lr=0.1,0.01``, whose
+    split; k tests every image once, in k runs. ``grid`` holds axes such as ``lr=0.1,0.01``, whose
     values are all combined; several numbers of one value are written ``0.4/0.3``.
     """
 
     recipe: str = "fast"
     variants: tuple[str, ...] = ()
-    repeats: int = 0
-    folds: int = 0
+    repeats: Annotated[int, at_least(0)] = 0
+    folds: Annotated[int, Rule("0, or 2 or more", lambda value: value == 0 or value >= 2)] = 0
     grid: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        rules = [
-            ("repeats", "0 or more", self.repeats, self.repeats >= 0),
-            ("folds", "0, or 2 or more", self.folds, self.folds == 0 or self.folds >= 2),
-            (
-                "variants",
-                "different",
-                ", ".join(self.variants),
-                len(set(self.variants)) == len(self.variants),
-            ),
-        ]
-        faults = [f"{name} must be {rule}; got {value!r}" for name, rule, value, ok in rules if not ok]
-        if faults:
-            raise InputError(" · ".join(faults))
+    def find_faults(self) -> Sequence[str]:
+        """Return a line if a variant stands twice."""
+        if len(set(self.variants)) == len(self.variants):
+            return ()
+        return (f"variants must be different; got {', '.join(self.variants)}",)
 
     @property
     def n_repeats(self) -> int:
@@ -117,36 +108,42 @@ def plan_runs(study: StudyConfig, changes: Mapping[str, Any] | None = None) -> t
     return tuple(runs)
 
 
-def parse_grid(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the values of each axis by setting, from words such as ``lr=0.1,0.01 backbone=a,b``.
+def parse_grid(axes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the values of each axis by setting, from texts such as ``lr=0.1,0.01 backbone=a,b``.
+
+    Names of version 0.1 stay as they are given: runs that it named so are found again.
 
     >>> parse_grid(["lr=0.1,0.01 epochs=3"])
     {'learning_rate': ('0.1', '0.01'), 'epochs': ('3',)}
 
     Raises:
-        InputError: a word has no ``=``, names no setting, or one that a study fixes for all runs.
+        InputError: a text has no ``=``, names no setting, or one that a study fixes for all runs.
     """
     known = {field.name for field in dataclasses.fields(TrainConfig)} - set(_OF_STUDY)
-    axes: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[str, ...]] = {}
     faults = []
-    for key, text in parse_assignments(word for part in words for word in part.split()).items():
+    for key, text in parse_assignments(item for axis in axes for item in axis.split()).items():
         name = ALIASES.get(key, key.replace("-", "_"))
         values = tuple(value.strip() for value in text.split(",") if value.strip())
         if name in _OF_STUDY:
             faults.append(f"{key!r} is the same for all runs of a study")
-        elif name not in known:
+        elif _setting_of(name) not in known:
             faults.append(f"{key!r} is no setting.{suggest(key, known)}")
-        elif not values or name in axes:
+        elif not values or _setting_of(name) in map(_setting_of, found):
             faults.append(f"{key!r} needs values, in one word")
-        axes[name] = values
+        found[name] = values
     if faults:
-        do = "Example: --grid lr=1e-1,1e-2 --grid backbone=efficientnet-lite0,efficientnet-lite1."
-        raise InputError(f"Cannot use the grid: {' · '.join(faults)}. {do}")
-    return axes
+        hint = "Example: --grid lr=1e-1,1e-2 --grid backbone=efficientnet-lite0,efficientnet-lite1."
+        raise InputError(f"Cannot use the grid: {' · '.join(faults)}. {hint}")
+    return found
+
+
+def _setting_of(name: str) -> str:
+    return TrainConfig.renamed.get(name, name)
 
 
 def describe_dropout(config: TrainConfig) -> str:
-    """Return the table's word for a run's dropout layers, such as ``0.4, 0.3`` or ``none``."""
+    """Return the table's text for a run's dropout layers, such as ``0.4, 0.3`` or ``none``."""
     rates = [*([config.feature_dropout] if config.feature_dropout else []), *filter(None, config.dropout)]
     return ", ".join(f"{rate:g}" for rate in rates) or "none"
 
@@ -169,15 +166,15 @@ def _settle(
     if variant in LETTERS:
         config = recipe_config(recipe, given, settings, _letter_settings(config, variant))
     short = {name: alias for alias, name in ALIASES.items()}
-    words = [f"{short.get(key, key)}={value}" for key, value in point.items()]
-    bare = not study.variants and bool(words)
-    return " ".join([*([] if bare else [variant]), *words]), config
+    assignments = [f"{short.get(key, key)}={value}" for key, value in point.items()]
+    bare = not study.variants and bool(assignments)
+    return " ".join([*([] if bare else [variant]), *assignments]), config
 
 
 def _letter_settings(base: TrainConfig, letter: str) -> dict[str, Any]:
-    with_dropout, share = LETTERS[letter]
-    settings: dict[str, Any] = {"trainable_share": share}
-    if share:
+    with_dropout, fraction = LETTERS[letter]
+    settings: dict[str, Any] = {"trainable_fraction": fraction}
+    if fraction:
         settings["standardize"] = False
     if not with_dropout:
         return {**settings, "dropout": (), "feature_dropout": 0.0}
@@ -194,13 +191,13 @@ def _letter_settings(base: TrainConfig, letter: str) -> dict[str, Any]:
 
 def _read_value(key: str, text: str) -> Any:
     """Return a grid's value: lists are written with slashes, an empty list as none."""
-    kind = typing.get_type_hints(TrainConfig).get(key)
+    kind = typing.get_type_hints(TrainConfig).get(_setting_of(key))
     if typing.get_origin(kind) is not tuple:
         return text
     return [] if text.lower() == "none" else text.split("/")
 
 
-def _check_settings(study: StudyConfig, given: Mapping[str, Any], axes: Mapping[str, Any]) -> None:
+def _check_settings(study: StudyConfig, changes: Mapping[str, Any], axes: Mapping[str, Any]) -> None:
     names = {recipe.name for recipe in RECIPES}
     faults = [
         f"{variant!r} is no variant.{suggest(variant, [*LETTERS, *names])}"
@@ -208,9 +205,14 @@ def _check_settings(study: StudyConfig, given: Mapping[str, Any], axes: Mapping[
         if variant not in names and variant not in LETTERS
     ]
     letters = [variant for variant in study.chosen_variants if variant in LETTERS]
-    clash = [key for key in _OF_LETTERS if letters and (key in given or key in axes)]
+    given = {_setting_of(key) for key in changes}
+    clash = [key for key in _OF_LETTERS if letters and key in given.union(map(_setting_of, axes))]
     faults += [f"{key!r} is what the variants {', '.join(letters)} differ in" for key in clash]
-    faults += [f"{ALIASES.get(key, key)!r} is set and on the grid" for key in axes if key in given]
+    faults += [
+        f"{ALIASES.get(key, key)!r} is set and on the grid"
+        for key in axes
+        if _setting_of(key) in map(_setting_of, given)
+    ]
     if faults:
         rule = f"Variants are {', '.join(LETTERS)} and the recipes {', '.join(sorted(names))}."
         raise InputError(f"Cannot plan the study: {' · '.join(faults)}. {rule}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from georgia.distributed.cluster import import_ray
-from georgia.distributed.tasks import run_tasks
+from georgia.distributed.ray_cluster import import_ray, run_tasks
 from georgia.progress import QUIET, Progress
 from georgia.study.rows import StudyRow, make_failed_row
 from georgia.study.run import Runner, RunTask, make_run

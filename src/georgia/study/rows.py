@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from georgia.errors import InputError
 from georgia.evaluate.score import Evaluation
-from georgia.files import write_json
+from georgia.files import read_json, reading, write_json
 from georgia.metrics.intervals import Interval
 from georgia.model.bundle import BUNDLE_FILE
-from georgia.report.history import read_history
+from georgia.report.history import HISTORY_FILE, read_history
 from georgia.study.plan import PlannedRun, describe_dropout
-from georgia.train.history import HISTORY_FILE
+from georgia.train.recipes import rename_settings
 
 ROW_FILE = "row.json"
 
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One run's figures, fractions in [0, 1], times in seconds; ``reason`` says why a run failed.
+    """One run's metrics, fractions in [0, 1], times in seconds; ``reason`` says why a run failed.
 
     Accuracies in training and validation are those of the last epoch, ``accuracy_delta`` is validation
-    minus training, ``test_missed`` counts test images without their right name, as in the source study.
+    minus training, ``test_missed`` counts test images that are not classified correctly, as in the source
+    study.
     """
 
     run_name: str
@@ -63,6 +62,13 @@ class StudyRow:
         """Write ``row.json``: the mark that a run has ended, and how."""
         write_json(folder / ROW_FILE, asdict(self))
 
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, Any]) -> StudyRow:
+        """Read the plain form, that of version 0.1 too."""
+        limits = values["f1_ci95"]
+        settings = rename_settings(values["settings"])
+        return cls(**{**values, "settings": settings, "f1_ci95": tuple(limits) if limits else None})
+
 
 def load_row(folder: Path) -> StudyRow | None:
     """Return the row of a run that has ended, or None.
@@ -71,28 +77,23 @@ def load_row(folder: Path) -> StudyRow | None:
         InputError: the file is damaged.
     """
     file = folder / ROW_FILE
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        limits = document.pop("f1_ci95")
-        return StudyRow(**document, f1_ci95=tuple(limits) if limits else None)
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Cannot read {str(file)!r}",
-            needs="it must be whole",
-            got=error,
-            hint="Delete it to have the run's figures taken anew.",
-        ) from error
+    hint = "Delete it to have the run's metrics read anew."
+    with reading(f"Cannot read {str(file)!r}", "it must be whole", hint):
+        return StudyRow.from_json_dict(read_json(file))
 
 
 def make_row(run: PlannedRun, folder: Path, seconds: float) -> StudyRow:
-    """Return the row of a finished run, from the figures of its exported file.
+    """Return the row of a finished run, from the metrics of its exported file.
 
     Raises:
         InputError: the folder does not hold a finished run.
     """
-    about = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
+    with reading(f"Cannot read the run {str(folder)!r}", f"a {BUNDLE_FILE} of ours is needed"):
+        metadata = read_json(folder / BUNDLE_FILE)
+        epochs = int(metadata["training"]["epochs"])
+        trainable_layers = int(metadata["trainable_base_layers"])
     last = read_history(folder / HISTORY_FILE)[-1]
     metrics = Evaluation.load(folder).metrics
     return StudyRow(
@@ -101,13 +102,13 @@ def make_row(run: PlannedRun, folder: Path, seconds: float) -> StudyRow:
         train_accuracy=last["train_accuracy"],
         valid_accuracy=last["valid_accuracy"],
         test_accuracy=metrics.accuracy,
-        test_missed=metrics.n - metrics.n_right,
+        test_missed=metrics.n - metrics.n_correct,
         n_test=metrics.n,
         f1=metrics.macro.f1,
         f1_ci95=metrics.macro.f1_ci95,
-        epochs=int(about["training"]["epochs"]),
-        trainable_layers=int(about["trainable_base_layers"]),
-        f1_by_class={name: one.f1 for name, one in metrics.per_class.items()},
+        epochs=epochs,
+        trainable_layers=trainable_layers,
+        f1_by_class={name: row.f1 for name, row in metrics.per_class.items()},
     )
 
 
@@ -187,8 +188,8 @@ def _table_row(row: StudyRow) -> dict[str, Any]:
 
 
 def describe_trainable(row: StudyRow) -> str:
-    """Return the table's word for the base layers that learn, such as ``last 10 % (34)`` or ``none``."""
-    share = float(row.settings["trainable_share"])
-    if not share:
+    """Return the table's text for the backbone layers that are trained, such as ``last 10 % (34)``."""
+    fraction = float(row.settings["trainable_fraction"])
+    if not fraction:
         return "none"
-    return f"last {100 * share:g} %" + (f" ({row.trainable_layers})" if row.is_done else "")
+    return f"last {100 * fraction:g} %" + (f" ({row.trainable_layers})" if row.is_done else "")

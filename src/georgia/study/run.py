@@ -1,10 +1,9 @@
-"""Run a study: one split, every run in a folder of its own, figures of all of them at the end."""
+"""Run a study: one split, every run in a folder of its own, tables of all of them at the end."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import shutil
 import time
 import traceback
@@ -17,12 +16,12 @@ from georgia.audit import Audit
 from georgia.catalog.read import read_catalog
 from georgia.errors import GeorgiaError, InputError
 from georgia.evaluate.score import Evaluation
-from georgia.files import write_text
+from georgia.files import read_json, reading, write_json, write_text
 from georgia.images.preprocess import PreprocessSpec
 from georgia.model.bundle import BUNDLE_FILE
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
-from georgia.report.history import read_history
+from georgia.report.history import HISTORY_FILE, read_history
 from georgia.report.page import REPORT_FILE
 from georgia.split.make import MANIFEST_CSV, Split, kfold_split
 from georgia.study.compare import compare_variants, summarize_variants
@@ -32,9 +31,8 @@ from georgia.study.result import Study
 from georgia.study.rows import StudyRow, load_row, make_failed_row, make_row
 from georgia.train.data_audit import audit_training_data
 from georgia.train.geometry import tells_by_size
-from georgia.train.history import HISTORY_FILE
 from georgia.train.plan import STATE_FOLDER, split_catalog, subsample_catalog
-from georgia.train.recipes import REHEARSE_EPOCHS, TrainConfig
+from georgia.train.recipes import DRY_RUN_EPOCHS, TrainConfig
 from georgia.train.run import train_model
 from georgia.train.shared import SharedWork
 
@@ -71,25 +69,25 @@ def run_study(
     A run that fails becomes a row with its reason, and is tried again by the next call.
 
     Args:
-        source: anything that ``read_catalog`` reads; parts that it already has are kept.
+        source: anything that ``read_catalog`` reads; splits that it already has are kept.
         out: the study's folder.
         config: what to compare.
         changes: training settings for all runs, on top of the recipe's.
         class_names: folder → class name.
-        progress: hears of every run.
+        progress: shows every run.
         runner: makes the runs; ``run_here`` one after the other in this process.
 
     Raises:
         InputError: images, settings or folders cannot be used, or ``out`` holds a study on other data.
-        GateError: the audit found labels that contradict one another, or given parts that leak.
+        GateError: the audit found labels that contradict one another, or given splits that leak.
     """
     config, started = config or StudyConfig(), time.perf_counter()
-    runs, rehearse = _without_rehearsal(plan_runs(config, changes))
+    runs, is_dry_run = _shorten_dry_runs(plan_runs(config, changes))
     catalog = read_catalog(source, class_names=class_names, verify=False)
-    if rehearse:
+    if is_dry_run:
         catalog = subsample_catalog(catalog, runs[0].config.seed)
     _open_study(out, catalog)
-    catalog = _look_once(catalog, runs, out / SHARED_FOLDER, progress)
+    catalog = _share_images(catalog, runs, out / SHARED_FOLDER, progress)
     _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
     tasks = [_make_task(run, out) for run in runs]
     rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
@@ -109,7 +107,7 @@ def run_study(
 
 
 def run_here(tasks: Sequence[RunTask], progress: Progress = QUIET) -> Iterable[StudyRow]:
-    """Make runs one after the other in this process; those on one frozen net share its features."""
+    """Make runs one after the other in this process; those on one frozen backbone share its features."""
     shared: dict[Path, SharedWork] = {}
     for task in tasks:
         own = shared.setdefault(task.shared, SharedWork(task.shared))
@@ -162,37 +160,32 @@ class _Inside:
         self._progress.advance(0, f"{self._name}: {line.strip()[:70]}")
 
 
-def _without_rehearsal(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], bool]:
-    """Return runs that do not thin the images themselves: all of them must see the same ones."""
-    rehearse = runs[0].config.rehearse
-    if not rehearse:
+def _shorten_dry_runs(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], bool]:
+    """Return runs that do not subsample the images themselves: all of them must see the same ones."""
+    if not runs[0].config.rehearse:
         return tuple(runs), False
-    shorter = [
-        replace(
-            run, config=replace(run.config, rehearse=False, epochs=min(run.config.epochs, REHEARSE_EPOCHS))
-        )
-        for run in runs
+    configs = [
+        replace(run.config, rehearse=False, epochs=min(run.config.epochs, DRY_RUN_EPOCHS)) for run in runs
     ]
-    return tuple(shorter), True
+    return tuple(replace(run, config=config) for run, config in zip(runs, configs, strict=True)), True
 
 
-def _look_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
+def _share_images(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
     """Audit and decode the images for all runs; return the readable ones, with the audit's groups.
 
     Raises:
-        GateError: the audit found labels that contradict one another, or given parts that leak.
+        GateError: the audit found labels that contradict one another, or given splits that leak.
     """
     shared, training = SharedWork(folder), runs[0].config
     known = shared.audit_folder if _is_known(shared.audit_folder) else None
-    catalog, soundness = audit_training_data(catalog, training, shared.audit_folder, progress, known)
-    by_size = tells_by_size(soundness.audit)
+    catalog, data_audit = audit_training_data(catalog, training, shared.audit_folder, progress, known)
+    by_size = tells_by_size(data_audit.audit)
     # At one scale the window comes with the run; the first of them decodes for all.
     plain = {run.config.size_px for run in runs if run.config.geometry == "stretch" or not by_size}
     for size_px in sorted(plain or {training.size_px}):
-        pictures, failures = shared.load_images(
-            catalog.records, catalog.labels, PreprocessSpec(size_px), progress
-        )
-        catalog = replace(catalog, records=pictures.records, failures=catalog.failures + failures)
+        spec = PreprocessSpec(size_px)
+        images, failures = shared.load_images(catalog.records, catalog.labels, spec, progress)
+        catalog = replace(catalog, records=images.records, failures=catalog.failures + failures)
     return catalog
 
 
@@ -229,7 +222,7 @@ def _save_splits(splits: Sequence[Split], out: Path, config: StudyConfig) -> Non
                 f"Cannot go on with the study in {str(out)!r}",
                 needs="the split must be the one that it began with",
                 got="another split",
-                hint="Give the same data, seed and shares, or another --out.",
+                hint="Give the same data, seed and fractions, or another --out.",
             )
         split.save(folder)
 
@@ -251,10 +244,8 @@ def _open_study(out: Path, catalog: Catalog) -> None:
     }
     file = out / PLAN_FILE
     if file.exists():
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"Cannot read {str(file)!r}", needs="it must be whole", got=error) from error
+        with reading(f"Cannot read {str(file)!r}", "it must be whole"):
+            before = read_json(file)
         if before != plan:
             raise InputError(
                 f"Cannot go on with the study in {str(out)!r}",
@@ -262,7 +253,7 @@ def _open_study(out: Path, catalog: Catalog) -> None:
                 got="others",
                 hint="Give the same data, or another --out.",
             )
-    write_text(file, json.dumps(plan, indent=1) + "\n")
+    write_json(file, plan, indent=1)
 
 
 def _make_task(run: PlannedRun, out: Path) -> RunTask:
@@ -296,14 +287,14 @@ def _order(tasks: Sequence[RunTask]) -> list[RunTask]:
 
     def key(task: RunTask) -> tuple[Any, ...]:
         config = task.run.config
-        trunk = (
+        frozen = (
             config.backbone,
             config.weights,
             config.size_px,
             config.head_features,
-            config.trainable_share,
+            config.trainable_fraction,
         )
-        return (task.run.repeat, task.run.fold, *map(str, trunk))
+        return (task.run.repeat, task.run.fold, *map(str, frozen))
 
     return sorted(tasks, key=key)
 

@@ -23,7 +23,7 @@ MEMORY_LIMIT_BYTES = 3 * 2**30
 class ImageSet:
     """Labelled images: ``positions`` (N,) in a shared store (M, size, size, 3), uint8 RGB.
 
-    ``targets`` (N,) are class positions, in the order of ``records``.
+    ``targets`` (N,) are class indices, in the order of ``records``.
     """
 
     store: npt.NDArray[np.uint8]
@@ -34,34 +34,34 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.records)
 
-    def images(self, part: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def images(self, indices: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return images (n, size, size, 3), uint8 RGB, of some of the records; a copy."""
-        return np.asarray(self.store[self.positions[part]])
+        return np.asarray(self.store[self.positions[indices]])
 
     def select(self, records: Sequence[Record]) -> ImageSet:
         """Return the images of some of the records, which may differ in all but their path."""
-        place = {record.path: number for number, record in enumerate(self.records)}
-        numbers = np.array([place[record.path] for record in records], dtype=np.int64)
-        return ImageSet(self.store, self.positions[numbers], self.targets[numbers], tuple(records))
+        index = {record.path: number for number, record in enumerate(self.records)}
+        indices = np.array([index[record.path] for record in records], dtype=np.int64)
+        return ImageSet(self.store, self.positions[indices], self.targets[indices], tuple(records))
 
 
 def load_images(
     records: Sequence[Record],
     labels: Labels,
     spec: PreprocessSpec,
-    spill: Path,
+    memmap_path: Path,
     progress: Progress = QUIET,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> tuple[ImageSet, tuple[Failure, ...]]:
     """Read and resize all images once; what cannot be read is left out and listed.
 
-    ``spill`` is the file that holds the pixels where they would take more than the limit.
+    ``memmap_path`` is the file that holds the pixels where they would take more than the limit.
     """
     shape = (len(records), spec.size_px, spec.size_px, 3)
     store: npt.NDArray[np.uint8]
     if int(np.prod(shape)) > memory_limit_bytes:
-        spill.parent.mkdir(parents=True, exist_ok=True)
-        store = np.lib.format.open_memmap(spill, mode="w+", dtype=np.uint8, shape=shape)
+        memmap_path.parent.mkdir(parents=True, exist_ok=True)
+        store = np.lib.format.open_memmap(memmap_path, mode="w+", dtype=np.uint8, shape=shape)
     else:
         store = np.empty(shape, np.uint8)
     kept: list[Record] = []

@@ -1,7 +1,7 @@
-"""Fit what makes a trained net's answers trustworthy, on what the exported file itself says.
+"""Fit what tells how far a trained net's predictions can be trusted, on the outputs of the exported file.
 
 The net is exported once as it is; that file is run on training and validation images, from disk to
-answer as in serving, and temperature, unknown score and conformal limits are fitted on what comes out.
+prediction as in serving, and temperature, unknown score and conformal limits are fitted on its outputs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from georgia.export.onnx_file import export_onnx
 from georgia.images.decode import iter_images
-from georgia.labels import Labels
 from georgia.model.engines import BATCH_SIZE, Engine, open_engine
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
@@ -33,72 +32,67 @@ MAX_TRAIN, MAX_VALID = 2000, 4000
 FloatArray = npt.NDArray[np.float32]
 
 
-def fit_uncertainty(
-    network: Network, split: Split, layers: Sequence[str], progress: Progress = QUIET
-) -> Uncertainty:
-    """Return temperature, unknown score and conformal limits of a trained net.
-
-    ``layers`` names the layers that the unknown score looks at.
-    """
-    model, spec, labels = network.model, network.preprocess, split.labels
-    with tempfile.TemporaryDirectory(prefix="georgia-") as folder:
-        probe = Path(folder) / "probe.onnx"
-        export_onnx(model, spec, labels, probe, {}, measured_layers=layers)
-        engine = open_engine(probe, spec, precision="float32")
-        train = _measure(engine, _thin(split.subset("train"), MAX_TRAIN), "measure training images", progress)
-        valid = _measure(engine, _thin(split.subset("valid"), MAX_VALID), "measure validation", progress)
-    widths = {LIGHT: N_LIGHT + count_scales(spec.size_px)}
-    widths |= {name: int(model.get_layer(name).output.shape[-1]) for name in layers}
-    return fit_assurance(train, valid, labels, widths)
-
-
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What the exported file said: ``logits`` (N, C) and ``features`` (N, D), with the records, in order."""
+class _Outputs:
+    """Outputs of the exported file: ``logits`` (N, C), ``features`` (N, D), with the records, in order."""
 
     logits: FloatArray
     features: FloatArray
     records: tuple[Record, ...]
 
     @property
+    def measured(self) -> Measured:
+        return Measured(self.features, self.groups)
+
+    @property
     def groups(self) -> list[str]:
-        """The images' groups."""
         return [record.group for record in self.records]
 
 
-def fit_assurance(train: Answers, valid: Answers, labels: Labels, widths: dict[str, int]) -> Uncertainty:
-    """Fit all three; what there are too few images for is left out."""
+def fit_uncertainty(
+    network: Network, split: Split, layers: Sequence[str], progress: Progress = QUIET
+) -> Uncertainty:
+    """Return temperature, unknown score and conformal limits; what there are too few images for is left out.
+
+    ``layers`` names the layers that the unknown score reads.
+    """
+    model, spec, labels = network.model, network.preprocess, split.labels
+    with tempfile.TemporaryDirectory(prefix="georgia-") as folder:
+        file = Path(folder) / "measured.onnx"
+        export_onnx(model, spec, labels, file, {}, measured_layers=layers)
+        engine = open_engine(file, spec, precision="float32")
+        records = _subsample(split.subset("train"), MAX_TRAIN)
+        train = _measure(engine, records, "measure training images", progress)
+        valid = _measure(engine, _subsample(split.subset("valid"), MAX_VALID), "measure validation", progress)
     if not valid.records:
         return Uncertainty()
     truth = labels.indices([record.class_name for record in valid.records])
     calibration = fit_temperature(valid.logits, truth, valid.groups)
     probabilities = softmax(valid.logits, calibration.temperature)
-    unknown = None
-    if train.records:
-        unknown = fit_ood_detector(
-            Measured(train.features, train.groups), Measured(valid.features, valid.groups), widths
-        )
-    return Uncertainty(calibration, unknown, fit_conformal(probabilities, truth, labels, valid.groups))
+    widths = {LIGHT: N_LIGHT + count_scales(spec.size_px)}
+    widths |= {name: int(model.get_layer(name).output.shape[-1]) for name in layers}
+    detector = fit_ood_detector(train.measured, valid.measured, widths) if train.records else None
+    return Uncertainty(calibration, detector, fit_conformal(probabilities, truth, labels, valid.groups))
 
 
-def _thin(records: Sequence[Record], most: int) -> list[Record]:
-    """Return at most that many records, spread evenly by a fixed draw, in their order."""
+def _subsample(records: Sequence[Record], most: int) -> list[Record]:
+    """Return at most that many records, a fixed random sample in their order."""
     chosen = np.sort(np.random.default_rng(0).permutation(len(records))[:most])
-    return [records[position] for position in chosen]
+    return [records[index] for index in chosen]
 
 
-def _measure(engine: Engine, records: Sequence[Record], stage: str, progress: Progress) -> Answers:
+def _measure(engine: Engine, records: Sequence[Record], stage: str, progress: Progress) -> _Outputs:
     progress.start(stage, len(records))
     kept: list[Record] = []
     outputs: dict[str, list[FloatArray]] = {"logits": [], "picture_features": []}
-    waiting: list[npt.NDArray[np.generic]] = []
+    batch: list[npt.NDArray[np.generic]] = []
 
     def run() -> None:
-        if waiting:
-            answer = engine.run(waiting)
-            for name, parts in outputs.items():
-                parts.append(answer[name])
-        waiting.clear()
+        if batch:
+            found = engine.run(batch)
+            for name, arrays in outputs.items():
+                arrays.append(found[name])
+        batch.clear()
 
     paths = [record.path for record in records]
     for position, result in iter_images(paths, transform=engine.prepare):
@@ -106,11 +100,11 @@ def _measure(engine: Engine, records: Sequence[Record], stage: str, progress: Pr
         if isinstance(result, Failure):
             continue
         kept.append(records[position])
-        waiting.append(result)
-        if len(waiting) == BATCH_SIZE:
+        batch.append(result)
+        if len(batch) == BATCH_SIZE:
             run()
     run()
     logits, features = (
-        np.concatenate(parts) if parts else np.empty((0, 0), np.float32) for parts in outputs.values()
+        np.concatenate(arrays) if arrays else np.empty((0, 0), np.float32) for arrays in outputs.values()
     )
-    return Answers(logits, features, tuple(kept))
+    return _Outputs(logits, features, tuple(kept))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,42 +13,26 @@ import numpy.typing as npt
 from georgia.images.preprocess import PreprocessSpec
 from georgia.model.engines import import_openvino
 from georgia.model.openvino_async import AsyncNet
+from georgia.train.feature_cache import Features
 
 T = TypeVar("T")
 UInt8Images = npt.NDArray[np.uint8]
 # Images an engine call: more only makes its working memory larger.
-TRUNK_BATCH = 32
-# What the learning part takes: arrays (N, …), channels last.
-Features = list[npt.NDArray[Any]]
+FROZEN_BATCH = 32
 
 
-class TrunkMemory(Protocol):
-    """Batches of features by (trunk's key, digest of the pixels)."""
-
-    def take(self, key: tuple[str, str]) -> Features | None:
-        """Return what was put there, if it is still kept."""
-
-    def put(self, key: tuple[str, str], features: Features) -> None:
-        """Keep features as long as there is room."""
-
-
-class Trunk:
-    """Turns images into what the learning part takes: a list of (N, …) float32, channels last.
+class FrozenBackbone:
+    """Turns images into what the trainable head takes: a list of (N, …) float32, channels last.
 
     Without a frozen part it only normalises. With one, it runs that part: in OpenVINO on a
-    processor, in ``precision`` "float32" or "bfloat16", or as a compiled Keras net ``on_gpu``. ``memory``
-    answers batches that it has seen before.
+    processor, in ``precision`` "float32" or "bfloat16", or as a compiled Keras net ``on_gpu``. ``key``
+    (hex) names all that decides its numbers.
     """
 
     def __init__(
-        self,
-        model: Any | None,
-        spec: PreprocessSpec,
-        precision: str = "float32",
-        on_gpu: bool = False,
-        memory: TrunkMemory | None = None,
+        self, model: Any | None, spec: PreprocessSpec, precision: str = "float32", on_gpu: bool = False
     ) -> None:
-        self._spec, self._memory = spec, memory
+        self._spec = spec
         self.is_frozen = model is not None
         self.key = ""
         self._net: AsyncNet | None = None
@@ -63,30 +47,16 @@ class Trunk:
             self._net = _compile_openvino(proto, precision)
 
     def __call__(self, images: UInt8Images) -> Features:
-        """Return the tail's inputs for images (N, size, size, 3), uint8 RGB."""
-        if self._memory is None or not self.is_frozen:
-            return self._make(images)
-        pixels = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16).hexdigest()
-        known = self._memory.take((self.key, pixels))
-        if known is None:
-            known = self._make(images)
-            self._memory.put((self.key, pixels), known)
-        return known
-
-    def stream(self, batches: Iterable[tuple[T, UInt8Images]]) -> Iterator[tuple[T, Features]]:
-        """Yield each batch's token and tail inputs, in order, while the caller makes the next batch."""
-        if self._memory is None:
-            return self._run(batches)
-        return ((token, self(images)) for token, images in batches)
-
-    def _make(self, images: UInt8Images) -> Features:
-        cuts = range(0, max(1, len(images)), TRUNK_BATCH)
-        parts = [part for _, part in self._run((None, images[start : start + TRUNK_BATCH]) for start in cuts)]
+        """Return the head's inputs for images (N, size, size, 3), uint8 RGB."""
+        cuts = range(0, max(1, len(images)), FROZEN_BATCH)
+        batches = ((None, images[start : start + FROZEN_BATCH]) for start in cuts)
+        parts = [features for _, features in self.stream(batches)]
         return (
             parts[0] if len(parts) == 1 else [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
         )
 
-    def _run(self, batches: Iterable[tuple[T, UInt8Images]]) -> Iterator[tuple[T, Features]]:
+    def stream(self, batches: Iterable[tuple[T, UInt8Images]]) -> Iterator[tuple[T, Features]]:
+        """Yield each batch's token and head inputs, in order, while the caller makes the next batch."""
         if self._net is None:
             for token, images in batches:
                 yield token, self._on_gpu(images) if self._on_gpu else [self._normalize(images)]
@@ -137,9 +107,9 @@ def _number_names(graph: Any) -> None:
 
 
 def _name_features(graph: bytes, spec: PreprocessSpec, device: str, precision: str) -> str:
-    """Return a digest (hex) of all that decides the numbers of a trunk: net, weights, input, arithmetic."""
-    about = [spec.to_dict(), device, precision, import_openvino().__version__ if device == "cpu" else ""]
-    digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
+    """Return a digest (hex) of all that decides the features: net, weights, input, arithmetic."""
+    parts = [spec.to_dict(), device, precision, import_openvino().__version__ if device == "cpu" else ""]
+    digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
     digest.update(graph)
     return digest.hexdigest()
 
@@ -152,11 +122,11 @@ def _compile_openvino(graph: bytes, precision: str) -> AsyncNet:
 
 
 def _compile_keras(model: Any, spec: PreprocessSpec, precision: str) -> Callable[[UInt8Images], Features]:
-    """Return the trunk as one compiled call of Keras' backend, images in as bytes."""
+    """Return the frozen part as one compiled call of Keras' backend, images in as bytes."""
     import keras
     from keras import layers
 
-    from georgia.train.precision import use_precision
+    from georgia.train.device import use_precision
 
     image = keras.Input((spec.size_px, spec.size_px, 3), dtype="uint8")
     pixels = layers.Rescaling(1.0, dtype="float32")(image)
@@ -167,7 +137,8 @@ def _compile_keras(model: Any, spec: PreprocessSpec, precision: str) -> Callable
 
     def run(images: UInt8Images) -> Features:
         with use_precision(model, precision):
-            made = whole.predict_on_batch(images)
-        return [np.asarray(tensor, np.float32) for tensor in (made if isinstance(made, list) else [made])]
+            outputs = whole.predict_on_batch(images)
+        tensors = outputs if isinstance(outputs, list) else [outputs]
+        return [np.asarray(tensor, np.float32) for tensor in tensors]
 
     return run

@@ -1,4 +1,4 @@
-"""How images are laid on the net's square: stretched, or at one scale where their size tells the class."""
+"""How images fill the net's square: stretched, or at one scale where their size tells the class."""
 
 from __future__ import annotations
 
@@ -14,41 +14,45 @@ from georgia.train.recipes import TrainConfig
 # Properties of a file that a stretch to the square turns into scale and shape.
 _SIZES = ("width_px", "height_px", "aspect")
 # So many of each class's images may be smaller than the window and are continued by their mirror image.
-_SMALLER_SHARE = 0.05
+_SMALLER_FRACTION = 0.05
 
 
 def tells_by_size(audit: Audit | None) -> bool:
     """Whether the audit found, as an error, that a file's size gives the class away."""
     findings = audit.findings if audit else ()
     return any(
-        one.check == "file-shortcut" and one.severity == "error" and one.evidence.get("property") in _SIZES
-        for one in findings
+        finding.check == "file-shortcut"
+        and finding.severity == "error"
+        and finding.evidence.get("property") in _SIZES
+        for finding in findings
     )
 
 
 def choose_window(audit: Audit) -> float:
     """Return the side in pixels of the largest square that 95 % of every class's images hold.
 
-    One window for all classes, by the class with the smallest images, so that no class is told by its edge.
+    One window for all classes, by the class with the smallest images, so no edge tells the class.
     """
     side = np.minimum(audit.columns["width_px"], audit.columns["height_px"])
     names = np.array([record.class_name for record in audit.catalog.records])
-    return float(np.floor(min(np.quantile(side[names == name], _SMALLER_SHARE) for name in np.unique(names))))
+    return float(
+        np.floor(min(np.quantile(side[names == name], _SMALLER_FRACTION) for name in np.unique(names)))
+    )
 
 
 def apply_geometry(
     network: Network, config: TrainConfig, audit: Audit | None, progress: Progress
 ) -> tuple[Network, TrainConfig]:
-    """Return the net with the input that the settings and the audit ask for, and the settings made plain.
+    """Return the net with the input that the settings and the audit ask for, and settings that say so.
 
-    The answer's ``geometry`` is never "auto"; at one scale the scale is jittered more.
+    The returned ``geometry`` is never "auto"; at one scale the scale is jittered more.
     """
-    is_asked = config.geometry == "auto" and tells_by_size(audit)
-    if config.geometry == "stretch" or (config.geometry == "auto" and not is_asked):
+    is_needed = config.geometry == "auto" and tells_by_size(audit)
+    if config.geometry == "stretch" or (config.geometry == "auto" and not is_needed):
         return network, replace(config, geometry="stretch")
     window_px = config.window_px or (choose_window(audit) if audit else 0.0)
     augmentation = "crystal-jitter" if config.augmentation == "crystal" else config.augmentation
-    reason = ", as the file's size gives the class away" if is_asked else ""
+    reason = ", as the file's size gives the class away" if is_needed else ""
     progress.say(
         f"geometry: the middle {window_px:g} px of all images at one scale, with more jitter of it{reason}"
     )

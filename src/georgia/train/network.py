@@ -18,18 +18,22 @@ STANDARDIZE = "head_standardize"
 class Network:
     """A built net and its two parts.
 
-    ``model`` is whole; ``trunk`` is its frozen beginning, None where the first layer learns;
-    ``tail`` is the rest. The parts share the whole's layers, so training the tail trains the model.
-    ``trainable_layers`` names the base layers that learn, in order.
+    ``model`` is whole; ``frozen`` is its frozen beginning, None where the first layer is trained;
+    ``head`` is the rest. The parts share the whole's layers, so training the head trains the model.
+    ``trainable_layers`` names the backbone layers that are trained, in order.
     """
 
     model: Any
-    trunk: Any | None
-    tail: Any
+    frozen: Any | None
+    head: Any
     preprocess: PreprocessSpec
     trainable_layers: tuple[str, ...]
     source: str
     weights_sha256: str | None
+
+    def describe_backbone(self, config: TrainConfig) -> dict[str, str | None]:
+        """Return the backbone's name and the source and sha256 of its weights."""
+        return {"name": config.backbone, "source": self.source, "sha256": self.weights_sha256}
 
 
 def build_network(config: TrainConfig, n_classes: int) -> Network:
@@ -46,9 +50,9 @@ def build_network(config: TrainConfig, n_classes: int) -> Network:
     trainable = set_trainable_fraction(backbone.model, config.trainable_fraction, train_norms=train_norms)
     output = _add_head(_pool(backbone.model, config), config, n_classes)
     model = keras.Model(backbone.model.input, output, name=config.backbone.replace("-", "_") + "_classifier")
-    trunk, tail = split_frozen(model)
+    frozen, head = split_frozen(model)
     return Network(
-        model, trunk, tail, backbone.preprocess, tuple(trainable), backbone.source, backbone.sha256
+        model, frozen, head, backbone.preprocess, tuple(trainable), backbone.source, backbone.sha256
     )
 
 
@@ -103,34 +107,34 @@ def uses_sigmoid(config: TrainConfig, n_classes: int) -> bool:
 def split_frozen(model: Any) -> tuple[Any | None, Any]:
     """Cut a functional net behind all that neither learns nor depends on anything that does.
 
-    Returns (trunk, tail). The trunk gives the tensors that cross over, the tail takes them; it is
-    None where nothing but the input itself would cross. Dropout is never in the trunk.
+    Returns (frozen, head). The frozen part gives the tensors that cross over, the head takes them; it is
+    None where nothing but the input itself would cross. Dropout is never in the frozen part.
     """
     import keras
 
     config = model.get_config()
-    frozen: set[str] = set()
+    frozen_names: set[str] = set()
     crossing: list[str] = []
     for entry in config["layers"]:
         layer, sources = model.get_layer(entry["name"]), _sources(entry["inbound_nodes"])
-        # Dropout draws anew each time, and the standardisation is measured behind the trunk.
+        # Dropout is sampled anew each time, and the standardisation is measured behind the frozen part.
         stays = hasattr(layer, "seed_generator") or entry["name"] == STANDARDIZE
-        if not layer.trainable_variables and not stays and all(name in frozen for name in sources):
-            frozen.add(entry["name"])
+        if not layer.trainable_variables and not stays and all(name in frozen_names for name in sources):
+            frozen_names.add(entry["name"])
         else:
-            crossing += [name for name in sources if name in frozen and name not in crossing]
+            crossing += [name for name in sources if name in frozen_names and name not in crossing]
     inputs = [entry["name"] for entry in config["layers"] if not entry["inbound_nodes"]]
     if not crossing or crossing == inputs:
         return None, model
     tensors = [model.get_layer(name).output for name in crossing]
-    return keras.Model(model.input, tensors, name="trunk"), keras.Model(tensors, model.output, name="tail")
+    return keras.Model(model.input, tensors, name="frozen"), keras.Model(tensors, model.output, name="head")
 
 
 def _sources(value: Any) -> list[str]:
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
             return [value["config"]["keras_history"][0]]
-        return [name for part in value.values() for name in _sources(part)]
+        return [name for inner in value.values() for name in _sources(inner)]
     if isinstance(value, (list, tuple)):
-        return [name for part in value for name in _sources(part)]
+        return [name for inner in value for name in _sources(inner)]
     return []

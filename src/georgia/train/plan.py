@@ -1,9 +1,11 @@
-"""What a run is made of, written down first, so that --resume goes on with the same run or not at all."""
+"""What a run depends on, written down first, so that --resume goes on with the same run or not at all."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +13,20 @@ from typing import Any
 
 import numpy as np
 
+import georgia
 from georgia.errors import InputError
-from georgia.files import write_json
+from georgia.files import read_json, reading, write_json
 from georgia.model.bundle import BUNDLE_FILE
 from georgia.records import SPLITS, Catalog, Record
+from georgia.report.history import HISTORY_FILE
 from georgia.split.make import Split, SplitConfig, make_split
-from georgia.train.history import HISTORY_FILE
-from georgia.train.recipes import REHEARSE_SHARE, TrainConfig
+from georgia.train.recipes import DRY_RUN_FRACTION, TrainConfig, rename_settings
 from georgia.train.state import STATE_FILE
 
 STATE_FOLDER = "state"
 PLAN_FILE = "plan.json"
-# A rehearsal keeps at least this many images of a class, so that every part gets some.
-REHEARSE_MINIMUM = 12
+# A dry run keeps at least this many images of a class, so that every split gets some.
+DRY_RUN_MINIMUM = 12
 # Settings that may change between stop and resume without changing what is learned.
 FREE_SETTINGS = ("device", "study_name", "feature_cache_gb", "robustness")
 
@@ -49,22 +52,22 @@ def check_run_folder(out: Path, resume: bool) -> None:
 
 
 def subsample_catalog(catalog: Catalog, seed: int) -> Catalog:
-    """Return a stratified tenth of a catalog for a rehearsal: a tenth of each class in each part."""
+    """Return a stratified tenth of a catalog for a dry run: a tenth of each class in each split."""
     rng = np.random.default_rng(seed)
     kept: list[Record] = []
     for name in catalog.labels.names:
-        for part in ("", *SPLITS):
+        for split in ("", *SPLITS):
             records = [
-                record for record in catalog.records if record.class_name == name and record.split == part
+                record for record in catalog.records if record.class_name == name and record.split == split
             ]
-            count = min(len(records), max(round(len(records) * REHEARSE_SHARE), REHEARSE_MINIMUM))
+            count = min(len(records), max(round(len(records) * DRY_RUN_FRACTION), DRY_RUN_MINIMUM))
             kept += [records[i] for i in sorted(rng.permutation(len(records))[:count])]
     order = {record.path: number for number, record in enumerate(catalog.records)}
     return replace(catalog, records=tuple(sorted(kept, key=lambda record: order[record.path])))
 
 
 def split_catalog(catalog: Catalog, config: TrainConfig) -> Split:
-    """Return the parts: those given where the source is split, else by the run's settings.
+    """Return the given split where the source has one, else that of the run's settings.
 
     Raises:
         InputError: the images cannot be split as asked.
@@ -82,7 +85,7 @@ def make_plan(
         "settings": config.to_dict(),
         "classes": list(split.labels.names),
         "data": fingerprint,
-        "split": _hash_parts(split.records),
+        "split": _hash_split(split.records),
         "versions": dict(versions),
     }
 
@@ -97,13 +100,8 @@ def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
     free = {"settings": {k: v for k, v in plan["settings"].items() if k not in FREE_SETTINGS}}
     key = hashlib.sha256(json.dumps({**plan, **free, "versions": None}, sort_keys=True).encode()).hexdigest()
     if resume and file.exists():
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-            faults = _compare(before, plan)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"Cannot resume {str(out)!r}", needs=f"{PLAN_FILE} must be whole", got=error
-            ) from error
+        with reading(f"Cannot resume {str(out)!r}", f"{PLAN_FILE} must be whole"):
+            faults = _compare(read_json(file), plan)
         if faults:
             raise InputError(
                 f"Cannot resume {str(out)!r}",
@@ -118,16 +116,27 @@ def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    faults = []
-    names = sorted(set(before["settings"]) | set(now["settings"]))
-    for name in names:
-        old, new = before["settings"].get(name), now["settings"].get(name)
-        if name not in FREE_SETTINGS and old != new:
-            faults.append(f"{name} {new!r} instead of {old!r}")
-    words = {"classes": "other classes", "data": "other images", "split": "another split"}
-    return faults + [text for name, text in words.items() if before[name] != now[name]]
+    old, new = rename_settings(before["settings"]), now["settings"]
+    faults = [
+        f"{name} {new.get(name)!r} instead of {old.get(name)!r}"
+        for name in sorted(set(old) | set(new))
+        if name not in FREE_SETTINGS and old.get(name) != new.get(name)
+    ]
+    others = {"classes": "other classes", "data": "other images", "split": "another split"}
+    return faults + [text for name, text in others.items() if before[name] != now[name]]
 
 
-def _hash_parts(records: Sequence[Record]) -> str:
+def _hash_split(records: Sequence[Record]) -> str:
     lines = [f"{record.split}\t{record.class_name}\t{record.path.name}" for record in records]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    versions = {"georgia": georgia.__version__, "python": platform.python_version()}
+    for package in ("keras", "tensorflow", "tensorflow-cpu", "numpy", "onnx", "onnxruntime", "openvino"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from georgia.files import atomic_path
 
 STATE_FILE = "resume.npz"
 Arrays = list[npt.NDArray[Any]]
+
+
+class StopReason(StrEnum):
+    """Why a training ended; the reason decides which epoch's weights are kept."""
+
+    NOT_YET = ""
+    F1_REACHED = "f1"
+    NO_BETTER_LOSS = "loss"
+    ALL_EPOCHS = "epochs"
 
 
 @dataclass
@@ -32,21 +42,21 @@ class TrainState:
     best_loss: float = float("inf")
     best_epoch: int = 0
     waited: int = 0
-    stopped: str = ""
+    stopped: StopReason = StopReason.NOT_YET
     weights: Arrays = field(default_factory=list)
     optimizer: Arrays = field(default_factory=list)
     best_weights: Arrays = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
         """Write the state whole or not at all."""
-        about = {name: getattr(self, name) for name in _SCALARS}
+        scalars = {name: getattr(self, name) for name in _SCALARS}
         arrays = {
             f"{kind}_{number:04d}": array
             for kind in _LISTS
             for number, array in enumerate(getattr(self, kind))
         }
         with atomic_path(folder / STATE_FILE) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, about=np.array(json.dumps(about)), **arrays)
+            np.savez(stream, scalars=np.array(json.dumps(scalars)), **arrays)
 
 
 def load_state(folder: Path) -> TrainState | None:
@@ -60,7 +70,8 @@ def load_state(folder: Path) -> TrainState | None:
         return None
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            state = TrainState(**json.loads(str(stored["about"])))
+            state = TrainState(**json.loads(str(stored["scalars"])))
+            state.stopped = StopReason(state.stopped)
             for kind in _LISTS:
                 names = sorted(name for name in stored.files if name.startswith(f"{kind}_"))
                 setattr(state, kind, [stored[name] for name in names])

@@ -11,11 +11,11 @@ from georgia.errors import InputError
 from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import Labels
 from georgia.metrics.classification import compute_metrics
-from georgia.predict.prediction import Prediction
-from georgia.predict.predictions import Predictions
+from georgia.metrics.paired import adjust_p_values
+from georgia.predict.prediction import Prediction, Predictions
 from georgia.records import Record
 from georgia.study import Study, StudyConfig, plan_runs
-from georgia.study.compare import adjust_p_values, compare_variants, pool_metrics, summarize_variants
+from georgia.study.compare import compare_variants, pool_metrics, summarize_variants
 from georgia.study.files import load_study, save_study
 from georgia.study.plan import LETTERS, parse_grid
 from georgia.study.rows import COLUMNS, StudyRow, load_row, make_failed_row, table_rows
@@ -45,13 +45,13 @@ def _row(variant: str, repeat: int, evaluation: Evaluation) -> StudyRow:
         variant=variant,
         repeat=repeat,
         fold=0,
-        settings={"learning_rate": 0.1, "trainable_share": 0.1},
+        settings={"learning_rate": 0.1, "trainable_fraction": 0.1},
         dropout_layers="0.4, 0.3",
         seconds=9785.2,
         train_accuracy=0.5,
         valid_accuracy=0.75,
         test_accuracy=metrics.accuracy,
-        test_missed=metrics.n - metrics.n_right,
+        test_missed=metrics.n - metrics.n_correct,
         n_test=metrics.n,
         f1=metrics.macro.f1,
         f1_ci95=metrics.macro.f1_ci95,
@@ -79,7 +79,7 @@ def _study(wrong: dict[str, list[set[int]]], group_size: int = 1) -> Study:
 def test_the_default_is_the_source_study() -> None:
     runs = plan_runs(StudyConfig(recipe="georgia"))
     assert [run.name for run in runs] == [f"{letter}-{repeat}" for letter in "ABCD" for repeat in range(1, 6)]
-    settings = {run.variant: (run.config.dropout, run.config.trainable_share) for run in runs}
+    settings = {run.variant: (run.config.dropout, run.config.trainable_fraction) for run in runs}
     assert settings == {"A": ((), 0.0), "B": ((), 0.1), "C": ((0.4, 0.3), 0.0), "D": ((0.4, 0.3), 0.1)}
     published = recipe_config("georgia")
     assert next(run.config for run in runs if run.name == "D-1") == published
@@ -205,7 +205,7 @@ def test_folds_pool_to_the_figures_of_all_images() -> None:
         for k in range(3)
     ]
     pooled = pool_metrics(parts)
-    assert (pooled.n, pooled.n_right, pooled.n_groups) == (60, 57, whole.metrics.n_groups)
+    assert (pooled.n, pooled.n_correct, pooled.n_groups) == (60, 57, whole.metrics.n_groups)
     assert pooled.macro.f1 == pytest.approx(whole.metrics.macro.f1)
 
 

@@ -14,13 +14,15 @@ from georgia.images.augment import CRYSTAL
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.records import Record
-from georgia.train.batches import FixedFeatures, choose_views, read_ahead
+from georgia.report.history import TrainingHistory
+from georgia.train.batches import FixedFeatures, choose_views, prefetch
 from georgia.train.decoded import ImageSet
-from georgia.train.feature_store import FeatureStore
-from georgia.train.frozen import Trunk
-from georgia.train.loop import LoopInputs, LoopResult, compile_tail, run_loop
+from georgia.train.device import use_precision
+from georgia.train.feature_cache import FeatureCache
+from georgia.train.frozen import FrozenBackbone
+from georgia.train.device import use_precision
+from georgia.train.loop import LoopInputs, compile_head, run_loop
 from georgia.train.network import Network, build_network, split_frozen
-from georgia.train.precision import use_precision
 from georgia.train.recipes import RECIPES, TrainConfig, recipe_config
 from georgia.train.state import TrainState, load_state
 
@@ -35,7 +37,7 @@ SMALL = TrainConfig(
     head_units=(),
     dropout=(),
     feature_dropout=0.0,
-    trainable_share=0.4,
+    trainable_fraction=0.4,
     epochs=3,
     batch_size=8,
     f1_threshold=0.0,
@@ -122,22 +124,22 @@ def test_the_head_of_the_study_layer_by_layer() -> None:
 
 def test_trunk_and_tail_are_the_whole() -> None:
     network = build_network(SMALL, 2)
-    assert network.trunk is not None
-    assert not network.trunk.trainable_variables
-    assert len(network.tail.trainable_variables) == len(network.model.trainable_variables) > 0
+    assert network.frozen is not None
+    assert not network.frozen.trainable_variables
+    assert len(network.head.trainable_variables) == len(network.model.trainable_variables) > 0
     batch = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
     whole = network.model.predict(batch, verbose=0)
-    parts = network.tail.predict(network.trunk.predict(batch, verbose=0), verbose=0)
+    parts = network.head.predict(network.frozen.predict(batch, verbose=0), verbose=0)
     np.testing.assert_allclose(parts, whole, atol=1e-6)
 
 
 def test_nothing_frozen_means_no_trunk_and_all_frozen_leaves_the_head() -> None:
-    trainable = build_network(replace(SMALL, trainable_share=1.0, base_norm="train"), 2)
-    assert trainable.trunk is None
-    assert trainable.tail is trainable.model
-    frozen = build_network(replace(SMALL, trainable_share=0.0, feature_dropout=0.1), 2)
-    assert [len(v.shape) for v in frozen.tail.trainable_variables] == [2, 1]
-    assert any(isinstance(layer, layers.Dropout) for layer in frozen.tail.layers)
+    trainable = build_network(replace(SMALL, trainable_fraction=1.0, base_norm="train"), 2)
+    assert trainable.frozen is None
+    assert trainable.head is trainable.model
+    frozen = build_network(replace(SMALL, trainable_fraction=0.0, feature_dropout=0.1), 2)
+    assert [len(v.shape) for v in frozen.head.trainable_variables] == [2, 1]
+    assert any(isinstance(layer, layers.Dropout) for layer in frozen.head.layers)
 
 
 def test_gradients_of_the_tail_are_those_of_the_whole() -> None:
@@ -146,9 +148,9 @@ def test_gradients_of_the_tail_are_those_of_the_whole() -> None:
     network = build_network(replace(SMALL, dropout=()), 2)
     batch = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
     target = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
-    features = network.trunk.predict(batch, verbose=0)
+    features = network.frozen.predict(batch, verbose=0)
     gradients = []
-    for net, given in ((network.model, batch), (network.tail, features)):
+    for net, given in ((network.model, batch), (network.head, features)):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(keras.losses.categorical_crossentropy(target, net(given, training=True)))
         found = tape.gradient(loss, [v.value for v in net.trainable_variables])
@@ -165,9 +167,9 @@ def test_a_skip_around_the_cut_crosses_too() -> None:
     joined = layers.Add()([first, second])
     model = keras.Model(image, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(joined)))
     model.get_layer("first").trainable = False
-    trunk, tail = split_frozen(model)
-    assert [tensor.shape[-1] for tensor in trunk.outputs] == [4]
-    assert {layer.name for layer in tail.layers} >= {"second", joined._keras_history.operation.name}
+    frozen, head = split_frozen(model)
+    assert [tensor.shape[-1] for tensor in frozen.outputs] == [4]
+    assert {layer.name for layer in head.layers} >= {"second", joined._keras_history.operation.name}
 
 
 def test_frozen_batch_norm_stays_in_inference_mode(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ class _Killed(Exception):
     """Stands for kill -9 right after an epoch was saved."""
 
 
-def _run(config: TrainConfig, folder: Path, stop_after: int = 0) -> tuple[LoopResult, np.ndarray]:
+def _run(config: TrainConfig, folder: Path, stop_after: int = 0) -> tuple[TrainingHistory, np.ndarray]:
     keras.backend.clear_session()
     inputs = _inputs(config, folder)
 
@@ -236,7 +238,7 @@ def test_another_seed_learns_otherwise(tmp_path: Path) -> None:
 
 QUICK = replace(
     SMALL,
-    trainable_share=0.0,
+    trainable_fraction=0.0,
     standardize=True,
     head_units=(32,),
     dropout=(0.3,),
@@ -249,7 +251,7 @@ QUICK = replace(
 def test_threshold_stops_at_the_first_epoch_that_reaches_it(tmp_path: Path) -> None:
     config = replace(QUICK, f1_threshold=0.9)
     result = run_loop(config, _inputs(config, tmp_path), TrainState("k"))
-    assert "reached 0.9" in result.stopped
+    assert "reached 0.9" in result.stop_reason
     assert result.kept_epoch == len(result.rows) < 40
     assert min(result.rows[-1]["0_f1"], result.rows[-1]["1_f1"]) >= 0.9
     for row in result.rows[:-1]:
@@ -265,8 +267,8 @@ def test_kept_views_learn_what_is_there(tmp_path: Path, n_classes: int) -> None:
 
 def test_kept_features_are_those_of_the_views_made_anew() -> None:
     network = build_network(QUICK, 2)
-    trunk, pictures = Trunk(network.trunk, network.preprocess), _images(9, 2, 3)
-    kept = FixedFeatures(pictures, trunk, CRYSTAL, 3, seed=5)
+    frozen, images = FrozenBackbone(network.frozen, network.preprocess), _images(9, 2, 3)
+    kept = FixedFeatures(images, frozen, CRYSTAL, 3, seed=5)
     assert len(kept.targets) == 27
     part = np.array([0, 8, 9, 26, 13])
     before = kept.take(part)
@@ -274,24 +276,24 @@ def test_kept_features_are_those_of_the_views_made_anew() -> None:
     for fresh, stored, whole in zip(before, kept.take(part), made, strict=True):
         np.testing.assert_allclose(fresh, stored, atol=1e-4)
         np.testing.assert_array_equal(stored, whole[part])
-    plain = FixedFeatures(pictures, trunk).take(np.arange(9))
+    plain = FixedFeatures(images, frozen).take(np.arange(9))
     np.testing.assert_allclose(plain[0], made[0][:9], atol=1e-4)
 
 
 def test_stored_features_serve_the_next_run(tmp_path: Path) -> None:
     network = build_network(SMALL, 2)
-    trunk, pictures = Trunk(network.trunk, network.preprocess), _images(9, 2, 3)
-    store = FeatureStore(tmp_path, trunk.key, 10**9)
-    first = [batch[0] for batch in FixedFeatures(pictures, trunk, CRYSTAL, 2, store=store).batches()]
+    frozen, images = FrozenBackbone(network.frozen, network.preprocess), _images(9, 2, 3)
+    cache = FeatureCache(tmp_path, 10**9)
+    first = [batch[0] for batch in FixedFeatures(images, frozen, CRYSTAL, 2, cache=cache).batches()]
 
-    class Resting(Trunk):
+    class Resting(FrozenBackbone):
         def __call__(self, images: np.ndarray) -> Any:
-            raise AssertionError("the trunk ran again")
+            raise AssertionError("the frozen backbone ran again")
 
-    again = Resting(network.trunk, network.preprocess)
-    assert again.key == trunk.key
-    reopened = FeatureStore(tmp_path, again.key, 10**9)
-    later = FixedFeatures(pictures, again, CRYSTAL, 2, store=reopened)
+    again = Resting(network.frozen, network.preprocess)
+    assert again.key == frozen.key
+    reopened = FeatureCache(tmp_path, 10**9)
+    later = FixedFeatures(images, again, CRYSTAL, 2, cache=reopened)
     for before, after in zip(first, [batch[0] for batch in later.batches()], strict=True):
         np.testing.assert_array_equal(after, before)
     np.testing.assert_array_equal(later.take(np.arange(3))[0], first[0][:3])
@@ -300,13 +302,13 @@ def test_stored_features_serve_the_next_run(tmp_path: Path) -> None:
 def test_the_end_is_that_of_plain_keras_training(tmp_path: Path) -> None:
     plain_sgd = {"optimizer": "sgd", "schedule": "constant", "augmentation": "none", "epochs": 2}
     # Every epoch counts as better, so that the last one is kept.
-    config = replace(SMALL, trainable_share=0.1, min_delta=-1e9, **plain_sgd)
+    config = replace(SMALL, trainable_fraction=0.1, min_delta=-1e9, **plain_sgd)
     inputs = _inputs(config, tmp_path)
     plain = build_network(config, 2).model
     for mine, theirs in zip(plain.variables, inputs.network.model.variables, strict=True):
         mine.assign(keras.ops.convert_to_numpy(theirs.value))
     result = run_loop(config, inputs, TrainState("k"))
-    compile_tail(plain, config, sigmoid=False)
+    compile_head(plain, config, sigmoid=False)
     pixels = inputs.network.preprocess.normalize(inputs.train.store.astype(np.float32))
     truth = np.eye(2, dtype=np.float32)[inputs.train.targets]
     for epoch in (1, 2):
@@ -325,21 +327,21 @@ def test_the_end_is_that_of_plain_keras_training(tmp_path: Path) -> None:
 def test_other_weights_or_precision_find_nothing_stored() -> None:
     network = build_network(SMALL, 2)
     keys = [
-        Trunk(network.trunk, network.preprocess).key,
-        Trunk(network.trunk, network.preprocess, "bfloat16").key,
-        Trunk(network.trunk, PreprocessSpec(32, "BGR")).key,
-        Trunk(build_network(replace(SMALL, seed=1), 2).trunk, network.preprocess).key,
+        FrozenBackbone(network.frozen, network.preprocess).key,
+        FrozenBackbone(network.frozen, network.preprocess, "bfloat16").key,
+        FrozenBackbone(network.frozen, PreprocessSpec(32, "BGR")).key,
+        FrozenBackbone(build_network(replace(SMALL, seed=1), 2).frozen, network.preprocess).key,
     ]
     assert len(set(keys)) == 4
-    assert Trunk(build_network(SMALL, 2).trunk, network.preprocess).key == keys[0]
+    assert FrozenBackbone(build_network(SMALL, 2).frozen, network.preprocess).key == keys[0]
 
 
 def test_maps_are_kept_within_their_stated_rounding() -> None:
     network = build_network(SMALL, 2)
-    trunk, pictures = Trunk(network.trunk, network.preprocess), _images(5, 2, 3)
-    exact = trunk(pictures.images(slice(None)))
+    frozen, images = FrozenBackbone(network.frozen, network.preprocess), _images(5, 2, 3)
+    exact = frozen(images.images(slice(None)))
     assert any(tensor.ndim == 4 for tensor in exact)
-    kept = FixedFeatures(pictures, trunk)
+    kept = FixedFeatures(images, frozen)
     for values, expected in zip(next(kept.batches()), exact, strict=True):
         np.testing.assert_allclose(values, expected, rtol=2**-11, atol=1e-6)
 
@@ -347,8 +349,8 @@ def test_maps_are_kept_within_their_stated_rounding() -> None:
 def test_features_too_many_for_memory_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("georgia.train.batches.KEEP_LIMIT_BYTES", 0)
     network = build_network(SMALL, 2)
-    trunk, pictures = Trunk(network.trunk, network.preprocess), _images(9, 2, 3)
-    features = FixedFeatures(pictures, trunk, spill=tmp_path / "state" / "valid")
+    frozen, images = FrozenBackbone(network.frozen, network.preprocess), _images(9, 2, 3)
+    features = FixedFeatures(images, frozen, memmap_path=tmp_path / "state" / "valid")
     first, second = ([batch[0] for batch in features.batches()] for _ in range(2))
     np.testing.assert_array_equal(np.concatenate(second), np.concatenate(first))
     assert (tmp_path / "state" / "valid.0.npy").stat().st_size > 0
@@ -358,7 +360,7 @@ def test_the_compiled_keras_trunk_is_the_engines() -> None:
     network = build_network(SMALL, 2)
     images = _images(5, 2, 3).images(slice(None))
     engine, compiled = (
-        Trunk(network.trunk, network.preprocess, on_gpu=on_gpu)(images) for on_gpu in (False, True)
+        FrozenBackbone(network.frozen, network.preprocess, on_gpu=on_gpu)(images) for on_gpu in (False, True)
     )
     for mine, theirs in zip(engine, compiled, strict=True):
         np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-3)
@@ -366,16 +368,16 @@ def test_the_compiled_keras_trunk_is_the_engines() -> None:
 
 def test_mixed_precision_answers_nearly_the_same_and_leaves_no_trace() -> None:
     network = build_network(SMALL, 2)
-    assert any(isinstance(layer, layers.Conv2D) for layer in network.tail.layers)
-    features = Trunk(network.trunk, network.preprocess)(_images(8, 2, 3).images(slice(None)))
-    exact = np.asarray(network.tail(features, training=False))
-    with use_precision(network.tail, "bfloat16"):
-        rounded = np.asarray(network.tail(features, training=False))
-        assert {layer.compute_dtype for layer in network.tail.layers} == {"bfloat16", "float32"}
-        assert {variable.dtype for variable in network.tail.trainable_variables} == {"float32"}
+    assert any(isinstance(layer, layers.Conv2D) for layer in network.head.layers)
+    features = FrozenBackbone(network.frozen, network.preprocess)(_images(8, 2, 3).images(slice(None)))
+    exact = np.asarray(network.head(features, training=False))
+    with use_precision(network.head, "bfloat16"):
+        rounded = np.asarray(network.head(features, training=False))
+        assert {layer.compute_dtype for layer in network.head.layers} == {"bfloat16", "float32"}
+        assert {variable.dtype for variable in network.head.trainable_variables} == {"float32"}
     assert 0 < np.abs(rounded - exact).max() < 0.05
-    assert {layer.compute_dtype for layer in network.tail.layers} == {"float32"}
-    np.testing.assert_array_equal(np.asarray(network.tail(features, training=False)), exact)
+    assert {layer.compute_dtype for layer in network.head.layers} == {"float32"}
+    np.testing.assert_array_equal(np.asarray(network.head(features, training=False)), exact)
 
 
 def test_the_standardised_features_have_mean_0_and_spread_1(tmp_path: Path) -> None:
@@ -401,7 +403,7 @@ def test_patience_stops_and_brings_the_best_weights_back(tmp_path: Path) -> None
     result = run_loop(config, inputs, TrainState("k"))
     assert len(result.rows) == 3
     assert result.kept_epoch == 1
-    assert "did not fall" in result.stopped
+    assert "did not fall" in result.stop_reason
     answers = _predict(inputs)
     right = answers[np.arange(len(answers)), inputs.valid.targets]
     assert float(-np.log(right).mean()) == pytest.approx(result.rows[0]["valid_loss"], rel=1e-3)
@@ -429,15 +431,15 @@ def test_a_damaged_resume_point_is_one_line(tmp_path: Path) -> None:
 
 
 def test_read_ahead_keeps_order_and_hands_errors_over() -> None:
-    assert list(read_ahead(iter(range(50)))) == list(range(50))
+    assert list(prefetch(iter(range(50)))) == list(range(50))
 
     def broken() -> Any:
         yield 1
         raise ValueError("from the thread")
 
     with pytest.raises(ValueError, match="from the thread"):
-        list(read_ahead(broken()))
-    for item in read_ahead(iter(range(10**9))):
+        list(prefetch(broken()))
+    for item in prefetch(iter(range(10**9))):
         if item == 3:
             break
 
