@@ -91,7 +91,7 @@ def test_second_model_is_compared(
     assert pair["accuracy"]["p_value"] == 1.0
     assert "No difference beyond chance" in pair["in_words"]
     assert (out / "comparison.json").is_file()
-    assert "Against another model" in (out / "report.html").read_text(encoding="utf-8")
+    assert "Comparison with another model" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_robustness_is_measured_and_shown(
@@ -145,7 +145,7 @@ def test_training_overlap_is_counted(
         code, result, _ = georgia("evaluate", run, data, "--out", out)
         assert code == 0
         assert result["n_seen_in_training"] == 3
-        assert "3 of 8 images stand in" in (out / "report.html").read_text(encoding="utf-8")
+        assert "3 of 8 images are in" in (out / "report.html").read_text(encoding="utf-8")
     assert georgia("evaluate", run, run / "split.csv", "--part", "test")[1]["n_seen_in_training"] == 0
     assert georgia("evaluate", brightness_model, grey_images)[1]["n_seen_in_training"] == 0
 
