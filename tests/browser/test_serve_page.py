@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from tests.helpers import monitor as probe
 from tests.helpers import service as helpers
 
 pytestmark = [pytest.mark.slow]
@@ -24,7 +25,6 @@ class Running:
 
     url: str
     service: Any
-    helpers: Any
     browser_errors: list[str] = field(default_factory=list)
 
 
@@ -45,7 +45,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     thread.start()
     try:
         assert ready.wait(20)
-        yield Running(started[0], service, helpers)
+        yield Running(started[0], service)
     finally:
         server.should_exit = True
         thread.join(20)
@@ -65,7 +65,7 @@ def page(running: Running, browser: Any, request: pytest.FixtureRequest) -> Iter
             "request",
             lambda ask: None if ask.url.startswith((running.url, "blob:", "data:")) else note(ask.url),
         )
-        page.goto(f"{running.url}#token={running.helpers.TOKEN}")
+        page.goto(f"{running.url}#token={helpers.TOKEN}")
         page.wait_for_selector("#strip button")
         yield page
 
@@ -83,7 +83,7 @@ def test_page_shows_probe_without_foreign_requests(page: Any, running: Running) 
 
 
 def test_new_frame_appears_by_itself(page: Any, running: Running) -> None:
-    result = running.helpers.helpers.make_result(31, 1, 0.33, state="alarm", alarm=True, n_judged=40)
+    result = probe.make_result(31, 1, 0.33, state="alarm", alarm=True, n_judged=40)
     running.service.store.record_frame(result, "probe", "{}")
     expect(page.locator("#metric-fraction")).to_have_text("33.0 %")
     expect(page.locator("#chart-text")).to_contain_text("31 points")
@@ -105,7 +105,7 @@ def test_wrong_token_is_asked_for_again(page: Any, running: Running) -> None:
     page.locator("#ask input[name=who]").fill("B")
     page.locator("#ask button.main").click()
     expect(page.locator("#ask-error")).to_contain_text("got another")
-    page.locator("#ask input[name=token]").fill(running.helpers.TOKEN)
+    page.locator("#ask input[name=token]").fill(helpers.TOKEN)
     page.locator("#ask button.main").click()
     expect(page.locator("#alarms")).to_contain_text("acknowledged by B")
 
@@ -118,7 +118,7 @@ def test_strip_moves_with_arrow_keys(page: Any) -> None:
 
 
 def test_image_is_classified_broken_one_reported(page: Any, running: Running, tmp_path: Path) -> None:
-    crop = running.helpers.helpers.write_frame(tmp_path / "crop.png", 5)
+    crop = probe.write_frame(tmp_path / "crop.png", 5)
     page.set_input_files("#try-file", str(crop))
     page.wait_for_selector("#try-prediction .label")
     assert page.locator("#try-prediction meter").count() == 2

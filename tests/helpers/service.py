@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tests.helpers import monitor as helpers
+from tests.helpers import monitor as probe
 
 from georgia.model.load import load_bundled_model
 from georgia.monitor.result import ChartPoint, ClassFraction
@@ -32,7 +32,7 @@ def fill_store(path: Path, frames: Path, n: int = 30, alarm_at: int = 20, source
         fraction = 0.02 + 0.01 * max(0, number - 10)
         is_alarm = number >= alarm_at
         rest = ClassFraction("CEX", 1 - fraction, 1 - 2 * fraction, 1 - fraction / 2, 40)
-        result = helpers.make_result(
+        result = probe.make_result(
             number,
             batch.id,
             fraction,
@@ -41,11 +41,11 @@ def fill_store(path: Path, frames: Path, n: int = 30, alarm_at: int = 20, source
             n_judged=40,
             classes=(rest, ClassFraction("PG", fraction, fraction / 2, 2 * fraction, 40)),
             chart=ChartPoint(ewma=fraction * 0.9, ewma_limit=0.1),
-            map=helpers.make_map(),
+            map=probe.make_map(),
         )
         change = AlarmChange("raised", "EWMA over its limit") if number == alarm_at else None
         store.record_frame(result, source, "{}", change)
-        helpers.write_frame(frames / f"f{number}.png", number % 16, number)
+        probe.write_frame(frames / f"f{number}.png", number % 16, number)
     return store
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.helpers import monitor as probe
 from tests.helpers import service as helpers
 
 from georgia.config import build_config
@@ -113,9 +114,9 @@ def test_frame_has_windows_and_image(reader: TestClient) -> None:
 
 def test_image_outside_watched_folder_is_rejected(tmp_path: Path) -> None:
     service = helpers.make_service(tmp_path, 1)
-    secret = helpers.helpers.write_frame(tmp_path / "secret.png", 3)
-    key = helpers.helpers.FileKey("../secret.png", secret.stat().st_size, 1, "f" * 64)
-    result = helpers.helpers.make_result(99, 1, key=key)
+    secret = probe.write_frame(tmp_path / "secret.png", 3)
+    key = probe.FileKey("../secret.png", secret.stat().st_size, 1, "f" * 64)
+    result = probe.make_result(99, 1, key=key)
     frame_id = service.store.record_frame(result, "probe", "{}").frame_id
     with TestClient(helpers.create_app(service), base_url=LOCAL) as client:
         assert is_error(client.get(f"/api/frames/{frame_id}/picture"), 404)
@@ -311,7 +312,7 @@ def test_listener_gets_missed_and_new_frames(tmp_path: Path) -> None:
                 events.append((lines["id"], json.loads(lines["data"])["ordinal"]))
                 if len(events) == 2:
                     await asyncio.to_thread(
-                        service.store.record_frame, helpers.helpers.make_result(6, 1), "probe", "{}"
+                        service.store.record_frame, probe.make_result(6, 1), "probe", "{}"
                     )
             if len(events) == 3:
                 break
