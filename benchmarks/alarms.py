@@ -1,6 +1,6 @@
 """False alarms and delay to detection of each chart, against a plain threshold, on simulated batches.
 
-A frame's observed fraction is drawn as the monitor sees it: the slurry's fraction varies from frame to
+A frame's observed fraction is sampled as the monitor sees it: the slurry's fraction varies from frame to
 frame (beta-binomial, ``RHO``), and so many windows that do not overlap are counted. Each batch has its own
 in-control period, so limits carry the uncertainty of a real start. The plain threshold is put where it gives
 no more false alarms than the EWMA: the fairest that it can be, and nobody could do so in a plant.
@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from georgia.monitor.alarm import AlarmState, step_alarm
+from georgia.monitor.batch_tracker import AlarmState, step_alarm
 from georgia.monitor.chart import start_charts, update_charts
-from georgia.monitor.settings import ChartConfig
+from georgia.monitor.records import AlarmAction
+from georgia.monitor.settings import ChartConfig, ChartName
 
 N_EFFECTIVE = 35.0
 # Correlation between windows of one frame: how far the slurry's fraction varies from frame to frame.
@@ -35,12 +36,12 @@ QUIET = 50
 Floats = npt.NDArray[np.float64]
 
 
-def draw_fractions(rng: np.random.Generator, truth: Floats) -> Floats:
+def sample_fractions(rng: np.random.Generator, truth: Floats) -> Floats:
     """Return observed fractions of frames whose mean fractions are given."""
     weight = 1 / RHO - 1
     mean = np.clip(truth, 1e-6, 1 - 1e-6)
-    shares = rng.beta(mean * weight, (1 - mean) * weight)
-    return rng.binomial(int(N_EFFECTIVE), shares) / N_EFFECTIVE
+    fractions = rng.beta(mean * weight, (1 - mean) * weight)
+    return rng.binomial(int(N_EFFECTIVE), fractions) / N_EFFECTIVE
 
 
 def chart_alarms(config: ChartConfig) -> Callable[[Floats], list[int]]:
@@ -51,7 +52,7 @@ def chart_alarms(config: ChartConfig) -> Callable[[Floats], list[int]]:
         for index, fraction in enumerate(fractions.tolist()):
             charts, point = update_charts(charts, fraction, N_EFFECTIVE, config)
             alarm, change = step_alarm(alarm, point.over, config)
-            if change == "raised":
+            if change == AlarmAction.RAISED:
                 raised.append(index - BASELINE)
         return raised
 
@@ -65,7 +66,7 @@ def threshold_alarms(limit: float, config: ChartConfig) -> Callable[[Floats], li
         alarm, raised = AlarmState(), []
         for index, fraction in enumerate(fractions.tolist()):
             alarm, change = step_alarm(alarm, fraction / limit, config)
-            if change == "raised" and index >= BASELINE:
+            if change == AlarmAction.RAISED and index >= BASELINE:
                 raised.append(index - BASELINE)
         return raised
 
@@ -77,14 +78,14 @@ def false_alarms(find: Callable[[Floats], list[int]], n_batches: int, seed: int)
     total = 0
     for batch in range(n_batches):
         rng = np.random.default_rng([seed, batch])
-        total += len(find(draw_fractions(rng, np.full(BASELINE + LENGTH, START))))
+        total += len(find(sample_fractions(rng, np.full(BASELINE + LENGTH, START))))
     return 1000 * total / (n_batches * LENGTH)
 
 
 def delays(
     find: Callable[[Floats], list[int]], level: float, rise: float, n_batches: int, seed: int
 ) -> dict[str, float]:
-    """Return frames from the change to the alarm: median, 95th percentile, and the share never found.
+    """Return frames from the change to the alarm: median, 95th percentile, and the fraction never found.
 
     Batches with a false alarm before the change are left out, as is usual; ``n`` counts the others.
     """
@@ -93,7 +94,7 @@ def delays(
         rng = np.random.default_rng([seed, batch])
         ramp = START + rise * np.arange(1, MOST_DELAY + 1) if rise else np.full(MOST_DELAY, level)
         truth = np.concatenate([np.full(BASELINE + QUIET, START), np.minimum(ramp, level)])
-        raised = find(draw_fractions(rng, truth))
+        raised = find(sample_fractions(rng, truth))
         if not raised or raised[0] >= QUIET:
             found.append(raised[0] - QUIET + 1 if raised else np.inf)
     median, high = np.quantile(found, [0.5, 0.95], method="higher")
@@ -119,7 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     base = ChartConfig(baseline_frames=BASELINE)
-    detectors = {name: chart_alarms(replace(base, chart=name)) for name in ("ewma", "cusum", "p")}
+    detectors = {str(name): chart_alarms(replace(base, chart=name)) for name in ChartName}
     rates = {name: false_alarms(find, options.batches, options.seed) for name, find in detectors.items()}
     single = replace(base, raise_after=1)
     limit = match_threshold(rates["ewma"], single, options.batches, options.seed)

@@ -1,6 +1,6 @@
-"""What a monitor loses or counts twice when things go wrong: frames lost and frames doubled, fault by fault.
+"""Frames that a monitor loses or counts twice when things go wrong, fault by fault.
 
-The loop, the store and the folder are the real ones; a judge that looks at brightness stands in for the net,
+The loop, the store and the folder are the real ones; an analyzer that measures brightness replaces the net,
 so that many frames and many kills fit into minutes.
 
     python benchmarks/faults.py --kills 60 --out faults.json
@@ -25,16 +25,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from georgia.monitor.run import Monitor
-from georgia.monitor.settings import MonitorConfig
+from georgia.monitor.settings import MonitorConfig, TileConfig
 from georgia.monitor.store import Store
 from georgia.monitor.verify import verify_store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.helpers.monitor import BrightJudge, write_frame
+from tests.helpers.monitor import BrightnessAnalyzer, write_frame
 from tests.helpers.postgres import PostgresServer, has_postgres
 
 PATIENCE_S = 120.0
-# Longer than two looks: a file that stops so long looks finished.
+# Longer than two polls: a file that stops so long seems finished.
 PAUSE_S = 0.2
 
 
@@ -42,7 +42,7 @@ PAUSE_S = 0.2
 class Row:
     """One fault: frames that were written, and what became of them.
 
-    ``left_out`` counts files in the ledger that are no frames: unreadable, or seen before under another name.
+    ``left_out`` counts files in the ledger that are no frames: unreadable, or known under another name.
     """
 
     fault: str
@@ -57,8 +57,11 @@ class Row:
 
 
 def make_config(folder: Path) -> MonitorConfig:
-    """Return settings that look often and judge every frame."""
-    return MonitorConfig(watch=folder, look_s=0.05, grace_s=1.0, min_judged=1, source="probe", batch="B")
+    """Return settings that poll often and analyse every frame."""
+    tiles = TileConfig(min_judged=1)
+    return MonitorConfig(
+        watch=folder, poll_interval_s=0.05, grace_s=1.0, source="probe", batch="B", tiles=tiles
+    )
 
 
 def count(store: Store, names: set[str], fault: str, n_faults: int, note: str = "") -> Row:
@@ -68,7 +71,7 @@ def count(store: Store, names: set[str], fault: str, n_faults: int, note: str = 
     base = {Path(file).stem.removesuffix("-moved") for file in stored}
     lost = len({Path(name).stem for name in names} - base)
     doubled = len(stored) - len(base)
-    left_out = len(store.seen_files("probe")) - len(stored)
+    left_out = len(store.known_files("probe")) - len(stored)
     whole = verify_store(store).is_whole and ordinals == list(range(1, len(stored) + 1))
     return Row(fault, n_faults, len(names), len(stored), lost, doubled, left_out, whole, note)
 
@@ -76,7 +79,7 @@ def count(store: Store, names: set[str], fault: str, n_faults: int, note: str = 
 @contextlib.contextmanager
 def running(folder: Path, store: Store) -> Iterator[Monitor]:
     """Run a monitor in a thread while the block runs, until all it holds is written."""
-    monitor = Monitor(BrightJudge(), make_config(folder), store)
+    monitor = Monitor(BrightnessAnalyzer(), make_config(folder), store)
     stop = threading.Event()
     thread = threading.Thread(target=monitor.run, args=(stop,))
     thread.start()
@@ -117,11 +120,11 @@ def kill(root: Path, n_kills: int, seed: int = 1) -> Row:
 
     writer = threading.Thread(target=write)
     writer.start()
-    words = [sys.executable, __file__, "--child", str(folder), "--db", str(db)]
+    command = [sys.executable, __file__, "--child", str(folder), "--db", str(db)]
     n_done, n_mid = 0, 0
     for _ in range(n_kills):
         before = folder_frames(db)
-        process = subprocess.Popen(words, start_new_session=True)
+        process = subprocess.Popen(command, start_new_session=True)
         wait_until_started(process, db, before, rng)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -129,7 +132,7 @@ def kill(root: Path, n_kills: int, seed: int = 1) -> Row:
         n_mid += folder_frames(db) > before
     stop.set()
     writer.join()
-    subprocess.run([*words, "--once"], check=True, timeout=600)
+    subprocess.run([*command, "--once"], check=True, timeout=600)
     store = Store(str(db))
     row = count(store, names, "kill -9", n_done, f"{n_mid} of them while frames were being written")
     store.close()
@@ -158,7 +161,7 @@ def wait_until_started(process: subprocess.Popen[bytes], db: Path, before: int, 
     time.sleep(rng.uniform(0.0, 0.6))
 
 
-def share_away(root: Path) -> Row:
+def folder_away(root: Path) -> Row:
     """Take the folder away five times while frames are written to it."""
     folder, away, store = root / "probe", root / "away", Store(str(root / "store.db"))
     folder.mkdir()
@@ -175,7 +178,7 @@ def share_away(root: Path) -> Row:
                 away.rename(folder)
             time.sleep(0.02)
         wait_for(lambda: store.count_frames() >= len(names))
-    return count(store, names, "share away", 5)
+    return count(store, names, "folder away", 5)
 
 
 def half_written(root: Path) -> Row:
@@ -196,7 +199,7 @@ def half_written(root: Path) -> Row:
                     time.sleep(PAUSE_S)
         wait_for(lambda: store.count_frames() >= len(names))
     return count(
-        store, names, "half-written files", 75, f"{PAUSE_S} s between the pieces, a look each 0.05 s"
+        store, names, "half-written files", 75, f"{PAUSE_S} s between the pieces, a poll each 0.05 s"
     )
 
 
@@ -211,7 +214,7 @@ def garbage(root: Path) -> Row:
             whole = (folder / f"f{n:03d}.png").read_bytes()
             waste = (b"", whole[: rng.randrange(8, len(whole) - 20)], b"no image", rng.randbytes(500))[n % 4]
             (folder / f"waste{n:03d}.png").write_bytes(waste)
-        wait_for(lambda: len(store.seen_files("probe")) >= 2 * len(names))
+        wait_for(lambda: len(store.known_files("probe")) >= 2 * len(names))
     return count(store, names, "garbage files", 60)
 
 
@@ -261,8 +264,8 @@ def disk_full(root: Path) -> Row:
 
 def mount(disk: Path) -> bool:
     """Put a small disk of its own at a folder; return whether that is allowed here."""
-    words = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
-    return shutil.which("mount") is not None and subprocess.run(words, capture_output=True).returncode == 0
+    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    return shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def fill(disk: Path, store: Store, is_mounted: bool) -> None:
@@ -321,7 +324,7 @@ def database_away(root: Path) -> Row:
 
 
 SCENARIOS: dict[str, Callable[[Path], Row]] = {
-    "share_away": share_away,
+    "folder_away": folder_away,
     "half_written": half_written,
     "garbage": garbage,
     "burst": burst,
@@ -333,7 +336,7 @@ SCENARIOS: dict[str, Callable[[Path], Row]] = {
 def run_child(folder: Path, db: str, once: bool) -> None:
     """Be the process that is killed."""
     store = Store(db)
-    Monitor(BrightJudge(), make_config(folder), store).run(once=once)
+    Monitor(BrightnessAnalyzer(), make_config(folder), store).run(once=once)
 
 
 def main() -> None:

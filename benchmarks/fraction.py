@@ -1,7 +1,7 @@
-"""How far the fraction of a frame is off, on drawn frames with known truth from 0 to 50 % PG.
+"""Error of a frame's fraction, on synthetic frames with known truth from 0 to 50 % PG.
 
 Truth of a window: the class that covers more of it, where crystals cover a tenth of it or more. Truth of a
-frame: the share of its windows with crystals whose truth is PG, which is what "fraction" means in
+frame: the fraction of its windows with crystals whose truth is PG, which is what "fraction" means in
 docs/monitor.md. The area fraction (PG's area in that of all crystals) is shown beside it.
 
     python benchmarks/fraction.py --frames 220 --seed 50000 --out fraction.json
@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.model.load import load_bundle, load_bundled_model
-from georgia.monitor.detail import measure_detail
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE
 from georgia.monitor.settings import TileConfig
-from georgia.monitor.tile import FrameAnalyzer
+from georgia.monitor.tile import FrameAnalyzer, measure_detail
 from georgia.synthetic import render_frame
 
 # A window with less crystal than this shows none, for the truth.
@@ -36,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Windows:
-    """One frame's windows: where they are, what the net said, what is really there."""
+    """One frame's windows: where they are, the net's predictions, the truth."""
 
     boxes: npt.NDArray[np.int32]
     codes: npt.NDArray[np.int8]
@@ -47,7 +46,7 @@ class Windows:
 
     @property
     def truth(self) -> float:
-        """Return the share of PG among the windows with crystals; NaN where there is none."""
+        """Return the fraction of PG among the windows with crystals; NaN where there is none."""
         has_crystal = self.cover.sum(axis=1) >= COVER_FROM
         return (
             float((self.cover[:, 1] > self.cover[:, 0])[has_crystal].mean())
@@ -57,31 +56,33 @@ class Windows:
 
 
 def aim_at(seed: int, index: int) -> tuple[float, float]:
-    """Return PG's share (a tenth of the frames: none; the others evenly to 50 %) and the crystals' cover."""
+    """Return PG's fraction (none in a tenth of the frames, else evenly to 50 %) and the crystals' cover."""
     rng = np.random.default_rng([seed, index])
     fraction = 0.0 if index % 10 == 0 else float(rng.uniform(0, 0.5))
     return fraction, float(rng.uniform(0.15, 0.6))
 
 
-def collect(judge: FrameAnalyzer, indices: range, seed: int) -> list[Windows]:
-    """Draw frames and ask the net about every window of each."""
+def collect(analyzer: FrameAnalyzer, indices: range, seed: int) -> list[Windows]:
+    """Render frames and predict every window of each."""
     found = []
     started = time.perf_counter()
     for index in indices:
         fraction, cover = aim_at(seed, index)
         frame = render_frame(seed + index, pg_fraction=fraction, coverage=cover)
-        answer = judge.judge(frame.image).map
-        covers = np.stack([share(mask, answer.boxes) for mask in (frame.mask_cex, frame.mask_pg)], axis=1)
-        detail = measure_detail(frame.image, answer.boxes)
-        probabilities = answer.probabilities.astype(np.float32)
-        windows = Windows(answer.boxes, answer.codes, probabilities, detail, covers, frame.fraction)
+        found_map = analyzer.analyze(frame.image).map
+        covers = np.stack(
+            [measure_cover(mask, found_map.boxes) for mask in (frame.mask_cex, frame.mask_pg)], axis=1
+        )
+        detail = measure_detail(frame.image, found_map.boxes)
+        probabilities = found_map.probabilities.astype(np.float32)
+        windows = Windows(found_map.boxes, found_map.codes, probabilities, detail, covers, frame.fraction)
         found.append(windows)
         if index % 20 == 19:
             print(f"{index + 1} frames in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     return found
 
 
-def share(mask: npt.NDArray[np.bool_], boxes: npt.NDArray[np.int32]) -> Floats:
+def measure_cover(mask: npt.NDArray[np.bool_], boxes: npt.NDArray[np.int32]) -> Floats:
     """Return how much of each window a mask covers, 0–1."""
     total = cv2.integral(mask.astype(np.uint8))
     left, top, width, height = boxes.T
@@ -106,7 +107,7 @@ def load(path: Path) -> list[Windows]:
 def estimate(
     frame: Windows, names: tuple[str, ...], min_detail: float, smoothing: float
 ) -> tuple[float, float, float] | None:
-    """Return PG's fraction and its interval, as ``georgia monitor`` does from the same answers."""
+    """Return PG's fraction and its interval, as ``georgia monitor`` does from the same predictions."""
     codes = np.where(frame.detail >= min_detail, frame.codes, EMPTY_CODE).astype(np.int8)
     classes, _ = estimate_fractions(frame.boxes, codes, frame.probabilities, names, smoothing)
     for item in classes:
@@ -121,9 +122,9 @@ def measure(
     """Return errors and coverage, of all frames and by ranges of the truth."""
     rows = []
     for frame in frames:
-        answer = estimate(frame, names, min_detail, smoothing)
-        if answer is not None and not np.isnan(frame.truth):
-            rows.append((frame.truth, frame.area_fraction, *answer))
+        estimated = estimate(frame, names, min_detail, smoothing)
+        if estimated is not None and not np.isnan(frame.truth):
+            rows.append((frame.truth, frame.area_fraction, *estimated))
     table = np.array(rows)
     parts = {
         "all": (0.0, 1.0),
@@ -141,7 +142,7 @@ def measure(
 
 
 def summarize(table: Floats) -> dict[str, float]:
-    """Return figures of rows (truth, area, fraction, low, high)."""
+    """Return error, coverage and width of rows (truth, area, fraction, low, high)."""
     truth, area, fraction, low, high = table.T
     return {
         "n": len(table),
@@ -175,8 +176,8 @@ def main() -> None:
     if options.cache and all(file.is_file() for file in options.cache):
         frames = [frame for file in options.cache for frame in load(file)]
     else:
-        judge = FrameAnalyzer(bundle, TileConfig(min_detail=0.0), threads=options.threads)
-        frames = collect(judge, range(options.first, options.first + options.frames), options.seed)
+        analyzer = FrameAnalyzer(bundle, TileConfig(min_detail=0.0), threads=options.threads)
+        frames = collect(analyzer, range(options.first, options.first + options.frames), options.seed)
         if options.cache:
             save(options.cache[0], frames)
     result = measure(frames, bundle.labels.names, TileConfig().min_detail, find_smoothing(bundle.metadata))

@@ -1,4 +1,4 @@
-"""Frames per second that a monitor sustains, and how quickly a store of 100,000 frames answers.
+"""Frames per second that a monitor sustains, and how quickly a store of 100,000 frames can be read.
 
 python benchmarks/probe_speed.py --frames 12                  # the bundled model, from file to store
 python benchmarks/probe_speed.py --model runs/resnet          # another one
@@ -20,7 +20,7 @@ import numpy as np
 
 from georgia.model.load import load_bundle, load_bundled_model
 from georgia.monitor.records import frame_values
-from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResult
+from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResult, FrameStatus, State
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
@@ -34,12 +34,12 @@ def measure_frames(model: Path | None, n_frames: int) -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "probe"
         simulate_batch(folder, SimulateConfig(frames=n_frames, every_s=0.0))
-        config = MonitorConfig(watch=folder, look_s=0.05)
-        judge = FrameAnalyzer(bundle, config.tiles)
+        config = MonitorConfig(watch=folder, poll_interval_s=0.05)
+        analyzer = FrameAnalyzer(bundle, config.tiles)
         store = Store(str(Path(root) / "store.db"))
         moments: list[float] = []
         monitor = Monitor(
-            judge, config, store, [lambda e: moments.append(time.perf_counter()) if e.frame else None]
+            analyzer, config, store, [lambda e: moments.append(time.perf_counter()) if e.frame else None]
         )
         monitor.run(once=True)
         frames = store.frames()
@@ -48,11 +48,11 @@ def measure_frames(model: Path | None, n_frames: int) -> dict[str, float | str]:
     rate = (len(moments) - 1) / (moments[-1] - moments[0])
     parts = {name: statistics.median(frame.seconds[name] for frame in frames) for name in frames[0].seconds}
     windows = {"windows_per_frame": float(frames[0].n_tiles), "windows_per_s": rate * frames[0].n_tiles}
-    return {"model": bundle.name, "engine": judge.engine_name, "frames_per_s": rate, **windows, **parts}
+    return {"model": bundle.name, "engine": analyzer.engine_name, "frames_per_s": rate, **windows, **parts}
 
 
 def fill(store: Store, n_frames: int) -> int:
-    """Put so many frames into a store without judging any, the chain left out; return the batch."""
+    """Put so many frames into a store without analysing any, the chain left out; return the batch."""
     from sqlalchemy import insert
 
     from georgia.monitor import tables
@@ -69,8 +69,8 @@ def fill(store: Store, n_frames: int) -> int:
                 FileKey(f"frame-{n:06d}.png", 500_000, n, f"{n:064x}"),
                 1e9 + n,
                 "file",
-                "judged",
-                "in control",
+                FrameStatus.ANALYSED,
+                State.IN_CONTROL,
                 alarm=n % 5000 == 0,
                 impurity="PG",
                 fraction=fraction,
@@ -106,7 +106,7 @@ def measure_store(n_frames: int) -> dict[str, float]:
             "series, 1,000 points": lambda: store.series(batch, 1000),
             "series of the last 1,000": lambda: store.series(batch, 1000, after_ordinal=n_frames - 1000),
             "count": lambda: store.count_frames(batch),
-            "write one frame": lambda: store.append_trail("bench", "note", {}),
+            "write one frame": lambda: store.append_event("bench", "note", {}),
         }
         result = {}
         for name, ask in asked.items():

@@ -20,25 +20,34 @@ SMALL = ["--set", "height_px=240", "--set", "width_px=280"]
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with six small frames, the last two half PG."""
     folder = tmp_path_factory.mktemp("probe")
-    words = ["simulate", "--out", str(folder), "--frames", "6", "--every", "0", "--rise", "0.4", *SMALL]
-    assert main([*words, "--set", "clean_frames=4", "--set", "top=0.8"]) == 0
+    arguments = ["simulate", "--out", str(folder), "--frames", "6", "--every", "0", "--rise", "0.4", *SMALL]
+    assert main([*arguments, "--set", "clean_frames=4", "--set", "top=0.8"]) == 0
     return folder
 
 
 def watch(
-    capsys: pytest.CaptureFixture[str], probe: Path, db: Path, *words: str
+    capsys: pytest.CaptureFixture[str], probe: Path, db: Path, *more: str
 ) -> tuple[int, list[Any], str]:
-    options = ["--db", str(db), "--set", "look_s=0.05", "--set", "tile_px=120", "--set", "min_judged=2"]
-    code = main(["monitor", "--watch", str(probe), "--once", "--json", *options, *words])
+    options = [
+        "--db",
+        str(db),
+        "--set",
+        "poll_interval_s=0.05",
+        "--set",
+        "tile_px=120",
+        "--set",
+        "min_judged=2",
+    ]
+    code = main(["monitor", "--watch", str(probe), "--once", "--json", *options, *more])
     out, err = capsys.readouterr()
     return code, [json.loads(line) for line in out.splitlines()], err
 
 
-def test_lines_come_at_once_and_a_reader_that_goes_stops_no_record(probe: Path, tmp_path: Path) -> None:
-    options = ["--once", "--json", "--db", str(tmp_path / "m.db"), "--set", "look_s=0.05"]
-    words = [sys.executable, "-m", "georgia", "monitor", "--watch", str(probe), *options]
+def test_closed_stdout_does_not_stop_record(probe: Path, tmp_path: Path) -> None:
+    options = ["--once", "--json", "--db", str(tmp_path / "m.db"), "--set", "poll_interval_s=0.05"]
+    command = [sys.executable, "-m", "georgia", "monitor", "--watch", str(probe), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload]
         assert json.loads(process.stdout.readline())["file"] == "frame-00001.png"
         process.stdout.close()
         err = process.stderr.read()
@@ -48,7 +57,7 @@ def test_lines_come_at_once_and_a_reader_that_goes_stops_no_record(probe: Path, 
     assert main(["verify", str(tmp_path / "m.db")]) == 0
 
 
-def test_a_folder_is_judged_once_and_its_record_is_whole(
+def test_folder_is_analyzed_once_and_verified(
     probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     db = tmp_path / "batch.db"
@@ -74,9 +83,7 @@ def test_a_folder_is_judged_once_and_its_record_is_whole(
     assert "not whole" in capsys.readouterr().err
 
 
-def test_once_on_a_folder_that_is_not_there_is_2_and_does_not_wait(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_once_without_folder_fails_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, lines, err = watch(capsys, tmp_path / "nowhere", tmp_path / "m.db")
     assert (code, lines) == (2, [])
     assert "with --once it must be a folder that is there" in err
@@ -84,18 +91,21 @@ def test_once_on_a_folder_that_is_not_there_is_2_and_does_not_wait(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         ([], "a folder is needed; got no --watch"),
         (["--watch", "x", "--set", "chart=ewna"], "'chart' must be one of ewma, cusum, p"),
-        (["--watch", "x", "--set", "overlap=1", "--set", "limit=0"], "overlap: 0 to 0.9 is needed"),
+        (
+            ["--watch", "x", "--set", "overlap=1", "--set", "limit=0"],
+            "overlap must be from 0 to 0.9; got 1.0 · limit must be above 0 and at most 1; got 0.0",
+        ),
         (["--watch", "x", "--set", "impurity=XX"], "Unknown class"),
     ],
 )
 def test_wrong_settings_are_one_line(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["monitor", "--db", str(tmp_path / "a.db"), *words]) == 2
+    assert main(["monitor", "--db", str(tmp_path / "a.db"), *options]) == 2
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert err.startswith("georgia: ")
     assert message in err

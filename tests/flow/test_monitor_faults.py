@@ -1,4 +1,4 @@
-"""What goes wrong around a probe costs no frame and doubles none: the benchmark's faults, fewer of each."""
+"""Faults around a probe lose no frame and double none: those of the benchmark, fewer of each."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def faults() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("scenario", ["share_away", "half_written", "garbage", "disk_full"])
-def test_a_fault_costs_no_frame(faults: ModuleType, scenario: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", ["folder_away", "half_written", "garbage", "disk_full"])
+def test_fault_loses_no_frame(faults: ModuleType, scenario: str, tmp_path: Path) -> None:
     row = faults.SCENARIOS[scenario](tmp_path)
     assert (row.lost, row.doubled, row.whole) == (0, 0, True), row
     assert row.stored == row.written > 20
 
 
-def test_kills_at_random_moments_cost_no_frame(faults: ModuleType, tmp_path: Path) -> None:
+def test_kills_lose_no_frame(faults: ModuleType, tmp_path: Path) -> None:
     row = faults.kill(tmp_path, 4, seed=9)
     assert (row.lost, row.doubled, row.whole) == (0, 0, True), row
     assert row.n_faults == 4

@@ -1,4 +1,4 @@
-"""What the tests of the monitor share: results, a judge that looks at brightness, and a store."""
+"""What the tests of the monitor have in common: results, frames, and an analyzer that measures brightness."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from georgia.monitor.fraction import estimate_fractions
-from georgia.monitor.result import FileKey, FrameResult, TileMap
-from georgia.monitor.tile import FrameAnalysis, place_windows
+from georgia.monitor.result import FileKey, FrameAnalysis, FrameResult, FrameStatus, State, TileMap
+from georgia.monitor.tile import place_windows
 
 NAMES = ("CEX", "PG")
 
@@ -29,8 +29,8 @@ def make_result(number: int, batch_id: int, fraction: float | None = 0.25, **cha
         "key": FileKey(f"f{number}.png", 10 + number, 1_000 + number, f"{number:064x}"),
         "frame_time_s": 1000.0 + number,
         "time_source": "file",
-        "status": "judged",
-        "state": "in control",
+        "status": FrameStatus.ANALYSED,
+        "state": State.IN_CONTROL,
         "alarm": False,
         "impurity": "PG",
         "fraction": fraction,
@@ -43,20 +43,20 @@ def make_result(number: int, batch_id: int, fraction: float | None = 0.25, **cha
 
 
 @dataclass
-class BrightJudge:
+class BrightnessAnalyzer:
     """Stands in for a net: a bright window shows PG, a dark one CEX, black is empty."""
 
     impurity: str = "PG"
     model_sha256: str = "b" * 64
     engine_name: str = "brightness"
-    n_judged: int = 0
+    n_analyzed: int = 0
     bundle: Any = field(default_factory=lambda: SimpleNamespace(name="brightness"))
 
     def describe(self) -> dict[str, Any]:
         return {"name": "brightness"}
 
-    def judge(self, image: Any) -> FrameAnalysis:
-        self.n_judged += 1
+    def analyze(self, image: Any) -> FrameAnalysis:
+        self.n_analyzed += 1
         boxes = place_windows(image.shape[0], image.shape[1], 8, 0.0)
         means = np.array([image[t : t + h, x : x + w].mean() for x, t, w, h in boxes])
         codes = np.where(means < 5, -2, (means > 127).astype(int)).astype(np.int8)
@@ -64,8 +64,8 @@ class BrightJudge:
         classes, n_effective = estimate_fractions(boxes, codes, probabilities, NAMES)
         n = int((codes >= 0).sum())
         found = TileMap(image.shape[1], image.shape[0], NAMES, boxes, codes, probabilities.astype(np.float16))
-        status = "judged" if n else "no crystals"
-        return FrameAnalysis(status, classes, len(boxes), n, 0, len(boxes) - n, n_effective, found)  # type: ignore[arg-type]
+        status = FrameStatus.ANALYSED if n else FrameStatus.NO_CRYSTALS
+        return FrameAnalysis(status, classes, len(boxes), n, 0, len(boxes) - n, n_effective, found)
 
 
 def write_frame(path: Path, n_pg: int, seed: int = 0) -> Path:

@@ -52,10 +52,10 @@ class PostgresServer:
     def _data(self) -> str:
         return str(self.folder / "data")
 
-    def _call(self, program: str, *words: str) -> None:
+    def _call(self, program: str, *arguments: str) -> None:
         log = subprocess.DEVNULL
         subprocess.run(
-            [str(self._bin / program), *words], check=True, stdout=log, stderr=log, timeout=60, **self._as
+            [str(self._bin / program), *arguments], check=True, stdout=log, stderr=log, timeout=60, **self._as
         )
 
     def start(self) -> None:

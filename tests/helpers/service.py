@@ -15,8 +15,9 @@ from PIL import Image
 from tests.helpers import monitor as probe
 
 from georgia.model.load import load_bundled_model
+from georgia.monitor.records import AlarmAction, AlarmChange
 from georgia.monitor.result import ChartPoint, ClassFraction
-from georgia.monitor.store import AlarmChange, Store
+from georgia.monitor.store import Store
 from georgia.web.app import create_app
 from georgia.web.config import ServeConfig
 from georgia.web.service import Service
@@ -43,7 +44,7 @@ def fill_store(path: Path, frames: Path, n: int = 30, alarm_at: int = 20, source
             chart=ChartPoint(ewma=fraction * 0.9, ewma_limit=0.1),
             map=probe.make_map(),
         )
-        change = AlarmChange("raised", "EWMA over its limit") if number == alarm_at else None
+        change = AlarmChange(AlarmAction.RAISED, "EWMA over its limit") if number == alarm_at else None
         store.record_frame(result, source, "{}", change)
         probe.write_frame(frames / f"f{number}.png", number % 16, number)
     return store

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ConfigOption, JsonOption, read_settings
+from georgia.cli.options import ConfigOption, JsonOption, make_config
 from georgia.cli.verify import open_existing
+from georgia.config import Config, at_least
 
 if TYPE_CHECKING:
     from georgia.monitor.result import FrameResult
+
+
+@dataclass(frozen=True)
+class FramesConfig(Config):
+    """``limit`` is the number of newest frames that are shown."""
+
+    limit: Annotated[int, at_least(1)] = 20
 
 
 def run(
@@ -37,8 +46,7 @@ def run(
     from georgia.monitor.frames import TABLE_SUFFIXES, export_frames, find_batch
     from georgia.predict.tables import check_table_path
 
-    settings = read_settings(config, "frames")
-    shown = limit or int(settings.get("limit", 20))
+    shown = make_config(FramesConfig, config, "frames", {"limit": limit}).limit
     if out is not None:
         check_table_path(out, TABLE_SUFFIXES)
     store = open_existing(db)

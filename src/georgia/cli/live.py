@@ -21,7 +21,7 @@ def run_live(folder: Path, port: int, as_json: bool) -> int:
     """Serve until Ctrl-C; frames and store lie in ``folder``."""
     from georgia.cli.monitor import read_user
     from georgia.cli.serve import serve_probe
-    from georgia.monitor.settings import MonitorConfig
+    from georgia.monitor.settings import ChartConfig, MonitorConfig
     from georgia.web.config import ServeConfig, make_token
 
     frames, db = folder / "probe", str(folder / "monitor.db")
@@ -31,8 +31,8 @@ def run_live(folder: Path, port: int, as_json: bool) -> int:
         db=db,
         batch="simulated",
         operator=read_user(),
-        baseline_frames=BASELINE_FRAMES,
         poll_interval_s=0.5,
+        charts=ChartConfig(baseline_frames=BASELINE_FRAMES),
     )
     settings = ServeConfig(port=port, db=db, token=make_token(), poll_interval_s=0.5)
     console.show_note(f"a simulated probe writes to {str(frames)!r}; PG grows in after some 30 frames.")
@@ -42,9 +42,9 @@ def run_live(folder: Path, port: int, as_json: bool) -> int:
 
 @contextmanager
 def _simulating(frames: Path) -> Iterator[None]:
-    words = [sys.executable, "-m", "georgia", "simulate", "--out", str(frames), *FRAMES, *SIZE, "--json"]
+    command = [sys.executable, "-m", "georgia", "simulate", "--out", str(frames), *FRAMES, *SIZE, "--json"]
     quiet = subprocess.DEVNULL
-    simulator = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet)
+    simulator = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
     try:
         yield
     finally:

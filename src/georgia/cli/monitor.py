@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +15,11 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.models import open_model
-from georgia.cli.options import ConfigOption, ProbeModelArgument, SetOption, StoreOption, read_settings
-from georgia.config import build_config, parse_assignments
+from georgia.cli.options import ConfigOption, ProbeModelArgument, SetOption, StoreOption, make_config
 from georgia.errors import InputError
 
 if TYPE_CHECKING:
-    from georgia.monitor.events import MonitorEvent
+    from georgia.monitor.records import MonitorEvent
 
 
 def run(
@@ -31,7 +31,7 @@ def run(
     batch: Annotated[str | None, typer.Option(help="The batch's name; a running one is resumed.")] = None,
     operator: Annotated[str | None, typer.Option(help="Who runs the batch.  [the user's name]")] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Judge what the folder holds, end the batch, and stop.")
+        bool, typer.Option("--once", help="Analyse what the folder holds, end the batch, and stop.")
     ] = False,
     changes: SetOption = None,
     config: ConfigOption = None,
@@ -51,11 +51,9 @@ def run(
     from georgia.monitor.settings import MonitorConfig
 
     typed = {"watch": watch, "db": db, "batch": batch, "operator": operator}
-    given = {key: value for key, value in typed.items() if value is not None}
-    layers = (read_settings(config, "monitor"), parse_assignments(changes or []), given)
-    settings = build_config(
-        MonitorConfig, {"operator": read_user()}, *layers, where="the settings of 'monitor'"
-    )
+    settings = make_config(MonitorConfig, config, "monitor", typed, changes)
+    if not settings.operator:
+        settings = replace(settings, operator=read_user())
     if settings.watch == Path():
         raise InputError(
             "Cannot watch",
@@ -64,9 +62,9 @@ def run(
             hint="Example: georgia monitor runs/first --watch probe.",
         )
     if once and not settings.watch.is_dir():
-        # Without --once a folder that is not there may be a share that comes back.
+        # Without --once a folder that is not there may be a network folder that comes back.
         raise InputError(
-            f"Cannot judge {str(settings.watch)!r}",
+            f"Cannot analyse {str(settings.watch)!r}",
             needs="with --once it must be a folder that is there",
             got="none",
         )
@@ -88,23 +86,23 @@ def read_user() -> str:
 
 def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
     from georgia.monitor import open_store
-    from georgia.monitor.outputs import open_outlets
+    from georgia.monitor.outputs import open_outputs
     from georgia.monitor.tile import FrameAnalyzer
 
     bundle = open_model(model, None)
     store = open_store(settings.db)
-    judge = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
+    analyzer = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
     from georgia.monitor.run import Monitor
 
-    monitor = Monitor(judge, settings, store, who=read_who())
+    monitor = Monitor(analyzer, settings, store, who=read_who())
     monitor.add_listener(_Lines(as_json))
     stop = threading.Event()
     previous = {number: signal.signal(number, lambda *_: stop.set()) for number in _SIGNALS}
     try:
-        with open_outlets(settings, store, monitor):
+        with open_outputs(settings, store, monitor):
             console.show_note(
-                f"watching {str(settings.watch)!r} for {judge.impurity} with {bundle.name}, windows of "
-                f"{judge.tile_px} px, into {settings.db!r}. Ctrl-C stops."
+                f"watching {str(settings.watch)!r} for {analyzer.impurity} with {bundle.name}, windows of "
+                f"{analyzer.tile_px} px, into {settings.db!r}. Ctrl-C stops."
             )
             monitor.run(stop, once)
     finally:
@@ -125,21 +123,21 @@ class _Lines:
         self._fault = ""
 
     def __call__(self, event: MonitorEvent) -> None:
-        if event.kind == "frame" and event.frame is not None:
-            frame = event.frame
-            plain = frame.to_json_dict()
+        from georgia.monitor.records import EventKind
+
+        if event.kind == EventKind.FRAME and event.frame is not None:
+            plain = event.frame.to_json_dict()
             if not console.show_live_line(json.dumps(plain) if self._as_json else _describe(plain)):
                 console.show_note("nobody reads the frames' lines any more; the record goes on.")
-        elif event.kind == "alarm" and event.alarm is not None:
-            change = event.detail.get("change", "")
-            console.show_note(f"alarm {change}: {event.alarm.reason}")
-        elif event.kind == "state" and event.detail:
+        elif event.kind == EventKind.ALARM and event.alarm is not None:
+            console.show_note(f"alarm {event.detail.get('change', '')}: {event.alarm.reason}")
+        elif event.kind == EventKind.STATE and event.detail:
             console.show_note(f"{event.status.state}: {event.detail.get('reason', '')}")
-        elif event.kind == "unreadable":
+        elif event.kind == EventKind.UNREADABLE:
             console.show_note(f"left out {event.detail['file']!r}: {event.detail['error']}")
-        elif event.kind == "fault" and event.status.fault != self._fault:
+        elif event.kind == EventKind.FAULT and event.status.fault != self._fault:
             self._fault = event.status.fault
-            console.show_note(self._fault or "folder and store answer again.")
+            console.show_note(self._fault or "folder and store can be reached again.")
 
 
 def _describe(frame: dict[str, Any]) -> str:

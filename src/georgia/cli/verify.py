@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from georgia.cli import console
-from georgia.cli.options import ConfigOption, JsonOption, read_settings
+from georgia.cli.options import ConfigOption, JsonOption, make_config
+from georgia.config import Config
 from georgia.errors import GateError, InputError
 
 if TYPE_CHECKING:
     from georgia.monitor.store import Store
 
 
+@dataclass(frozen=True)
+class VerifyConfig(Config):
+    """``expect`` is a head, ``NUMBER:HASH``, that the audit log must hold; "" is none."""
+
+    expect: str = ""
+
+
 def run(
     db: Annotated[str, typer.Argument(help="The store: an SQLite file or a postgresql://… URL.")],
     expect: Annotated[
-        str | None, typer.Option(help="A head that was printed before; the trail must still hold it.")
+        str | None, typer.Option(help="A head that was printed before; the audit log must still hold it.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -32,20 +41,19 @@ def run(
     Write the head that it prints into the batch's protocol: with --expect it proves later that nothing was
     cut off at the end.
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.monitor.verify import verify_store
-
-    settings = read_settings(config, "verify")
-    expected = expect or str(settings.get("expect", ""))
+    settings = make_config(VerifyConfig, config, "verify", {"expect": expect})
     store = open_existing(db)
+    from georgia.monitor.verify import verify_store  # needs what the store needs
+
     try:
-        verification = verify_store(store, expected)
+        verification = verify_store(store, settings.expect)
     finally:
         store.close()
     if as_json:
         console.show_json(verification.to_json_dict())
     else:
         console.show_line(
-            f"trail: {verification.n_entries:,} rows, frames: {verification.n_frames:,}, "
+            f"audit log: {verification.n_entries:,} rows, frames: {verification.n_frames:,}, "
             f"maps: {verification.n_maps:,}"
         )
         console.show_line(f"head: {verification.head}")

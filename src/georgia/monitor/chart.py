@@ -1,6 +1,6 @@
-"""Control charts of the impurity's fraction: EWMA, CUSUM and p-chart, each one number a frame.
+"""Control charts of the impurity's fraction: EWMA, CUSUM and p-chart, one value of each per frame.
 
-All three look for a rise only. Limits stand on an in-control period, or are given by hand.
+All three detect a rise only. Limits stand on an in-control period, or are given by hand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from georgia.errors import InputError
 from georgia.monitor.result import ChartPoint
-from georgia.monitor.settings import ChartConfig
+from georgia.monitor.settings import ChartConfig, ChartName
 
 # A CUSUM that has signalled is held at this many times its limit, so that it can come down again after a
 # long alarm; it lies above the limit, so that it changes no signal.
@@ -20,7 +20,7 @@ _CUSUM_CAP = 2.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ControlLimits:
     """What is in control: mean fraction 0–1, its spread from frame to frame, and the p-chart's dispersion.
 
     ``dispersion`` says how many times wider than binomial the frames scatter, 1 or more.
@@ -42,7 +42,7 @@ class ChartState:
     n: int = 0
     ewma: float | None = None
     cusum: float = 0.0
-    limits: Limits | None = None
+    limits: ControlLimits | None = None
     n_since_limits: int = 0
     baseline: tuple[tuple[float, float], ...] = ()
 
@@ -55,7 +55,7 @@ class ChartState:
         """Read what ``to_json`` wrote; ``{}`` is the beginning."""
         values = json.loads(text)
         if values.get("limits"):
-            values["limits"] = Limits(**values["limits"])
+            values["limits"] = ControlLimits(**values["limits"])
         values["baseline"] = tuple((float(x), float(n)) for x, n in values.get("baseline", ()))
         return cls(**values)
 
@@ -64,7 +64,7 @@ def start_charts(config: ChartConfig) -> ChartState:
     """Return the state before the first frame: with limits if they are given by hand."""
     if config.mean is None or config.sigma is None:
         return ChartState()
-    return ChartState(ewma=config.mean, limits=Limits(config.mean, config.sigma))
+    return ChartState(ewma=config.mean, limits=ControlLimits(config.mean, config.sigma))
 
 
 def update_charts(
@@ -109,18 +109,18 @@ def _measure_over(point: ChartPoint, fraction: float, config: ChartConfig) -> fl
     """Return how far the leading chart stands from its centre, in units of its limit's distance."""
     centre = point.centre or 0.0
     value, limit = {
-        "ewma": (point.ewma, point.ewma_limit),
-        "p": (fraction, point.p_limit),
-        "cusum": (point.cusum, point.cusum_limit),
+        ChartName.EWMA: (point.ewma, point.ewma_limit),
+        ChartName.P: (fraction, point.p_limit),
+        ChartName.CUSUM: (point.cusum, point.cusum_limit),
     }[config.chart]
-    start = 0.0 if config.chart == "cusum" else centre
+    start = 0.0 if config.chart == ChartName.CUSUM else centre
     over = ((value or 0.0) - start) / max((limit or 0.0) - start, 1e-12)
     if config.limit is not None:
         over = max(over, (point.ewma or 0.0) / config.limit)
     return over
 
 
-def estimate_limits(fractions: Sequence[float], n_effective: Sequence[float]) -> Limits:
+def estimate_limits(fractions: Sequence[float], n_effective: Sequence[float]) -> ControlLimits:
     """Return the mean and spread of an in-control period; its spread is never below that of counting.
 
     The mean of m frames is itself uncertain by σ/√m, which widens the spread by √(1 + 1/m).
@@ -137,12 +137,12 @@ def estimate_limits(fractions: Sequence[float], n_effective: Sequence[float]) ->
         raise InputError("Cannot set limits", needs="two frames or more are needed", got=m)
     mean = math.fsum(fractions) / m
     n_mean = max(1.0, math.fsum(n_effective) / m)
-    seen = math.sqrt(math.fsum((x - mean) ** 2 for x in fractions) / (m - 1))
-    # Nothing seen in m frames is not nothing there: half a window more, as Jeffreys' prior adds.
+    measured = math.sqrt(math.fsum((x - mean) ** 2 for x in fractions) / (m - 1))
+    # No impurity in m frames does not prove that there is none: half a window more, as Jeffreys' prior adds.
     at_least = (mean * n_mean * m + 0.5) / (n_mean * m + 1)
     counting = math.sqrt(at_least * (1 - at_least) / n_mean)
-    sigma = max(seen, counting) * math.sqrt(1 + 1 / m)
-    return Limits(mean, sigma, max(1.0, sigma / counting))
+    sigma = max(measured, counting) * math.sqrt(1 + 1 / m)
+    return ControlLimits(mean, sigma, max(1.0, sigma / counting))
 
 
 def next_ewma(before: float, value: float, weight: float) -> float:
@@ -171,7 +171,7 @@ def next_cusum(before: float, z: float, k: float) -> float:
 
 
 def p_limit(mean: float, n: float, width: float = 3.0) -> float:
-    """Return the upper limit of a share seen in n trials: ``p + L √(p (1 − p) / n)``, at most 1.
+    """Return the upper limit of a fraction of n trials: ``p + L √(p (1 − p) / n)``, at most 1.
 
     >>> round(p_limit(0.2313, 50), 4)
     0.4102

@@ -1,8 +1,10 @@
-"""Open the store's database: SQLite by default, PostgreSQL by URL, and one word for both being away."""
+"""Open the store's database, SQLite by default or PostgreSQL by URL, and wait for one that is away."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,12 @@ from georgia.errors import GeorgiaError, InputError, MissingDependencyError
 
 # One number for all writers of a store; they take turns, so that chains have one end.
 _LOCK = 0x6765_6F72
-# A database that does not answer is "away" after this long.
+# A database that does not respond is "away" after this long.
 TIMEOUT_S = 5
+# Waits between attempts double up to the longest.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+# So many frames are analysed ahead of a store that is away; then the folder itself is the memory.
+CAPACITY = 200
 
 
 class StoreAwayError(GeorgiaError, ConnectionError):
@@ -92,7 +98,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         StoreAwayError: the database cannot be reached.
     """
-    with _in_words(), engine.connect() as connection:
+    with _as_away(), engine.connect() as connection:
         yield connection
 
 
@@ -104,7 +110,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         StoreAwayError: the database cannot be reached, is full, or another writer holds it too long.
     """
     with (
-        _in_words(),
+        _as_away(),
         engine.connect().execution_options(georgia_writes=True) as connection,
         connection.begin(),
     ):
@@ -114,10 +120,50 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _as_away() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         lines = str(getattr(error, "orig", error)).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise StoreAwayError(f"The store cannot be used now: {reason}.") from error
+
+
+class WriteQueue:
+    """What waits to be written: in order, again and again, until the store takes it; nothing is left out."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._waiting: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
+        self._wait_s, self._next_at = _FIRST_WAIT_S, 0.0
+        self.fault = ""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more should be analysed before the store is back."""
+        return len(self._waiting) >= CAPACITY
+
+    def put(self, write: Callable[[], Any], done: Callable[[Any], None] = lambda _: None) -> None:
+        """Add one write; ``done`` is called with its result once it is in the store."""
+        self._waiting.append((write, done))
+
+    def flush(self, at_once: bool = False) -> bool:
+        """Write what waits; return whether all is written. After a failure it waits longer each time."""
+        if self._waiting and not at_once and self._now() < self._next_at:
+            return False
+        while self._waiting:
+            write, done = self._waiting[0]
+            try:
+                result = write()
+            except StoreAwayError as error:
+                self.fault = str(error)
+                self._next_at = self._now() + self._wait_s
+                self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+                return False
+            self._waiting.popleft()
+            self.fault, self._wait_s = "", _FIRST_WAIT_S
+            done(result)
+        return True

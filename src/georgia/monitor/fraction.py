@@ -1,6 +1,6 @@
-"""From windows to fractions of a frame, each with n and a 95 % interval.
+"""From windows to fractions of a frame, each with n and a 95 % confidence interval.
 
-The fraction of a class is its share of the judged windows: those that show a crystal that the model knows.
+The fraction of a class is taken of the analysed windows: those that show a crystal of a known class.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy.typing as npt
 from georgia.metrics.intervals import wilson_interval
 from georgia.monitor.result import ClassFraction
 
-# How much more a frame's fraction scatters than its windows alone would let it: windows of one frame share
-# its light, focus and look, and a net errs alike on all of them. Source: 220 drawn frames with known truth
-# (benchmarks/fraction.py, seed 50000), where 1.5 brings the interval's coverage from 91 to 96 %.
-SHARED_LOOK = 1.5
+# How much more a frame's fraction varies than independent windows would: windows of one frame have its light
+# and focus in common, and a net makes the same errors on all of them. Source: 220 synthetic frames with known
+# truth (benchmarks/fraction.py, seed 50000), where 1.5 brings the interval's coverage from 91 to 96 %.
+DESIGN_EFFECT = 1.5
 
 
 def count_effective(boxes: npt.NDArray[np.int32]) -> float:
     """Return how many windows that do not overlap the given ones (N, 4) are worth.
 
-    ``N² / Σᵢⱼ ρᵢⱼ``, with ρ the share of a window's area that two of them have in common.
+    ``N² / Σᵢⱼ ρᵢⱼ``, with ρ the fraction of a window's area that two of them have in common.
     Source: Kish 1965, Survey Sampling (variance of a mean of correlated values).
 
     >>> count_effective(np.array([[0, 0, 10, 10], [10, 0, 10, 10]], np.int32))
@@ -34,8 +34,8 @@ def count_effective(boxes: npt.NDArray[np.int32]) -> float:
     left, top, width, height = (boxes[:, column].astype(np.float64) for column in range(4))
     across = _overlap(left, width)
     down = _overlap(top, height)
-    shared = across * down / (width * height)[:, None]
-    return float(len(boxes) ** 2 / shared.sum())
+    correlation = across * down / (width * height)[:, None]
+    return float(len(boxes) ** 2 / correlation.sum())
 
 
 def _overlap(start: npt.NDArray[np.float64], length: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -52,29 +52,29 @@ def estimate_fractions(
     names: tuple[str, ...],
     smoothing: float = 0.0,
 ) -> tuple[tuple[ClassFraction, ...], float]:
-    """Return each class's fraction of the judged windows, and how many independent ones they are worth.
+    """Return each class's fraction of the analysed windows, and how many independent ones they are worth.
 
-    A fraction is the mean of the class's probability over the judged windows: a window that shows both
-    classes counts as a part of each, where counting labels would give all of it to the larger. A net that
+    A fraction is the mean of the class's probability over the analysed windows: a window that shows both
+    classes counts for each in part, where counting labels would give all of it to the larger. A net that
     was trained with label smoothing s keeps its probabilities between s/C and 1 − s + s/C; that is undone.
-    The interval is Wilson's of that mean in ``n_effective / SHARED_LOOK`` trials, undone in the same way.
+    The interval is Wilson's of that mean in ``n_effective / DESIGN_EFFECT`` trials, undone in the same way.
     Where all windows together hold less of a class than one independent window would, its lower limit is 0,
     and 1 the upper limit of what fills the rest.
 
     Source: probabilistic adjusted classify and count, Bella et al. 2010, doi 10.1109/ICDM.2010.75; label
     smoothing, Szegedy et al. 2016, doi 10.1109/CVPR.2016.308.
     """
-    judged = codes >= 0
-    n_effective = count_effective(boxes[judged])
-    if not judged.any():
+    analysed = codes >= 0
+    n_effective = count_effective(boxes[analysed])
+    if not analysed.any():
         return (), 0.0
-    counts = np.bincount(codes[judged], minlength=len(names))
-    means = probabilities[judged].astype(np.float64).mean(axis=0)
+    counts = np.bincount(codes[analysed], minlength=len(names))
+    means = probabilities[analysed].astype(np.float64).mean(axis=0)
     fractions = _undo_smoothing(means, smoothing)
     fractions /= fractions.sum()
     items = []
     for index, name in enumerate(names):
-        fraction, n_trials = float(fractions[index]), n_effective / SHARED_LOOK
+        fraction, n_trials = float(fractions[index]), n_effective / DESIGN_EFFECT
         limits = wilson_interval(float(np.clip(means[index], 0.0, 1.0)), n_trials)
         low, high = _undo_smoothing(np.array(limits), smoothing, len(names))
         low = low if fraction * n_trials >= 1 else 0.0
@@ -90,16 +90,16 @@ def estimate_fractions(
 def _undo_smoothing(
     values: npt.NDArray[np.float64], smoothing: float, n_classes: int = 0
 ) -> npt.NDArray[np.float64]:
-    share = smoothing / (n_classes or len(values))
-    return np.clip((values - share) / (1.0 - smoothing), 0.0, 1.0)
+    floor = smoothing / (n_classes or len(values))
+    return np.clip((values - floor) / (1.0 - smoothing), 0.0, 1.0)
 
 
-def find_smoothing(about: Mapping[str, Any]) -> float:
+def find_smoothing(metadata: Mapping[str, Any]) -> float:
     """Return the label smoothing that a model's probabilities still carry, 0–1.
 
     One whose probabilities were calibrated afterwards carries none.
     """
-    recipe = about.get("recipe")
-    if "calibration" in about or not isinstance(recipe, Mapping):
+    recipe = metadata.get("recipe")
+    if "calibration" in metadata or not isinstance(recipe, Mapping):
         return 0.0
     return float(recipe.get("label_smoothing") or 0.0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from georgia.errors import InputError, suggest
 from georgia.files import atomic_path
+from georgia.monitor.columns import TABLE
 from georgia.predict.tables import check_table_path
 
 if TYPE_CHECKING:
@@ -19,66 +20,7 @@ if TYPE_CHECKING:
     from georgia.monitor.store import Store
 
 TABLE_SUFFIXES = (".csv", ".parquet")
-_TEXT = [
-    "file",
-    "frame_time",
-    "time_source",
-    "status",
-    "state",
-    "impurity",
-    "error",
-    "classes",
-    "sha256",
-    "model_sha256",
-    "settings_id",
-    "judged_at",
-]
-_WHOLE = ["frame", "batch", "ordinal", "n_tiles", "n_judged", "n_unknown", "n_empty"]
-_NUMBERS = [
-    "fraction",
-    "low",
-    "high",
-    "n_effective",
-    "ewma",
-    "ewma_limit",
-    "cusum",
-    "cusum_limit",
-    "p_limit",
-    "centre",
-]
-# The order of the columns.
-COLUMNS = [
-    "frame",
-    "batch",
-    "ordinal",
-    "file",
-    "frame_time",
-    "time_source",
-    "status",
-    "state",
-    "alarm",
-    "impurity",
-    "fraction",
-    "low",
-    "high",
-    "n_tiles",
-    "n_judged",
-    "n_unknown",
-    "n_empty",
-    "n_effective",
-    "ewma",
-    "ewma_limit",
-    "cusum",
-    "cusum_limit",
-    "p_limit",
-    "centre",
-    "classes",
-    "error",
-    "judged_at",
-    "sha256",
-    "model_sha256",
-    "settings_id",
-]
+COLUMNS = [column.public for column in TABLE]
 # Rows of a Parquet file that are held at a time, and lines of CSV.
 _ROWS_AT_ONCE = 5000
 _LINES_AT_ONCE = 200
@@ -103,10 +45,8 @@ def export_frames(store: Store, target: Path, batch_id: int | None = None) -> in
 
 def frame_row(frame: FrameResult) -> dict[str, Any]:
     """Return a frame as one flat row."""
-    plain = frame.to_json_dict()
-    chart = plain.pop("chart")
-    classes = "|".join(f"{item.name}={item.fraction:.6f}" for item in frame.classes)
-    return {name: {**plain, **chart, "classes": classes}[name] for name in COLUMNS}
+    row = {column.public: column.read_public(frame) for column in TABLE}
+    return {**row, "classes": "|".join(f"{item.name}={item.fraction:.6f}" for item in frame.classes)}
 
 
 def find_batch(store: Store, wanted: str) -> Batch:
@@ -154,9 +94,8 @@ def _write_parquet(target: Path, frames: Iterator[FrameResult]) -> int:
     import pyarrow
     import pyarrow.parquet
 
-    kinds = {name: pyarrow.string() for name in _TEXT}
-    kinds |= {name: pyarrow.int64() for name in _WHOLE} | {name: pyarrow.float64() for name in _NUMBERS}
-    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.bool_())) for name in COLUMNS])
+    types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    schema = pyarrow.schema([(column.public, types[column.public_type]) for column in TABLE])
     n_rows = 0
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
         while page := [frame_row(frame) for frame in islice(frames, _ROWS_AT_ONCE)]:

@@ -1,4 +1,4 @@
-"""When a frame was taken: from its name, from Exif, or from the file's time of change; by choice."""
+"""When a frame was taken: from its name, from Exif, or from the file's time of change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DIRECTIVES = {
     "z": r"(?P<z>Z|[+-]\d{2}:?\d{2})",
     "%": "%",
 }
-# Two digits of a directive that stands against the next one: %Y%m%d needs them to be whole.
+# Directives that need two digits where the next one follows at once, as in %Y%m%d.
 _TIGHT = {"m", "d", "H", "I", "M", "S"}
 # Source: Exif 2.32: DateTimeOriginal, its fraction of a second, its offset; DateTime of TIFF.
 _EXIF_IFD, _ORIGINAL, _SUBSECOND, _OFFSET, _DATETIME = 0x8769, 36867, 37521, 36881, 306
@@ -44,8 +44,8 @@ class FrameClock:
     """Where frame times come from.
 
     ``pattern`` is strptime's (``%Y%m%d_%H%M%S``; ``%f`` parts of a second, ``%s`` seconds since 1970), or a
-    regular expression whose groups have the directives' letters as names: ``(?P<Y>20..)…``. It is looked
-    for anywhere in the file's name with its folders. ``zone`` is "local", "UTC" or one such as
+    regular expression whose groups have the directives' letters as names: ``(?P<Y>20..)…``. It may match
+    anywhere in the file's name with its folders. ``zone`` is "local", "UTC" or one such as
     Europe/Berlin.
     """
 
@@ -106,15 +106,6 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return expression
 
 
-def check_pattern(pattern: str) -> None:
-    """Refuse a pattern that gives no time.
-
-    Raises:
-        InputError: see ``compile_pattern``.
-    """
-    compile_pattern(pattern)
-
-
 def _translate(pattern: str) -> str:
     parts = re.findall(r"%.|[^%]+", pattern)
     text = ""
@@ -173,15 +164,6 @@ def find_zone(name: str) -> tzinfo | None:
             needs="local, UTC or a name such as Europe/Berlin is needed",
             got=repr(name),
         ) from error
-
-
-def check_zone(name: str) -> None:
-    """Refuse a zone that there is not.
-
-    Raises:
-        InputError: see ``find_zone``.
-    """
-    find_zone(name)
 
 
 def time_in_exif(data: bytes, zone: str = "UTC") -> float | None:

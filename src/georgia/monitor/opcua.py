@@ -5,40 +5,44 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from georgia.errors import InputError, MissingDependencyError
-from georgia.monitor.events import MonitorEvent
+from georgia.monitor.columns import BY_NAME, Kind
+from georgia.monitor.records import MonitorEvent
 from georgia.monitor.result import State
 
-if TYPE_CHECKING:
-    from georgia.monitor.result import FrameResult
-
 NAMESPACE = "urn:georgia:monitor"
-# What stands below the object "Probe", with the value before the first frame.
+# The nodes below the object "Probe" that show a column of the last frame, in the order of their identifiers.
+_COLUMNS = {
+    "Fraction": BY_NAME["fraction"],
+    "FractionLow": BY_NAME["low"],
+    "FractionHigh": BY_NAME["high"],
+    "Impurity": BY_NAME["impurity"],
+    "State": BY_NAME["state"],
+    "Alarm": BY_NAME["alarm"],
+    "FrameTime": BY_NAME["frame_time_s"],
+    "FrameFile": BY_NAME["file"],
+    "JudgedWindows": BY_NAME["n_judged"],
+    "Smoothed": BY_NAME["ewma"],
+    "Limit": BY_NAME["ewma_limit"],
+}
+_EMPTY = {Kind.NUMBER: float("nan"), Kind.TIME: datetime(1970, 1, 1, tzinfo=UTC)}
+# All nodes, with the value before the first frame.
 VARIABLES: dict[str, Any] = {
-    "Fraction": float("nan"),
-    "FractionLow": float("nan"),
-    "FractionHigh": float("nan"),
-    "Impurity": "",
-    "State": "warming up",
-    "Alarm": False,
-    "FrameTime": datetime(1970, 1, 1, tzinfo=UTC),
-    "FrameFile": "",
-    "JudgedWindows": 0,
-    "Smoothed": float("nan"),
-    "Limit": float("nan"),
+    **{name: _EMPTY.get(column.kind, column.kind.python_type()) for name, column in _COLUMNS.items()},
+    "State": str(State.WARMING_UP),
     "Fault": "",
     "Heartbeat": 0,
 }
 # The last fraction is no longer what the probe sees.
-_STALE: tuple[State, ...] = ("no frames", "camera blind", "unknown material", "no crystals")
-_FROM_FRAME = ("Fraction", "FractionLow", "FractionHigh", "Smoothed", "JudgedWindows")
+_STALE = (State.NO_FRAMES, State.CAMERA_BLIND, State.UNKNOWN_MATERIAL, State.NO_CRYSTALS)
+_FROM_FRAME = {name for name, column in _COLUMNS.items() if column.kind in (Kind.NUMBER, Kind.INTEGER)}
 _START_TIMEOUT_S = 20.0
 
 
-def open_plant(address: str) -> Plant:
+def open_opcua_server(address: str) -> OpcuaServer:
     """Start the server and return it; an event given to it is shown at once.
 
     Raises:
@@ -54,14 +58,14 @@ def open_plant(address: str) -> Plant:
     parts = urlsplit(address)
     if parts.scheme != "opc.tcp" or not parts.hostname or not parts.port:
         raise InputError("Cannot serve OPC UA", needs="opc.tcp://HOST:PORT/NAME is needed", got=repr(address))
-    return Plant(address)
+    return OpcuaServer(address)
 
 
-class Plant:
+class OpcuaServer:
     """The server, in a thread of its own. It is a listener of the monitor: events set its variables.
 
     Clients can read and subscribe, and change nothing. Where the last fraction is no longer what the probe
-    sees, its quality is "uncertain, last usable value". The heartbeat counts the monitor's turns, not the
+    sees, its quality is "uncertain, last usable value". The heartbeat counts the monitor's passes, not the
     server's: it stands still when the loop does.
     """
 
@@ -73,14 +77,14 @@ class Plant:
         self._stop = asyncio.Event()
         self._ready = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="georgia-plant", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="georgia-opcua", daemon=True)
         self._thread.start()
         self._ready.wait(_START_TIMEOUT_S)
         if self._error is not None or not self._nodes:
             raise InputError(
                 f"Cannot serve OPC UA at {address!r}",
                 needs="the address must be free on this computer",
-                got=self._error or f"no answer in {_START_TIMEOUT_S:g} s",
+                got=self._error or f"no response in {_START_TIMEOUT_S:g} s",
                 hint="Choose another port.",
             )
 
@@ -99,7 +103,7 @@ class Plant:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve())
-        except Exception as error:  # told to whoever opened the server
+        except Exception as error:  # raised where the server was opened
             self._error = error
         finally:
             self._ready.set()
@@ -139,31 +143,11 @@ class Plant:
 
 
 def _values_of(event: MonitorEvent) -> dict[str, Any]:
-    status = event.status
-    values: dict[str, Any] = {
-        "State": status.state,
-        "Alarm": status.alarm,
-        "Fault": status.fault,
-        "Heartbeat": status.beat % 2**31,
-    }
-    if status.last is not None:
-        values.update(_frame_values(status.last))
-    return values
-
-
-def _frame_values(frame: FrameResult) -> dict[str, Any]:
-    chart = frame.chart
-    values: dict[str, Any] = {
-        "Impurity": frame.impurity,
-        "FrameTime": datetime.fromtimestamp(frame.frame_time_s, UTC),
-        "FrameFile": frame.file,
-        "JudgedWindows": frame.n_judged,
-    }
-    numbers = {
-        "Fraction": frame.fraction,
-        "FractionLow": frame.low,
-        "FractionHigh": frame.high,
-        "Smoothed": chart.ewma,
-        "Limit": chart.ewma_limit,
-    }
-    return {**values, **{name: value for name, value in numbers.items() if value is not None}}
+    """Return the values that an event sets; numbers that the last frame lacks keep their value."""
+    status, values = event.status, {}
+    for name, column in _COLUMNS.items() if status.last is not None else ():
+        value = column.read(status.last)
+        if value is not None:
+            values[name] = datetime.fromtimestamp(value, UTC) if column.kind is Kind.TIME else value
+    now = {"State": str(status.state), "Alarm": status.alarm, "Fault": status.fault}
+    return {**values, **now, "Heartbeat": status.beat % 2**31}

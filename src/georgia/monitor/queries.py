@@ -1,4 +1,4 @@
-"""What the store answers: frames newest first, series for charts, batches, alarms, the trail."""
+"""What can be read from a store: frames, series for charts, batches, alarms, the audit log, the ledger."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Integer, and_, case, func, select
+from sqlalchemy import Connection, Engine, Integer, Table, and_, cast, func, select
 
 from georgia.errors import InputError
 from georgia.monitor import tables
-from georgia.monitor.audit_log import TrailEntry, entry_of
+from georgia.monitor.audit_log import event_of
+from georgia.monitor.columns import SERIES, Kind
 from georgia.monitor.connect import reading
-from georgia.monitor.records import Alarm, Batch, Series, frame_of, series_of
+from georgia.monitor.records import (
+    Alarm,
+    AuditAction,
+    AuditEvent,
+    Batch,
+    Series,
+    Verdict,
+    frame_of,
+    series_of,
+)
 from georgia.monitor.result import FrameResult, TileMap
 
 # Rows that are fetched at a time where all are wanted.
@@ -57,13 +67,7 @@ class StoreReader:
         Raises:
             InputError: there is none of that number.
         """
-        with reading(self.engine) as connection:
-            row = (
-                connection.execute(select(tables.frames).where(tables.frames.c.id == frame_id))
-                .mappings()
-                .first()
-            )
-        return frame_of(_found(row, "frame", frame_id))
+        return frame_of(self._row("frame", tables.frames, frame_id))
 
     def frame_map(self, frame_id: int) -> TileMap | None:
         """Return a frame's windows, None where it has none or they were removed."""
@@ -96,7 +100,7 @@ class StoreReader:
             last = int(rows[-1]["id"])
 
     def series(self, batch_id: int, max_points: int = 1000, after_ordinal: int = 0) -> Series:
-        """Return a batch over time, thinned to at most ``max_points`` entries."""
+        """Return a batch over time, subsampled to at most ``max_points`` entries."""
         table = tables.frames
         where = and_(table.c.batch_id == batch_id, table.c.ordinal > after_ordinal)
         with reading(self.engine) as connection:
@@ -106,13 +110,13 @@ class StoreReader:
             n_frames = 0 if first is None else last - first + 1
             stride = max(1, -(-n_frames // max_points))
             if stride == 1:
-                names = [name for name in Series.__dataclass_fields__ if name != "stride"]
-                query = select(*(table.c[name] for name in names)).where(where).order_by(table.c.ordinal)
-                return series_of(connection.execute(query).mappings().all(), 1)
-            rows = connection.execute(_thinned(where, int(first), stride)).mappings().all()
-        return series_of(rows, stride)
+                columns = (table.c[column.name] for column in SERIES)
+                query = select(*columns).where(where).order_by(table.c.ordinal)
+            else:
+                query = _subsampled(where, int(first), stride)
+            return series_of(connection.execute(query).mappings().all(), stride)
 
-    # Batches, alarms, trail
+    # Batches, alarms, audit log
 
     def batches(self, limit: int = 100) -> list[Batch]:
         """Return batches, newest first."""
@@ -126,13 +130,7 @@ class StoreReader:
         Raises:
             InputError: there is none of that number.
         """
-        with reading(self.engine) as connection:
-            row = (
-                connection.execute(select(tables.batches).where(tables.batches.c.id == batch_id))
-                .mappings()
-                .first()
-            )
-        return Batch(**_found(row, "batch", batch_id))
+        return Batch(**self._row("batch", tables.batches, batch_id))
 
     def running_batch(self, source: str | None = None) -> Batch | None:
         """Return the newest batch that has not ended, of one source or of any."""
@@ -164,29 +162,24 @@ class StoreReader:
         Raises:
             InputError: there is none of that number.
         """
-        with reading(self.engine) as connection:
-            row = (
-                connection.execute(select(tables.alarms).where(tables.alarms.c.id == alarm_id))
-                .mappings()
-                .first()
-            )
-        return Alarm(**_found(row, "alarm", alarm_id))
+        return Alarm(**self._row("alarm", tables.alarms, alarm_id))
 
-    def trail(self, limit: int = 100, before: int | None = None, action: str = "") -> list[TrailEntry]:
-        """Return acts, newest first, of one kind or of all; ``before`` is a number to page by."""
-        table = tables.trail
+    def audit_log(self, limit: int = 100, before: int | None = None, action: str = "") -> list[AuditEvent]:
+        """Return events, newest first, of one kind or of all; ``before`` is a number to page by."""
+        table = tables.audit_log
         query = select(table).order_by(table.c.seq.desc()).limit(limit)
         if before is not None:
             query = query.where(table.c.seq < before)
         if action:
             query = query.where(table.c.action == action)
         with reading(self.engine) as connection:
-            return [entry_of(row) for row in connection.execute(query)]
+            return [event_of(row) for row in connection.execute(query)]
 
     def last_start(self, source: str) -> Mapping[str, Any]:
         """Return with what a source's monitor was started last; empty if it never was."""
-        table = tables.trail
-        query = select(table.c.detail).where(table.c.action == "monitor started").order_by(table.c.seq.desc())
+        table = tables.audit_log
+        is_start = table.c.action == AuditAction.MONITOR_STARTED
+        query = select(table.c.detail).where(is_start).order_by(table.c.seq.desc())
         with reading(self.engine) as connection:
             for text in connection.execute(query).scalars():
                 detail: Mapping[str, Any] = json.loads(text)
@@ -200,26 +193,29 @@ class StoreReader:
         Raises:
             InputError: there is none of that key.
         """
-        with reading(self.engine) as connection:
-            body = connection.execute(
-                select(tables.documents.c.body).where(tables.documents.c.id == key)
-            ).scalar()
-        values: Mapping[str, Any] = json.loads(_found(body, "settings or model", key))
+        values: Mapping[str, Any] = json.loads(self._row("settings or model", tables.documents, key)["body"])
         return values
+
+    def _row(self, what: str, table: Table, number: int | str) -> Mapping[Any, Any]:
+        with reading(self.engine) as connection:
+            row = connection.execute(select(table).where(table.c.id == number)).mappings().first()
+        if row is None:
+            raise InputError(f"Cannot show {what} {number}", needs="it must be in the store", got="none")
+        return row
 
     # The ledger
 
-    def seen_files(self, source: str) -> set[tuple[str, int, int]]:
+    def known_files(self, source: str) -> set[tuple[str, int, int]]:
         """Return (name, bytes, time of change in ns) of every file of a source that was dealt with."""
         table = tables.ledger
         query = select(table.c.file, table.c.size_bytes, table.c.mtime_ns).where(table.c.source == source)
         with reading(self.engine) as connection:
             return {(row.file, row.size_bytes, row.mtime_ns) for row in connection.execute(query)}
 
-    def seen_hashes(self, source: str) -> set[str]:
+    def known_hashes(self, source: str) -> set[str]:
         """Return the sha256 of every content that a source has given."""
         table = tables.ledger
-        query = select(table.c.sha256).where(table.c.source == source, table.c.verdict == "frame")
+        query = select(table.c.sha256).where(table.c.source == source, table.c.verdict == Verdict.FRAME)
         with reading(self.engine) as connection:
             return set(connection.execute(query).scalars())
 
@@ -231,30 +227,14 @@ class StoreReader:
         return frame_of(row) if row else None
 
 
-def _thinned(where: Any, first: int, stride: int) -> Any:
+def _subsampled(where: Any, first: int, stride: int) -> Any:
     table = tables.frames
     # Whole-number division differs between databases; the remainder does not.
     place = table.c.ordinal - first
     bucket = (place - place % stride).label("bucket")
-    means = [func.avg(table.c[name]).label(name) for name in ("fraction", "ewma", "cusum", "frame_time_s")]
-    limits = ("ewma_limit", "cusum_limit", "p_limit", "centre")
-    return (
-        select(
-            bucket,
-            func.min(table.c.ordinal).label("ordinal"),
-            *means,
-            func.min(table.c.low).label("low"),
-            func.max(table.c.high).label("high"),
-            *(func.avg(table.c[name]).label(name) for name in limits),
-            func.max(case((table.c.alarm, 1), else_=0), type_=Integer).label("alarm"),
-        )
-        .where(where)
-        .group_by(bucket)
-        .order_by(bucket)
-    )
-
-
-def _found(row: Any, what: str, number: object) -> Any:
-    if row is None:
-        raise InputError(f"Cannot show {what} {number}", needs="it must be in the store", got="none")
-    return row
+    summaries = []
+    for column in SERIES:
+        value: Any = table.c[column.name]
+        value = cast(value, Integer) if column.kind is Kind.FLAG else value
+        summaries.append(getattr(func, column.summary)(value).label(column.name))
+    return select(bucket, *summaries).where(where).group_by(bucket).order_by(bucket)

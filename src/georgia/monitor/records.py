@@ -1,21 +1,21 @@
-"""What the store hands out: batches, alarms, series for charts; and how its rows become results."""
+"""What the store and the monitor hand out: batches, alarms, the audit log, series for charts, events."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
-from georgia.monitor.result import MEASURED, ChartPoint, ClassFraction, FileKey, FrameResult, iso_time
-
-_CHART = tuple(ChartPoint.__dataclass_fields__)
-_SAME = ("frame_time_s", "judged_at_s", *MEASURED, "model_sha256", "settings_id", "batch_id")
+from georgia.monitor.columns import OF_RESULT, SERIES, iso_time
+from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResult, FrameStatus, State
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One run of the plant: frames of one source under one name; ``ended_at_s`` is None while it runs."""
+    """One production run: frames of one source under one name; ``ended_at_s`` is None while it runs."""
 
     id: int
     source: str
@@ -62,12 +62,73 @@ class Alarm:
         return {**plain, **{name.removesuffix("_s"): iso_time(getattr(self, name)) for name in times}}
 
 
+class AlarmAction(StrEnum):
+    """What happens to an alarm."""
+
+    RAISED = "raised"
+    CLEARED = "cleared"
+    ACKNOWLEDGED = "acknowledged"
+
+
+@dataclass(frozen=True)
+class AlarmChange:
+    """What a frame does to the batch's alarm: raises one for a reason, or clears the one that stands."""
+
+    kind: AlarmAction
+    reason: str = ""
+
+
+class Verdict(StrEnum):
+    """What became of a file, in the ledger."""
+
+    FRAME = "frame"
+    REPEAT = "repeat"
+    UNREADABLE = "unreadable"
+
+
+class AuditAction(StrEnum):
+    """What somebody or the monitor itself did, in the audit log."""
+
+    MONITOR_STARTED = "monitor started"
+    MONITOR_STOPPED = "monitor stopped"
+    BATCH_BEGAN = "batch began"
+    BATCH_ENDED = "batch ended"
+    LIMITS_SET = "limits set"
+    LIMITS_CHANGED = "limits changed"
+    SETTINGS_CHANGED = "settings changed"
+    MODEL_SWAPPED = "model swapped"
+    ALARM_RAISED = "alarm raised"
+    ALARM_CLEARED = "alarm cleared"
+    ALARM_ACKNOWLEDGED = "alarm acknowledged"
+    FRAMES_REMOVED = "frames removed"
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """One row of the audit log: who did what at which second (UTC), in which batch, with which details."""
+
+    seq: int
+    at_s: float
+    who: str
+    action: str
+    batch_id: int | None
+    detail: Mapping[str, Any]
+    previous: str
+    hash: str
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the public form."""
+        names = ("who", "action", "batch_id", "detail", "hash")
+        rest = {name: getattr(self, name) for name in names}
+        return {"seq": self.seq, "at": iso_time(self.at_s), **rest}
+
+
 @dataclass(frozen=True)
 class Series:
     """A batch over time, one entry a frame, or one for ``stride`` frames where there are many.
 
-    Thinned entries hold the mean of the fraction, the outermost limits of its interval, and whether any of
-    their frames stood in alarm. Fractions lie in 0–1; None where nothing was judged.
+    An entry for several frames holds the mean of the fraction, the outermost limits of its interval, and
+    whether an alarm stood in any of them. Fractions lie in 0–1; None where nothing was analysed.
     """
 
     stride: int
@@ -89,35 +150,97 @@ class Series:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+@dataclass(frozen=True)
+class MonitorStatus:
+    """How the monitor stands: state, last frame, what waits, and what is wrong.
+
+    ``fault`` is empty while folder and store can be reached. ``beat`` counts the passes of the loop.
+    """
+
+    state: State
+    alarm: bool
+    batch_id: int
+    n_frames: int
+    n_waiting: int
+    n_unwritten: int
+    n_unreadable: int
+    n_repeats: int
+    fault: str
+    beat: int
+    at_s: float
+    is_running: bool = True
+    last: FrameResult | None = None
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the public form, the last frame without its map."""
+        names = [name for name in self.__dataclass_fields__ if name not in ("at_s", "last")]
+        last = self.last.to_json_dict() if self.last is not None else None
+        return {**{name: getattr(self, name) for name in names}, "at": iso_time(self.at_s), "last": last}
+
+
+class EventKind(StrEnum):
+    """What a monitor tells its listeners of."""
+
+    FRAME = "frame"
+    STATE = "state"
+    ALARM = "alarm"
+    UNREADABLE = "unreadable"
+    FAULT = "fault"
+    HEARTBEAT = "heartbeat"
+
+
+@dataclass(frozen=True)
+class MonitorEvent:
+    """One thing that happened; ``frame`` or ``alarm`` is there for events of that kind.
+
+    ``status`` is the monitor's after it. Listeners are called in the monitor's own thread and must
+    return at once.
+    """
+
+    kind: EventKind
+    status: MonitorStatus
+    frame: FrameResult | None = None
+    alarm: Alarm | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the public form."""
+        frame = self.frame.to_json_dict() if self.frame is not None else None
+        alarm = self.alarm.to_json_dict() if self.alarm is not None else None
+        status = {**self.status.to_json_dict(), "last": None}
+        return {"kind": self.kind, "status": status, "frame": frame, "alarm": alarm, **self.detail}
+
+
+Listener = Callable[[MonitorEvent], None]
+
+
 def frame_values(result: FrameResult, source: str) -> dict[str, Any]:
-    """Return a result as the store's row, without ids, trail and chain."""
+    """Return a result as the store's row, without the row's number, map, audit log and chain."""
     classes = [asdict(item) for item in result.classes]
-    return {
-        **{name: getattr(result, name) for name in _SAME},
-        **{name: getattr(result.chart, name) for name in _CHART},
-        "source": source,
-        "file": result.key.file,
-        "size_bytes": result.key.size_bytes,
-        "mtime_ns": result.key.mtime_ns,
-        "sha256": result.key.sha256,
+    texts = {
         "classes": json.dumps(classes, ensure_ascii=False),
         "seconds": json.dumps(dict(result.seconds)),
     }
+    plain = (column for column in OF_RESULT if column.name not in texts)
+    values = {column.name: column.to_stored(column.read(result)) for column in plain}
+    return {**values, **texts, "source": source}
 
 
 def frame_of(row: Mapping[Any, Any]) -> FrameResult:
     """Return a row of the store as the result that it holds; the map stays in the store."""
-    key = FileKey(row["file"], row["size_bytes"], row["mtime_ns"], row["sha256"])
-    classes = tuple(ClassFraction(**item) for item in json.loads(row["classes"]))
-    chart = ChartPoint(**{name: row[name] for name in _CHART})
-    same = {name: row[name] for name in _SAME}
-    seconds = json.loads(row["seconds"])
-    result = FrameResult(key=key, classes=classes, chart=chart, seconds=seconds, **same)
-    return replace(result, frame_id=row["id"], alarm=bool(row["alarm"]))
+    values: dict[str, dict[str, Any]] = defaultdict(dict)
+    for column in OF_RESULT:
+        owner, _, name = column.attribute.rpartition(".")
+        values[owner][name] = row[column.name]
+    own = values[""]
+    own["status"], own["state"] = FrameStatus(own["status"]), State(own["state"])
+    own["classes"] = tuple(ClassFraction(**item) for item in json.loads(own["classes"]))
+    own["seconds"] = json.loads(own["seconds"])
+    result = FrameResult(key=FileKey(**values["key"]), chart=ChartPoint(**values["chart"]), **own)
+    return replace(result, frame_id=row["id"])
 
 
 def series_of(rows: Sequence[Mapping[Any, Any]], stride: int) -> Series:
     """Return rows of the store as columns."""
-    names = [name for name in Series.__dataclass_fields__ if name not in ("stride", "alarm")]
-    columns = {name: tuple(row[name] for row in rows) for name in names}
-    return Series(stride=stride, alarm=tuple(bool(row["alarm"]) for row in rows), **columns)
+    columns = {item.name: tuple(item.to_stored(row[item.name]) for row in rows) for item in SERIES}
+    return Series(stride=stride, **columns)

@@ -1,31 +1,43 @@
-"""What one frame of a live probe says: fractions with intervals, the charts' values, the state in words."""
+"""What one frame of a live probe gives: fractions with intervals, values of the charts, state."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import InputError
+from georgia.files import reading
+from georgia.monitor import columns
 
-State = Literal[
-    "warming up",
-    "in control",
-    "warning",
-    "alarm",
-    "no crystals",
-    "no frames",
-    "unknown material",
-    "camera blind",
-]
-# What a frame gave: an answer, or why there is nothing to judge in it.
-Status = Literal["judged", "no crystals", "unknown material", "camera blind"]
+
+class State(StrEnum):
+    """How the probe stands; NOT_RUNNING is said where no monitor runs."""
+
+    WARMING_UP = "warming up"
+    IN_CONTROL = "in control"
+    WARNING = "warning"
+    ALARM = "alarm"
+    NO_CRYSTALS = "no crystals"
+    NO_FRAMES = "no frames"
+    UNKNOWN_MATERIAL = "unknown material"
+    CAMERA_BLIND = "camera blind"
+    NOT_RUNNING = "not running"
+
+
+class FrameStatus(StrEnum):
+    """What a frame gives: a fraction, or why there is none."""
+
+    ANALYSED = "judged"
+    NO_CRYSTALS = State.NO_CRYSTALS.value
+    UNKNOWN_MATERIAL = State.UNKNOWN_MATERIAL.value
+    CAMERA_BLIND = State.CAMERA_BLIND.value
+
 
 # Codes of windows without a class, in the map.
 UNKNOWN_CODE, EMPTY_CODE = -1, -2
@@ -33,7 +45,7 @@ UNKNOWN_CODE, EMPTY_CODE = -1, -2
 
 @dataclass(frozen=True)
 class ClassFraction:
-    """Share of the judged windows that show a class, 0–1, with its 95 % interval."""
+    """Fraction of the analysed windows that show a class, 0–1, with its 95 % confidence interval."""
 
     name: str
     fraction: float
@@ -98,23 +110,17 @@ class TileMap:
         Raises:
             InputError: the bytes are no such file.
         """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                head = json.loads(arrays["head"].tobytes().decode())
-                width, height = head["size"]
-                parts = (arrays["boxes"], arrays["codes"], arrays["probabilities"])
-                return cls(int(width), int(height), tuple(head["names"]), *parts)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(
-                "Cannot read a map",
-                needs="an npz file with head, boxes, codes and probabilities is needed",
-                got=error,
-            ) from error
+        needs = "an npz file with head, boxes, codes and probabilities is needed"
+        with reading("Cannot read a map", needs), np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            head = json.loads(arrays["head"].tobytes().decode())
+            width, height = head["size"]
+            parts = (arrays["boxes"], arrays["codes"], arrays["probabilities"])
+            return cls(int(width), int(height), tuple(head["names"]), *parts)
 
 
 @dataclass(frozen=True)
 class FileKey:
-    """One file as it was seen: name below the watched folder, size, time of change, and its content."""
+    """One file as it was found: name below the watched folder, size, time of change, and its content."""
 
     file: str
     size_bytes: int
@@ -124,10 +130,7 @@ class FileKey:
 
 @dataclass(frozen=True)
 class ChartPoint:
-    """The charts' values after one frame; ``over`` says how far beyond the limit the leading chart stands.
-
-    ``over`` is the statistic's distance from the centre in units of the limit's: 1.0 lies on the limit.
-    """
+    """The charts' values after one frame; ``georgia.monitor.columns`` tells what each means."""
 
     ewma: float | None = None
     ewma_limit: float | None = None
@@ -139,17 +142,36 @@ class ChartPoint:
 
 
 @dataclass(frozen=True)
-class FrameResult:
-    """One frame, judged. ``fraction``, ``low`` and ``high`` are those of ``impurity``, 0–1, at 95 %.
+class FrameAnalysis:
+    """What the windows of one frame show; ``error`` says why it is blind, ``seconds`` where the time went."""
 
-    They are None where nothing could be judged; ``status`` says why. Times are seconds since 1970, UTC;
-    ``seconds`` says where the computing time went. ``ordinal`` counts the frames of the batch from 1.
+    status: FrameStatus
+    classes: tuple[ClassFraction, ...]
+    n_tiles: int
+    n_judged: int
+    n_unknown: int
+    n_empty: int
+    n_effective: float
+    map: TileMap
+    error: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def fraction_of(self, name: str) -> ClassFraction | None:
+        """Return the fraction of a class, None where nothing was analysed."""
+        return next((item for item in self.classes if item.name == name), None)
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One analysed frame; ``georgia.monitor.columns`` tells what each value means.
+
+    ``fraction``, ``low`` and ``high`` are None where nothing could be analysed; ``status`` says why.
     """
 
     key: FileKey
     frame_time_s: float
     time_source: str
-    status: Status
+    status: FrameStatus
     state: State
     alarm: bool
     impurity: str
@@ -180,54 +202,13 @@ class FrameResult:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form: one line of ``georgia monitor --json``, without the map."""
-        plain = {key: getattr(self, key) for key in MEASURED}
-        return {
-            "frame": self.frame_id,
-            "batch": self.batch_id,
-            "file": self.file,
-            "frame_time": iso_time(self.frame_time_s),
-            **plain,
-            "classes": {item.name: _without_name(item) for item in self.classes},
-            "chart": asdict(self.chart),
-            "judged_at": iso_time(self.judged_at_s),
-            "sha256": self.key.sha256,
-            "model_sha256": self.model_sha256,
-            "settings_id": self.settings_id,
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+        plain: dict[str, Any] = {}
+        for column in columns.JSON:
+            is_chart = column.attribute.startswith("chart.")
+            (plain.setdefault("chart", {}) if is_chart else plain)[column.public] = column.read_public(self)
+        plain["classes"] = {
+            item.name: {"fraction": item.fraction, "low": item.low, "high": item.high, "n": item.n}
+            for item in self.classes
         }
-
-
-# What a frame's row, JSON object and line have alike.
-MEASURED = (
-    "time_source",
-    "status",
-    "state",
-    "alarm",
-    "impurity",
-    "fraction",
-    "low",
-    "high",
-    "n_tiles",
-    "n_judged",
-    "n_unknown",
-    "n_empty",
-    "n_effective",
-    "error",
-    "ordinal",
-)
-
-
-def _without_name(item: ClassFraction) -> dict[str, float]:
-    return {"fraction": item.fraction, "low": item.low, "high": item.high, "n": item.n}
-
-
-def iso_time(seconds: float | None) -> str | None:
-    """Return seconds since 1970 as ISO 8601 in UTC, to the millisecond.
-
-    >>> iso_time(0.25)
-    '1970-01-01T00:00:00.250Z'
-    """
-    if seconds is None:
-        return None
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        plain["seconds"] = {name: round(value, 4) for name, value in self.seconds.items()}
+        return plain

@@ -1,4 +1,4 @@
-"""The store of a live probe: every frame with its result, batches, alarms, the ledger and the trail.
+"""The store of a live probe: every frame with its result, batches, alarms, the ledger and the audit log.
 
 A frame, its place in the ledger, the charts' state and an alarm that it raises are written in one
 transaction: a stop at any moment leaves all of it or nothing.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,18 +20,19 @@ from georgia.errors import InputError
 from georgia.monitor import audit_log, tables
 from georgia.monitor.connect import connect, reading, writing
 from georgia.monitor.queries import StoreReader
-from georgia.monitor.records import Alarm, Batch, frame_values
+from georgia.monitor.records import (
+    Alarm,
+    AlarmAction,
+    AlarmChange,
+    AuditAction,
+    AuditEvent,
+    Batch,
+    Verdict,
+    frame_values,
+)
 from georgia.monitor.result import FileKey, FrameResult
 
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True)
-class AlarmChange:
-    """What a frame does to the batch's alarm: raises one for a reason, or clears the one that stands."""
-
-    kind: Literal["raised", "cleared"]
-    reason: str = ""
 
 
 class Store(StoreReader):
@@ -57,11 +58,11 @@ class Store(StoreReader):
             with writing(self.engine) as connection:
                 tables.metadata.create_all(connection)
                 version = connection.execute(
-                    select(tables.about.c.value).where(tables.about.c.name == "schema")
+                    select(tables.properties.c.value).where(tables.properties.c.name == "schema")
                 ).scalar()
                 if version is None:
                     row = {"name": "schema", "value": tables.SCHEMA_VERSION}
-                    connection.execute(insert(tables.about).values(row))
+                    connection.execute(insert(tables.properties).values(row))
         except DatabaseError as error:
             raise InputError(
                 "Cannot open the store",
@@ -101,7 +102,7 @@ class Store(StoreReader):
                 .values(**values, note=note, started_at_s=now, chart_state="{}", n_frames=0)
                 .returning(tables.batches.c.id)
             ).scalar_one()
-            self._append(connection, who, "batch began", {**values, "note": note}, batch_id)
+            self._append(connection, who, AuditAction.BATCH_BEGAN, {**values, "note": note}, batch_id)
         self._write_head_file()
         return self.batch(batch_id)
 
@@ -121,7 +122,7 @@ class Store(StoreReader):
         for row in rows:
             head = audit_log.read_head(connection)
             detail = {"reason": reason, "n_frames": row.n_frames, "frame": head.frame_id, "chain": head.chain}
-            self._append(connection, who, "batch ended", detail, batch_id)
+            self._append(connection, who, AuditAction.BATCH_ENDED, detail, batch_id)
 
     # Frames
 
@@ -131,14 +132,14 @@ class Store(StoreReader):
         source: str,
         chart_state: str,
         change: AlarmChange | None = None,
-        acts: Sequence[tuple[str, Mapping[str, Any]]] = (),
+        events: Sequence[tuple[str, Mapping[str, Any]]] = (),
     ) -> FrameResult:
         """Write one frame with all that belongs to it; return it with its numbers.
 
-        ``acts`` are what the frame brought about by itself, for the trail.
+        ``events`` are what the frame brought about by itself, for the audit log.
 
         A frame whose content the source has given before is not written again: the stored one is
-        returned, so that a call whose answer was lost may be repeated.
+        returned, so that a call may be repeated whose result was lost.
         """
         known = self._find_frame(source, result.key.sha256)
         if known is not None:
@@ -146,7 +147,7 @@ class Store(StoreReader):
         try:
             with writing(self.engine) as connection:
                 done = self._insert_frame(connection, result, source, chart_state, change)
-                for action, detail in acts:
+                for action, detail in events:
                     entry = {"frame": done.frame_id, **detail}
                     self._append(connection, "georgia", action, entry, done.batch_id)
                 return done
@@ -182,16 +183,14 @@ class Store(StoreReader):
         ).scalar_one()
         if npz:
             connection.execute(insert(tables.maps).values(frame_id=frame_id, npz=npz))
-        self._insert_ledger(connection, source, result.key, "frame", "", frame_id)
+        self._insert_ledger(connection, source, result.key, Verdict.FRAME, "", frame_id)
         done = replace(result, ordinal=ordinal, frame_id=frame_id)
         if change is not None:
             self._change_alarm(connection, done, change)
         return done
 
-    def record_file(
-        self, source: str, key: FileKey, verdict: Literal["repeat", "unreadable"], error: str = ""
-    ) -> None:
-        """Write down a file that gives no frame, so that it is not looked at again."""
+    def record_file(self, source: str, key: FileKey, verdict: Verdict, error: str = "") -> None:
+        """Write down a file that gives no frame, so that it is not read again."""
         with writing(self.engine) as connection:
             self._insert_ledger(connection, source, key, verdict, error, None)
 
@@ -200,7 +199,7 @@ class Store(StoreReader):
         connection: Connection,
         source: str,
         key: FileKey,
-        verdict: str,
+        verdict: Verdict,
         error: str,
         frame_id: int | None,
     ) -> None:
@@ -209,7 +208,7 @@ class Store(StoreReader):
         connection.execute(
             delete(table).where(table.c.source == source, *(table.c[k] == v for k, v in place.items()))
         )
-        rest = {"sha256": key.sha256, "verdict": verdict, "error": error, "frame_id": frame_id}
+        rest = {"sha256": key.sha256, "verdict": str(verdict), "error": error, "frame_id": frame_id}
         connection.execute(insert(table).values(source=source, **place, **rest, seen_at_s=self._clock()))
 
     # Alarms
@@ -217,21 +216,23 @@ class Store(StoreReader):
     def _change_alarm(self, connection: Connection, frame: FrameResult, change: AlarmChange) -> None:
         now, table = self._clock(), tables.alarms
         detail = {"frame": frame.frame_id, "fraction": frame.fraction, "reason": change.reason}
-        if change.kind == "raised":
+        if change.kind == AlarmAction.RAISED:
+            action = AuditAction.ALARM_RAISED
             values = {"fraction": frame.fraction, "low": frame.low, "high": frame.high, "note": ""}
             place = {"batch_id": frame.batch_id, "frame_id": frame.frame_id}
             moments = {"raised_at_s": now, "frame_time_s": frame.frame_time_s}
             connection.execute(insert(table).values(**place, **moments, **values, reason=change.reason))
         else:
+            action = AuditAction.ALARM_CLEARED
             connection.execute(
                 update(table)
                 .where(table.c.batch_id == frame.batch_id, table.c.cleared_at_s.is_(None))
                 .values(cleared_at_s=now)
             )
-        self._append(connection, "georgia", f"alarm {change.kind}", detail, frame.batch_id)
+        self._append(connection, "georgia", action, detail, frame.batch_id)
 
     def acknowledge_alarm(self, alarm_id: int, who: str, note: str = "") -> Alarm:
-        """Write who has seen an alarm; the first who did stays.
+        """Write who acknowledges an alarm; the first who did stays.
 
         Raises:
             InputError: there is no such alarm, or nobody is named.
@@ -250,7 +251,7 @@ class Store(StoreReader):
             ).first()
             if row is not None:
                 detail = {"alarm": alarm_id, "note": note}
-                self._append(connection, who, "alarm acknowledged", detail, row.batch_id)
+                self._append(connection, who, AuditAction.ALARM_ACKNOWLEDGED, detail, row.batch_id)
         self._write_head_file()
         return self.alarm(alarm_id)
 
@@ -263,7 +264,7 @@ class Store(StoreReader):
                 .values(notified_at_s=self._clock())
             )
 
-    # Settings, models, acts
+    # Settings, models, events
 
     def save_document(
         self, kind: Literal["settings", "model"], body: Mapping[str, Any], key: str = ""
@@ -285,20 +286,21 @@ class Store(StoreReader):
         chart_state: str,
         settings: Mapping[str, Any],
     ) -> str:
-        """Write changed limits: the act, the charts' state and the settings; return the settings' key."""
+        """Write changed limits: the event, the charts' state and the settings; return the settings' key."""
         key = self.save_document("settings", settings)
         with writing(self.engine) as connection:
             connection.execute(
                 update(tables.batches).where(tables.batches.c.id == batch_id).values(chart_state=chart_state)
             )
-            self._append(connection, who, "limits changed", {**detail, "settings_id": key}, batch_id)
+            entry = {**detail, "settings_id": key}
+            self._append(connection, who, AuditAction.LIMITS_CHANGED, entry, batch_id)
         self._write_head_file()
         return key
 
-    def append_trail(
+    def append_event(
         self, who: str, action: str, detail: Mapping[str, Any], batch_id: int | None = None
-    ) -> audit_log.TrailEntry:
-        """Write one act into the trail; return it with its number and hash."""
+    ) -> AuditEvent:
+        """Write one event into the audit log; return it with its number and hash."""
         with writing(self.engine) as connection:
             entry = self._append(connection, who, action, detail, batch_id)
         self._write_head_file()
@@ -311,13 +313,13 @@ class Store(StoreReader):
         action: str,
         detail: Mapping[str, Any],
         batch_id: int | None,
-    ) -> audit_log.TrailEntry:
-        return audit_log.append_entry(connection, self._clock(), who, action, detail, batch_id)
+    ) -> AuditEvent:
+        return audit_log.write_event(connection, self._clock(), who, action, detail, batch_id)
 
     def remove_old(self, who: str, keep_maps_days: float = 0, keep_frames_days: float = 0) -> tuple[int, int]:
         """Remove maps and frames older than that many days (0: keep all); return how many of each.
 
-        Frames go from the oldest on and never out of the middle; the trail and the ledger stay whole.
+        Frames go from the oldest on and never out of the middle; the audit log and the ledger stay whole.
         """
         n_maps = n_frames = 0
         with writing(self.engine) as connection:
@@ -336,7 +338,7 @@ class Store(StoreReader):
                     delete(tables.frames).where(tables.frames.c.id <= last)
                 ).rowcount
                 detail = {"through": last, "chain": chain, "n_frames": n_frames, "days": keep_frames_days}
-                self._append(connection, who, "frames removed", detail, None)
+                self._append(connection, who, AuditAction.FRAMES_REMOVED, detail, None)
         self._write_head_file()
         return n_maps, n_frames
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,7 +19,10 @@ from sqlalchemy import (
     Text,
 )
 
-# Raised whenever a table changes; a store of another version is refused, not guessed at.
+from georgia.monitor import columns
+from georgia.monitor.columns import Kind
+
+# Raised whenever a table changes; a store of another version is rejected, not guessed at.
 SCHEMA_VERSION = "1"
 
 # SQLite counts rows by itself only in plain INTEGER keys.
@@ -25,7 +30,8 @@ Counter = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData()
 
-about = Table(
+# The version of the schema.
+properties = Table(
     "about",
     metadata,
     Column("name", String(64), primary_key=True),
@@ -58,59 +64,31 @@ documents = Table(
     Column("body", Text, nullable=False),
 )
 
+_TYPES = {
+    Kind.INTEGER: Integer,
+    Kind.LONG: BigInteger,
+    Kind.NUMBER: Double,
+    Kind.TIME: Double,
+    Kind.FLAG: Boolean,
+}
+
+
+def _frame_column(column: columns.Column) -> Column[Any]:
+    kind = String(column.n_chars) if column.n_chars else _TYPES.get(column.kind, Text)
+    return Column(column.name, kind, nullable=column.may_be_none)
+
+
 frames = Table(
     "frames",
     metadata,
     Column("id", Counter, primary_key=True),
     Column("batch_id", Counter, ForeignKey("batches.id"), nullable=False),
-    Column("ordinal", Integer, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("file", Text, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("mtime_ns", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("frame_time_s", Double, nullable=False),
-    Column("time_source", String(16), nullable=False),
-    Column("judged_at_s", Double, nullable=False),
-    Column("status", String(20), nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("alarm", Boolean, nullable=False),
-    Column("impurity", Text, nullable=False),
-    Column("fraction", Double),
-    Column("low", Double),
-    Column("high", Double),
-    Column("n_tiles", Integer, nullable=False),
-    Column("n_judged", Integer, nullable=False),
-    Column("n_unknown", Integer, nullable=False),
-    Column("n_empty", Integer, nullable=False),
-    Column("n_effective", Double, nullable=False),
-    Column("ewma", Double),
-    Column("ewma_limit", Double),
-    Column("cusum", Double),
-    Column("cusum_limit", Double),
-    Column("p_limit", Double),
-    Column("centre", Double),
-    Column("over", Double),
-    Column("classes", Text, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("model_sha256", String(64), nullable=False),
-    Column("settings_id", String(64), nullable=False),
-    Column("seconds", Text, nullable=False),
-    Column("map_sha256", String(64), nullable=False),
-    # The trail's head when the frame was written, and the frames' own chain of hashes.
-    Column("trail_seq", Integer, nullable=False),
-    Column("chain", String(64), nullable=False),
+    *(_frame_column(column) for column in columns.STORED if column.kind is not Kind.ID),
     Index("frames_batch", "batch_id", "ordinal", unique=True),
     Index("frames_once", "source", "sha256", unique=True),
     Index("frames_time", "frame_time_s"),
     # All that a chart wants, so that a long batch is read from the index and not from its wide rows.
-    Index(
-        "frames_series",
-        "batch_id",
-        "ordinal",
-        *("frame_time_s", "fraction", "low", "high", "ewma", "ewma_limit", "cusum", "cusum_limit", "p_limit"),
-        *("centre", "alarm"),
-    ),
+    Index("frames_series", "batch_id", *(column.name for column in columns.SERIES)),
 )
 
 maps = Table(
@@ -156,7 +134,7 @@ alarms = Table(
     Index("alarms_batch", "batch_id", "id"),
 )
 
-trail = Table(
+audit_log = Table(
     "trail",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=False),

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import func, select
+
 from georgia.errors import InputError
+from georgia.files import read_json, reading
+from georgia.monitor import audit_log, connect, tables
+from georgia.monitor.records import AuditAction
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Column, Connection, Select
 
     from georgia.monitor.store import Store
 
 # Faults that are named one by one; more are counted.
 MOST_FAULTS = 100
-_PAGE = 5000
+_PAGE, _MAPS_PAGE = 5000, 500
+# The audit log's table, as faults name it.
+_LOG = tables.audit_log.name
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked and what does not hold; ``head`` names the trail's end as ``NUMBER:HASH``."""
+    """What was checked and what does not hold; ``head`` names the audit log's end as ``NUMBER:HASH``."""
 
     n_entries: int
     n_frames: int
     n_maps: int
     head: str
-    faults: tuple[Fault, ...]
     n_faults: int
+    faults: tuple[Fault, ...]
 
     @property
     def is_whole(self) -> bool:
@@ -48,15 +54,7 @@ class Verification:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form of ``georgia verify --json``."""
-        faults = [{"table": item.table, "row": item.row, "fault": item.fault} for item in self.faults]
-        counts = {"n_entries": self.n_entries, "n_frames": self.n_frames, "n_maps": self.n_maps}
-        return {
-            "whole": self.is_whole,
-            **counts,
-            "head": self.head,
-            "n_faults": self.n_faults,
-            "faults": faults,
-        }
+        return {"whole": self.is_whole, **asdict(self), "faults": [asdict(fault) for fault in self.faults]}
 
 
 class _Faults:
@@ -71,20 +69,18 @@ class _Faults:
 
 
 def verify_store(store: Store, expected: str = "") -> Verification:
-    """Check every row of a store's trail and frames.
+    """Check every row of a store's audit log and frames.
 
-    ``expected`` is an earlier head, ``NUMBER:HASH``, as kept outside of the store: the trail must hold it.
+    ``expected`` is an earlier head, ``NUMBER:HASH``, kept outside of the store: the audit log must hold it.
 
     Raises:
         InputError: ``expected`` is not of that form.
         StoreAwayError: the store cannot be reached.
     """
-    from georgia.monitor.connect import reading
-
     anchors = [_parse_head(expected)] if expected else []
     faults = _Faults()
-    with reading(store.engine) as connection:
-        hashes = _verify_trail(connection, faults)
+    with connect.reading(store.engine) as connection:
+        hashes = _verify_audit_log(connection, faults)
         n_frames = _verify_frames(connection, faults, hashes)
         n_maps = _verify_maps(connection, faults)
         _verify_batches(connection, faults)
@@ -92,10 +88,10 @@ def verify_store(store: Store, expected: str = "") -> Verification:
     for number, digest, where in anchors:
         if hashes.get(number) != digest:
             got = "is missing" if number not in hashes else "has another hash"
-            faults.add("trail", number, f"the row that {where} names {got}")
+            faults.add(_LOG, number, f"the row that {where} names {got}")
     last = max(hashes, default=0)
     head = f"{last}:{hashes.get(last, '')}"
-    return Verification(len(hashes), n_frames, n_maps, head, tuple(faults.items), faults.count)
+    return Verification(len(hashes), n_frames, n_maps, head, faults.count, tuple(faults.items))
 
 
 def _parse_head(text: str) -> tuple[int, str, str]:
@@ -110,67 +106,56 @@ def _parse_head(text: str) -> tuple[int, str, str]:
 
 
 def _read_head_file(connection: Connection, file: Path | None, faults: _Faults) -> list[tuple[int, str, str]]:
-    """Check the frame that the file beside an SQLite store names; return its end of the trail."""
-    from sqlalchemy import select
-
-    from georgia.monitor import tables
-
+    """Check the frame that the file beside an SQLite store names; return its end of the audit log."""
     if file is None or not file.is_file():
         return []
     try:
-        head = json.loads(file.read_text(encoding="utf-8"))
-        number, digest = int(head["seq"]), str(head["hash"])
-        frame_id, chain = int(head["frame_id"]), str(head["chain"])
-    except (OSError, ValueError, KeyError, TypeError):
-        faults.add("trail", 0, f"the head file {str(file)!r} cannot be read")
+        with reading("Cannot read the head file", "two rows and their hashes are needed"):
+            values = read_json(file)
+            number, digest = int(values["seq"]), str(values["hash"])
+            frame_id, chain = int(values["frame_id"]), str(values["chain"])
+    except InputError:
+        faults.add(_LOG, 0, f"the head file {str(file)!r} cannot be read")
         return []
-    frames = tables.frames
-    first = connection.execute(select(frames.c.id).order_by(frames.c.id).limit(1)).scalar()
-    found = connection.execute(select(frames.c.chain).where(frames.c.id == frame_id)).scalar()
+    frames = tables.frames.c
+    first = connection.execute(select(func.min(frames.id))).scalar()
+    found = connection.execute(select(frames.chain).where(frames.id == frame_id)).scalar()
     if frame_id and found != chain and (found is not None or (first is not None and first < frame_id)):
         faults.add("frames", frame_id, "the head file names it with another hash, or it is missing")
     return [(number, digest, f"the head file {file.name!r}")] if number else []
 
 
-def _rows(connection: Connection, table: Any, key: Any) -> Iterator[Mapping[str, Any]]:
-    from sqlalchemy import select
-
+def _rows(
+    connection: Connection, query: Select[Any], key: Column[Any], page: int = _PAGE
+) -> Iterator[Mapping[str, Any]]:
+    """Yield all rows of a query in the order of a key, a page at a time."""
     last = -1
-    while True:
-        query = select(table).where(key > last).order_by(key).limit(_PAGE)
-        rows = connection.execute(query).mappings().all()
-        if not rows:
-            return
-        for row in rows:
-            yield dict(row)
+    while rows := connection.execute(query.where(key > last).order_by(key).limit(page)).mappings().all():
+        yield from map(dict, rows)
         last = rows[-1][key.name]
 
 
-def _verify_trail(connection: Connection, faults: _Faults) -> dict[int, str]:
-    """Check the trail's chain; return the hash of each row by its number."""
-    from georgia.monitor import audit_log, tables
-
+def _verify_audit_log(connection: Connection, faults: _Faults) -> dict[int, str]:
+    """Check the audit log's chain; return the hash of each row by its number."""
     hashes: dict[int, str] = {}
     previous, expected_seq = audit_log.GENESIS, 1
-    for row in _rows(connection, tables.trail, tables.trail.c.seq):
+    for row in _rows(connection, select(tables.audit_log), tables.audit_log.c.seq):
         seq = int(row["seq"])
         if seq != expected_seq:
-            faults.add("trail", expected_seq, f"rows {expected_seq} to {seq - 1} are missing")
+            faults.add(_LOG, expected_seq, f"rows {expected_seq} to {seq - 1} are missing")
         elif row["previous"] != previous:
-            faults.add("trail", seq, "it does not follow the row before: one of them was replaced or moved")
-        if audit_log.hash_entry(row, row["previous"]) != row["hash"]:
-            faults.add("trail", seq, "its content is not what its hash says: it was altered")
+            faults.add(_LOG, seq, "it does not follow the row before: one of them was replaced or moved")
+        if audit_log.hash_event(row, row["previous"]) != row["hash"]:
+            faults.add(_LOG, seq, "its content is not what its hash says: it was altered")
         hashes[seq] = previous = row["hash"]
         expected_seq = seq + 1
     return hashes
 
 
 def _verify_frames(connection: Connection, faults: _Faults, hashes: Mapping[int, str]) -> int:
-    """Check the frames' chain, and that the trail is as long as each frame says."""
-    from georgia.monitor import audit_log, tables
-
+    """Check the frames' chain, and that the audit log is as long as each frame says."""
     n_frames, previous, longest = 0, audit_log.read_start(connection), 0
-    for row in _rows(connection, tables.frames, tables.frames.c.id):
+    for row in _rows(connection, select(tables.frames), tables.frames.c.id):
         n_frames += 1
         if audit_log.hash_frame(row, previous) != row["chain"]:
             fault = "it does not follow the frame before: it or that one was altered, removed or moved"
@@ -179,53 +164,34 @@ def _verify_frames(connection: Connection, faults: _Faults, hashes: Mapping[int,
         longest = max(longest, int(row["trail_seq"]))
     if longest > max(hashes, default=0):
         fault = f"rows up to {longest} are missing: frames were written when they were there"
-        faults.add("trail", max(hashes, default=0) + 1, fault)
+        faults.add(_LOG, max(hashes, default=0) + 1, fault)
     return n_frames
 
 
 def _verify_maps(connection: Connection, faults: _Faults) -> int:
-    from sqlalchemy import select
-
-    from georgia.monitor import tables
-
-    n_maps, last = 0, 0
-    joined = tables.maps.outerjoin(tables.frames, tables.frames.c.id == tables.maps.c.frame_id)
-    while True:
-        query = (
-            select(tables.maps.c.frame_id, tables.maps.c.npz, tables.frames.c.map_sha256)
-            .select_from(joined)
-            .where(tables.maps.c.frame_id > last)
-            .order_by(tables.maps.c.frame_id)
-            .limit(500)
-        )
-        rows = connection.execute(query).all()
-        if not rows:
-            return n_maps
-        for row in rows:
-            n_maps += 1
-            if hashlib.sha256(row.npz).hexdigest() != row.map_sha256:
-                faults.add("maps", row.frame_id, "it is not the map that its frame was written with")
-        last = rows[-1].frame_id
+    maps, frames = tables.maps, tables.frames
+    joined = maps.outerjoin(frames, frames.c.id == maps.c.frame_id)
+    query = select(maps.c.frame_id, maps.c.npz, frames.c.map_sha256).select_from(joined)
+    n_maps = 0
+    for row in _rows(connection, query, maps.c.frame_id, _MAPS_PAGE):
+        n_maps += 1
+        if hashlib.sha256(row["npz"]).hexdigest() != row["map_sha256"]:
+            faults.add("maps", row["frame_id"], "it is not the map that its frame was written with")
+    return n_maps
 
 
 def _verify_batches(connection: Connection, faults: _Faults) -> None:
     """Check that each batch ends with the frame that it counts as its last."""
-    from sqlalchemy import func, select
-
-    from georgia.monitor import tables
-
-    frames, batches = tables.frames, tables.batches
+    frames, batches = tables.frames.c, tables.batches.c
     last = (
-        select(frames.c.batch_id, func.max(frames.c.ordinal).label("last"))
-        .group_by(frames.c.batch_id)
-        .subquery()
+        select(frames.batch_id, func.max(frames.ordinal).label("last")).group_by(frames.batch_id).subquery()
     )
     query = (
-        select(batches.c.id, batches.c.n_frames, last.c.last)
-        .join(last, last.c.batch_id == batches.c.id, isouter=True)
-        .order_by(batches.c.id)
+        select(batches.id, batches.n_frames, last.c.last)
+        .join(last, last.c.batch_id == batches.id, isouter=True)
+        .order_by(batches.id)
     )
-    removed = select(func.count()).where(tables.trail.c.action == "frames removed")
+    removed = select(func.count()).where(tables.audit_log.c.action == AuditAction.FRAMES_REMOVED)
     may_be_empty = bool(connection.execute(removed).scalar())
     for row in connection.execute(query):
         if row.n_frames != (row.last or 0) and not (row.last is None and may_be_empty):

@@ -1,4 +1,4 @@
-"""Control charts against the textbook: its worked example, and its tables of run lengths."""
+"""Control charts against the textbook: its worked example, and its tables of run lengths; the alarm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.monitor.alarm import AlarmState, name_reason, name_state, step_alarm
-from georgia.monitor.batch_tracker import BatchTracker
+from georgia.monitor.batch_tracker import AlarmState, BatchTracker, name_reason, name_state, step_alarm
 from georgia.monitor.chart import (
     ChartState,
     estimate_limits,
@@ -20,7 +19,7 @@ from georgia.monitor.chart import (
     start_charts,
     update_charts,
 )
-from georgia.monitor.result import ChartPoint
+from georgia.monitor.result import ChartPoint, FrameStatus, State
 from georgia.monitor.settings import ChartConfig, MonitorConfig
 
 # Source: Montgomery, Introduction to Statistical Quality Control, 6th ed., Table 9.1 (the data), Table 9.2
@@ -33,29 +32,29 @@ CUSUM += [0.74, 0, 1.79, 2.79, 2.89, 3.47, 3.35, 4.47, 5.28, 5.30]
 EWMA = [9.945, 9.7495, 9.70355, 9.8992, 10.1253, 10.1307, 9.92167, 10.0755, 9.98796, 10.0232, 9.92384]
 
 
-def test_cusum_is_that_of_the_textbook() -> None:
-    value, seen = 0.0, []
+def test_cusum_matches_textbook() -> None:
+    value, values = 0.0, []
     for x in DATA:
         value = next_cusum(value, x - 10, 0.5)
-        seen.append(value)
-    assert seen == pytest.approx(CUSUM, abs=0.006)
-    assert [n for n, value in enumerate(seen, 1) if value > 5] == [29, 30]
+        values.append(value)
+    assert values == pytest.approx(CUSUM, abs=0.006)
+    assert [n for n, value in enumerate(values, 1) if value > 5] == [29, 30]
 
 
-def test_ewma_is_that_of_the_textbook() -> None:
-    value, seen = 10.0, []
+def test_ewma_matches_textbook() -> None:
+    value, values = 10.0, []
     for x in DATA:
         value = next_ewma(value, x, 0.1)
-        seen.append(value)
-    assert seen[: len(EWMA)] == pytest.approx(EWMA, rel=1e-4)
+        values.append(value)
+    assert values[: len(EWMA)] == pytest.approx(EWMA, rel=1e-4)
     limits = [10 + ewma_half_width(1.0, 0.1, 2.7, t) for t in range(1, 31)]
     assert limits[0] == pytest.approx(10.27)
     assert limits[-1] == pytest.approx(10.62, abs=0.005)
-    assert [t for t, (z, limit) in enumerate(zip(seen, limits, strict=True), 1) if z > limit] == [29, 30]
+    assert [t for t, (z, limit) in enumerate(zip(values, limits, strict=True), 1) if z > limit] == [29, 30]
 
 
 @pytest.mark.parametrize(("mean", "limit"), [(0.2313, 0.4102), (0.2150, 0.3893)])
-def test_p_chart_is_that_of_the_textbook(mean: float, limit: float) -> None:
+def test_p_chart_matches_textbook(mean: float, limit: float) -> None:
     # Source: Montgomery, 6th ed., example 7.1 (orange juice cans, n = 50).
     assert p_limit(mean, 50) == pytest.approx(limit, abs=1e-4)
 
@@ -83,9 +82,9 @@ def run_lengths(shift: float, n_runs: int, step, over) -> float:  # type: ignore
 @pytest.mark.parametrize(
     ("shift", "h", "expected", "n_runs"), [(0.0, 4, 2 * 168, 600), (1.0, 4, 8.38, 2000), (1.0, 5, 10.4, 2000)]
 )
-def test_cusum_runs_as_long_as_the_table_says(shift: float, h: float, expected: float, n_runs: int) -> None:
-    seen = run_lengths(shift, n_runs, lambda c, z: next_cusum(c, z, 0.5), lambda c: c > h)
-    assert seen == pytest.approx(expected, rel=4.5 / math.sqrt(n_runs))
+def test_cusum_run_length_matches_table(shift: float, h: float, expected: float, n_runs: int) -> None:
+    found = run_lengths(shift, n_runs, lambda c, z: next_cusum(c, z, 0.5), lambda c: c > h)
+    assert found == pytest.approx(expected, rel=4.5 / math.sqrt(n_runs))
 
 
 # Source: Lucas and Saccucci 1990, doi 10.1080/00401706.1990.10484583; Montgomery, 6th ed., Table 9.11.
@@ -93,15 +92,13 @@ def test_cusum_runs_as_long_as_the_table_says(shift: float, h: float, expected: 
     ("shift", "weight", "width", "expected"),
     [(1.0, 0.2, 2.962, 10.5), (1.0, 0.1, 2.814, 10.3), (0.5, 0.2, 2.962, 41.8)],
 )
-def test_ewma_runs_as_long_as_the_table_says(
-    shift: float, weight: float, width: float, expected: float
-) -> None:
+def test_ewma_run_length_matches_table(shift: float, weight: float, width: float, expected: float) -> None:
     limit = ewma_half_width(1.0, weight, width, 10_000)
-    seen = run_lengths(shift, 1500, lambda z, x: next_ewma(z, x, weight), lambda z: z > limit)
-    assert seen == pytest.approx(expected, rel=0.09)
+    found = run_lengths(shift, 1500, lambda z, x: next_ewma(z, x, weight), lambda z: z > limit)
+    assert found == pytest.approx(expected, rel=0.09)
 
 
-def test_limits_stand_on_the_in_control_period() -> None:
+def test_limits_come_from_baseline() -> None:
     rng = np.random.default_rng(3)
     config = ChartConfig(baseline_frames=200)
     state = ChartState()
@@ -116,7 +113,7 @@ def test_limits_stand_on_the_in_control_period() -> None:
     assert 0 <= (point.over or 0) < 1
 
 
-def test_a_clean_period_leaves_room_for_counting() -> None:
+def test_clean_baseline_allows_for_counting() -> None:
     limits = estimate_limits([0.0] * 30, [40.0] * 30)
     assert limits.mean == 0
     assert limits.sigma > 0
@@ -125,14 +122,14 @@ def test_a_clean_period_leaves_room_for_counting() -> None:
         estimate_limits([0.1], [40.0])
 
 
-def test_frames_that_scatter_more_than_counting_widen_the_p_chart() -> None:
+def test_p_chart_widens_with_dispersion() -> None:
     rng = np.random.default_rng(5)
-    shares = np.clip(rng.normal(0.2, 0.15, 300), 0, 1)
-    limits = estimate_limits(shares.tolist(), [40.0] * 300)
+    fractions = np.clip(rng.normal(0.2, 0.15, 300), 0, 1)
+    limits = estimate_limits(fractions.tolist(), [40.0] * 300)
     assert limits.dispersion == pytest.approx(0.15 / math.sqrt(0.16 / 40), rel=0.15)
 
 
-def test_limits_by_hand_need_no_period_and_a_cusum_comes_down_again() -> None:
+def test_cusum_recovers_after_long_alarm() -> None:
     config = ChartConfig(mean=0.1, sigma=0.05, chart="cusum")
     state = start_charts(config)
     for _ in range(100):
@@ -144,7 +141,7 @@ def test_limits_by_hand_need_no_period_and_a_cusum_comes_down_again() -> None:
 
 
 @pytest.mark.parametrize("chart", ["ewma", "cusum", "p"])
-def test_a_saved_state_goes_on_as_if_nothing_had_happened(chart: str) -> None:
+def test_saved_chart_state_continues_exactly(chart: str) -> None:
     config = ChartConfig(baseline_frames=5, chart=chart)  # type: ignore[arg-type]
     rng = np.random.default_rng(1)
     whole = cut = ChartState()
@@ -155,39 +152,40 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened(chart: str) -> None:
     assert cut == whole
 
 
-def test_a_plain_limit_holds_while_warming_up() -> None:
+def test_plain_limit_holds_during_baseline() -> None:
     config = ChartConfig(limit=0.2, baseline_frames=50)
     _, point = update_charts(ChartState(), 0.3, 40.0, config)
     assert point.over == pytest.approx(1.5)
     assert "limit of 0.2" in name_reason(point, 0.3, config)
 
 
-def test_alarm_needs_frames_in_a_row_and_clears_with_hysteresis() -> None:
+def test_alarm_has_hysteresis() -> None:
     config = ChartConfig(raise_after=2, clear_after=3, clear_below=0.7)
-    state, seen = AlarmState(), []
-    course = [1.1, 0.9, 1.0, 1.2, 0.8, 0.6, 0.6, 0.75, 0.6, 0.6, 0.5, 0.9]
-    for over in course:
+    state, steps = AlarmState(), []
+    overs = [1.1, 0.9, 1.0, 1.2, 0.8, 0.6, 0.6, 0.75, 0.6, 0.6, 0.5, 0.9]
+    for over in overs:
         state, change = step_alarm(state, over, config)
-        seen.append((state.is_on, change))
-    assert [change for _, change in seen] == [None] * 3 + ["raised"] + [None] * 6 + ["cleared", None]
-    assert [is_on for is_on, _ in seen] == [False] * 3 + [True] * 7 + [False] * 2
+        steps.append((state.is_on, change))
+    assert [change for _, change in steps] == [None] * 3 + ["raised"] + [None] * 6 + ["cleared", None]
+    assert [is_on for is_on, _ in steps] == [False] * 3 + [True] * 7 + [False] * 2
     assert step_alarm(state, None, config) == (state, None)
 
 
-def test_states_in_words() -> None:
-    assert name_state("judged", False, True, None) == "warming up"
-    assert name_state("judged", False, False, 0.1) == "in control"
-    assert name_state("judged", False, False, 0.7) == "warning"
-    assert name_state("judged", True, False, 0.1) == "alarm"
-    assert name_state("camera blind", True, False, None) == "camera blind"
+def test_state_follows_status_and_charts() -> None:
+    analysed = FrameStatus.ANALYSED
+    assert name_state(analysed, False, True, None) is State.WARMING_UP
+    assert name_state(analysed, False, False, 0.1) is State.IN_CONTROL
+    assert name_state(analysed, False, False, 0.7) is State.WARNING
+    assert name_state(analysed, True, False, 0.1) is State.ALARM
+    assert name_state(FrameStatus.CAMERA_BLIND, True, False, None) is State.CAMERA_BLIND
     assert "p-chart" in name_reason(ChartPoint(p_limit=0.2), 0.3, ChartConfig(chart="p"))
     assert "CUSUM" in name_reason(ChartPoint(cusum=6.0, cusum_limit=5.0), 0.3, ChartConfig(chart="cusum"))
 
 
-def test_only_settings_of_the_charts_can_be_changed_while_it_runs() -> None:
-    config = MonitorConfig(watch="x", limit=0.3)  # type: ignore[arg-type]
-    assert BatchTracker.check_changes({"limit": 0.1}, config).limit == 0.1
+def test_changes_are_limited_to_charts() -> None:
+    config = MonitorConfig(charts=ChartConfig(limit=0.3))
+    assert BatchTracker.check_changes({"limit": 0.1}, config).charts.limit == 0.1
     with pytest.raises(InputError, match="'watch' is no setting"):
         BatchTracker.check_changes({"watch": "/etc"}, config)
-    with pytest.raises(InputError, match="limit: more than 0"):
+    with pytest.raises(InputError, match="limit must be above 0"):
         BatchTracker.check_changes({"limit": 2.0}, config)

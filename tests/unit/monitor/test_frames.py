@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_csv_and_parquet_hold_the_same(store: Store, tmp_path: Path) -> None:
+def test_csv_and_parquet_agree(store: Store, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     assert export_frames(store, tmp_path / "all.csv") == 6
     assert export_frames(store, tmp_path / "all.parquet") == 6
@@ -51,7 +51,7 @@ def test_csv_and_parquet_hold_the_same(store: Store, tmp_path: Path) -> None:
     assert rows[0]["frame_time"] == "1970-01-01T00:16:50.000Z"
 
 
-def test_one_batch_by_name_or_number(store: Store, tmp_path: Path) -> None:
+def test_batch_is_found_by_name_or_number(store: Store, tmp_path: Path) -> None:
     assert find_batch(store, "B2").id == 2 == find_batch(store, "2").id
     assert export_frames(store, tmp_path / "one.csv", 2) == 3
     with pytest.raises(InputError, match="its number or name must be in the store; got 'B3'"):
@@ -60,7 +60,7 @@ def test_one_batch_by_name_or_number(store: Store, tmp_path: Path) -> None:
         export_frames(store, tmp_path / "one.xlsx")
 
 
-def test_an_empty_store_gives_an_empty_table(tmp_path: Path) -> None:
+def test_empty_store_gives_empty_table(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     store = Store(str(tmp_path / "empty.db"))
     for suffix in ("csv", "parquet"):
@@ -68,7 +68,7 @@ def test_an_empty_store_gives_an_empty_table(tmp_path: Path) -> None:
         assert (tmp_path / f"none.{suffix}").stat().st_size > 0
 
 
-def test_the_command_shows_and_exports(
+def test_frames_command_shows_and_exports(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     db = str(tmp_path / "store.db")

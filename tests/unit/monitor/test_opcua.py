@@ -1,4 +1,4 @@
-"""What the plant sees: OPC UA with a real client, and alarms at a web address."""
+"""The outputs: OPC UA with a real client, and alarms at a web address."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import pytest
 from tests.helpers.monitor import make_result
 
 from georgia.errors import InputError
-from georgia.monitor.events import MonitorEvent, MonitorStatus
-from georgia.monitor.opcua import NAMESPACE, VARIABLES, Plant, open_plant
+from georgia.monitor.opcua import NAMESPACE, VARIABLES, OpcuaServer, open_opcua_server
+from georgia.monitor.outputs import Webhook
+from georgia.monitor.records import AlarmAction, AlarmChange, MonitorEvent, MonitorStatus
 from georgia.monitor.result import ChartPoint
-from georgia.monitor.store import AlarmChange, Store
-from georgia.monitor.webhook import Webhook
+from georgia.monitor.store import Store
 
 
 def wait_for(is_so: Callable[[], Any]) -> None:
@@ -45,18 +45,18 @@ def make_event(kind: Any = "frame", state: Any = "alarm", beat: int = 7, **chang
 
 
 @pytest.fixture(scope="module")
-def plant() -> Iterator[Plant]:
-    plant = open_plant(f"opc.tcp://127.0.0.1:{free_port()}/georgia")
-    yield plant
-    plant.close()
+def server() -> Iterator[OpcuaServer]:
+    server = open_opcua_server(f"opc.tcp://127.0.0.1:{free_port()}/georgia")
+    yield server
+    server.close()
 
 
-def ask(plant: Plant, question: Callable[[Any, dict[str, Any]], Any]) -> Any:
+def ask(server: OpcuaServer, question: Callable[[Any, dict[str, Any]], Any]) -> Any:
     """Connect as a control system does, and let ``question`` use the variables by name."""
     from asyncua import Client
 
     async def connect() -> Any:
-        async with Client(plant.address) as client:
+        async with Client(server.address) as client:
             space = await client.get_namespace_index(NAMESPACE)
             path = [f"{space}:Probe"]
             probe = await client.nodes.objects.get_child(path)
@@ -66,17 +66,17 @@ def ask(plant: Plant, question: Callable[[Any, dict[str, Any]], Any]) -> Any:
     return asyncio.run(connect())
 
 
-def read_all(plant: Plant) -> dict[str, Any]:
+def read_all(server: OpcuaServer) -> dict[str, Any]:
     async def read(_: Any, nodes: dict[str, Any]) -> dict[str, Any]:
         return {name: await node.read_data_value(raise_on_bad_status=False) for name, node in nodes.items()}
 
-    return dict(ask(plant, read))
+    return dict(ask(server, read))
 
 
-def test_a_client_reads_what_the_probe_sees(plant: Plant) -> None:
-    plant(make_event())
-    wait_for(lambda: plant.n_shown > 0)
-    found = read_all(plant)
+def test_client_reads_last_frame(server: OpcuaServer) -> None:
+    server(make_event())
+    wait_for(lambda: server.n_shown > 0)
+    found = read_all(server)
     values = {name: found[name].Value.Value for name in found}
     assert values["Fraction"] == 0.25
     assert (values["FractionLow"], values["FractionHigh"]) == (0.125, 0.5)
@@ -87,18 +87,18 @@ def test_a_client_reads_what_the_probe_sees(plant: Plant) -> None:
     assert all(value.StatusCode.is_good() for value in found.values())
 
 
-def test_a_fraction_that_is_old_says_so(plant: Plant) -> None:
-    before = plant.n_shown
-    plant(make_event("heartbeat", "no frames", beat=8))
-    wait_for(lambda: plant.n_shown > before)
-    found = read_all(plant)
+def test_stale_fraction_has_uncertain_quality(server: OpcuaServer) -> None:
+    before = server.n_shown
+    server(make_event("heartbeat", "no frames", beat=8))
+    wait_for(lambda: server.n_shown > before)
+    found = read_all(server)
     assert found["State"].Value.Value == "no frames"
     assert found["Heartbeat"].Value.Value == 8
     assert found["Fraction"].StatusCode.name == "UncertainLastUsableValue"
     assert found["State"].StatusCode.is_good()
 
 
-def test_a_client_is_told_and_may_change_nothing(plant: Plant) -> None:
+def test_client_subscribes_and_cannot_write(server: OpcuaServer) -> None:
     from asyncua import ua
 
     heard: list[Any] = []
@@ -110,7 +110,7 @@ def test_a_client_is_told_and_may_change_nothing(plant: Plant) -> None:
     async def listen(client: Any, nodes: dict[str, Any]) -> None:
         subscription = await client.create_subscription(20, Handler())
         await subscription.subscribe_data_change(nodes["Heartbeat"])
-        plant(make_event("heartbeat", beat=41))
+        server(make_event("heartbeat", beat=41))
         for _ in range(200):
             if 41 in heard:
                 break
@@ -119,39 +119,43 @@ def test_a_client_is_told_and_may_change_nothing(plant: Plant) -> None:
             await nodes["Alarm"].write_value(False)
         await subscription.delete()
 
-    ask(plant, listen)
+    ask(server, listen)
     assert 41 in heard
 
 
 @pytest.mark.parametrize("address", ["opc.tcp://127.0.0.1", "http://127.0.0.1:4840", "opc.tcp://:4840/x"])
-def test_other_addresses_are_refused(address: str) -> None:
+def test_malformed_address_is_rejected(address: str) -> None:
     with pytest.raises(InputError, match="opc.tcp://HOST:PORT/NAME is needed"):
-        open_plant(address)
+        open_opcua_server(address)
 
 
 @pytest.mark.slow
-def test_an_address_that_is_taken_is_refused(plant: Plant) -> None:
+def test_taken_address_is_rejected(server: OpcuaServer) -> None:
     with pytest.raises(InputError, match="the address must be free"):
-        open_plant(plant.address)
+        open_opcua_server(server.address)
 
 
-def test_before_the_first_frame_there_is_no_fraction() -> None:
+def test_nodes_keep_names_order_and_types() -> None:
+    names = "Fraction FractionLow FractionHigh Impurity State Alarm FrameTime FrameFile JudgedWindows"
+    assert list(VARIABLES) == [*names.split(), "Smoothed", "Limit", "Fault", "Heartbeat"]
+    kinds = [float, float, float, str, str, bool, datetime, str, int, float, float, str, int]
+    assert [type(value) for value in VARIABLES.values()] == kinds
     assert math.isnan(VARIABLES["Fraction"])
 
 
 class Receiver:
-    """A web address that refuses so many times, then takes."""
+    """A web address that responds with 503 so many times, then takes."""
 
-    def __init__(self, n_refusals: int) -> None:
+    def __init__(self, n_rejections: int) -> None:
         self.taken: list[dict[str, Any]] = []
-        self.n_refusals = n_refusals
+        self.n_rejections = n_rejections
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.n_refusals > 0:
-                    receiver.n_refusals -= 1
+                if receiver.n_rejections > 0:
+                    receiver.n_rejections -= 1
                     self.send_error(503)
                     return
                 receiver.taken.append(json.loads(body))
@@ -168,7 +172,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    receiver = Receiver(n_refusals=2)
+    receiver = Receiver(n_rejections=2)
     yield receiver
     receiver.server.shutdown()
     receiver.server.server_close()
@@ -178,12 +182,12 @@ def receiver() -> Iterator[Receiver]:
 def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(str(tmp_path / "store.db"))
     batch = store.begin_batch("probe", "B", "Ann", "PG", "ann").id
-    store.record_frame(make_result(1, batch), "probe", "{}", AlarmChange("raised", "EWMA over"))
+    store.record_frame(make_result(1, batch), "probe", "{}", AlarmChange(AlarmAction.RAISED, "EWMA over"))
     yield store
     store.close()
 
 
-def test_an_alarm_is_posted_until_it_is_taken_and_never_blocks(receiver: Receiver, store: Store) -> None:
+def test_alarm_is_posted_until_taken(receiver: Receiver, store: Store) -> None:
     store.mark_notified(1)
     webhook = Webhook(receiver.address, store, first_wait_s=0.02)
     started = time.monotonic()
@@ -197,7 +201,7 @@ def test_an_alarm_is_posted_until_it_is_taken_and_never_blocks(receiver: Receive
     assert receiver.taken[0]["alarm"]["reason"] == "EWMA over"
 
 
-def test_an_alarm_that_was_never_taken_is_sent_after_a_restart(receiver: Receiver, store: Store) -> None:
+def test_untaken_alarm_is_sent_after_restart(receiver: Receiver, store: Store) -> None:
     lost = Webhook("http://127.0.0.1:1/", store, first_wait_s=0.02)
     wait_for(lambda: lost.error)
     lost.close()

@@ -1,4 +1,4 @@
-"""The store on a real PostgreSQL server: the same answers, and nothing lost when it goes away."""
+"""The store on a real PostgreSQL server: the same results, and nothing lost when it goes away."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from tests.helpers.monitor import BrightJudge, make_map, make_result, write_frame
+from tests.helpers.monitor import BrightnessAnalyzer, make_map, make_result, write_frame
 from tests.helpers.postgres import PostgresServer, has_postgres
 
 from georgia.monitor.connect import StoreAwayError, writing
+from georgia.monitor.records import AlarmAction, AlarmChange
 from georgia.monitor.run import Monitor
-from georgia.monitor.settings import MonitorConfig
-from georgia.monitor.store import AlarmChange, Store
+from georgia.monitor.settings import MonitorConfig, TileConfig
+from georgia.monitor.store import Store
 from georgia.monitor.verify import verify_store
 
 pytestmark = [
@@ -43,35 +44,35 @@ def server() -> Iterator[PostgresServer]:
 def fill(store: Store, source: str) -> int:
     batch = store.begin_batch(source, "B", "Ann", "PG", "ann").id
     for number in range(12):
-        change = AlarmChange("raised", "x") if number == 5 else None
+        change = AlarmChange(AlarmAction.RAISED, "x") if number == 5 else None
         result = make_result(number, batch, fraction=None if number == 3 else number / 12, map=make_map())
         store.record_frame(result, source, f'{{"n": {number}}}', change)
-    store.acknowledge_alarm(store.alarms(batch)[0].id, "Bob", "seen")
+    store.acknowledge_alarm(store.alarms(batch)[0].id, "Bob", "noted")
     return batch
 
 
-def test_it_answers_as_sqlite_does(server: PostgresServer, tmp_path: Path) -> None:
+def test_postgres_gives_same_results_as_sqlite(server: PostgresServer, tmp_path: Path) -> None:
     stores = [Store(server.url, clock=lambda: 5.0), Store(str(tmp_path / "store.db"), clock=lambda: 5.0)]
-    answers: list[list[Any]] = []
+    results: list[list[Any]] = []
     for store in stores:
         batch = fill(store, "same")
         assert verify_store(store).is_whole
-        answers.append(
+        results.append(
             [
                 [replace(frame, frame_id=0, batch_id=0) for frame in store.frames(batch)],
                 store.series(batch),
                 store.series(batch, max_points=4),
                 [replace(alarm, id=0, batch_id=0, frame_id=0) for alarm in store.alarms(batch)],
-                [(entry.action, entry.who) for entry in store.trail()],
+                [(entry.action, entry.who) for entry in store.audit_log()],
                 replace(store.batch(batch), id=0),
-                store.seen_files("same"),
+                store.known_files("same"),
             ]
         )
         store.close()
-    assert answers[0] == answers[1]
+    assert results[0] == results[1]
 
 
-def test_a_touched_row_is_found(server: PostgresServer) -> None:
+def test_altered_row_is_found(server: PostgresServer) -> None:
     store = Store(server.url)
     batch = fill(store, "touched")
     with writing(store.engine) as connection:
@@ -88,14 +89,14 @@ def test_a_touched_row_is_found(server: PostgresServer) -> None:
     store.close()
 
 
-def test_writers_in_several_threads_keep_one_chain(server: PostgresServer) -> None:
+def test_concurrent_writers_keep_one_chain(server: PostgresServer) -> None:
     store = Store(server.url)
     batches = [store.begin_batch(f"writer-{n}", "B", "Ann", "PG", "ann").id for n in range(4)]
 
     def write(n: int) -> None:
         for number in range(15):
             store.record_frame(make_result(number, batches[n]), f"writer-{n}", "{}")
-            store.append_trail(f"writer-{n}", "note", {"number": number})
+            store.append_event(f"writer-{n}", "note", {"number": number})
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -107,10 +108,12 @@ def test_writers_in_several_threads_keep_one_chain(server: PostgresServer) -> No
     store.close()
 
 
-def test_a_server_that_goes_away_costs_no_frame(server: PostgresServer, tmp_path: Path) -> None:
+def test_server_outage_loses_no_frame(server: PostgresServer, tmp_path: Path) -> None:
     store = Store(server.url)
-    config = MonitorConfig(watch=tmp_path, look_s=0.05, min_judged=1, source="outage")
-    monitor = Monitor(BrightJudge(), config, store)  # type: ignore[arg-type]
+    config = MonitorConfig(
+        watch=tmp_path, poll_interval_s=0.05, source="outage", tiles=TileConfig(min_judged=1)
+    )
+    monitor = Monitor(BrightnessAnalyzer(), config, store)  # type: ignore[arg-type]
     stop = threading.Event()
     thread = threading.Thread(target=monitor.run, args=(stop,))
     thread.start()

@@ -1,4 +1,4 @@
-"""The store keeps what it is given, once, and answers the same from SQLite and PostgreSQL."""
+"""The store keeps what it is given, once; tests with PostgreSQL: test_postgres.py."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from tests.helpers.monitor import make_map, make_result
 
 from georgia.errors import InputError
 from georgia.monitor import open_store
+from georgia.monitor.records import AlarmAction, AlarmChange, Verdict
 from georgia.monitor.result import FileKey, TileMap
-from georgia.monitor.store import AlarmChange, Store
+from georgia.monitor.store import Store
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def begin(store: Store, name: str = "B1", source: str = "probe") -> int:
     return store.begin_batch(source, name, "Ann", "PG", "ann@host").id
 
 
-def test_a_frame_comes_back_as_it_went_in(store: Store) -> None:
+def test_frame_survives_round_trip(store: Store) -> None:
     result = make_result(1, begin(store), map=make_map(), seconds={"net": 0.5}, error="")
     written = store.record_frame(result, "probe", "{}")
     assert store.frame(written.frame_id) == replace(written, map=None)
@@ -34,7 +35,7 @@ def test_a_frame_comes_back_as_it_went_in(store: Store) -> None:
     assert [kept.label(index) for index in range(3)] == ["empty", "unknown", "PG"]
 
 
-def test_a_frame_that_is_given_twice_is_kept_once(store: Store) -> None:
+def test_repeated_frame_is_kept_once(store: Store) -> None:
     batch = begin(store)
     first = store.record_frame(make_result(1, batch), "probe", "one")
     again = store.record_frame(make_result(1, batch, fraction=0.9), "probe", "two")
@@ -43,7 +44,7 @@ def test_a_frame_that_is_given_twice_is_kept_once(store: Store) -> None:
     assert store.batch(batch).chart_state == "one"
 
 
-def test_a_failure_inside_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_transaction_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = begin(store)
     monkeypatch.setattr(store, "_insert_ledger", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError, match="division"):
@@ -53,7 +54,7 @@ def test_a_failure_inside_leaves_nothing(store: Store, monkeypatch: pytest.Monke
     assert store.batch(batch).n_frames == 0
 
 
-def test_frames_come_newest_first_and_page(store: Store) -> None:
+def test_frames_page_newest_first(store: Store) -> None:
     one, two = begin(store), begin(store, "B2", "other")
     for number in range(6):
         store.record_frame(make_result(number, (one, two)[number % 2]), ("probe", "other")[number % 2], "{}")
@@ -65,22 +66,22 @@ def test_frames_come_newest_first_and_page(store: Store) -> None:
     assert [frame.frame_id for frame in store.iter_frames()] == ids[::-1]
 
 
-def test_series_thins_without_losing_the_ends(store: Store) -> None:
+def test_subsampled_series_keeps_extremes(store: Store) -> None:
     batch = begin(store)
     for number in range(20):
         alarm = number == 13
         store.record_frame(make_result(number, batch, fraction=number / 20, alarm=alarm), "probe", "{}")
-    whole, thin = store.series(batch), store.series(batch, max_points=5)
+    whole, coarse = store.series(batch), store.series(batch, max_points=5)
     assert whole.stride == 1
-    assert thin.stride == 4
-    assert thin.fraction == pytest.approx(np.reshape(whole.fraction, (5, 4)).mean(axis=1))  # type: ignore[arg-type]
-    assert thin.high == pytest.approx(np.reshape(whole.high, (5, 4)).max(axis=1))  # type: ignore[arg-type]
-    assert thin.alarm == (False, False, False, True, False)
+    assert coarse.stride == 4
+    assert coarse.fraction == pytest.approx(np.reshape(whole.fraction, (5, 4)).mean(axis=1))  # type: ignore[arg-type]
+    assert coarse.high == pytest.approx(np.reshape(whole.high, (5, 4)).max(axis=1))  # type: ignore[arg-type]
+    assert coarse.alarm == (False, False, False, True, False)
     assert store.series(batch, after_ordinal=18).ordinal == (19, 20)
     assert store.series(begin(store, "empty", "nobody")).ordinal == ()
 
 
-def test_a_running_batch_is_resumed_and_another_name_ends_it(store: Store) -> None:
+def test_running_batch_is_resumed_by_name(store: Store) -> None:
     first = begin(store)
     assert begin(store) == first == begin(store, "")
     second = begin(store, "B2")
@@ -88,56 +89,56 @@ def test_a_running_batch_is_resumed_and_another_name_ends_it(store: Store) -> No
     running = store.running_batch("probe")
     assert running is not None
     assert running.id == second
-    actions = [entry.action for entry in store.trail()]
+    actions = [entry.action for entry in store.audit_log()]
     assert actions == ["batch began", "batch ended", "batch began"]
     store.end_batch(second, "ann@host")
     store.end_batch(second, "ann@host")
     assert store.running_batch("probe") is None
-    assert len(store.trail()) == 4
+    assert len(store.audit_log()) == 4
     assert [batch.name for batch in store.batches()] == ["B2", "B1"]
 
 
-def test_an_alarm_is_raised_acknowledged_and_cleared(store: Store) -> None:
+def test_alarm_life_cycle_is_stored(store: Store) -> None:
     batch = begin(store)
-    store.record_frame(make_result(1, batch), "probe", "{}", AlarmChange("raised", "EWMA over"))
+    store.record_frame(make_result(1, batch), "probe", "{}", AlarmChange(AlarmAction.RAISED, "EWMA over"))
     alarm = store.alarms(open_only=True)[0]
     assert (alarm.reason, alarm.fraction, alarm.cleared_at_s) == ("EWMA over", 0.25, None)
     with pytest.raises(InputError, match="name of a person is needed"):
         store.acknowledge_alarm(alarm.id, " ")
-    seen = store.acknowledge_alarm(alarm.id, "Bob", "stopped the feed")
-    assert (seen.acknowledged_by, seen.note) == ("Bob", "stopped the feed")
+    known = store.acknowledge_alarm(alarm.id, "Bob", "stopped the pump")
+    assert (known.acknowledged_by, known.note) == ("Bob", "stopped the pump")
     assert store.acknowledge_alarm(alarm.id, "Eve").acknowledged_by == "Bob"
-    store.record_frame(make_result(2, batch), "probe", "{}", AlarmChange("cleared"))
+    store.record_frame(make_result(2, batch), "probe", "{}", AlarmChange(AlarmAction.CLEARED))
     assert store.alarms(open_only=True) == []
-    actions = [entry.action for entry in store.trail()]
+    actions = [entry.action for entry in store.audit_log()]
     assert actions == ["alarm cleared", "alarm acknowledged", "alarm raised", "batch began"]
     with pytest.raises(InputError, match="Cannot show alarm 99"):
         store.acknowledge_alarm(99, "Bob")
 
 
-def test_the_ledger_knows_what_was_seen(store: Store) -> None:
+def test_ledger_knows_files_and_hashes(store: Store) -> None:
     batch = begin(store)
     store.record_frame(make_result(1, batch), "probe", "{}")
-    store.record_file("probe", FileKey("bad.png", 3, 4, "c" * 64), "unreadable", "damaged")
-    assert store.seen_files("probe") == {("f1.png", 11, 1001), ("bad.png", 3, 4)}
-    assert store.seen_hashes("probe") == {f"{1:064x}"}
-    assert store.seen_files("other") == set()
+    store.record_file("probe", FileKey("bad.png", 3, 4, "c" * 64), Verdict.UNREADABLE, "damaged")
+    assert store.known_files("probe") == {("f1.png", 11, 1001), ("bad.png", 3, 4)}
+    assert store.known_hashes("probe") == {f"{1:064x}"}
+    assert store.known_files("other") == set()
 
 
-def test_retention_takes_the_oldest_and_says_so(tmp_path: Path) -> None:
+def test_retention_removes_oldest_first(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store.db"), clock=lambda: 10 * 86_400.0)
     batch = begin(store)
     for number in range(4):
-        judged = 86_400.0 * (2 * number + 2)
-        store.record_frame(make_result(number, batch, judged_at_s=judged, map=make_map()), "probe", "{}")
+        moment = 86_400.0 * (2 * number + 2)
+        store.record_frame(make_result(number, batch, judged_at_s=moment, map=make_map()), "probe", "{}")
     assert store.remove_old("ann", keep_maps_days=3) == (3, 0)
     assert store.remove_old("ann", keep_frames_days=5) == (0, 2)
     assert [frame.ordinal for frame in store.frames()] == [4, 3]
-    assert store.trail()[0].action == "frames removed"
-    assert len(store.seen_files("probe")) == 4
+    assert store.audit_log()[0].action == "frames removed"
+    assert len(store.known_files("probe")) == 4
 
 
-def test_maps_refuse_foreign_bytes() -> None:
+def test_foreign_bytes_are_no_map() -> None:
     with pytest.raises(InputError, match="Cannot read a map"):
         TileMap.from_bytes(b"no npz")
 
@@ -149,13 +150,13 @@ def test_maps_refuse_foreign_bytes() -> None:
         ("nonsense://x", r"a path, sqlite:///PATH or postgresql://"),
     ],
 )
-def test_foreign_urls_are_refused(url: str, message: str) -> None:
+def test_foreign_url_is_rejected(url: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_store(url)
 
 
-def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "picture.db"
+def test_foreign_file_is_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "foreign.db"
     file.write_bytes(b"this is no database" * 100)
     with pytest.raises(InputError, match="Cannot open the store"):
         open_store(str(file))

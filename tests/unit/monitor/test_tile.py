@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +10,16 @@ import pytest
 from georgia.errors import InputError
 from georgia.labels import Labels
 from georgia.model.load import load_bundled_model
-from georgia.monitor.detail import find_blindness, measure_detail
 from georgia.monitor.fraction import count_effective, estimate_fractions, find_smoothing
 from georgia.monitor.settings import TileConfig
-from georgia.monitor.tile import FrameAnalyzer, choose_impurity, find_tile_px, place_windows
+from georgia.monitor.tile import (
+    FrameAnalyzer,
+    choose_impurity,
+    find_blindness,
+    find_tile_px,
+    measure_detail,
+    place_windows,
+)
 from georgia.synthetic import render_frame
 from georgia.synthetic.fields import FIELD_KINDS, render_empty
 
@@ -23,7 +28,7 @@ NAMES = ("CEX", "PG")
 
 @pytest.mark.parametrize("size", [(1000, 1112), (168, 168), (169, 500), (100, 90)])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
-def test_windows_cover_every_pixel_and_overlap_enough(size: tuple[int, int], overlap: float) -> None:
+def test_windows_cover_whole_frame(size: tuple[int, int], overlap: float) -> None:
     boxes = place_windows(*size, 168, overlap)
     covered = np.zeros(size, bool)
     for left, top, width, height in boxes:
@@ -38,7 +43,7 @@ def test_windows_cover_every_pixel_and_overlap_enough(size: tuple[int, int], ove
             assert np.diff(starts).max(initial=0) <= 168 * (1 - overlap) + 1
 
 
-def test_windows_that_do_not_overlap_count_whole_and_equal_ones_as_one() -> None:
+def test_effective_count_follows_overlap() -> None:
     apart = place_windows(400, 400, 100, 0.0)
     assert count_effective(apart) == pytest.approx(16)
     assert count_effective(np.repeat(apart[:1], 5, axis=0)) == pytest.approx(1)
@@ -48,7 +53,7 @@ def test_windows_that_do_not_overlap_count_whole_and_equal_ones_as_one() -> None
     assert count_effective(apart[:0]) == 0
 
 
-def test_a_fraction_is_the_mean_probability_and_all_add_up_to_one() -> None:
+def test_fraction_is_mean_probability() -> None:
     boxes = place_windows(300, 300, 100, 0.0)
     p = np.array([0, 0, 0, 0, 0.5, 1, 1, 0, 0], np.float32)
     codes = (p > 0.5).astype(np.int8)
@@ -77,7 +82,7 @@ def test_label_smoothing_is_undone() -> None:
     assert find_smoothing({}) == 0
 
 
-def test_more_windows_make_the_interval_narrower() -> None:
+def test_more_windows_narrow_interval() -> None:
     widths = []
     for side in (200, 400, 800):
         boxes = place_windows(side, side, 100, 0.25)
@@ -87,30 +92,28 @@ def test_more_windows_make_the_interval_narrower() -> None:
     assert widths[0] > widths[1] > widths[2]
 
 
-@pytest.mark.parametrize(("share", "excludes_none"), [(0.01, False), (0.2, True)])
-def test_less_than_one_window_of_a_class_does_not_exclude_that_there_is_none(
-    share: float, excludes_none: bool
-) -> None:
+@pytest.mark.parametrize(("fraction", "excludes_none"), [(0.01, False), (0.2, True)])
+def test_interval_below_one_window_includes_zero(fraction: float, excludes_none: bool) -> None:
     boxes = place_windows(600, 600, 100, 0.0)
-    p = np.full(len(boxes), share, np.float32)
+    p = np.full(len(boxes), fraction, np.float32)
     classes, _ = estimate_fractions(boxes, np.zeros(len(boxes), np.int8), np.stack([1 - p, p], 1), NAMES)
     assert (classes[1].low > 0) == excludes_none
     assert classes[0].high == 1 or excludes_none
 
 
 @pytest.mark.parametrize("kind", FIELD_KINDS)
-def test_fields_without_crystals_are_blind(kind: str) -> None:
+def test_empty_field_is_blind(kind: str) -> None:
     for seed in range(5):
         assert find_blindness(render_empty(seed, (300, 340), kind).image)
 
 
 @pytest.mark.parametrize("coverage", [0.0, 0.05, 0.4])
-def test_frames_are_not_blind(coverage: float) -> None:
+def test_frame_is_not_blind(coverage: float) -> None:
     for seed in range(4):
         assert find_blindness(render_frame(100 + seed, (300, 340), 0.2, coverage).image) == ""
 
 
-def test_crystals_stand_out_of_grain_and_strength_does_not_matter() -> None:
+def test_detail_ignores_strength_of_grain() -> None:
     rng = np.random.default_rng(0)
     boxes = place_windows(200, 200, 100, 0.0)
     for sigma in (3, 30):
@@ -121,7 +124,7 @@ def test_crystals_stand_out_of_grain_and_strength_does_not_matter() -> None:
     assert measure_detail(with_edges, boxes)[0] > 4.6
 
 
-def test_the_impurity_is_chosen_and_the_scale_is_the_models() -> None:
+def test_impurity_defaults_to_pg_or_last() -> None:
     labels = Labels(("PG", "CEX"))
     assert choose_impurity(labels, "") == "PG"
     assert choose_impurity(Labels(("a", "b", "c")), "") == "c"
@@ -132,37 +135,37 @@ def test_the_impurity_is_chosen_and_the_scale_is_the_models() -> None:
 
 
 @pytest.fixture(scope="module")
-def judge() -> FrameAnalyzer:
+def analyzer() -> FrameAnalyzer:
     return FrameAnalyzer(load_bundled_model(), TileConfig(min_judged=2), threads=1)
 
 
-def test_a_frame_of_pg_holds_more_of_it_than_one_of_cex(judge: FrameAnalyzer) -> None:
-    seen = []
-    for share in (0.0, 1.0):
-        judgement = judge.judge(render_frame(7, (400, 440), share, 0.5).image)
-        assert judgement.status == "judged"
-        assert judgement.n_judged + judgement.n_empty + judgement.n_unknown == judgement.n_tiles
-        assert judgement.n_effective <= judgement.n_judged
-        fraction = judgement.fraction_of("PG")
+def test_pg_frame_has_larger_fraction(analyzer: FrameAnalyzer) -> None:
+    fractions = []
+    for pg_fraction in (0.0, 1.0):
+        analysis = analyzer.analyze(render_frame(7, (400, 440), pg_fraction, 0.5).image)
+        assert analysis.status == "judged"
+        assert analysis.n_judged + analysis.n_empty + analysis.n_unknown == analysis.n_tiles
+        assert analysis.n_effective <= analysis.n_judged
+        fraction = analysis.fraction_of("PG")
         assert fraction is not None
-        seen.append(fraction.fraction)
-    assert seen[0] < 0.25
-    assert seen[1] > 0.7
+        fractions.append(fraction.fraction)
+    assert fractions[0] < 0.25
+    assert fractions[1] > 0.7
 
 
-def test_a_blind_frame_is_not_asked_about(judge: FrameAnalyzer, tmp_path: Path) -> None:
-    judgement = judge.judge(np.zeros((300, 300, 3), np.uint8))
-    assert judgement.status == "camera blind"
-    assert judgement.error == "it is dark"
-    assert (judgement.classes, judgement.n_judged) == ((), 0)
+def test_blind_frame_has_no_fractions(analyzer: FrameAnalyzer) -> None:
+    analysis = analyzer.analyze(np.zeros((300, 300, 3), np.uint8))
+    assert analysis.status == "camera blind"
+    assert analysis.error == "it is dark"
+    assert (analysis.classes, analysis.n_judged) == ((), 0)
 
 
-@pytest.mark.parametrize(("n_refused", "status"), [(0, "judged"), (2, "judged"), (7, "unknown material")])
-def test_refused_windows_do_not_count(n_refused: int, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("n_rejected", "status"), [(0, "judged"), (2, "judged"), (7, "unknown material")])
+def test_rejected_windows_do_not_count(n_rejected: int, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundled_model()
-    about = {**bundle.metadata, "unknown": {"threshold": 1.0}}
-    del about["recipe"]
-    judge = FrameAnalyzer(replace(bundle, metadata=about), TileConfig(100, 0.0, 0.0, 2), threads=1)
+    metadata = {**bundle.metadata, "unknown": {"threshold": 1.0}}
+    del metadata["recipe"]
+    analyzer = FrameAnalyzer(replace(bundle, metadata=metadata), TileConfig(100, 0.0, 0.0, 2), threads=1)
 
     class Net:
         name = "net"
@@ -171,14 +174,14 @@ def test_refused_windows_do_not_count(n_refused: int, status: str, monkeypatch: 
             return image
 
         def run(self, prepared: list[np.ndarray]) -> dict[str, np.ndarray]:
-            scores = np.where(np.arange(len(prepared)) < n_refused, 1.5, 0.5)
+            scores = np.where(np.arange(len(prepared)) < n_rejected, 1.5, 0.5)
             p = np.where(scores > 1, 1.0, 0.25)
             return {"probabilities": np.stack([1 - p, p], axis=1), "unknown_score": scores}
 
-    monkeypatch.setattr(judge, "_engine", Net())
-    judgement = judge.judge(render_frame(3, (300, 300), 0.5, 0.5).image)
-    assert (judgement.status, judgement.n_unknown, judgement.n_judged) == (status, n_refused, 9 - n_refused)
+    monkeypatch.setattr(analyzer, "_engine", Net())
+    analysis = analyzer.analyze(render_frame(3, (300, 300), 0.5, 0.5).image)
+    assert (analysis.status, analysis.n_unknown, analysis.n_judged) == (status, n_rejected, 9 - n_rejected)
     if status == "judged":
-        fraction = judgement.fraction_of("PG")
+        fraction = analysis.fraction_of("PG")
         assert fraction is not None
         assert fraction.fraction == pytest.approx(0.25)

@@ -1,4 +1,4 @@
-"""A record that was touched anywhere is found out; a whole one never is."""
+"""An altered record is found out wherever it was altered; a whole one never is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from tests.helpers.monitor import make_map, make_result
 
 from georgia.errors import InputError
-from georgia.monitor.store import AlarmChange, Store
+from georgia.monitor.records import AlarmAction, AlarmChange
+from georgia.monitor.store import Store
 from georgia.monitor.verify import Verification, verify_store
 
 
@@ -18,10 +19,10 @@ def file(tmp_path: Path) -> Path:
     store = Store(str(tmp_path / "store.db"))
     batch = store.begin_batch("probe", "B1", "Ann", "PG", "ann").id
     for number in range(6):
-        change = AlarmChange("raised", "x") if number == 3 else None
+        change = AlarmChange(AlarmAction.RAISED, "x") if number == 3 else None
         store.record_frame(make_result(number, batch, map=make_map()), "probe", "{}", change)
     store.acknowledge_alarm(1, "Bob")
-    store.append_trail("ann", "monitor stopped", {}, batch)
+    store.append_event("ann", "monitor stopped", {}, batch)
     store.close()
     return tmp_path / "store.db"
 
@@ -34,25 +35,25 @@ def verify(file: Path, expected: str = "") -> Verification:
         store.close()
 
 
-def test_an_untouched_record_is_whole(file: Path) -> None:
+def test_untouched_record_is_whole(file: Path) -> None:
     found = verify(file)
     assert found.is_whole, found.faults
     assert (found.n_entries, found.n_frames, found.n_maps) == (4, 6, 6)
     assert verify(file, found.head).is_whole
 
 
-TOUCHES = {
-    "an act altered": ("UPDATE trail SET who = 'Eve' WHERE seq = 3", "trail"),
-    "an act's time altered": ("UPDATE trail SET at_s = at_s + 1 WHERE seq = 2", "trail"),
-    "an act removed": ("DELETE FROM trail WHERE seq = 2", "trail"),
-    "the first act removed": ("DELETE FROM trail WHERE seq = 1", "trail"),
-    "the last act removed": ("DELETE FROM trail WHERE seq = 4", "trail"),
-    "acts exchanged": (
+ALTERATIONS = {
+    "an event altered": ("UPDATE trail SET who = 'Eve' WHERE seq = 3", "trail"),
+    "an event's time altered": ("UPDATE trail SET at_s = at_s + 1 WHERE seq = 2", "trail"),
+    "an event removed": ("DELETE FROM trail WHERE seq = 2", "trail"),
+    "the first event removed": ("DELETE FROM trail WHERE seq = 1", "trail"),
+    "the last event removed": ("DELETE FROM trail WHERE seq = 4", "trail"),
+    "events exchanged": (
         "UPDATE trail SET seq = 99 WHERE seq = 2; UPDATE trail SET seq = 2 WHERE seq = 3; "
         "UPDATE trail SET seq = 3 WHERE seq = 99",
         "trail",
     ),
-    "an act put in": (
+    "an event put in": (
         "INSERT INTO trail SELECT 5, at_s, who, action, batch_id, detail, hash, hash FROM trail "
         "WHERE seq = 4",
         "trail",
@@ -77,9 +78,9 @@ TOUCHES = {
 }
 
 
-@pytest.mark.parametrize("touch", TOUCHES)
-def test_every_touch_is_found(file: Path, touch: str) -> None:
-    script, table = TOUCHES[touch]
+@pytest.mark.parametrize("alteration", ALTERATIONS)
+def test_every_alteration_is_found(file: Path, alteration: str) -> None:
+    script, table = ALTERATIONS[alteration]
     connection = sqlite3.connect(file)
     connection.executescript(script)
     connection.close()
@@ -88,7 +89,7 @@ def test_every_touch_is_found(file: Path, touch: str) -> None:
     assert table in {fault.table for fault in found.faults}
 
 
-def test_a_trail_cut_behind_the_last_frame_is_found_by_the_frames_alone(file: Path) -> None:
+def test_frames_reveal_shortened_audit_log(file: Path) -> None:
     Path(f"{file}.head").unlink()
     connection = sqlite3.connect(file)
     connection.executescript("DELETE FROM trail WHERE seq >= 2")
@@ -96,7 +97,7 @@ def test_a_trail_cut_behind_the_last_frame_is_found_by_the_frames_alone(file: Pa
     assert any("rows up to 2 are missing" in fault.fault for fault in verify(file).faults)
 
 
-def test_an_end_cut_off_with_its_head_file_needs_the_expected_head(file: Path) -> None:
+def test_expected_head_reveals_removed_end(file: Path) -> None:
     head = verify(file).head
     Path(f"{file}.head").unlink()
     connection = sqlite3.connect(file)
@@ -122,6 +123,6 @@ def test_retention_is_no_fault(tmp_path: Path) -> None:
     assert found.is_whole, found.faults
 
 
-def test_a_head_of_another_form_is_refused(file: Path) -> None:
+def test_malformed_head_is_rejected(file: Path) -> None:
     with pytest.raises(InputError, match="NUMBER:HASH is needed"):
         verify(file, "17")
