@@ -69,7 +69,7 @@ def write_findings(
     from georgia.evaluate.score import EVALUATION_FILE, PREDICTIONS_FILE
     from georgia.explain import explain_files
     from georgia.report.figures import draw_confusion_matrix, save_figure
-    from georgia.report.inputs import NO_STRANGERS, NOT_CHECKED, ReportInputs, ReportLimits
+    from georgia.report.inputs import ReportInputs, ReportLimits
     from georgia.report.page import REPORT_FILE, save_report
     from georgia.report.tables import save_results
 
@@ -81,8 +81,8 @@ def write_findings(
     save_figure(draw_confusion_matrix, evaluation, matrix)
     tables = (out / EVALUATION_FILE, out / PREDICTIONS_FILE)
     files = (results, matrix, *tables, *(result.save(out) for result in found.extra))
-    mistakes = [one.file for one in evaluation.misclassified[: ReportLimits().explained]]
-    explained = explain_files(bundle, mistakes) if mistakes else None
+    shown = [item.file for item in evaluation.misclassified[: ReportLimits().explained]]
+    explained = explain_files(bundle, shown) if shown else None
     inputs = ReportInputs(
         title=f"Evaluation of {bundle.name}",
         evaluation=evaluation,
@@ -91,14 +91,13 @@ def write_findings(
         split="",
         data_verdict=found.describe_training_overlap(),
         data_gate="stop" if found.n_in_training else "",
-        not_checked=tuple(one for one in NOT_CHECKED if not (found.unknown and one == NO_STRANGERS)),
         metadata=bundle.metadata,
         failures=(*catalog.failures, *found.failed),
         files=files,
         folder=out,
         comparison=found.comparison,
         robustness=found.robustness,
-        strangers=found.unknown,
+        ood=found.unknown,
         explanations=explained,
     )
     save_report(inputs, page)

@@ -43,14 +43,14 @@ class Gallery:
 
 def gather_misclassified(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
     """Return the misclassified images, the most confident first."""
-    shown = evaluation.misclassified[: limits.mistakes]
+    shown = evaluation.misclassified[: limits.misclassified]
     rows = [(item.file, item.truth, item.predicted, format_percent(item.probability)) for item in shown]
     return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.misclassified))
 
 
 def gather_rejected(evaluation: Evaluation, limits: ReportLimits) -> Gallery:
     """Return the images that the model rejected as unknown."""
-    rows = [(file, truth, UNKNOWN, "") for file, truth in evaluation.rejected[: limits.refused]]
+    rows = [(file, truth, UNKNOWN, "") for file, truth in evaluation.rejected[: limits.rejected]]
     return Gallery(_load(rows, limits.thumbnail_px), len(evaluation.rejected))
 
 
@@ -70,7 +70,7 @@ def gather_correct(evaluation: Evaluation, limits: ReportLimits) -> dict[str, Ga
     galleries = {}
     for name, items in by_class.items():
         items.sort(key=lambda item: (item.probability, str(item.file)))
-        shown = [items[place] for place in spread(len(items), limits.right_per_class)]
+        shown = [items[place] for place in spread(len(items), limits.correct_per_class)]
         rows = [(item.file, name, name, format_percent(item.probability)) for item in shown]
         galleries[name] = Gallery(_load(rows, limits.thumbnail_px), len(items))
     return {name: gallery for name, gallery in galleries.items() if gallery.images}

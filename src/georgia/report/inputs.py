@@ -1,4 +1,4 @@
-"""What the page is made of; a caller fills in what it has, and the rest is left out."""
+"""What a report shows; a caller fills in what it has, and the rest is left out."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from georgia.explain import Explanations
 from georgia.records import Failure
 from georgia.report.training_run import TrainingRun
 
-# What no step looks at unless the caller says otherwise: a reader must not think it was.
-NO_STRANGERS = "answers to images that show none of the classes"
-NOT_CHECKED = (
-    "copies of one crystal in two parts of the data",
+# What a report says was not checked, as its reader must not assume that it was: by no audit, by no
+# evaluation on other images, and by no step at all.
+NO_AUDIT = (
+    "near-duplicates of one crystal in two splits of the data",
     "shortcuts such as image size, scale or sharpness",
-    NO_STRANGERS,
-    "another probe, batch or light",
 )
+NO_OOD = "predictions for images that show none of the classes"
+NO_OTHER_PROBE = "another probe, batch or light"
 
 
 @dataclass(frozen=True)
 class ReportLimits:
     """How many images and rows the page holds; raise them for a larger file."""
 
-    mistakes: int = 60
+    misclassified: int = 60
     explained: int = 12
-    refused: int = 24
+    rejected: int = 24
     accepted: int = 24
-    right_per_class: int = 6
+    correct_per_class: int = 6
     failures: int = 50
     thumbnail_px: int = 220
 
@@ -56,7 +56,6 @@ class ReportInputs:
     split: str = "test"
     data_verdict: str = ""
     data_gate: Literal["", "pass", "stop"] = ""
-    not_checked: tuple[str, ...] = NOT_CHECKED
     metadata: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingRun | None = None
     failures: tuple[Failure, ...] = ()
@@ -64,7 +63,7 @@ class ReportInputs:
     folder: Path | None = None
     comparison: Comparison | None = None
     robustness: Robustness | None = None
-    strangers: OodEvaluation | None = None
+    ood: OodEvaluation | None = None
     explanations: Explanations | None = None
     limits: ReportLimits = ReportLimits()
 
@@ -78,8 +77,6 @@ class ReportInputs:
             data=run.source,
             data_verdict=run.data_audit.verdict,
             data_gate=run.data_audit.gate,
-            # The first two are what an audit checks.
-            not_checked=NOT_CHECKED[2:] if run.data_audit.audit else NOT_CHECKED,
             metadata={**run.metadata, "preprocess": run.preprocess.to_dict()},
             training=run,
             failures=run.failures,
@@ -88,6 +85,13 @@ class ReportInputs:
             robustness=run.robustness,
             explanations=run.explanations,
         )
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """What no step has checked."""
+        is_audited = self.training is not None and self.training.data_audit.audit is not None
+        without_audit = () if is_audited else NO_AUDIT
+        return (*without_audit, *([] if self.ood else [NO_OOD]), NO_OTHER_PROBE)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -21,13 +21,13 @@ from georgia.report.gallery import (
     gather_misclassified,
     gather_rejected,
 )
-from georgia.report.inputs import NOT_CHECKED, ReportInputs, ReportLimits
+from georgia.report.inputs import ReportInputs, ReportLimits
 from georgia.report.render import render_template
 from georgia.report.settings import describe_model, describe_parity, flatten, format_value
 from georgia.report.trust import measure_trust, read_calibration
 from georgia.report.verdict import describe_misclassified, describe_robustness, make_verdict
 
-__all__ = ["NOT_CHECKED", "ReportInputs", "ReportLimits", "render_report", "save_report"]
+__all__ = ["ReportInputs", "ReportLimits", "render_report", "save_report"]
 
 REPORT_FILE = "report.html"
 # What a training run leaves in its folder beside the files that its report is told of.
@@ -72,8 +72,8 @@ def render_report(run: ReportInputs) -> str:
         misclassified=gather_misclassified(evaluation, run.limits),
         misclassified_text=describe_misclassified(evaluation.metrics, run.images),
         rejected=gather_rejected(evaluation, run.limits),
-        ood=run.strangers,
-        accepted=gather_accepted(run.strangers, run.limits) if run.strangers else None,
+        ood=run.ood,
+        accepted=gather_accepted(run.ood, run.limits) if run.ood else None,
         correct=gather_correct(evaluation, run.limits),
         settings=flatten(run.settings),
         preprocess=flatten(metadata.get("preprocess", {})),

@@ -15,7 +15,8 @@ from tests.helpers.report import MakeEvaluation, read_page
 from georgia.evaluate.score import score_predictions
 from georgia.explain import Explanation, Explanations
 from georgia.labels import Labels
-from georgia.predict.prediction import Prediction, Predictions
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 from georgia.report.gallery import spread
 from georgia.report.page import ReportInputs, ReportLimits, render_report
@@ -39,7 +40,7 @@ def test_misclassified_images_have_saliency_maps(make_evaluation: MakeEvaluation
 @pytest.mark.usefixtures("no_figures")
 def test_gallery_of_misclassified_is_limited(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(40, wrong=30)
-    limits = ReportLimits(mistakes=4, right_per_class=2, thumbnail_px=64)
+    limits = ReportLimits(misclassified=4, correct_per_class=2, thumbnail_px=64)
     html = render_report(ReportInputs("S", evaluation, limits=limits))
     assert html.count('class="wrong"') == 4
     assert "The first 4 are shown." in read_page(html).text

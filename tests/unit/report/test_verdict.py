@@ -29,7 +29,7 @@ def test_verdict_stands_first(make_evaluation: MakeEvaluation, tmp_path: Path) -
         in head
     )
     assert "3 of 24 test images in 12 groups were misclassified; the error rate is at most" in head
-    assert "Not checked: copies of one crystal" in head
+    assert "Not checked: near-duplicates of one crystal" in head
     assert "Not read, and in no metric: 1 file." in head
 
 
