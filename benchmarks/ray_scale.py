@@ -1,4 +1,4 @@
-"""An archive on a two-node Ray cluster against one process: equal answers, pace, and a node that is killed.
+"""An archive on a two-node Ray cluster against one process: equal predictions, pace, and a node that is killed.
 
     .venv/bin/python benchmarks/ray_scale.py OUT [--n 5000] [--model RUN] [--only PHASE …]
 
@@ -32,7 +32,7 @@ from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.predict.tables import write_table
 from georgia.synthetic import render_dataset
 
-N_DRAWN = 100
+N_SYNTHETIC = 100
 PHASES = ("local", "local, one core", "one node", "two nodes", "two nodes, one killed")
 
 
@@ -67,7 +67,7 @@ class Pace:
 
 
 def main() -> None:
-    """Print one JSON object: seconds, files per second, and whether the answers are equal, of each phase."""
+    """Print one JSON object: seconds, files per second, and whether the predictions are equal, of each phase."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -93,7 +93,7 @@ def draw_archive(folder: Path, n: int) -> Path:
     if folder.exists():
         return folder
     work = folder.with_suffix(".new")
-    records = render_dataset(folder.with_name("drawn"), N_DRAWN // 2, seed=3)
+    records = render_dataset(folder.with_name("synthetic"), N_SYNTHETIC // 2, seed=3)
     images = [np.asarray(Image.open(record.path).convert("L"), np.int16) for record in records]
     for number in range(n):
         place = work / f"day{number // 1000}"
@@ -113,8 +113,8 @@ def measure(phase: str, bundle: Bundle, archive: Path, options: argparse.Namespa
         config = PredictConfig(threads=1, workers=1) if "one core" in phase else PredictConfig()
         pace = Pace(options.n)
         predictor = Predictor(bundle, config)
-        answers = predictor.iterate(FoundImages([archive]), pace)
-        write_table(table, answers, bundle.labels, predictor.engine.name)
+        predictions = predictor.iterate(FoundImages([archive]), pace)
+        write_table(table, predictions, bundle.labels, predictor.engine.name)
         found: dict[str, Any] = {}
     else:
         pace, found = run_cluster(phase, bundle, archive, options, table)
@@ -139,9 +139,9 @@ def run_cluster(
         shard_files = 256 if options.n < 20_000 else 0
         scale = DistributedConfig(cluster.address, shard_files=shard_files)
         result = predict_archive(bundle, [archive], str(folder), None, scale, pace)
-    write_table(table, result.answers(), bundle.labels, result.engine)
-    about = {"seconds": result.seconds, "workers": len(result.workers), "n_failed": result.n_failed}
-    return pace, about
+    write_table(table, result.outcomes(), bundle.labels, result.engine)
+    details = {"seconds": result.seconds, "workers": len(result.workers), "n_failed": result.n_failed}
+    return pace, details
 
 
 @contextmanager

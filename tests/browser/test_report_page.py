@@ -18,7 +18,8 @@ from tests.helpers.training import make_training_run
 from georgia.evaluate.compare import compare_evaluations
 from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
-from georgia.predict.prediction import Prediction, Predictions
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 from georgia.report.page import ReportInputs, save_report
 
@@ -50,7 +51,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         one, other, ("a_first_model_with_a_long_name", "another_model_with_a_long_name")
     )
     settings = {f"setting {at}": at for at in range(40)}
-    run = ReportInputs("Study", one, comparison=pair, training=make_training_run(settings), metadata={"note": "x" * 90})
+    run = ReportInputs(
+        "Study", one, comparison=pair, training=make_training_run(settings), metadata={"note": "x" * 90}
+    )
     save_report(run, folder / "report.html")
     return folder / "report.html"
 

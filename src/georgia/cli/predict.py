@@ -74,7 +74,7 @@ def run(
 
 
 def _draw_sheet(predictor: Predictor, items: list[Prediction], sheet: Path, progress: Progress) -> None:
-    from georgia.predict.prediction import Predictions
+    from georgia.predict.predictions import Predictions
     from georgia.report.contact_sheet import draw_contact_sheet
 
     predictions = Predictions(predictor.bundle.labels, tuple(items), (), predictor.engine.name)

@@ -62,7 +62,7 @@ def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
     failed = FailedFiles()
 
     def shown(show: Callable[[Outcome], None]) -> Iterator[Outcome]:
-        for outcome in result.answers():
+        for outcome in result.outcomes():
             show(outcome)
             yield outcome
 

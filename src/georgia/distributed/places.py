@@ -1,18 +1,18 @@
-"""Files on this machine or behind a URL (s3://, gs://, memory: …), through one small door."""
+"""Files on this machine or behind a URL (s3://, gs://, memory:// …)."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from georgia.errors import InputError, MissingDependencyError
-from georgia.files import atomic_path
+from georgia.files import write_bytes
 from georgia.images.containers import is_image_name
 from georgia.images.listing import is_system_name, natural_key
 
@@ -39,7 +39,7 @@ def join_place(where: str, name: str) -> str:
 
 
 class UrlPath(type(Path())):  # type: ignore[misc]
-    """A URL where a path is expected: a name that keeps both of its slashes, and no file here."""
+    """A URL where a path is expected: its text keeps both slashes, host and options; it is no local file."""
 
     url = ""
 
@@ -48,7 +48,7 @@ class UrlPath(type(Path())):  # type: ignore[misc]
 
     @classmethod
     def of(cls, url: str) -> UrlPath:
-        """Return the name of a URL."""
+        """Return the path of a URL."""
         path = cls(url)
         path.url = url
         return path
@@ -65,7 +65,7 @@ def name_path(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder behind a URL: ``filesystem`` is pyarrow's, ``path`` what it calls the folder."""
+    """A file or folder behind a URL: a file system of pyarrow, and the path in it."""
 
     url: str
     filesystem: Any
@@ -77,9 +77,60 @@ class Place:
         query = self.url.partition("?")[2]
         return f"{scheme[0] if scheme else ''}{path}" + (f"?{query}" if query else "")
 
+    def walk(self) -> Iterator[str]:
+        """Yield the paths of the image files at or below it, folder by folder, in natural order.
+
+        Raises:
+            InputError: there is nothing, or it cannot be listed.
+        """
+        from pyarrow import fs
+
+        kind = self._ask(lambda: self.filesystem.get_file_info(self.path).type)
+        if kind == fs.FileType.NotFound:
+            raise InputError(f"Found no images at {self.url!r}", needs="it must exist", got="nothing")
+        yield from [self.path] if kind == fs.FileType.File else self._walk(self.path)
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        from pyarrow import fs
+
+        names = {}
+        for info in self._ask(lambda: self.filesystem.get_file_info(fs.FileSelector(folder))):
+            is_folder = info.type == fs.FileType.Directory
+            if not is_system_name(info.base_name) and (is_folder or is_image_name(info.base_name)):
+                names[info.base_name + ("/" if is_folder else "")] = info.path
+        for name in sorted(names, key=natural_key):
+            if name.endswith("/"):
+                yield from self._walk(names[name])
+            else:
+                yield names[name]
+
+    def list_names(self) -> list[str]:
+        """Return the names in a folder, sorted; none if it does not exist."""
+        from pyarrow import fs
+
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        return sorted(info.base_name for info in self._ask(lambda: self.filesystem.get_file_info(selector)))
+
+    def holds(self, other: Place, path: str) -> bool:
+        """Tell whether walking this place yields a path of the other's file system."""
+        if self.filesystem != other.filesystem:
+            return False
+        folder = self.path.rstrip("/") + "/"
+        below = path.removeprefix(folder).split("/")
+        is_below = path.startswith(folder) and is_image_name(path) and not any(map(is_system_name, below))
+        return path == self.path or is_below
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except OSError as error:
+            raise InputError(
+                f"Cannot list {self.url!r}", needs="its store must answer", got=str(error).split("\n")[0]
+            ) from error
+
 
 def open_place(url: str) -> Place:
-    """Open a URL by pyarrow's own file systems, or by fsspec's for all other schemes.
+    """Open a URL with a file system of pyarrow, or with fsspec for all other schemes.
 
     Raises:
         MissingDependencyError: pyarrow, or the package for this scheme, is not installed.
@@ -88,7 +139,7 @@ def open_place(url: str) -> Place:
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise InputError(
             f"Cannot open {url.partition('@')[2]!r}",
-            needs="a URL without a key is needed, as it would stand in every answer",
+            needs="a URL without a key is needed, as it would stand in every row",
             got="one with a key",
             hint="Put it into the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         )
@@ -111,7 +162,7 @@ def open_place(url: str) -> Place:
 
 
 def _encode(url: str) -> str:
-    """Return a plainly written URL as its standard wants it: names of files may hold anything but ``?``.
+    """Return a URL percent-encoded; names of files may hold anything but ``?``.
 
     >>> _encode("s3://bucket/PG (1) 50%.png?region=eu")
     's3://bucket/PG%20%281%29%2050%25.png?region=eu'
@@ -144,16 +195,9 @@ def walk_images(url: str) -> Iterator[str]:
     Raises:
         InputError: there is nothing, or it cannot be listed.
     """
-    from pyarrow import fs
-
     place = open_place(url)
-    kind = _ask(place, lambda: place.filesystem.get_file_info(place.path).type)
-    if kind == fs.FileType.File:
-        yield url
-        return
-    if kind == fs.FileType.NotFound:
-        raise InputError(f"Found no images at {url!r}", needs="it must exist", got="nothing")
-    yield from _walk(place, place.path)
+    # The URL of a file stays as it was written.
+    yield from (url if path == place.path else place.url_of(path) for path in place.walk())
 
 
 def read_bytes(url: str) -> bytes:
@@ -175,15 +219,11 @@ class Folder:
         self._place = open_place(where) if is_url(where) else None
 
     def list_names(self) -> list[str]:
-        """Return the names of the files in it, sorted; none where it does not exist."""
+        """Return the names of the files in it, sorted; none if it does not exist."""
         if self._place is None:
             folder = Path(self.where)
             return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        from pyarrow import fs
-
-        selector = fs.FileSelector(self._place.path, allow_not_found=True)
-        infos = _ask(self._place, lambda: self._place.filesystem.get_file_info(selector))
-        return sorted(info.base_name for info in infos)
+        return self._place.list_names()
 
     def read(self, name: str) -> bytes:
         """Return a file's content.
@@ -199,43 +239,17 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole; one of that name is replaced."""
         if self._place is None:
-            with atomic_path(Path(self.where) / name) as temporary:
-                temporary.write_bytes(data)
+            write_bytes(Path(self.where) / name, data)
             return
         path = f"{self._place.path}/{name}"
-        # Object stores show a file once it is closed; folders need not exist in them.
+        # Object stores show a file once it is closed, and need no folders.
         self._place.filesystem.create_dir(posixpath.dirname(path), recursive=True)
         with self._place.filesystem.open_output_stream(path) as stream:
             stream.write(data)
 
     def remove(self) -> None:
-        """Delete the folder with all that is in it, if there is one."""
+        """Delete the folder with its content, if there is one."""
         if self._place is None:
             shutil.rmtree(self.where, ignore_errors=True)
         elif self.list_names():
             self._place.filesystem.delete_dir(self._place.path)
-
-
-def _walk(place: Place, folder: str) -> Iterator[str]:
-    from pyarrow import fs
-
-    infos = _ask(place, lambda: place.filesystem.get_file_info(fs.FileSelector(folder)))
-    names = {}
-    for info in infos:
-        is_folder = info.type == fs.FileType.Directory
-        if not is_system_name(info.base_name) and (is_folder or is_image_name(info.base_name)):
-            names[info.base_name + ("/" if is_folder else "")] = info.path
-    for name in sorted(names, key=natural_key):
-        if name.endswith("/"):
-            yield from _walk(place, names[name])
-        else:
-            yield place.url_of(names[name])
-
-
-def _ask(place: Place, question: Any) -> Any:
-    try:
-        return question()
-    except OSError as error:
-        raise InputError(
-            f"Cannot list {place.url!r}", needs="its store must answer", got=str(error).split("\n")[0]
-        ) from error

@@ -1,4 +1,4 @@
-"""What runs on a worker: the model, opened once, and one shard after the other."""
+"""A worker: it opens the model once and predicts shard after shard."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from georgia.distributed.places import is_url, name_path, read_bytes
-from georgia.distributed.shards import ShardFolder
+from georgia.distributed.shards import ShardFolder, rename_outcome
 from georgia.model.bundle import Bundle
 from georgia.predict.prediction import Outcome
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.records import Failure
 
-# Files that are fetched ahead from a store, each by a thread of its own.
+# Files that are prefetched from a store, each by its own thread.
 N_FETCH = 16
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """Everything that a worker needs: ``folder`` holds the model and takes the answers.
+    """Everything that a worker needs: ``folder`` holds the model and takes the parts.
 
-    Relative names of files are below ``base``.
+    Relative file names are below ``base``.
     """
 
     bundle: Bundle
@@ -37,7 +37,7 @@ class WorkerSetup:
 
 
 class ShardPredictor:
-    """Answers shard by shard, in one process, with one model: Ray Data makes one a worker."""
+    """Predicts shards with one model in one process: Ray Data creates one per worker."""
 
     def __init__(self, setup: WorkerSetup) -> None:
         self._setup = setup
@@ -48,8 +48,8 @@ class ShardPredictor:
             self._predictor = Predictor(replace(setup.bundle, model_path=path), setup.config)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Answer for the shards numbered in a batch; return how many files and failures were in each."""
-        counts = [self.answer_shard(int(shard)) for shard in batch["shard"]]
+        """Predict the shards numbered in a batch; return their numbers of files and failures."""
+        counts = [self.predict_shard(int(shard)) for shard in batch["shard"]]
         return {
             "shard": batch["shard"],
             "n_files": [n_files for n_files, _ in counts],
@@ -57,21 +57,21 @@ class ShardPredictor:
             "process": [f"{platform.node()}-{os.getpid()}"] * len(counts),
         }
 
-    def answer_shard(self, shard: int) -> tuple[int, int]:
-        """Write the part of a shard; return the number of its files and of those that failed."""
+    def predict_shard(self, shard: int) -> tuple[int, int]:
+        """Write the part of a shard; return its number of files and of failures."""
         names = self._shards.read_list(shard)
         labels = self._setup.bundle.labels
-        return self._shards.write_answers(shard, self._answer(names), labels)
+        return self._shards.write_outcomes(shard, self._predict(names), labels)
 
-    def _answer(self, names: list[str]) -> Iterator[Outcome]:
+    def _predict(self, names: list[str]) -> Iterator[Outcome]:
         with tempfile.TemporaryDirectory(prefix="georgia-") as folder:
             reader = _Reader(names, self._setup.base, Path(folder))
-            for name, answer in zip(names, self._predictor.iterate(reader), strict=True):
-                yield reader.give_name(name, answer)
+            for name, outcome in zip(names, self._predictor.iterate(reader), strict=True):
+                yield reader.give_name(name, outcome)
 
 
 class _Reader:
-    """The files of a shard as paths that can be opened here; those behind URLs are fetched ahead."""
+    """The files of a shard as local paths; those behind URLs are prefetched."""
 
     def __init__(self, names: list[str], base: str, folder: Path) -> None:
         self._names, self._base, self._folder = names, base, folder
@@ -90,14 +90,14 @@ class _Reader:
                     yield waiting.popleft().result()
             yield from _take_all(waiting)
 
-    def give_name(self, name: str, answer: Outcome) -> Outcome:
-        """Return an answer under the name that the caller knows, and drop what was fetched for it."""
+    def give_name(self, name: str, outcome: Outcome) -> Outcome:
+        """Return an outcome under the name that the caller knows, and delete what was fetched for it."""
         if is_url(name):
-            path = answer.path if isinstance(answer, Failure) else answer.file
+            path = outcome.path if isinstance(outcome, Failure) else outcome.file
             path.unlink(missing_ok=True)
-        if not isinstance(answer, Failure):
-            return replace(answer, file=name_path(name))
-        return Failure(name_path(name), self._reasons.get(name, answer.error))
+        if isinstance(outcome, Failure):
+            return Failure(name_path(name), self._reasons.get(name, outcome.error))
+        return rename_outcome(outcome, name_path(name))
 
     def _fetch(self, number: int, name: str) -> Path:
         path = self._folder / f"{number}{Path(name).suffix}"

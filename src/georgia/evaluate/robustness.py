@@ -145,8 +145,8 @@ class Robustness:
         n, needed = min(self.n, self.n_groups), self.min_detectable_groups
         if round(self.accuracy * n) >= needed:
             return (
-                f"{base} No perturbation lowers the metrics significantly. This sample cannot exclude drops of "
-                f"up to {100 * self.undetected_drop:.1f} percentage points."
+                f"{base} No perturbation lowers the metrics significantly. This sample cannot exclude drops "
+                f"of up to {100 * self.undetected_drop:.1f} percentage points."
             )
         few = (
             f"{images} {'is' if self.n == 1 else 'are'} too few for a result"

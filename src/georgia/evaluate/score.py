@@ -18,9 +18,9 @@ from georgia.metrics.classification import Metrics, class_indices, compute_metri
 from georgia.metrics.intervals import FloatArray, IntArray, Interval
 from georgia.metrics.reliability import Reliability, calibration_interval, measure_reliability
 from georgia.model.bundle import Bundle
-from georgia.predict.prediction import Predictions
+from georgia.predict.prediction import flatten_outcome, read_prediction
+from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import PredictConfig, predict_files
-from georgia.predict.tables import flatten_outcome, read_prediction
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record
 

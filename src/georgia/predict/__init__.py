@@ -1,6 +1,7 @@
 """Predictions of an exported model for files."""
 
-from georgia.predict.prediction import Outcome, Prediction, Predictions
+from georgia.predict.prediction import Outcome, Prediction
+from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import (
     FEW,
     Alter,

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from georgia.labels import Labels
 from georgia.records import Failure
 
@@ -42,37 +39,39 @@ class Prediction:
 Outcome = Prediction | Failure
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions in the order of the files, and the files that could not be read."""
+def list_columns(labels: Labels) -> list[str]:
+    """Return the columns of a flat table, in order."""
+    return ["file", "label", "probability", *_class_columns(labels), "unknown_score", "set", "error"]
 
-    labels: Labels
-    items: tuple[Prediction, ...]
-    failed: tuple[Failure, ...]
-    engine: str
-    seconds: float = 0.0
 
-    def probability_array(self) -> npt.NDArray[np.float64]:
-        """Return probabilities (N, C), float64, columns in label order."""
-        rows = [[item.probabilities[name] for name in self.labels.names] for item in self.items]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.labels))
+def flatten_outcome(outcome: Outcome, labels: Labels) -> dict[str, Any]:
+    """Return one row of a flat table; a failure has its reason under ``error`` and no label."""
+    if isinstance(outcome, Failure):
+        empty = dict.fromkeys(["probability", *_class_columns(labels), "unknown_score"])
+        return {"file": str(outcome.path), "label": "", **empty, "set": "", "error": outcome.error}
+    return {
+        "file": str(outcome.file),
+        "label": outcome.label,
+        "probability": outcome.probability,
+        **{f"p_{name}": outcome.probabilities[name] for name in labels.names},
+        "unknown_score": outcome.unknown_score,
+        "set": "|".join(outcome.set),
+        "error": "",
+    }
 
-    def to_json_dict(self) -> dict[str, Any]:
-        """Return the object that ``georgia predict --json`` prints."""
-        return {
-            "predictions": [item.to_json_dict() for item in self.items],
-            "failed": [failure.to_json_dict() for failure in self.failed],
-            "engine": self.engine,
-            "classes": list(self.labels.names),
-        }
 
-    def save(self, target: Path) -> None:
-        """Write a table in the format of its suffix: .csv, .json, .jsonl or .parquet.
+def read_prediction(row: Mapping[str, Any], labels: Labels) -> Prediction:
+    """Return the prediction in a row of a flat table, as text (CSV) or as numbers (Parquet)."""
+    score = row["unknown_score"]
+    return Prediction(
+        file=Path(row["file"]),
+        label=row["label"],
+        probability=float(row["probability"]),
+        probabilities={name: float(row[f"p_{name}"]) for name in labels.names},
+        unknown_score=None if score in (None, "") else float(score),
+        set=tuple(row["set"].split("|")) if row["set"] else (),
+    )
 
-        Raises:
-            InputError: the suffix is another.
-            MissingDependencyError: Parquet is asked for and pyarrow is not installed.
-        """
-        from georgia.predict.tables import write_table
 
-        write_table(target, (*self.items, *self.failed), self.labels, self.engine)
+def _class_columns(labels: Labels) -> list[str]:
+    return [f"p_{name}" for name in labels.names]

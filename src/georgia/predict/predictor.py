@@ -30,7 +30,8 @@ from georgia.model.engines import (
     PrecisionName,
     open_engine,
 )
-from georgia.predict.prediction import Outcome, Prediction, Predictions
+from georgia.predict.prediction import Outcome, Prediction
+from georgia.predict.predictions import Predictions
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 from georgia.uncertainty.decision import DecisionThresholds

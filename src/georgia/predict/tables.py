@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from georgia.errors import InputError, MissingDependencyError
 from georgia.files import atomic_path
 from georgia.labels import Labels
-from georgia.predict.prediction import Outcome, Prediction
+from georgia.predict.prediction import Outcome, flatten_outcome, list_columns
 from georgia.records import Failure
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
@@ -81,44 +81,6 @@ def _fill(writer: TableWriter, outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         writer.add(outcome)
     writer.close()
-
-
-def list_columns(labels: Labels) -> list[str]:
-    """Return the columns of a flat table, in order."""
-    return ["file", "label", "probability", *_class_columns(labels), "unknown_score", "set", "error"]
-
-
-def flatten_outcome(outcome: Outcome, labels: Labels) -> dict[str, Any]:
-    """Return one row of a flat table; a failure has its reason under ``error`` and no label."""
-    if isinstance(outcome, Failure):
-        empty = dict.fromkeys(["probability", *_class_columns(labels), "unknown_score"])
-        return {"file": str(outcome.path), "label": "", **empty, "set": "", "error": outcome.error}
-    return {
-        "file": str(outcome.file),
-        "label": outcome.label,
-        "probability": outcome.probability,
-        **{f"p_{name}": outcome.probabilities[name] for name in labels.names},
-        "unknown_score": outcome.unknown_score,
-        "set": "|".join(outcome.set),
-        "error": "",
-    }
-
-
-def read_prediction(row: Mapping[str, Any], labels: Labels) -> Prediction:
-    """Return the prediction in a row of a flat table, as text (CSV) or as numbers (Parquet)."""
-    score = row["unknown_score"]
-    return Prediction(
-        file=Path(row["file"]),
-        label=row["label"],
-        probability=float(row["probability"]),
-        probabilities={name: float(row[f"p_{name}"]) for name in labels.names},
-        unknown_score=None if score in (None, "") else float(score),
-        set=tuple(row["set"].split("|")) if row["set"] else (),
-    )
-
-
-def _class_columns(labels: Labels) -> list[str]:
-    return [f"p_{name}" for name in labels.names]
 
 
 def _dump(value: Any, indent: int | None = None) -> str:

@@ -11,7 +11,7 @@ from georgia.config import Config, between
 from georgia.errors import InputError
 from georgia.files import write_bytes
 from georgia.labels import UNKNOWN
-from georgia.predict.prediction import Predictions
+from georgia.predict.predictions import Predictions
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 from georgia.report.canvas import INK, MUTED, RULE, VERMILION

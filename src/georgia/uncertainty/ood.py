@@ -6,7 +6,7 @@ mean of the distances, each divided by its median, and divided by the limit: **a
 1 is rejected**. The limit accepts the stated fraction of the validation images.
 
 Source of the distance: Lee et al. 2018, arXiv 1807.03888. Chosen by measurement against kNN and ViM, on
-last and middle stages: benchmarks/refusal_methods.py, docs/measurements/uncertainty.md.
+last and middle stages: benchmarks/ood_methods.py, docs/measurements/uncertainty.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scale: places behind URLs, shards that are whole or absent, and a cluster that loses a node."""
+"""Distributed prediction: files behind URLs, shards that are whole or absent, a cluster that loses a node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from georgia.distributed.predict import is_table, list_sources
 from georgia.distributed.shards import ShardFolder
 from georgia.errors import InputError, MissingDependencyError
 from georgia.labels import Labels
-from georgia.predict.prediction import Prediction
+from georgia.predict.prediction import Outcome, Prediction
 from georgia.records import Failure
 
 LABELS = Labels(("CEX", "PG"))
@@ -26,27 +26,28 @@ LABELS = Labels(("CEX", "PG"))
 
 @pytest.fixture
 def memory() -> Iterator[str]:
-    """A folder in fsspec's memory, as a URL."""
+    """A folder in the memory file system of fsspec, as a URL."""
     fsspec = pytest.importorskip("fsspec")
     pytest.importorskip("pyarrow")
     yield "memory://store"
     fsspec.filesystem("memory").store.clear()
 
 
-def _answers(names: list[str]) -> list[Prediction | Failure]:
-    answers: list[Prediction | Failure] = []
+def make_outcomes(names: list[str]) -> list[Outcome]:
+    """Return predictions for names, and a failure for the last one."""
+    outcomes: list[Outcome] = []
     for number, name in enumerate(names):
         p = number / len(names)
         label = "PG" if p > 0.5 else "CEX"
-        answers.append(
+        outcomes.append(
             Prediction(name_path(name), label, max(p, 1 - p), {"CEX": 1 - p, "PG": p}, p, ("CEX",))
         )
-    answers[-1] = Failure(name_path(names[-1]), "it is no image")
-    return answers
+    outcomes[-1] = Failure(name_path(names[-1]), "it is no image")
+    return outcomes
 
 
-def test_without_ray_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    from georgia.distributed.cluster import import_ray
+def test_missing_ray_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from georgia.distributed.ray_cluster import import_ray
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
@@ -55,20 +56,36 @@ def test_without_ray_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -
         import_ray()
 
 
-def test_urls_keep_their_slashes_and_tables_have_suffixes() -> None:
-    assert str(name_path("s3://bucket/a b.png")) == "s3://bucket/a b.png"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/a b.png",
+        "s3://bucket/50%.png?endpoint_override=host:9000&scheme=http",
+        "hdfs://host:9000/a.png",
+        "abfs://container@account/a.png",
+        "nobody-knows://this/a.png",
+    ],
+)
+def test_url_as_path_keeps_its_text(url: str) -> None:
+    path = name_path(url)
+    assert (str(path), path == name_path(url), isinstance(path, Path)) == (url, True, True)
+
+
+def test_drive_letter_is_no_url() -> None:
     assert not is_url("C:/a.png")
-    assert [is_table(out) for out in ("a.csv", "a.PARQUET", "answers", "s3://b/a.parquet")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [("a.csv", True), ("a.PARQUET", True), ("predictions", False), ("s3://b/a.parquet", False)],
+)
+def test_table_is_known_by_suffix(out: str, expected: bool) -> None:
+    assert is_table(out) is expected
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])
-def test_a_folder_gives_back_what_was_put_into_it(kind: str, tmp_path: Path, memory: str) -> None:
-    folder = Folder(str(tmp_path / "answers") if kind == "folder" else f"{memory}/answers")
+def test_folder_returns_what_was_written(kind: str, tmp_path: Path, memory: str) -> None:
+    folder = Folder(str(tmp_path / "parts") if kind == "folder" else f"{memory}/parts")
     assert folder.list_names() == []
     folder.write("b", b"1")
     folder.write("a", b"2")
@@ -79,50 +96,75 @@ def test_a_folder_gives_back_what_was_put_into_it(kind: str, tmp_path: Path, mem
     folder.remove()
 
 
-def test_images_behind_a_url_come_in_natural_order(memory: str) -> None:
+def test_images_behind_url_come_in_natural_order(memory: str) -> None:
     for name in ("p10.png", "p2.PNG", "more/p1.png", "notes.txt", ".hidden.png"):
         where, _, file = f"{memory}/{name}".rpartition("/")
         Folder(where).write(file, name.encode())
     found = list(walk_images(memory))
     assert [url.rpartition("store/")[2] for url in found] == ["more/p1.png", "p2.PNG", "p10.png"]
     assert read_bytes(found[1]) == b"p2.PNG"
-    assert list(list_sources([found[2], memory])) == [found[2], *found[:2]]
     with pytest.raises(InputError, match="it must exist"):
         list(walk_images(f"{memory}/gone"))
 
 
+def test_overlapping_sources_are_listed_once(memory: str, tmp_path: Path) -> None:
+    for name in ("p1.png", "p2.png", "more/p3.png", ".cache/p4.png", "more2/p5.png"):
+        where, _, file = f"{memory}/{name}".rpartition("/")
+        Folder(where).write(file, b"")
+    (tmp_path / "local.png").touch()
+    local = str(tmp_path / "local.png")
+
+    def list_names(*sources: str) -> list[str]:
+        return [name.rpartition("/")[2] for name in list_sources(sources)]
+
+    everything = ["p5.png", "p3.png", "p1.png", "p2.png"]
+    assert list_names(memory) == everything
+    # The same folder, a folder within it and one of its files, before and after it.
+    assert list_names(memory, f"{memory}/", f"{memory}/more", f"{memory}/p2.png") == everything
+    assert list_names(f"{memory}/p2.png", f"{memory}/more", memory) == [
+        "p2.png",
+        "p3.png",
+        "p5.png",
+        "p1.png",
+    ]
+    # A walk leaves hidden folders out, so that naming one adds its images; "more" is no part of "more2".
+    assert list_names(memory, f"{memory}/.cache") == [*everything, "p4.png"]
+    assert list_names(f"{memory}/more", f"{memory}/more2") == ["p3.png", "p5.png"]
+    assert list_names(local, memory, local, str(tmp_path)) == ["local.png", *everything]
+
+
 @pytest.mark.parametrize("kind", ["folder", "memory"])
-def test_shards_hold_every_answer_once_in_order(kind: str, tmp_path: Path, memory: str) -> None:
-    where = str(tmp_path / "answers") if kind == "folder" else f"{memory}/answers"
+def test_shards_hold_every_outcome_once_in_order(kind: str, tmp_path: Path, memory: str) -> None:
+    where = str(tmp_path / "parts") if kind == "folder" else f"{memory}/parts"
     names = [f"s3://b/p{number}.png" for number in range(10)]
     shards = ShardFolder(where)
     assert shards.load_plan() is None
     plan = shards.write_plan({"engine": "none"}, iter(names), shard_files=4)
     assert shards.load_plan() == plan == {"engine": "none", "n_files": 10, "n_shards": 3}
-    answers = {shard: _answers(shards.read_list(shard)) for shard in range(3)}
+    outcomes = {shard: make_outcomes(shards.read_list(shard)) for shard in range(3)}
     for shard in (2, 0):
-        assert shards.write_answers(shard, answers[shard], LABELS) == (len(answers[shard]), 1)
+        assert shards.write_outcomes(shard, outcomes[shard], LABELS) == (len(outcomes[shard]), 1)
     assert shards.find_missing(3) == [1]
-    shards.write_answers(1, answers[1], LABELS)
-    shards.write_answers(1, answers[1], LABELS)  # made twice, as after a lost worker
-    again = [answer for shard in range(3) for answer in shards.read_answers(shard, LABELS)]
-    assert again == [answer for shard in range(3) for answer in answers[shard]]
+    shards.write_outcomes(1, outcomes[1], LABELS)
+    shards.write_outcomes(1, outcomes[1], LABELS)  # written twice, as after a lost worker
+    again = [outcome for shard in range(3) for outcome in shards.read_outcomes(shard, LABELS)]
+    assert again == [outcome for shard in range(3) for outcome in outcomes[shard]]
     assert shards.count_failures(1) == 1
-    shards.write_answers(1, answers[1][:-1], LABELS)
-    with pytest.raises(InputError, match="4 answers are needed; got 3"):
-        shards.read_answers(1, LABELS)
+    shards.write_outcomes(1, outcomes[1][:-1], LABELS)
+    with pytest.raises(InputError, match="4 rows are needed; got 3"):
+        shards.read_outcomes(1, LABELS)
 
 
-def test_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
+def test_name_that_is_not_utf8_is_kept(tmp_path: Path) -> None:
     name = os.fsdecode(b"p\xff.png")
     shards = ShardFolder(str(tmp_path))
     shards.write_plan({}, [name])
-    answer = Prediction(Path(name), "PG", 1.0, {"CEX": 0.0, "PG": 1.0})
-    shards.write_answers(0, [answer], LABELS)
-    assert shards.read_answers(0, LABELS) == [answer]
+    prediction = Prediction(Path(name), "PG", 1.0, {"CEX": 0.0, "PG": 1.0})
+    shards.write_outcomes(0, [prediction], LABELS)
+    assert shards.read_outcomes(0, LABELS) == [prediction]
 
 
-def test_a_worker_reads_and_writes_behind_urls(memory: str, tmp_path: Path) -> None:
+def test_worker_reads_and_writes_behind_urls(memory: str, tmp_path: Path) -> None:
     from dataclasses import replace
 
     from georgia.distributed.worker import ShardPredictor, WorkerSetup
@@ -134,31 +176,28 @@ def test_a_worker_reads_and_writes_behind_urls(memory: str, tmp_path: Path) -> N
         file = tmp_path / f"p{number}.png"
         Image.fromarray(rng.integers(0, 256, (24, 24), np.uint8)).save(file)
         Folder(f"{memory}/frames").write(file.name, file.read_bytes())
-    shards = ShardFolder(f"{memory}/answers")
+    shards = ShardFolder(f"{memory}/parts")
     shards.write_model(bundle.model_path.read_bytes())
     names = [*walk_images(f"{memory}/frames"), f"{memory}/frames/gone.png", str(tmp_path / "p1.png")]
     plan = shards.write_plan({}, names, shard_files=3)
-    setup = WorkerSetup(replace(bundle, model_path=Path("m.onnx")), PredictConfig(), f"{memory}/answers", "/")
+    setup = WorkerSetup(replace(bundle, model_path=Path("m.onnx")), PredictConfig(), f"{memory}/parts", "/")
     done = ShardPredictor(setup)({"shard": np.arange(plan["n_shards"])})
     assert (done["n_files"], done["n_failed"]) == ([3, 2], [0, 1])
-    found = [answer for shard in range(2) for answer in shards.read_answers(shard, bundle.labels)]
-    assert [str(one.path if isinstance(one, Failure) else one.file) for one in found] == names
+    found = [outcome for shard in range(2) for outcome in shards.read_outcomes(shard, bundle.labels)]
+    assert [str(item.path if isinstance(item, Failure) else item.file) for item in found] == names
     assert isinstance(found[3], Failure)
     assert "the store cannot give it" in found[3].error
     local = list(Predictor(bundle).iterate([tmp_path / f"p{number}.png" for number in range(3)]))
-    for number, one in enumerate([*found[:3], found[4]]):
-        same = local[number if number < 3 else 1]
-        assert isinstance(one, Prediction)
+    for item, same in zip([*found[:3], found[4]], [*local, local[1]], strict=True):
+        assert isinstance(item, Prediction)
         assert isinstance(same, Prediction)
-        assert one.probabilities["PG"] == pytest.approx(same.probabilities["PG"], abs=1e-6)
+        assert item.probabilities["PG"] == pytest.approx(same.probabilities["PG"], abs=1e-6)
 
 
-def test_the_note_of_a_cluster_that_is_gone_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_note_of_stopped_cluster_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
-    from georgia.distributed.cluster import _is_left_over
+    from georgia.distributed.ray_cluster import _is_left_over
 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert not _is_left_over()
@@ -188,7 +227,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 grey images, and one that is none."""
+    """600 grey images, one of them damaged."""
     folder = tmp_path_factory.mktemp("archive") / "frames"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -209,9 +248,7 @@ RAY_NOISE = pytest.mark.filterwarnings(
 
 @pytest.mark.slow
 @RAY_NOISE
-def test_a_node_that_dies_is_made_up_for_and_the_table_is_the_local_one(
-    cluster: Any, archive: Path, tmp_path: Path
-) -> None:
+def test_table_survives_dead_node_and_equals_local(cluster: Any, archive: Path, tmp_path: Path) -> None:
     from georgia.distributed import DistributedConfig, predict_archive
     from georgia.images.listing import FoundImages
     from georgia.model.load import load_bundled_model
@@ -240,9 +277,9 @@ def test_a_node_that_dies_is_made_up_for_and_the_table_is_the_local_one(
     result = predict_archive(bundle, [archive], str(tmp_path / "parts"), None, scale, listener)
     assert listener.killed
     assert (result.n_files, result.n_shards, result.n_failed, result.n_reused) == (600, 10, 1, 0)
-    write_table(there, result.answers(), bundle.labels, result.engine)
+    write_table(there, result.outcomes(), bundle.labels, result.engine)
     assert there.read_bytes() == local.read_bytes()
-    # A driver that died is gone on with: what is there is kept, the rest is made.
+    # After the driver died: parts that exist are kept, the others are predicted.
     shutil.rmtree(tmp_path / "parts" / "_SUCCESS", ignore_errors=True)
     kept = tmp_path / "parts" / "part-000000.parquet"
     before = kept.stat().st_mtime_ns
@@ -252,12 +289,12 @@ def test_a_node_that_dies_is_made_up_for_and_the_table_is_the_local_one(
     )
     assert (again.n_files, again.n_reused, again.n_failed) == (600, 536, 1)
     assert kept.stat().st_mtime_ns == before
-    assert list(again.answers()) == list(result.answers())
+    assert list(again.outcomes()) == list(result.outcomes())
 
 
 @pytest.mark.slow
 @RAY_NOISE
-def test_tasks_end_once_each_also_where_a_worker_dies(cluster: Any, tmp_path: Path) -> None:
+def test_tasks_run_once_although_worker_dies(cluster: Any, tmp_path: Path) -> None:
     from georgia.distributed import run_tasks
 
     mark, folder = tmp_path / "died", str(tmp_path)
@@ -282,7 +319,7 @@ def test_tasks_end_once_each_also_where_a_worker_dies(cluster: Any, tmp_path: Pa
     assert "three" in str(outcomes[3])
 
 
-def test_no_cluster_at_an_address_is_one_line() -> None:
+def test_address_without_cluster_is_one_line() -> None:
     from georgia.distributed import open_cluster
 
     pytest.importorskip("ray")

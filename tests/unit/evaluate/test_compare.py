@@ -15,7 +15,8 @@ from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
 from georgia.metrics.classification import compute_metrics
 from georgia.metrics.paired import mcnemar_p_value
-from georgia.predict.prediction import Prediction, Predictions
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 
 TWO = Labels(("CEX", "PG"))

@@ -21,7 +21,8 @@ from georgia.evaluate.score import (
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import UNKNOWN, Labels
 from georgia.model.bundle import Bundle
-from georgia.predict.prediction import Prediction, Predictions
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Failure, Record
 
 LABELS = Labels(("CEX", "PG"))

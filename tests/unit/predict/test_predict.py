@@ -16,7 +16,7 @@ from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle, save_bundle
 from georgia.model.load import is_model, load_bundle
-from georgia.predict.prediction import Predictions
+from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import PredictConfig, predict_files
 
 keras = pytest.importorskip("keras")

@@ -12,7 +12,8 @@ from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import Labels
 from georgia.metrics.classification import compute_metrics
 from georgia.metrics.paired import adjust_p_values
-from georgia.predict.prediction import Prediction, Predictions
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 from georgia.study import Study, StudyConfig, plan_runs
 from georgia.study.compare import compare_variants, pool_metrics, summarize_variants

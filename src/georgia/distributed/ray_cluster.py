@@ -1,22 +1,26 @@
-"""Join a Ray cluster, or start one on this machine; quietly, and without telling anybody."""
+"""A Ray cluster: join one or start one on this machine, and run independent tasks on it."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from georgia.errors import InputError, MissingDependencyError
 
-# What a cluster of our own keeps objects in: models and lists of file names, no images.
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+# Object store of a cluster started here: it holds models and lists of file names, no images.
 OBJECT_STORE_BYTES = 512 * 2**20
-# How long a cluster may take to pick up.
+# How long a cluster may take to accept a connection.
 CONNECT_S = 10.0
-# Cores of one worker at most: nets of this size gain little from more, and two workers gain it all.
+# Most cores of one worker: a second worker gains more than more cores for one.
 MAX_CPUS = 8
+# How often a task is given to another worker after its own died.
+MAX_RETRIES = 3
 
 
 def import_ray() -> Any:
@@ -27,7 +31,7 @@ def import_ray() -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Its native part writes to the user's screen what belongs into its log files.
+    # Its native part writes to the terminal what belongs into its log files.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
@@ -43,14 +47,14 @@ def import_ray() -> Any:
 
 @contextmanager
 def open_cluster(address: str = "auto") -> Iterator[Any]:
-    """Give the ray package, joined to a cluster, which is left at the end.
+    """Yield the ray package, connected to a cluster until the block ends.
 
-    "auto" is the cluster that RAY_ADDRESS names or that runs on this machine; where there is none, one
-    is started on this machine and ended with the block. A caller who has joined one already stays in it.
+    "auto" is the cluster that RAY_ADDRESS names or that runs on this machine; if there is none, one is
+    started on this machine and stopped after the block. An existing connection of the caller is kept.
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        InputError: no cluster answers at the address.
+        InputError: no cluster is at the address.
     """
     ray = import_ray()
     if ray.is_initialized():
@@ -64,7 +68,7 @@ def open_cluster(address: str = "auto") -> Iterator[Any]:
 
 
 def count_cpus(ray: Any) -> tuple[int, int]:
-    """Return the processor cores of the whole cluster, and those of its smallest node that has some."""
+    """Return the processor cores of the whole cluster, and of its smallest node that has any."""
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     used = [count for count in nodes if count > 0]
     if not used:
@@ -86,7 +90,7 @@ def _join(ray: Any, address: str) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     if named and named not in ("auto", "local"):
-        _check_answers(named)
+        _check_address(named)
     elif named != "local" and not _is_left_over():
         try:
             ray.init(address="auto", **quiet)
@@ -111,11 +115,11 @@ _WHAT, _DO = (
 )
 
 
-def _check_answers(address: str) -> None:
-    """Refuse an address where nobody listens: Ray itself would try for minutes.
+def _check_address(address: str) -> None:
+    """Reject an address where nothing listens: Ray itself would try for minutes.
 
     Raises:
-        InputError: nobody does.
+        InputError: nothing listens there.
     """
     fault = _try(address)
     if fault is not None:
@@ -125,7 +129,7 @@ def _check_answers(address: str) -> None:
 
 
 def _try(address: str) -> Exception | None:
-    """Return why nobody can be reached at HOST:PORT, or None."""
+    """Return why HOST:PORT cannot be reached, or None."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
@@ -135,9 +139,50 @@ def _try(address: str) -> Exception | None:
 
 
 def _is_left_over() -> bool:
-    """Tell whether this machine's note of a running cluster is that of one which is gone."""
+    """Tell whether the file that names a running cluster on this machine is out of date."""
     note = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
     try:
         return _try(note.read_text(encoding="utf-8").strip()) is not None
     except OSError:
         return False
+
+
+def run_tasks(
+    function: Callable[[Item], Result], items: Sequence[Item], address: str = "auto", use_gpu: bool = False
+) -> Iterator[tuple[Item, Result | Exception]]:
+    """Yield (item, result) as tasks end, in any order; a task whose worker or node dies is run again.
+
+    ``function`` must be able to resume from what a dead worker has left. A task that fails is yielded with
+    its error.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        InputError: no cluster is at the address.
+    """
+    if not items:
+        return
+    with open_cluster(address) as ray:
+        n_cpus, smallest = count_cpus(ray)
+        cpus = max(1, min(n_cpus // len(items), smallest, MAX_CPUS))
+        has_gpu = use_gpu and bool(ray.cluster_resources().get("GPU"))
+        options = {"num_cpus": cpus, "num_gpus": int(has_gpu), "max_retries": MAX_RETRIES}
+        remote = ray.remote(**options)(_run_there)
+        there = (str(Path.cwd()), cpus)
+        waiting = {remote.remote(function, item, *there): item for item in items}
+        while waiting:
+            done, _ = ray.wait(list(waiting), num_returns=1)
+            for reference in done:
+                item = waiting.pop(reference)
+                try:
+                    yield item, ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    yield item, error
+
+
+def _run_there(function: Callable[[Item], Result], item: Item, folder: str, cpus: int) -> Result:
+    """Run a task on its worker, in the working folder of the caller."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = str(cpus)
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    return function(item)

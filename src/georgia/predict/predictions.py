@@ -1,0 +1,49 @@
+"""All predictions for a list of files, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georgia.labels import Labels
+from georgia.predict.prediction import Prediction
+from georgia.predict.tables import write_table
+from georgia.records import Failure
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions in the order of the files, and the files that could not be read."""
+
+    labels: Labels
+    items: tuple[Prediction, ...]
+    failed: tuple[Failure, ...]
+    engine: str
+    seconds: float = 0.0
+
+    def probability_array(self) -> npt.NDArray[np.float64]:
+        """Return probabilities (N, C), float64, columns in label order."""
+        rows = [[item.probabilities[name] for name in self.labels.names] for item in self.items]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.labels))
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the object that ``georgia predict --json`` prints."""
+        return {
+            "predictions": [item.to_json_dict() for item in self.items],
+            "failed": [failure.to_json_dict() for failure in self.failed],
+            "engine": self.engine,
+            "classes": list(self.labels.names),
+        }
+
+    def save(self, target: Path) -> None:
+        """Write a table in the format of its suffix: .csv, .json, .jsonl or .parquet.
+
+        Raises:
+            InputError: the suffix is another.
+            MissingDependencyError: Parquet is asked for and pyarrow is not installed.
+        """
+        write_table(target, (*self.items, *self.failed), self.labels, self.engine)
