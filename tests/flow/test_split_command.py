@@ -1,4 +1,4 @@
-"""``georgia split`` from words to files, exit codes and JSON."""
+"""``georgia split`` from arguments to files, exit codes and JSON."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from georgia.cli import main
 
 
-def run_json(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, dict[str, object]]:
-    code = main([*map(str, words), "--json"])
+def run_json(capsys: pytest.CaptureFixture[str], *args: str | Path) -> tuple[int, dict[str, object]]:
+    code = main([*map(str, args), "--json"])
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_counts_files_and_manifest_agree(
+def test_split_counts_match_files(
     synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "split"
@@ -29,7 +29,7 @@ def test_counts_files_and_manifest_agree(
     assert (out / "split.csv").is_file()
 
 
-def test_unreadable_file_is_left_out_named_and_3(
+def test_unreadable_file_gives_exit_code_3(
     synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "crops"
@@ -38,30 +38,19 @@ def test_unreadable_file_is_left_out_named_and_3(
     code = main(["split", str(data), "--out", str(tmp_path / "split"), "--audit", "none", "--json"])
     out, err = capsys.readouterr()
     assert code == 3
-    assert [Path(one["file"]).name for one in json.loads(out)["failed"]] == ["empty.png"]
+    assert [Path(failure["file"]).name for failure in json.loads(out)["failed"]] == ["empty.png"]
     assert "empty.png" in err
     assert "the file is empty" in err
 
 
-def test_study_names_read_back_with_their_classes(
+def test_study_naming_reads_back(
     synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from georgia.catalog.read import read_catalog
 
     out = tmp_path / "study"
-    code, result = run_json(
-        capsys,
-        "split",
-        synthetic_crops,
-        "--out",
-        out,
-        "--order",
-        "name",
-        "--naming",
-        "study",
-        "--audit",
-        "none",
-    )
+    options = ("--order", "name", "--naming", "study", "--audit", "none")
+    code, result = run_json(capsys, "split", synthetic_crops, "--out", out, *options)
     assert code == 0
     assert (out / "GAtrainBinary" / "0").is_dir()
     catalog = read_catalog(out, class_names={"0": "CEX", "1": "PG"})
@@ -69,26 +58,13 @@ def test_study_names_read_back_with_their_classes(
     assert len(catalog.subset("train")) == sum(result["counts"]["train"].values())  # type: ignore[index]
 
 
-def test_settings_file_and_typed_words_meet(
+def test_options_override_settings_file(
     synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("[split]\nfractions = [0.5, 0.25, 0.25]\nseed = 3\n", encoding="utf-8")
-    words = (
-        "split",
-        synthetic_crops,
-        "--out",
-        tmp_path / "s",
-        "--config",
-        file,
-        "--seed",
-        "4",
-        "--mode",
-        "manifest",
-        "--audit",
-        "none",
-    )
-    code, result = run_json(capsys, *words)
+    options = ("--config", file, "--seed", "4", "--mode", "manifest", "--audit", "none")
+    code, result = run_json(capsys, "split", synthetic_crops, "--out", tmp_path / "s", *options)
     assert code == 0
     assert (result["fractions"], result["seed"]) == ([0.5, 0.25, 0.25], 4)
     assert not (tmp_path / "s" / "train").exists()

@@ -16,7 +16,7 @@ STUDY = {"cex": ("CEX", 6860, (4802, 1715, 343)), "pg": ("PG", 6804, (4762, 1701
 
 
 @pytest.mark.slow
-def test_the_study_split_from_13664_drawn_files(tmp_path: Path) -> None:
+def test_study_split_of_13664_files_agrees(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tiny = [cv2.imencode(".png", rng.integers(0, 256, (8, 8), np.uint8))[1].tobytes() for _ in range(50)]
     for folder, (name, n, _) in STUDY.items():
@@ -27,15 +27,15 @@ def test_the_study_split_from_13664_drawn_files(tmp_path: Path) -> None:
 
     catalog = read_catalog(tmp_path / "archive", class_names={"cex": "CEX", "pg": "PG"}, verify=False)
     split = make_split(catalog, SplitConfig(order="name"))
-    wished = {name: counts for name, _, counts in STUDY.values()}
-    assert {name: tuple(split.counts[part][name] for part in split.counts) for name in wished} == wished
+    expected = {name: counts for name, _, counts in STUDY.values()}
+    assert {name: tuple(split.counts[part][name] for part in split.counts) for name in expected} == expected
 
     materialize_split(split, tmp_path / "out", "link", study_names(split.labels))
     assert {
         folder: len(list((tmp_path / "out" / folder).iterdir()))
         for folder in (f"GA{part}Binary/{index}" for part in split.counts for index in "01")
     } == {
-        f"GA{part}Binary/{index}": wished[name][at]
+        f"GA{part}Binary/{index}": expected[name][at]
         for at, part in enumerate(split.counts)
-        for index, name in enumerate(wished)
+        for index, name in enumerate(expected)
     }

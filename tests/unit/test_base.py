@@ -20,14 +20,14 @@ class Thing:
     name: str
 
 
-def test_exit_codes_are_the_public_ones() -> None:
+def test_exit_codes_are_public() -> None:
     assert (GeorgiaError.exit_code, InputError.exit_code, GateError.exit_code) == (1, 2, 4)
     assert issubclass(UnreadableImageError, OSError)
     assert issubclass(MissingDependencyError, ImportError)
     assert issubclass(InputError, ValueError)
 
 
-def test_registry_finds_suggests_and_refuses_twins() -> None:
+def test_registry_rejects_twins() -> None:
     things = (Thing("fast"), Thing("georgia"))
     assert find_by_name("recipe", "fast", things).name == "fast"
     with pytest.raises(
@@ -38,7 +38,7 @@ def test_registry_finds_suggests_and_refuses_twins() -> None:
         find_by_name("recipe", "fast", (Thing("fast"), Thing("fast")))
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+def test_failed_write_leaves_old_file(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "a.txt"
     write_text(target, "old")
     with pytest.raises(RuntimeError, match="stop"), atomic_path(target) as temporary:
@@ -48,13 +48,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
 
 
-def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
+def test_written_file_has_usual_mode(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("x")
     write_text(tmp_path / "a", "x")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_fingerprint_ignores_names_and_order_but_not_content(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_only(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a", "b", "c")]
     for number, file in enumerate(files):
         file.write_text(str(number))
@@ -67,7 +67,7 @@ def test_fingerprint_ignores_names_and_order_but_not_content(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["file.txt/answers.csv", "x" * 300 + "/answers.csv"])
-def test_a_place_that_takes_no_files_is_one_line(tmp_path: Path, name: str) -> None:
+def test_unwritable_folder_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "file.txt").write_text("no folder")
     with pytest.raises(InputError, match=r"Cannot write '.*answers\.csv': its folder must take files; got "):
         write_text(tmp_path / name, "a")

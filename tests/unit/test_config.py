@@ -29,7 +29,7 @@ class Example:
             raise InputError("count must be 0 or more")
 
 
-def test_words_and_toml_mean_the_same(tmp_path: Path) -> None:
+def test_assignments_and_toml_agree(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text('[train]\nname = "b"\ncount = 3\nrate = 1\non = true\nrates = [0.4, 0.3]\nkind = "y"\n')
     from_toml = build_config(Example, read_toml_section(file, "train"))
@@ -39,23 +39,23 @@ def test_words_and_toml_mean_the_same(tmp_path: Path) -> None:
     assert from_toml == from_words == Example("b", 3, 1.0, True, (0.4, 0.3), "y")
 
 
-def test_written_toml_reads_back(tmp_path: Path) -> None:
+def test_toml_reads_back(tmp_path: Path) -> None:
     values = {"name": 'ü "quoted"', "count": 2, "on": True, "rates": [0.4]}
     file = tmp_path / "a.toml"
     file.write_text(format_toml("train", values), encoding="utf-8")
     assert read_toml_section(file, "train") == values
 
 
-def test_the_last_layer_wins() -> None:
+def test_build_config_takes_last_layer() -> None:
     assert build_config(Example, {"count": 1}, {"count": 2}).count == 2
 
 
-def test_none_is_a_value_where_allowed() -> None:
+def test_build_config_allows_none() -> None:
     assert build_config(Example, {"limit": "none"}).limit is None
     assert build_config(Example, {"limit": "0.5"}).limit == 0.5
 
 
-def test_all_faults_come_at_once_with_suggestions() -> None:
+def test_build_config_reports_all_faults() -> None:
     with pytest.raises(InputError) as caught:
         build_config(Example, {"coumt": 1, "rate": "fast", "kind": "z", "on": "perhaps"})
     text = str(caught.value)
@@ -64,25 +64,25 @@ def test_all_faults_come_at_once_with_suggestions() -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("count", 1.5), ("count", True), ("rate", False), ("rates", 3)])
-def test_wrong_types_are_refused(key: str, value: object) -> None:
+def test_build_config_rejects_wrong_types(key: str, value: object) -> None:
     with pytest.raises(InputError, match=f"'{key}' must be"):
         build_config(Example, {key: value})
 
 
-def test_the_class_own_rules_are_told_as_input_errors() -> None:
+def test_build_config_applies_class_rules() -> None:
     with pytest.raises(InputError, match="count must be 0 or more"):
         build_config(Example, {"count": -1})
 
 
 @pytest.mark.parametrize(("text", "rule"), [("[train\n", "must be TOML"), ("train = 3\n", "must be a table")])
-def test_bad_toml_is_one_line(tmp_path: Path, text: str, rule: str) -> None:
+def test_toml_fault_is_one_line(tmp_path: Path, text: str, rule: str) -> None:
     file = tmp_path / "a.toml"
     file.write_text(text)
     with pytest.raises(InputError, match=rule):
         read_toml_section(file, "train")
 
 
-def test_missing_file_and_bad_words_are_refused(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a readable text file is needed"):
         read_toml_section(tmp_path / "none.toml", "train")
     with pytest.raises(InputError, match="key=value is needed; got 'seed'"):

@@ -61,11 +61,11 @@ def inject(monkeypatch, download) -> list[str]:
     return asked
 
 
-def test_counts_are_those_of_the_study():
+def test_fetch_counts_the_study():
     assert COUNTS == {"pg": 6804, "cex": 6860}
 
 
-def test_the_set_comes_whole(tmp_path, monkeypatch):
+def test_fetch_places_whole_set(tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLEHUB_CACHE", "mine")
     asked = inject(monkeypatch, lambda cache: make_set(cache / "versions" / "1"))
     result = fetch_dataset(tmp_path / "set")
@@ -76,13 +76,13 @@ def test_the_set_comes_whole(tmp_path, monkeypatch):
     assert set(result.to_json_dict()) == {"path", "classes"}
 
 
-def test_a_whole_set_is_kept_without_a_connection(tmp_path, monkeypatch):
+def test_fetch_keeps_whole_set_offline(tmp_path, monkeypatch):
     make_set(tmp_path / "set")
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     assert fetch_dataset(tmp_path / "set").classes == SMALL
 
 
-def test_a_stopped_download_goes_on_in_the_same_cache(tmp_path, monkeypatch):
+def test_fetch_resumes_stopped_download(tmp_path, monkeypatch):
     def stop(cache):
         (cache / "archive.split").write_bytes(b"half")
         raise KeyboardInterrupt
@@ -101,14 +101,14 @@ def test_a_stopped_download_goes_on_in_the_same_cache(tmp_path, monkeypatch):
     assert not (tmp_path / "set" / ".fetch").exists()
 
 
-def test_other_counts_are_refused_and_nothing_is_placed(tmp_path, monkeypatch):
+def test_fetch_rejects_other_counts(tmp_path, monkeypatch):
     inject(monkeypatch, lambda cache: make_set(cache / "1", {"cex": 5, "pg": 3}))
     with pytest.raises(InputError, match=r"5 cex images and 4 pg images are expected; got 5 cex, 3 pg\."):
         fetch_dataset(tmp_path / "set")
     assert not (tmp_path / "set" / "cropped").exists()
 
 
-def test_another_content_of_the_folder_is_refused(tmp_path):
+def test_fetch_rejects_other_content(tmp_path):
     (tmp_path / "a.txt").write_text("mine")
     with pytest.raises(
         InputError, match=r"is not the study's: .*; got none\. Empty it or name another folder"
@@ -120,7 +120,7 @@ def test_another_content_of_the_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "folder"])
-def test_a_source_by_hand_needs_no_kagglehub(tmp_path, monkeypatch, kind):
+def test_source_file_needs_no_kagglehub(tmp_path, monkeypatch, kind):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     source = make_zip(tmp_path / "archive.zip") if kind == "zip" else make_set(tmp_path / "mine")
     result = fetch_dataset(tmp_path / "set", FetchConfig(source=source))
@@ -129,7 +129,7 @@ def test_a_source_by_hand_needs_no_kagglehub(tmp_path, monkeypatch, kind):
     assert source.exists()
 
 
-def test_an_unpacking_that_was_stopped_starts_afresh(tmp_path):
+def test_stopped_unpacking_starts_afresh(tmp_path):
     leftover = tmp_path / "set" / ".fetch" / "unpacked" / "cropped" / "cropped" / "cex"
     leftover.mkdir(parents=True)
     (leftover / "half.png").write_bytes(b"x")
@@ -138,7 +138,7 @@ def test_an_unpacking_that_was_stopped_starts_afresh(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "flip", "none"])
-def test_a_broken_archive_is_named(tmp_path, damage):
+def test_broken_archive_is_named(tmp_path, damage):
     file = tmp_path / "a.zip"
     if damage == "text":
         file.write_text("no zip")
@@ -153,7 +153,7 @@ def test_a_broken_archive_is_named(tmp_path, damage):
     assert not (tmp_path / "set" / "cropped").exists()
 
 
-def test_members_that_point_outside_stay_inside(tmp_path):
+def test_archive_members_stay_inside(tmp_path):
     file = make_zip(tmp_path / "a.zip")
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("../../../evil.txt", "x")
@@ -197,7 +197,7 @@ def make_error(name: str, message: str, status: int | None = None) -> Exception:
         (RuntimeError(""), "kagglehub must bring the set; got RuntimeError"),
     ],
 )
-def test_every_failure_of_kagglehub_is_one_line(tmp_path, monkeypatch, error, reason):
+def test_kagglehub_failure_is_one_line(tmp_path, monkeypatch, error, reason):
     def fail(cache):
         raise error
 
@@ -207,7 +207,7 @@ def test_every_failure_of_kagglehub_is_one_line(tmp_path, monkeypatch, error, re
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_kagglehub_is_named(tmp_path, monkeypatch):
+def test_missing_kagglehub_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(
         MissingDependencyError, match=r"pip install 'georgia\[fetch\]'.*kaggle\.com/datasets/.*--source"
@@ -215,20 +215,20 @@ def test_a_missing_kagglehub_is_named(tmp_path, monkeypatch):
         fetch_dataset(tmp_path / "set")
 
 
-def test_too_small_a_disk_is_named(tmp_path, monkeypatch):
+def test_small_disk_is_named(tmp_path, monkeypatch):
     inject(monkeypatch, make_set)
     monkeypatch.setattr(fetch, "NEEDED_BYTES", 10**18)
     with pytest.raises(InputError, match="GB must be free; got "):
         fetch_dataset(tmp_path / "set")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_unwritable_destination_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"Cannot fetch to .* it must be writable"):
         fetch_dataset(tmp_path / "file" / "set")
 
 
-def test_the_connection_is_tried_first_and_quickly(monkeypatch):
+def test_connection_is_checked_first(monkeypatch):
     monkeypatch.undo()
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -249,7 +249,7 @@ def test_the_connection_is_tried_first_and_quickly(monkeypatch):
     assert waits == [3.0]
 
 
-def test_the_real_kagglehub_without_a_connection_is_one_line(tmp_path, monkeypatch, capfd):
+def test_real_kagglehub_offline_is_one_line(tmp_path, monkeypatch, capfd):
     kagglehub = pytest.importorskip("kagglehub", reason="kagglehub is not installed")
 
     def refuse(*arguments, **options):

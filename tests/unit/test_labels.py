@@ -11,14 +11,14 @@ from georgia.labels import Labels, outputs_to_probabilities, parse_class_names
 LABELS = Labels(("CEX", "PG"))
 
 
-def test_the_probability_is_that_of_the_label() -> None:
+def test_decode_gives_probability_of_label() -> None:
     first, second = LABELS.decode(np.array([[0.999, 0.001], [0.124, 0.876]]))
     assert (first.label, first.probability) == ("CEX", 0.999)
     assert (second.label, second.probability) == ("PG", 0.876)
     assert second.probabilities == {"CEX": 0.124, "PG": 0.876}
 
 
-def test_permuted_classes_give_the_same_names() -> None:
+def test_decode_ignores_class_order() -> None:
     probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], size=20)
     names, order = ("a", "b", "c"), [2, 0, 1]
     plain = Labels(names).decode(probabilities)
@@ -27,12 +27,12 @@ def test_permuted_classes_give_the_same_names() -> None:
     assert [one.probability for one in plain] == [one.probability for one in permuted]
 
 
-def test_index_and_name_are_inverse() -> None:
+def test_labels_index_inverts_name() -> None:
     assert [LABELS.index(LABELS.name(i)) for i in range(len(LABELS))] == [0, 1]
     np.testing.assert_array_equal(LABELS.indices(["PG", "CEX"]), [1, 0])
 
 
-def test_a_lone_sigmoid_is_the_second_class() -> None:
+def test_sigmoid_output_is_second_class() -> None:
     both = outputs_to_probabilities(np.array([[0.0], [0.8585]]))
     np.testing.assert_allclose(both, [[1.0, 0.0], [0.1415, 0.8585]], atol=1e-6)
 
@@ -45,28 +45,28 @@ def test_a_lone_sigmoid_is_the_second_class() -> None:
         (("CEX", "unknown"), "neither empty nor 'unknown'"),
     ],
 )
-def test_unusable_names_are_refused(names: tuple[str, ...], rule: str) -> None:
+def test_labels_reject_unusable_names(names: tuple[str, ...], rule: str) -> None:
     with pytest.raises(InputError, match=rule):
         Labels(names)
 
 
-def test_unknown_class_suggests_the_nearest() -> None:
+def test_labels_suggest_nearest_class() -> None:
     with pytest.raises(InputError, match="Did you mean 'CEX'"):
         LABELS.index("CEXX")
 
 
-def test_wrong_number_of_columns_is_refused() -> None:
+def test_decode_rejects_wrong_columns() -> None:
     with pytest.raises(InputError, match="one probability for each of CEX, PG"):
         LABELS.decode(np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize("text", ["0:CEX", "0=CEX,0=PG", "0=", ""])
-def test_bad_class_names_option_is_refused(text: str) -> None:
+def test_parse_class_names_rejects_bad_text(text: str) -> None:
     with pytest.raises(InputError, match="folder=name pairs"):
         parse_class_names(text)
 
 
 @pytest.mark.parametrize("name", ["fine, large", "A|B", "two\nlines"])
-def test_a_name_that_could_not_be_read_back_is_refused(name: str) -> None:
+def test_labels_reject_separators(name: str) -> None:
     with pytest.raises(InputError, match="stand between names"):
         Labels(("CEX", name))

@@ -20,6 +20,6 @@ def test_old_path_gives_new_contents(name: str) -> None:
         assert {key for key in new if not key.startswith("_")} <= set(vars(old))
 
 
-def test_unknown_path_is_not_found() -> None:
+def test_unknown_old_path_is_not_found() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"georgia\.nothing"):
         importlib.import_module("georgia.nothing")

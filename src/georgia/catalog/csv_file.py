@@ -1,20 +1,20 @@
-"""Labelled images from a CSV file: ``path,class[,group,time,part]``.
+"""Labelled images from a CSV file: ``path,class[,group,time,split]``.
 
-Paths are relative to the file; the columns may stand in any order, and others are passed over. Comma,
-semicolon and tab are told apart by the first line; UTF-8 with or without mark, UTF-16 with mark and
-Windows-1252 are read. Beside a ``split.csv`` of ours lies ``split.json``, which tells the folder that its
-paths are relative to.
+Paths are relative to the file. The columns may stand in any order, other columns are ignored, and the
+split may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line tells comma,
+semicolon and tab apart; UTF-8 with or without mark, UTF-16 with mark and Windows-1252 are read. A
+``split.json`` beside the file tells the folder that its paths are relative to.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from georgia.catalog.folders import Finding, part_of_name
+from georgia.catalog.folders import Finding, split_of_name
 from georgia.errors import InputError
+from georgia.files import read_json, reading
 from georgia.records import SPLITS, Record
 
 # Each column's own name first, then others in use.
@@ -23,7 +23,7 @@ _COLUMNS = {
     "class": ("class", "label", "class_name"),
     "group": ("group",),
     "time": ("time",),
-    "part": ("part",),
+    "split": ("part", "split"),
 }
 
 
@@ -40,7 +40,7 @@ def read_csv(file: Path) -> Finding:
     rows = csv.reader(lines, delimiter=delimiter)
     columns: dict[str, int] = {}
     found = Finding()
-    seen: dict[Path, int] = {}
+    line_of: dict[Path, int] = {}
     try:
         for cells in rows:
             if not any(cell.strip() for cell in cells):
@@ -49,7 +49,7 @@ def read_csv(file: Path) -> Finding:
                 columns = _find_columns(file, cells)
                 continue
             values = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
-            _read_row(root, rows.line_num, values, found, seen)
+            _read_row(root, rows.line_num, values, found, line_of)
     except csv.Error as error:
         found.faults.append(f"line {rows.line_num} is no CSV ({error})")
     if not columns:
@@ -60,19 +60,14 @@ def read_csv(file: Path) -> Finding:
 def find_root(file: Path) -> Path:
     """Return the folder that a CSV file's paths are relative to: its own, unless a manifest tells another."""
     try:
-        manifest = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        return Path(manifest["root"])
+        return Path(read_json(file.with_suffix(".json"))["root"])
     except (OSError, ValueError, TypeError, KeyError):
         return file.parent
 
 
 def _read_text(file: Path) -> str:
-    try:
+    with reading(f"Cannot read {str(file)!r}", "a readable file is needed"):
         data = file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {str(file)!r}", needs="a readable file is needed", got=error
-        ) from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:4096]:
@@ -108,26 +103,27 @@ def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
 
 
 def _read_row(
-    root: Path, line: int, values: Mapping[str, str], found: Finding, seen: dict[Path, int]
+    root: Path, line: int, values: Mapping[str, str], found: Finding, line_of: dict[Path, int]
 ) -> None:
     faults = []
     if not values["class"]:
         faults.append("has no class")
-    part = values.get("part", "")
-    if part and part not in SPLITS:
-        part = part_of_name(part)
-        if not part:
-            faults.append(f"has part {values['part']!r}, which is none of {', '.join(SPLITS)}")
+    given = values.get("split", "")
+    split = split_of_name(given)
+    if given and not split:
+        faults.append(f"has split {given!r}, which is none of {', '.join(SPLITS)}")
     path = _find_file(root, values["path"])
     if path is None:
         faults.append(f"names {values['path']!r}, which is no file" if values["path"] else "has no path")
-    elif path in seen:
-        faults.append(f"names {values['path']!r} again after line {seen[path]}")
+    elif path in line_of:
+        faults.append(f"names {values['path']!r} again after line {line_of[path]}")
     if faults or path is None:
         found.faults.extend(f"line {line} {fault}" for fault in faults)
         return
-    seen[path] = line
-    found.records.append(Record(path, values["class"], values.get("group", ""), part, values.get("time", "")))
+    line_of[path] = line
+    found.records.append(
+        Record(path, values["class"], values.get("group", ""), split, values.get("time", ""))
+    )
 
 
 def _find_file(folder: Path, text: str) -> Path | None:

@@ -1,16 +1,16 @@
 """Labelled images of one source: class folders, split folders or a CSV file.
 
 Folders. Each folder that stands beside others is a class; everything below it belongs to that class.
-A lone folder is entered, so the place where an archive was unpacked will do. Folders named after parts
-(train, valid, val, validation, test, or ``GAtrainBinary`` with any prefix) hold class folders and tell
-each image's part. Class order is the natural order of the folders' names, whatever their case:
+A lone folder is entered, so the folder where an archive was unpacked can be given. Folders named after
+splits (train, valid, val, validation, test, or ``GAtrainBinary`` with any prefix) hold class folders and
+tell each image's split. Class order is the natural order of the folders' names, whatever their case:
 folder ``0`` is the net's class 0.
 
-Files. Hidden files and what systems leave (Thumbs.db, desktop.ini, __MACOSX …) are passed over. Below a
-class folder a file that is no image is listed as a failure. Beside class folders tables and texts such
-as truth.csv or a README are passed over, but images there belong to no class and are refused.
+Files. Hidden files and system files (Thumbs.db, desktop.ini, __MACOSX …) are ignored. Below a class
+folder a file that is no image is listed as a failure. Beside class folders tables and texts such as
+truth.csv or a README are ignored, but images there belong to no class and are rejected.
 
-CSV. See ``catalog_csv.py``.
+CSV. See ``csv_file.py``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def read_catalog(
     found.faults.extend(_check_names(found, class_names or {}))
     if not found.faults and not found.records:
         found.faults.append("it holds no images")
-    _refuse(source, found.faults)
+    _reject(source, found.faults)
     folders = sorted(
         {record.class_name for record in found.records} | set(found.class_folders), key=natural_key
     )
@@ -80,7 +80,7 @@ def read_catalog(
         failures = failures + unreadable
     failures.sort(key=lambda failure: natural_key(relative_name(failure.path, root)))
     order = list(dict.fromkeys(names.values()))
-    _refuse(source, _check_classes(order, records, failures))
+    _reject(source, _check_classes(order, records, failures))
     return Catalog(root, Labels(tuple(order)), tuple(records), tuple(failures))
 
 
@@ -121,7 +121,7 @@ def describe_many(faults: Sequence[str]) -> str:
     return f"{shown} · and {n_more} more" if n_more > 0 else shown
 
 
-def _refuse(source: str | Path, faults: Sequence[str]) -> None:
+def _reject(source: str | Path, faults: Sequence[str]) -> None:
     if faults:
         said = describe_many(faults).rstrip(".")
         end = "" if said.endswith("?") else "."
@@ -139,7 +139,7 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
         if not name.strip() or name == UNKNOWN:
             faults.append(f"the name of {folder!r} may be neither empty nor {UNKNOWN!r}")
     if UNKNOWN in folders and UNKNOWN not in class_names:
-        faults.append(f"no class may be called {UNKNOWN!r}: that is the answer for images of no class")
+        faults.append(f"no class may be called {UNKNOWN!r}: that is the label of images of no class")
     alike = Counter(folder.casefold() for folder in folders)
     for folder in folders:
         if alike[folder.casefold()] > 1 and folder not in class_names:

@@ -23,7 +23,7 @@ from georgia.errors import InputError, suggest
 if TYPE_CHECKING:
     from georgia.records import Catalog, Failure
     from georgia.split.make import Split, SplitConfig
-    from georgia.split.materialize import Mode, Placement
+    from georgia.split.materialize import Mode, MaterializedSplit
 
 NAMINGS = ("plain", "study")
 SOURCE_GROUPS = "none"
@@ -120,7 +120,7 @@ def run(
 
 def _make_splits(
     request: _Request, settings: SplitConfig, folds: int | None, progress: console.ConsoleProgress
-) -> tuple[list[tuple[Split, Placement]], Sequence[Failure]]:
+) -> tuple[list[tuple[Split, MaterializedSplit]], Sequence[Failure]]:
     """Return every split with the place of its files, and the files that were left out."""
     from georgia.split.materialize import find_unfinished_move, finish_move
 
@@ -184,7 +184,7 @@ def _split(catalog: Catalog, settings: SplitConfig, folds: int | None) -> Sequen
 
 def _place(
     split: Split, request: _Request, fold: int | None, progress: console.ConsoleProgress
-) -> tuple[Split, Placement]:
+) -> tuple[Split, MaterializedSplit]:
     from georgia.split.materialize import materialize_split, study_names
 
     folders = study_names(split.labels) if request.naming == "study" else None
@@ -193,7 +193,7 @@ def _place(
 
 
 def _describe(
-    done: Sequence[tuple[Split, Placement]], failures: Sequence[Failure], has_folds: bool
+    done: Sequence[tuple[Split, MaterializedSplit]], failures: Sequence[Failure], has_folds: bool
 ) -> dict[str, Any]:
     splits = [{**split.to_json_dict(), **vars(placed)} for split, placed in done]
     whole = splits[0]
@@ -215,7 +215,7 @@ def _warn_of_leaks(split: Split) -> None:
     )
 
 
-def _show(split: Split, placed: Placement) -> None:
+def _show(split: Split, placed: MaterializedSplit) -> None:
     classes, distance = split.labels.names, split.distance
     rows = [
         [name, *(f"{n:,} ({100 * distance[name][class_name]:+.1f} %)" for class_name, n in counts.items())]

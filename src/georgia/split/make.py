@@ -1,29 +1,28 @@
-"""Train, validation and test parts of a catalog: grouped so that nothing leaks, or as the study did it.
+"""Train, validation and test split of a catalog: grouped so that nothing leaks, or as the study did it.
 
-``grouped``: no group stands on two sides, and every class comes as near to its share in every part as
-whole groups allow. ``name``: the study's order, files of each class sorted by name and cut with ``int()``;
-it leaks where copies have names far apart. ``given``: the parts that the source already has.
-The answer depends on names below the root and on the seed, not on where the folder lies.
+``grouped``: no group stands in two splits, and every class comes as near to its target fraction in every
+split as whole groups allow. ``name``: the study's order, files of each class sorted by name and cut with
+``int()``; it leaks where duplicates have names far apart. ``given``: the splits that the source already
+has. The result depends on names below the root and on the seed, not on where the folder lies.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from georgia.catalog.read import describe_many, relative_name
-from georgia.config import build_config
+from georgia.config import Config, at_least, between, build_config
 from georgia.errors import InputError
-from georgia.files import write_json, write_text
+from georgia.files import read_json, reading, write_json, write_text
 from georgia.labels import Labels
 from georgia.records import SPLITS, Catalog, Record, count_by_class
 from georgia.split.assign import assign_groups
@@ -33,32 +32,32 @@ MANIFEST_JSON = "split.json"
 
 
 @dataclass(frozen=True)
-class SplitConfig:
-    """Shares of train, valid and test, the order, and the seed of the grouped order.
+class SplitConfig(Config):
+    """Fractions of train, validation and test, the order, and the seed of the grouped order.
 
     Source: 70/25/5, name order and seed 42 are the study's.
     """
 
-    fractions: tuple[float, ...] = (0.70, 0.25, 0.05)
+    fractions: Annotated[tuple[float, ...], between(0, 1)] = (0.70, 0.25, 0.05)
     order: Literal["grouped", "name", "given"] = "grouped"
-    seed: int = 42
+    seed: Annotated[int, at_least(0)] = 42
 
-    def __post_init__(self) -> None:
-        good = len(self.fractions) == 3 and all(0 <= share <= 1 for share in self.fractions)
-        if not good or abs(sum(self.fractions) - 1) > 1e-9 or self.fractions[0] <= 0:
-            raise InputError(
-                "Cannot split",
-                needs="three shares from 0 to 1 that sum to 1, with some train, are needed",
-                got=list(self.fractions),
-                hint="Example: 0.7,0.25,0.05.",
-            )
-        if self.seed < 0:
-            raise InputError("Cannot split", needs="the seed must be 0 or more", got=self.seed)
+    def find_faults(self) -> Iterable[str]:
+        """Name what the fractions must be together."""
+        if len(self.fractions) != 3 or not abs(sum(self.fractions) - 1) <= 1e-9 or self.fractions[0] <= 0:
+            rule = "three that sum to 1, some of them train, such as 0.7,0.25,0.05"
+            yield f"fractions must be {rule}; got {list(self.fractions)}"
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """The fractions above 0, by name of the split."""
+        named = zip(SPLITS, self.fractions, strict=True)
+        return {name: fraction for name, fraction in named if fraction > 0}
 
 
 @dataclass(frozen=True)
 class Split:
-    """All images with their parts; ``config`` tells how they were dealt out.
+    """All images with their splits; ``config`` tells how they were assigned.
 
     ``groups_from`` says who knew which images belong together: the source, or an audit too.
     """
@@ -75,37 +74,37 @@ class Split:
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of images of each class in each part, zeros included."""
-        return {part: count_by_class(self.subset(part), self.labels) for part in SPLITS}
+        """Number of images of each class in each split, zeros included."""
+        return {name: count_by_class(self.subset(name), self.labels) for name in SPLITS}
 
     @cached_property
-    def _parts_of_groups(self) -> dict[str, set[str]]:
-        parts: dict[str, set[str]] = defaultdict(set)
+    def _splits_of_groups(self) -> dict[str, set[str]]:
+        splits: dict[str, set[str]] = defaultdict(set)
         for record in self.records:
-            parts[group_of(record, self.root)].add(record.split)
-        return parts
+            splits[group_of(record, self.root)].add(record.split)
+        return splits
 
     @property
     def n_groups(self) -> int:
         """Number of groups; an image without one counts as its own."""
-        return len(self._parts_of_groups)
+        return len(self._splits_of_groups)
 
     @property
     def leaks(self) -> tuple[str, ...]:
-        """Names of the groups that stand in more than one part."""
-        return tuple(sorted(name for name, parts in self._parts_of_groups.items() if len(parts) > 1))
+        """Names of the groups that stand in more than one split."""
+        return tuple(sorted(name for name, splits in self._splits_of_groups.items() if len(splits) > 1))
 
     @property
     def distance(self) -> dict[str, dict[str, float]]:
-        """Achieved minus wished share of each class in each part, as a fraction of the class."""
+        """Achieved minus target fraction of each class in each split."""
         totals = count_by_class(self.records, self.labels)
         return {
-            part: {name: n / max(1, totals[name]) - share for name, n in self.counts[part].items()}
-            for part, share in zip(SPLITS, self.config.fractions, strict=True)
+            split: {name: n / max(1, totals[name]) - target for name, n in self.counts[split].items()}
+            for split, target in zip(SPLITS, self.config.fractions, strict=True)
         }
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Return what ``split.json`` holds; ``leaks`` is the number of groups on two sides."""
+        """Return what ``split.json`` holds; ``leaks`` is the number of groups in two splits."""
         distance = self.distance
         return {
             **asdict(self.config),
@@ -117,7 +116,7 @@ class Split:
             "leaks": len(self.leaks),
             "leaking_groups": list(self.leaks),
             "distance": {
-                part: {name: round(d, 6) for name, d in row.items()} for part, row in distance.items()
+                split: {name: round(d, 6) for name, d in row.items()} for split, row in distance.items()
             },
         }
 
@@ -143,8 +142,10 @@ class Split:
         Raises:
             InputError: a file is missing or is no such manifest.
         """
-        try:
-            info = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
+        with reading(
+            f"Cannot read the split in {str(folder)!r}", f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed"
+        ):
+            info = read_json(folder / MANIFEST_JSON)
             text = (folder / MANIFEST_CSV).read_text(encoding="utf-8")
             base = Path(info["root"]) if root is None else root
             labels = Labels(tuple(info["classes"]))
@@ -153,13 +154,7 @@ class Split:
                 Record(base / row["path"], row["class"], row["group"], row["part"], row["time"])
                 for row in csv.DictReader(io.StringIO(text, newline=""))
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"Cannot read the split in {str(folder)!r}",
-                needs=f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed",
-                got=error,
-            ) from error
-        return cls(base, labels, records, config, str(info.get("groups_from", "source")))
+            return cls(base, labels, records, config, str(info.get("groups_from", "source")))
 
 
 def group_of(record: Record, root: Path) -> str:
@@ -168,34 +163,34 @@ def group_of(record: Record, root: Path) -> str:
 
 
 def make_split(catalog: Catalog, config: SplitConfig | None = None) -> Split:
-    """Return the catalog's images with their parts, in the catalog's order.
+    """Return the catalog's images with their splits, in the catalog's order.
 
     Raises:
-        InputError: a class has too few groups or files for the parts that are wished, or the source
-            has no parts of its own to keep; the message says what is possible.
+        InputError: a class has too few groups or files for the splits of a fraction above 0, or the source
+            has no splits of its own to keep; the message says what is possible.
     """
     config = config or SplitConfig()
-    deal: dict[str, Callable[[Catalog, SplitConfig], Sequence[str]]] = {
-        "grouped": _deal_groups,
-        "name": _deal_by_name,
+    assign: dict[str, Callable[[Catalog, SplitConfig], Sequence[str]]] = {
+        "grouped": _assign_groups,
+        "name": _assign_by_name,
         "given": _keep_given,
     }
-    parts = deal[config.order](catalog, config)
-    records = tuple(replace(record, split=part) for record, part in zip(catalog.records, parts, strict=True))
+    splits = assign[config.order](catalog, config)
+    records = tuple(replace(record, split=name) for record, name in zip(catalog.records, splits, strict=True))
     split = Split(catalog.root, catalog.labels, records, config)
     if config.order != "given":
         _check_filled(split)
     if config.order == "grouped" and split.leaks:
-        raise RuntimeError(f"Groups stand on two sides of a grouped split: {describe_many(split.leaks)}")
+        raise RuntimeError(f"Groups stand in two splits of a grouped split: {describe_many(split.leaks)}")
     return split
 
 
 def kfold_split(
     catalog: Catalog, k: int = 5, seed: int = 42, valid_fraction: float = 0.0
 ) -> tuple[Split, ...]:
-    """Return k splits whose test parts hold each image once; grouped and stratified.
+    """Return k folds, each a ``Split``, whose test splits hold each image once; grouped and stratified.
 
-    ``valid_fraction`` of the rest, in whole groups, goes to the validation part.
+    ``valid_fraction`` of the rest, in whole groups, goes to the validation split.
 
     Raises:
         InputError: ``k`` is below 2, or a class has fewer than ``k`` groups.
@@ -203,24 +198,26 @@ def kfold_split(
     if k < 2 or not 0 <= valid_fraction < 1:
         raise InputError(
             "Cannot make folds",
-            needs="two folds or more, and a validation share from 0 to below 1, are needed",
+            needs="two folds or more, and a validation fraction from 0 to below 1, are needed",
             got=f"k={k}, valid_fraction={valid_fraction}",
         )
     groups = _Groups(catalog.records, catalog.root, catalog.labels)
     groups.require(k, f"each of {k} folds", "Use fewer folds or bring images of more crystals.")
     folds = groups.assign([1 / k] * k, seed)
-    share = (1 - 1 / k) * valid_fraction
-    config = SplitConfig((1 - 1 / k - share, share, 1 / k), "grouped", seed)
+    valid = (1 - 1 / k) * valid_fraction
+    config = SplitConfig((1 - 1 / k - valid, valid, 1 / k), "grouped", seed)
     splits = []
     for fold in range(k):
         rest = [record for record, own in zip(catalog.records, folds, strict=True) if own != fold]
-        parts = dict.fromkeys((record.path for record in rest), "train")
+        split_of = dict.fromkeys((record.path for record in rest), "train")
         if valid_fraction > 0:
             inner = _Groups(rest, catalog.root, catalog.labels)
-            inner.require(2, "train and valid", "Use fewer folds or no validation part.")
-            dealt = inner.assign([1 - valid_fraction, valid_fraction], seed)
-            parts.update((record.path, SPLITS[part]) for record, part in zip(rest, dealt, strict=True))
-        records = tuple(replace(record, split=parts.get(record.path, "test")) for record in catalog.records)
+            inner.require(2, "train and valid", "Use fewer folds or no validation split.")
+            assigned = inner.assign([1 - valid_fraction, valid_fraction], seed)
+            split_of.update((record.path, SPLITS[at]) for record, at in zip(rest, assigned, strict=True))
+        records = tuple(
+            replace(record, split=split_of.get(record.path, "test")) for record in catalog.records
+        )
         splits.append(Split(catalog.root, catalog.labels, records, config))
     return tuple(splits)
 
@@ -241,7 +238,7 @@ class _Groups:
         self.labels = labels
 
     def require(self, n_groups: int, where: str, do: str) -> None:
-        """Refuse classes of fewer groups than there are parts to fill."""
+        """Reject classes of fewer groups than there are splits to fill."""
         held = (self.counts > 0).sum(axis=0)
         files = self.counts.sum(axis=0)
         poor = [
@@ -258,35 +255,34 @@ class _Groups:
             )
 
     def assign(self, fractions: Sequence[float], seed: int) -> list[int]:
-        """Return each record's part."""
-        parts = assign_groups(self.counts, fractions, seed)
-        return [int(parts[self.at[key]]) for key in self.keys]
+        """Return each record's split, by number."""
+        splits = assign_groups(self.counts, fractions, seed)
+        return [int(splits[self.at[key]]) for key in self.keys]
 
 
-def _deal_groups(catalog: Catalog, config: SplitConfig) -> list[str]:
+def _assign_groups(catalog: Catalog, config: SplitConfig) -> list[str]:
     groups = _Groups(catalog.records, catalog.root, catalog.labels)
-    wished = [part for part, share in zip(SPLITS, config.fractions, strict=True) if share > 0]
     smallest = int((groups.counts > 0).sum(axis=0).min())
     if smallest >= 2:
         do = "Possible now: train and test only (fractions 0.7,0,0.3), or folds. Better: more crystals."
     else:
         do = "Bring images of more crystals of these classes."
-    groups.require(len(wished), f"each of {', '.join(wished)}", do)
-    return [SPLITS[part] for part in groups.assign(config.fractions, config.seed)]
+    groups.require(len(config.targets), f"each of {', '.join(config.targets)}", do)
+    return [SPLITS[at] for at in groups.assign(config.fractions, config.seed)]
 
 
-def _deal_by_name(catalog: Catalog, config: SplitConfig) -> list[str]:
+def _assign_by_name(catalog: Catalog, config: SplitConfig) -> list[str]:
     """Cut each class, sorted by file name, with ``int()``; the rest is test. Source: the Georgia Project."""
     train, valid, test = config.fractions
-    part_of: dict[Path, str] = {}
+    split_of: dict[Path, str] = {}
     for name in catalog.labels.names:
         own = [record for record in catalog.records if record.class_name == name]
         own.sort(key=lambda record: (record.path.name, relative_name(record.path, catalog.root)))
         n_train = int(len(own) * train)
         n_valid = int(len(own) * valid) if test > 0 else len(own) - n_train
         for at, record in enumerate(own):
-            part_of[record.path] = SPLITS[(at >= n_train) + (at >= n_train + n_valid)]
-    return [part_of[record.path] for record in catalog.records]
+            split_of[record.path] = SPLITS[(at >= n_train) + (at >= n_train + n_valid)]
+    return [split_of[record.path] for record in catalog.records]
 
 
 def _keep_given(catalog: Catalog, config: SplitConfig) -> list[str]:
@@ -294,7 +290,7 @@ def _keep_given(catalog: Catalog, config: SplitConfig) -> list[str]:
     if n_missing:
         raise InputError(
             "Cannot split",
-            needs="order 'given' needs a source whose images have parts",
+            needs="order 'given' needs a source whose images have a split",
             got=f"{n_missing} images without",
             hint="Use --order grouped.",
         )
@@ -302,18 +298,17 @@ def _keep_given(catalog: Catalog, config: SplitConfig) -> list[str]:
 
 
 def _check_filled(split: Split) -> None:
-    wished = [part for part, share in zip(SPLITS, split.config.fractions, strict=True) if share > 0]
     totals = Counter(record.class_name for record in split.records)
     empty = [
-        f"{part} of {name} ({totals[name]} files)"
-        for part in wished
-        for name, n in split.counts[part].items()
+        f"{filled} of {name} ({totals[name]} files)"
+        for filled in split.config.targets
+        for name, n in split.counts[filled].items()
         if n == 0
     ]
     if empty:
         raise InputError(
             "Cannot split",
-            needs="every part needs an image of every class",
+            needs="every split needs an image of every class",
             got="none for " + ", ".join(empty),
-            hint="Bring more images, or set a share to 0.",
+            hint="Bring more images, or set a fraction to 0.",
         )

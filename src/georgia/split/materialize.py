@@ -1,7 +1,7 @@
-"""The files of a split put into part and class folders: copied, linked or, on request, moved.
+"""The files of a split put into split and class folders: copied, linked or, on request, moved.
 
 No file is ever overwritten, the sources of a copy or link are never changed, and a run that was killed
-goes on where it stopped when it is asked for the same again. The manifest is written first, so an
+resumes where it stopped when it is started again. The manifest is written first, so an
 unfinished move can be finished although its source is no longer whole: see ``finish_move``.
 """
 
@@ -10,38 +10,38 @@ from __future__ import annotations
 import contextlib
 import errno
 import filecmp
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from georgia.catalog.read import describe_many, relative_name
 from georgia.errors import InputError, suggest
-from georgia.files import write_json
+from georgia.files import read_json, write_json
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import SPLITS, Record
 from georgia.split.make import MANIFEST_CSV, Split
 
 Mode = Literal["copy", "link", "symlink", "move", "manifest"]
+# The file name of version 0.1.
 STATE_JSON = "placement.json"
 
 
 @dataclass(frozen=True)
 class FolderNames:
-    """Folder of each part and of each class; what is not mentioned keeps its own name."""
+    """Folder of each split and of each class; what is not mentioned keeps its own name."""
 
-    parts: dict[str, str]
+    splits: dict[str, str]
     classes: dict[str, str]
 
     def folder(self, record: Record) -> str:
         """Return a record's folder below the destination, with a forward slash."""
-        part = self.parts.get(record.split, record.split)
-        return f"{part}/{self.classes.get(record.class_name, record.class_name)}"
+        split = self.splits.get(record.split, record.split)
+        return f"{split}/{self.classes.get(record.class_name, record.class_name)}"
 
 
 PLAIN = FolderNames({}, {})
@@ -53,13 +53,13 @@ def study_names(labels: Labels, prefix: str = "GA") -> FolderNames:
     >>> study_names(Labels(("CEX", "PG"))).folder(Record(Path("a.png"), "PG", split="valid"))
     'GAvalidBinary/1'
     """
-    parts = {part: f"{prefix}{part}Binary" for part in SPLITS}
-    return FolderNames(parts, {name: str(index) for index, name in enumerate(labels.names)})
+    splits = {split: f"{prefix}{split}Binary" for split in SPLITS}
+    return FolderNames(splits, {name: str(index) for index, name in enumerate(labels.names)})
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where the files lie now: how many were placed by this run, and how many were there before."""
+class MaterializedSplit:
+    """Where the files lie now: how many this run placed, and how many were there before."""
 
     dest: Path
     mode: Mode
@@ -73,8 +73,8 @@ def materialize_split(
     mode: Mode = "copy",
     names: FolderNames | None = None,
     progress: Progress = QUIET,
-) -> Placement:
-    """Write the manifest into ``dest`` and put every file into ``part/class`` there.
+) -> MaterializedSplit:
+    """Write the manifest into ``dest`` and put every file into ``split/class`` there.
 
     "link" makes hard links, or symbolic ones where the destination is on another disk. "manifest" writes
     the manifest only. A file that is there already with the same content counts as done. Every check
@@ -82,7 +82,7 @@ def materialize_split(
 
     Raises:
         InputError: the destination holds other files or another split, lies within the data, lacks the
-            space, or the system refuses; all faults in one line.
+            space, or the system rejects it; all faults in one line.
     """
     target = Path(dest)
     if mode not in get_args(Mode):
@@ -95,12 +95,12 @@ def materialize_split(
     folders = names or PLAIN
     plan = [] if mode == "manifest" else plan_targets(split, target, folders)
     _check_destination(split, target, mode)
-    todo = _check_plan(plan, target, mode)
+    remaining = _check_plan(plan, target, mode)
     try:
         split.save(target)
         _save_state(target, mode, folders, is_done=False)
-        progress.start("Placing files", len(todo))
-        for source, path in todo:
+        progress.start("Placing files", len(remaining))
+        for source, path in remaining:
             path.parent.mkdir(parents=True, exist_ok=True)
             _VERBS[mode](source, path)
             progress.advance()
@@ -110,9 +110,9 @@ def materialize_split(
             f"Cannot place files in '{dest}'",
             needs="it must be writable",
             got=error.strerror or str(error),
-            hint="Give the same command again to go on where it stopped.",
+            hint="Run the same command again to resume.",
         ) from error
-    return Placement(target, mode, len(todo), len(plan) - len(todo))
+    return MaterializedSplit(target, mode, len(remaining), len(plan) - len(remaining))
 
 
 def plan_targets(split: Split, dest: Path, names: FolderNames = PLAIN) -> list[tuple[Path, Path]]:
@@ -146,7 +146,7 @@ def find_unfinished_move(dest: str | Path) -> bool:
     return state is not None and state["mode"] == "move" and not state["is_done"]
 
 
-def finish_move(dest: str | Path, progress: Progress = QUIET) -> tuple[Split, Placement]:
+def finish_move(dest: str | Path, progress: Progress = QUIET) -> tuple[Split, MaterializedSplit]:
     """Finish a move that was killed, by its own manifest; its source cannot be read as a set any more.
 
     Raises:
@@ -157,24 +157,22 @@ def finish_move(dest: str | Path, progress: Progress = QUIET) -> tuple[Split, Pl
     if state is None or not find_unfinished_move(target):
         raise InputError(f"Cannot finish a move into '{dest}'", needs="one must have begun", got="none")
     split = Split.load(target)
-    return split, materialize_split(
-        split, target, "move", FolderNames(state["parts"], state["classes"]), progress
-    )
+    names = FolderNames(state["parts"], state["classes"])
+    return split, materialize_split(split, target, "move", names, progress)
 
 
 def _save_state(dest: Path, mode: Mode, names: FolderNames, is_done: bool) -> None:
-    state = {"mode": mode, **asdict(names), "is_done": is_done}
+    state = {"mode": mode, "parts": names.splits, "classes": names.classes, "is_done": is_done}
     write_json(dest / STATE_JSON, state)
 
 
 def _load_state(dest: Path) -> dict[str, Any] | None:
     try:
-        state = json.loads((dest / STATE_JSON).read_text(encoding="utf-8"))
+        state = read_json(dest / STATE_JSON)
     except (OSError, ValueError):
         return None
-    return (
-        state if isinstance(state, dict) and {"mode", "parts", "classes", "is_done"} <= set(state) else None
-    )
+    is_whole = isinstance(state, dict) and {"mode", "parts", "classes", "is_done"} <= set(state)
+    return state if is_whole else None
 
 
 def _check_destination(split: Split, dest: Path, mode: Mode) -> None:
@@ -193,19 +191,19 @@ def _check_destination(split: Split, dest: Path, mode: Mode) -> None:
     if manifest.exists() and manifest.read_text(encoding="utf-8") != split.to_csv():
         raise InputError(
             what,
-            needs="it must be new or hold this very split",
+            needs="it must be new or hold the same split",
             got="another split",
             hint="Name another folder.",
         )
 
 
 def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[tuple[Path, Path]]:
-    """Return what is still to do.
+    """Return the files that are still to be placed.
 
     Raises:
         InputError: a source is gone, a target is something else, or the disk is too full.
     """
-    todo, faults, n_bytes = [], [], 0
+    remaining, faults, n_bytes = [], [], 0
     for source, target in plan:
         has_source = source.is_file()
         if os.path.lexists(target):
@@ -214,9 +212,9 @@ def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[t
             if not has_source or not _is_same(source, target) or (mode == "move" and target.is_symlink()):
                 faults.append(f"'{target}' is there already and is something else than '{source}'")
             elif mode == "move":
-                todo.append((source, target))
+                remaining.append((source, target))
         elif has_source:
-            todo.append((source, target))
+            remaining.append((source, target))
             n_bytes += source.stat().st_size
         else:
             faults.append(f"'{source}' is gone")
@@ -227,7 +225,7 @@ def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[t
             faults.append(f"{n_bytes} bytes are needed and {free} are free; --mode link needs none")
     if faults:
         raise InputError(f"Cannot place files in '{dest}', so nothing was touched: {describe_many(faults)}.")
-    return todo
+    return remaining
 
 
 def _is_same(source: Path, target: Path) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from georgia.catalog.folders import part_of_name
+from georgia.catalog.folders import split_of_name
 from georgia.catalog.read import read_catalog, relative_name
 from georgia.errors import InputError
-from georgia.records import Failure
+from georgia.records import SPLITS, Failure
 
 
 def save(path: Path, grey: int = 90) -> None:
@@ -31,7 +31,7 @@ def names_of(catalog) -> list[tuple[str, str, str]]:
 # --- folder per class --------------------------------------------------------------------------
 
 
-def test_folder_per_class(tmp_path):
+def test_folders_give_classes(tmp_path):
     make_set(tmp_path, "PG/PG (10).png", "PG/PG (2).png", "CEX/CEX (1).png", "CEX/run 3/deep/CEX (2).tif")
     catalog = read_catalog(tmp_path)
     assert catalog.labels.names == ("CEX", "PG")
@@ -47,30 +47,30 @@ def test_folder_per_class(tmp_path):
 
 
 @pytest.mark.parametrize("folders", [("cex", "PG"), ("CEX", "pg"), ("Cex", "Pg")])
-def test_case_of_folders_changes_no_order(tmp_path, folders):
+def test_folder_case_changes_no_order(tmp_path, folders):
     make_set(tmp_path, *(f"{folder}/a.png" for folder in folders))
     assert read_catalog(tmp_path).labels.names == folders
 
 
-def test_numbers_are_ordered_as_numbers(tmp_path):
+def test_folder_numbers_are_ordered(tmp_path):
     make_set(tmp_path, *(f"{index}/a.png" for index in (10, 2, 0, 1)))
     assert read_catalog(tmp_path).labels.names == ("0", "1", "2", "10")
 
 
-def test_names_travel_with_folders_not_with_alphabet(tmp_path):
+def test_class_names_follow_folder_order(tmp_path):
     make_set(tmp_path, "0/a.png", "1/b.png")
     catalog = read_catalog(tmp_path, class_names={"0": "ZZZ", "1": "AAA"})
     assert catalog.labels.names == ("ZZZ", "AAA")
     assert names_of(catalog) == [("0/a.png", "ZZZ", ""), ("1/b.png", "AAA", "")]
 
 
-def test_two_folders_of_one_name_become_one_class(tmp_path):
+def test_class_names_merge_folders(tmp_path):
     make_set(tmp_path, "0/a.png", "1/b.png", "2/c.png")
     catalog = read_catalog(tmp_path, class_names={"0": "CEX", "2": "CEX"})
     assert catalog.count_by_class() == {"CEX": 2, "1": 1}
 
 
-def test_what_systems_leave_is_passed_over(tmp_path):
+def test_system_files_are_ignored(tmp_path):
     make_set(tmp_path, "CEX/a.png", "PG/b.png", "PG/.hidden.png", ".git/x.png", "__MACOSX/CEX/a.png")
     for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "PG/Thumbs.db", "PG/.DS_Store"):
         (tmp_path / name).write_bytes(b"x")
@@ -79,7 +79,7 @@ def test_what_systems_leave_is_passed_over(tmp_path):
     assert catalog.failures == ()
 
 
-def test_tables_beside_class_folders_are_passed_over_and_within_listed(tmp_path):
+def test_tables_beside_classes_are_ignored(tmp_path):
     make_set(tmp_path, "CEX/a.png", "PG/b.png")
     for name in ("truth.csv", "README.md", "PG/notes.txt", "PG/film.gif"):
         (tmp_path / name).write_text("x")
@@ -89,7 +89,7 @@ def test_tables_beside_class_folders_are_passed_over_and_within_listed(tmp_path)
     )
 
 
-def test_the_unpacked_archive_is_entered(tmp_path):
+def test_lone_folder_is_entered(tmp_path):
     make_set(tmp_path, "archive/cropped/cropped/cex/a.png", "archive/cropped/cropped/pg/b.png")
     catalog = read_catalog(tmp_path)
     assert catalog.labels.names == ("cex", "pg")
@@ -101,7 +101,7 @@ def test_the_unpacked_archive_is_entered(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "parts",
+    "folders",
     [
         ("train", "valid", "test"),
         ("Training", "Validation", "Testing"),
@@ -110,24 +110,24 @@ def test_the_unpacked_archive_is_entered(tmp_path):
         ("run_7_trainBinary", "run_7_validBinary", "run_7_testBinary"),
     ],
 )
-def test_split_folders_of_every_spelling(tmp_path, parts):
+def test_split_folders_of_every_spelling_are_read(tmp_path, folders):
     make_set(
-        tmp_path, *(f"{part}/{folder}/{index}.png" for index, part in enumerate(parts) for folder in "01")
+        tmp_path, *(f"{folder}/{name}/{index}.png" for index, folder in enumerate(folders) for name in "01")
     )
     catalog = read_catalog(tmp_path, class_names={"0": "CEX", "1": "PG"})
     assert catalog.labels.names == ("CEX", "PG")
-    for index, part in enumerate(("train", "valid", "test")):
-        assert [record.path.parent.parent.name for record in catalog.subset(part)] == [parts[index]] * 2
-        assert [record.class_name for record in catalog.subset(part)] == ["CEX", "PG"]
+    for folder, split in zip(folders, SPLITS, strict=True):
+        assert [record.path.parent.parent.name for record in catalog.subset(split)] == [folder] * 2
+        assert [record.class_name for record in catalog.subset(split)] == ["CEX", "PG"]
 
 
-def test_a_missing_part_or_class_of_a_part_is_fine(tmp_path):
+def test_split_folders_may_be_missing(tmp_path):
     make_set(tmp_path, "train/CEX/a.png", "train/PG/b.png", "test/PG/c.png")
     catalog = read_catalog(tmp_path)
-    assert [len(catalog.subset(part)) for part in ("train", "valid", "test")] == [2, 0, 1]
+    assert [len(catalog.subset(split)) for split in SPLITS] == [2, 0, 1]
 
 
-def test_a_class_may_be_called_test(tmp_path):
+def test_class_may_be_called_test(tmp_path):
     make_set(tmp_path, "test/a.png", "control/b.png")
     catalog = read_catalog(tmp_path)
     assert catalog.labels.names == ("control", "test")
@@ -135,19 +135,22 @@ def test_a_class_may_be_called_test(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["strain", "latest", "constrain", "CEX", "0", "trainees", "Binary"])
-def test_these_names_mean_no_part(name):
-    assert part_of_name(name) == ""
+def test_split_of_name_ignores_other_names(name):
+    assert split_of_name(name) == ""
 
 
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        (["train/CEX/a.png", "train/PG/b.png", "extra/c.png"], "'extra' stands beside parts but is none"),
-        (["val/A/a.png", "valid/B/b.png"], "folders 'val', 'valid' all mean the valid part"),
+        (
+            ["train/CEX/a.png", "train/PG/b.png", "extra/c.png"],
+            "'extra' stands beside split folders but is none",
+        ),
+        (["val/A/a.png", "valid/B/b.png"], "folders 'val', 'valid' all mean the valid split"),
         (["train/A/a.png", "train/B/a.png", "train/b.png"], "1 images such as 'b.png' stand in 'train'"),
     ],
 )
-def test_faults_of_split_folders(tmp_path, files, reason):
+def test_split_folder_faults_are_named(tmp_path, files, reason):
     make_set(tmp_path, *files)
     with pytest.raises(InputError, match=reason):
         read_catalog(tmp_path)
@@ -165,7 +168,7 @@ def write_csv(root: Path, text: str, encoding: str = "utf-8") -> Path:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_csv_of_every_spelling(tmp_path, delimiter, encoding, end):
+def test_csv_of_every_spelling_is_read(tmp_path, delimiter, encoding, end):
     make_set(tmp_path, "a/µm 1.png", "b.png")
     rows = [["Path", "Class", "group", "time", "note"], ["b.png", "PG", "", "", ""], []]
     rows += [["a/µm 1.png", "CEX", "crystal 7", "2024-01-02 03:04", "x"]]
@@ -178,21 +181,22 @@ def test_csv_of_every_spelling(tmp_path, delimiter, encoding, end):
     assert (second.class_name, second.group, second.time) == ("PG", "", "")
 
 
-def test_csv_and_folders_of_one_set_agree(tmp_path):
+def test_csv_and_folders_agree(tmp_path):
     make_set(tmp_path, "CEX/a.png", "CEX/a10.png", "CEX/a9.png", "PG/b.png")
     rows = ["PG/b.png,PG", "CEX/a10.png,CEX", "CEX/a.png,CEX", "CEX\\a9.png,CEX"]
     file = write_csv(tmp_path, "\n".join(["path,class", *rows]))
     assert read_catalog(file).records == read_catalog(tmp_path).records
 
 
-def test_csv_tells_parts_and_names(tmp_path):
+@pytest.mark.parametrize("column", ["part", "split"])
+def test_csv_gives_splits_and_names(tmp_path, column):
     make_set(tmp_path, "a.png", "b.png")
-    file = write_csv(tmp_path, "path,class,part\na.png,0,train\nb.png,1,Validation\n")
+    file = write_csv(tmp_path, f"path,class,{column}\na.png,0,train\nb.png,1,Validation\n")
     catalog = read_catalog(file, class_names={"0": "CEX"})
     assert names_of(catalog) == [("a.png", "CEX", "train"), ("b.png", "1", "valid")]
 
 
-def test_all_faults_of_a_csv_are_told_at_once(tmp_path):
+def test_csv_faults_are_reported_together(tmp_path):
     make_set(tmp_path, "a.png", "b.png")
     rows = ["a.png,CEX", "none.png,CEX", "b.png,", "a.png,PG", ",PG", *(f"{i}.png,PG" for i in range(9))]
     file = write_csv(tmp_path, "\n".join(["path,class", *rows]))
@@ -208,14 +212,14 @@ def test_all_faults_of_a_csv_are_told_at_once(tmp_path):
         ("", "path and class missing; got an empty file"),
         ("file,kind\na.png,CEX\n", "class missing; got 'file', 'kind'"),
         ("path,class\n", "holds no images"),
-        ("path,class,part\na.png,CEX,side\n", "line 2 has part 'side'"),
+        ("path,class,part\na.png,CEX,side\n", "line 2 has split 'side'"),
         ("path,class\na.png,CEX\n", "two classes or more are needed; got only 'CEX'"),
         ("path,class\na.png,unknown\n", "no class may be called 'unknown'"),
         ("path,class\n.,CEX\n", "names '.', which is no file"),
         ("path,class\na\0.png,CEX\n", "it must be a text"),
     ],
 )
-def test_faults_of_a_csv(tmp_path, text, reason):
+def test_csv_faults_are_named(tmp_path, text, reason):
     make_set(tmp_path, "a.png")
     with pytest.raises(InputError, match=reason):
         read_catalog(write_csv(tmp_path, text))
@@ -224,7 +228,7 @@ def test_faults_of_a_csv(tmp_path, text, reason):
 # --- unreadable images and other faults ------------------------------------------------------
 
 
-def test_unreadable_images_are_listed_and_left_out(tmp_path):
+def test_unreadable_images_become_failures(tmp_path):
     make_set(tmp_path, "CEX/a.png", "CEX/c.png", "PG/b.png")
     (tmp_path / "CEX/b.png").write_text("text")
     (tmp_path / "PG/a.png").write_bytes(b"")
@@ -239,7 +243,7 @@ def test_unreadable_images_are_listed_and_left_out(tmp_path):
     assert len(read_catalog(tmp_path, verify=False).records) == 6
 
 
-def test_a_class_without_a_readable_image_is_a_fault(tmp_path):
+def test_class_without_readable_image_is_rejected(tmp_path):
     make_set(tmp_path, "CEX/a.png")
     (tmp_path / "PG").mkdir()
     (tmp_path / "PG/b.png").write_text("text")
@@ -262,7 +266,7 @@ def test_a_class_without_a_readable_image_is_a_fault(tmp_path):
         (["CEX/a.png", "unknown/b.png"], [], "no class may be called 'unknown'"),
     ],
 )
-def test_faults_of_folders(tmp_path, files, folders, reason):
+def test_folder_faults_are_named(tmp_path, files, folders, reason):
     make_set(tmp_path, *files)
     for folder in folders:
         (tmp_path / folder).mkdir()
@@ -270,7 +274,7 @@ def test_faults_of_folders(tmp_path, files, folders, reason):
         read_catalog(tmp_path)
 
 
-def test_folders_that_differ_by_case_only_are_refused(tmp_path):
+def test_folders_differing_by_case_are_rejected(tmp_path):
     make_set(tmp_path, "CEX/a.png", "cex/a.png")
     if len(list(tmp_path.iterdir())) == 1:
         pytest.skip("this file system does not tell CEX from cex")
@@ -281,12 +285,12 @@ def test_folders_that_differ_by_case_only_are_refused(tmp_path):
     assert read_catalog(tmp_path, class_names=both).count_by_class() == {"CEX": 2, "PG": 1}
 
 
-def test_a_source_that_is_not_there_is_named(tmp_path):
+def test_missing_source_is_named(tmp_path):
     with pytest.raises(InputError, match=r"Cannot read data '.*none': it must exist; got nothing\. Give one"):
         read_catalog(tmp_path / "none")
 
 
-def test_a_name_for_a_folder_that_is_not_there_is_refused(tmp_path):
+def test_class_name_of_missing_folder_is_rejected(tmp_path):
     make_set(tmp_path, "CEX/a.png", "PG/b.png")
     with pytest.raises(InputError, match=r"mention 'CEXX', which is not there\. Did you mean 'CEX'\?"):
         read_catalog(tmp_path, class_names={"CEXX": "c", "PG": "p"})
@@ -294,7 +298,7 @@ def test_a_name_for_a_folder_that_is_not_there_is_refused(tmp_path):
         read_catalog(tmp_path, class_names={"PG": " "})
 
 
-def test_real_crystals(shared_data):
+def test_real_crystals_are_read(shared_data):
     catalog = read_catalog(shared_data / "crystals")
     assert catalog.count_by_class() == {"CEX": 5, "PG": 6}
     assert catalog.failures == ()

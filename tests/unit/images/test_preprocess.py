@@ -11,19 +11,19 @@ from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, Pre
 
 
 @pytest.mark.parametrize("n_in", [1, 2, 40, 151, 224, 225, 1112])
-def test_rows_of_the_resize_sum_to_one(n_in: int) -> None:
+def test_resize_weights_sum_to_one(n_in: int) -> None:
     weights = resize_weights(n_in, 224)
     assert weights.shape == (224, n_in)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-6)
 
 
-def test_resize_to_the_same_size_is_identity() -> None:
+def test_resize_to_same_size_is_identity() -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     np.testing.assert_array_equal(CAFFE.resize(image), image.astype(np.float32))
 
 
 @pytest.mark.parametrize("shape", [(151, 151), (380, 501), (1000, 1112), (40, 300), (1, 7)])
-def test_resize_is_pillows_bilinear_but_for_rounding(shape: tuple[int, int]) -> None:
+def test_resize_equals_pillow_bilinear(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), np.float32)
     assert np.abs(EFFICIENTNET_LITE.resize(image) - expected).max() <= 1.0
@@ -31,7 +31,7 @@ def test_resize_is_pillows_bilinear_but_for_rounding(shape: tuple[int, int]) -> 
 
 @pytest.mark.parametrize("shape", [(151, 151), (380, 501), (40, 300), (300, 40), (224, 225), (1, 7)])
 @pytest.mark.parametrize("is_grey", [False, True])
-def test_resize_is_the_filter_that_the_graph_writes(shape: tuple[int, int], is_grey: bool) -> None:
+def test_resize_equals_graph_filter(shape: tuple[int, int], is_grey: bool) -> None:
     image = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
     if is_grey:
         image[:] = image[..., :1]
@@ -41,25 +41,25 @@ def test_resize_is_the_filter_that_the_graph_writes(shape: tuple[int, int], is_g
 
 
 @pytest.mark.parametrize("spec", [CAFFE, TORCHVISION, EFFICIENTNET_LITE])
-def test_planes_are_the_normalised_pixels_channels_first(spec: PreprocessSpec) -> None:
+def test_planes_equal_normalised_pixels(spec: PreprocessSpec) -> None:
     images = np.random.default_rng(4).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     expected = spec.normalize(images.astype(np.float32)).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(spec.planes(images), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_mirrored_image_gives_mirrored_input() -> None:
+def test_apply_mirrored_image_gives_mirrored_input() -> None:
     image = np.random.default_rng(2).integers(0, 256, (90, 133, 3), dtype=np.uint8)
     np.testing.assert_allclose(
         TORCHVISION.apply(image[:, ::-1]), TORCHVISION.apply(image)[:, ::-1], rtol=1e-4, atol=1e-4
     )
 
 
-def test_constant_image_stays_constant() -> None:
+def test_apply_keeps_constant_image() -> None:
     image = np.full((37, 411, 3), 127, np.uint8)
     np.testing.assert_allclose(EFFICIENTNET_LITE.apply(image), 0.0, atol=1e-5)
 
 
-def test_caffe_swaps_colours_and_takes_the_mean_off() -> None:
+def test_caffe_swaps_colours_subtracts_mean() -> None:
     image = np.zeros((8, 8, 3), np.uint8)
     image[..., 0] = 200
     pixel = CAFFE.apply(image)[0, 0]
@@ -67,21 +67,21 @@ def test_caffe_swaps_colours_and_takes_the_mean_off() -> None:
 
 
 @pytest.mark.parametrize("spec", [CAFFE, TORCHVISION, EFFICIENTNET_LITE])
-def test_plain_form_and_back_is_identity(spec: PreprocessSpec) -> None:
+def test_spec_survives_plain_form(spec: PreprocessSpec) -> None:
     assert PreprocessSpec.from_dict(spec.to_dict()) == spec
 
 
-def test_a_grey_array_is_refused() -> None:
+def test_apply_rejects_grey_array() -> None:
     with pytest.raises(InputError, match=r"an image \(H, W, 3\) is needed; got shape \(8, 8\)"):
         CAFFE.apply(np.zeros((8, 8), np.uint8))
 
 
-def test_another_resize_is_refused() -> None:
+def test_from_dict_rejects_other_resize() -> None:
     with pytest.raises(InputError, match="its resize must be 'triangle'"):
         PreprocessSpec.from_dict({**CAFFE.to_dict(), "resize": "bicubic"})
 
 
-def test_missing_values_are_named() -> None:
+def test_from_dict_names_missing_values() -> None:
     with pytest.raises(InputError, match="mean"):
         PreprocessSpec.from_dict({"size_px": 224, "color_order": "RGB", "scale": [1, 1, 1]})
 
@@ -89,7 +89,7 @@ def test_missing_values_are_named() -> None:
 # The window: all images at one scale
 
 
-def test_window_of_the_images_size_is_the_resize() -> None:
+def test_window_of_image_size_is_resize() -> None:
     from georgia.images.preprocess import window_weights
 
     assert np.allclose(window_weights(50, 64, 50.0), resize_weights(50, 64), atol=1e-6)
@@ -97,14 +97,14 @@ def test_window_of_the_images_size_is_the_resize() -> None:
 
 
 @pytest.mark.parametrize("window_px", [40.0, 61.0, 128.0])
-def test_window_hides_the_size_of_the_image(window_px: float) -> None:
+def test_window_hides_image_size(window_px: float) -> None:
     scene = np.random.default_rng(3).integers(0, 256, (200, 220, 3), dtype=np.uint8)
     cut = scene[30:170, 40:180]
     spec = PreprocessSpec(64, window_px=window_px)
     assert np.allclose(spec.resize(scene), spec.resize(cut), atol=1e-3)
 
 
-def test_window_continues_small_images_by_their_mirror_image() -> None:
+def test_window_mirrors_small_images() -> None:
     image = np.random.default_rng(4).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     mirrored = np.pad(image, ((20, 20), (25, 25), (0, 0)), mode="symmetric")
     shown = PreprocessSpec(80, window_px=80.0).resize(image)
@@ -112,14 +112,14 @@ def test_window_continues_small_images_by_their_mirror_image() -> None:
     assert np.abs(shown - mirrored).mean() < 1e-3
 
 
-def test_window_survives_its_plain_form() -> None:
+def test_window_survives_plain_form() -> None:
     spec = PreprocessSpec(64, window_px=48.5)
     assert PreprocessSpec.from_dict(spec.to_dict()) == spec
     assert PreprocessSpec(64).to_dict()["resize"] != spec.to_dict()["resize"]
 
 
 @pytest.mark.parametrize("shape", [(40, 30), (64, 64), (151, 190), (20, 300)])
-def test_window_in_the_graph_is_that_of_training(shape: tuple[int, int]) -> None:
+def test_window_in_graph_equals_training(shape: tuple[int, int]) -> None:
     import onnxruntime
     from onnx import TensorProto
 
@@ -132,5 +132,5 @@ def test_window_in_the_graph_is_that_of_training(shape: tuple[int, int]) -> None
     proto = graph.finish({"image": (TensorProto.UINT8, ["N", "H", "W", 3])}, {output: ["N", 3, 48, 48]}, {})
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     image = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    answer = session.run(None, {"image": image[None]})[0][0]
-    assert np.allclose(answer.transpose(1, 2, 0), spec.apply(image), atol=1e-4)
+    result = session.run(None, {"image": image[None]})[0][0]
+    assert np.allclose(result.transpose(1, 2, 0), spec.apply(image), atol=1e-4)

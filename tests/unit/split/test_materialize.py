@@ -1,4 +1,4 @@
-"""Laws of placing files: sources stay, nothing is overwritten, a killed run goes on."""
+"""Laws of placing files: sources stay, nothing is overwritten, a killed run resumes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def images(root: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mode", ["copy", "link", "symlink", "manifest"])
-def test_sources_stay_as_they_are(tmp_path, split, mode):
+def test_materialize_leaves_sources_unchanged(tmp_path, split, mode):
     before = digest_tree(tmp_path / "data")
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*.png")}
     materialize_split(split, tmp_path / "out", mode)
@@ -60,7 +60,7 @@ def test_sources_stay_as_they_are(tmp_path, split, mode):
 
 
 @pytest.mark.parametrize("mode", ["copy", "link", "symlink", "move"])
-def test_reading_the_parts_gives_the_split(tmp_path, split, mode):
+def test_materialized_folders_give_the_split(tmp_path, split, mode):
     contents = sorted(images(tmp_path / "data").values())
     result = materialize_split(split, tmp_path / "out", mode)
     assert (result.n_placed, result.n_already) == (16, 0)
@@ -72,24 +72,24 @@ def test_reading_the_parts_gives_the_split(tmp_path, split, mode):
 
 
 @pytest.mark.parametrize("mode", ["manifest", "copy"])
-def test_the_manifest_is_a_catalog_of_its_own(tmp_path, split, mode):
+def test_manifest_is_a_catalog(tmp_path, split, mode):
     materialize_split(split, tmp_path / "out", mode)
     catalog = read_catalog(tmp_path / "out" / "split.csv")
     assert (catalog.root, catalog.labels) == (split.root, split.labels)
     assert make_split(catalog, SplitConfig((0.5, 0.25, 0.25), "given")).records == split.records
 
 
-def test_study_names(tmp_path, split):
+def test_study_names_read_back(tmp_path, split):
     materialize_split(split, tmp_path / "out", "copy", study_names(split.labels))
     folders = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").glob("*/*"))
-    assert folders == [f"GA{part}Binary/{index}" for part in ("test", "train", "valid") for index in "01"]
+    assert folders == [f"GA{split}Binary/{index}" for split in sorted(SPLITS) for index in "01"]
     catalog = read_catalog(tmp_path / "out", class_names={"0": "CEX", "1": "PG"})
-    assert {part: len(catalog.subset(part)) for part in SPLITS} == {"train": 8, "valid": 4, "test": 4}
+    assert {name: len(catalog.subset(name)) for name in SPLITS} == {"train": 8, "valid": 4, "test": 4}
     assert catalog.labels.names == ("CEX", "PG")
 
 
 @pytest.mark.parametrize("mode", ["copy", "link", "symlink"])
-def test_the_same_again_does_nothing(tmp_path, split, mode):
+def test_materialize_again_does_nothing(tmp_path, split, mode):
     materialize_split(split, tmp_path / "out", mode)
     before = {path: path.lstat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
     result = materialize_split(split, tmp_path / "out", mode)
@@ -97,7 +97,7 @@ def test_the_same_again_does_nothing(tmp_path, split, mode):
     assert {path: path.lstat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")} == before
 
 
-def test_files_of_one_name_keep_apart(tmp_path):
+def test_files_of_one_name_stay_separate(tmp_path):
     for folder in ("a", "b"):
         for name in ("CEX", "PG"):
             (tmp_path / "data" / name / folder).mkdir(parents=True)
@@ -114,7 +114,7 @@ def test_files_of_one_name_keep_apart(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["copy", "link", "symlink", "move"])
-def test_another_file_in_the_way_stops_before_anything(tmp_path, split, mode):
+def test_existing_file_stops_before_any_change(tmp_path, split, mode):
     _, target = plan_targets(split, tmp_path / "out")[5]
     target.parent.mkdir(parents=True)
     target.write_text("mine")
@@ -124,16 +124,16 @@ def test_another_file_in_the_way_stops_before_anything(tmp_path, split, mode):
     assert digest_tree(tmp_path) == before
 
 
-def test_another_split_in_the_way_stops(tmp_path, split):
+def test_existing_split_stops_materialize(tmp_path, split):
     materialize_split(split, tmp_path / "out", "copy")
     other = make_split(read_catalog(tmp_path / "data"), SplitConfig((0.5, 0.25, 0.25), seed=1))
     before = digest_tree(tmp_path)
-    with pytest.raises(InputError, match="must be new or hold this very split; got another split"):
+    with pytest.raises(InputError, match="must be new or hold the same split; got another split"):
         materialize_split(other, tmp_path / "out", "copy")
     assert digest_tree(tmp_path) == before
 
 
-def test_moving_onto_symbolic_links_loses_nothing(tmp_path, split):
+def test_move_onto_symlinks_loses_nothing(tmp_path, split):
     materialize_split(split, tmp_path / "out", "symlink")
     before = images(tmp_path / "data")
     with pytest.raises(InputError, match="is there already and is something else"):
@@ -142,7 +142,7 @@ def test_moving_onto_symbolic_links_loses_nothing(tmp_path, split):
 
 
 @pytest.mark.parametrize("mode", ["copy", "link"])
-def test_moving_onto_copies_leaves_one_of_each(tmp_path, split, mode):
+def test_move_onto_duplicates_keeps_one(tmp_path, split, mode):
     contents = sorted(images(tmp_path / "data").values())
     materialize_split(split, tmp_path / "out", mode)
     materialize_split(split, tmp_path / "out", "move")
@@ -151,12 +151,12 @@ def test_moving_onto_copies_leaves_one_of_each(tmp_path, split, mode):
 
 
 @pytest.mark.parametrize("dest", ["data", "data/out", "data/CEX/out", "."])
-def test_data_and_destination_stay_apart(tmp_path, split, dest):
+def test_destination_within_data_is_rejected(tmp_path, split, dest):
     with pytest.raises(InputError, match="must not lie in the data folder"):
         materialize_split(split, tmp_path / dest, "copy")
 
 
-def test_other_faults_are_named(tmp_path, split, monkeypatch):
+def test_materialize_names_other_faults(tmp_path, split, monkeypatch):
     with pytest.raises(InputError, match=r"must be one of copy, link, .*got 'mvoe'\. Did you mean 'move'"):
         materialize_split(split, tmp_path / "out", "mvoe")
     (tmp_path / "file").write_text("x")
@@ -176,28 +176,28 @@ class _Usage:
     free = 7
 
 
-def test_a_full_disk_is_one_clause(tmp_path, split, monkeypatch):
+def test_full_disk_is_one_clause(tmp_path, split, monkeypatch):
     def fill(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(materialize.shutil, "copyfile", fill)
-    with pytest.raises(InputError, match=r"it must be writable; got No space left on device\. Give the same"):
+    with pytest.raises(InputError, match=r"it must be writable; got No space left on device\. Run the same"):
         materialize_split(split, tmp_path / "out", "copy")
 
 
 # --- other disks, and kills ----------------------------------------------------------------------
 
 
-def test_links_become_symbolic_on_another_disk(tmp_path, split, monkeypatch):
-    def refuse(self, target):
+def test_link_to_other_disk_is_symbolic(tmp_path, split, monkeypatch):
+    def reject(self, target):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(Path, "hardlink_to", reject)
     materialize_split(split, tmp_path / "out", "link")
     assert all(path.is_symlink() for path in (tmp_path / "out").rglob("*.png"))
 
 
-def refuse_other_disk(monkeypatch):
+def reject_other_disk(monkeypatch):
     rename = Path.rename
 
     def only_here(self, target):
@@ -208,15 +208,15 @@ def refuse_other_disk(monkeypatch):
     monkeypatch.setattr(Path, "rename", only_here)
 
 
-def test_a_move_to_another_disk_keeps_every_byte(tmp_path, split, monkeypatch):
+def test_move_to_other_disk_keeps_bytes(tmp_path, split, monkeypatch):
     contents = sorted(images(tmp_path / "data").values())
-    refuse_other_disk(monkeypatch)
+    reject_other_disk(monkeypatch)
     materialize_split(split, tmp_path / "out", "move")
     assert sorted(images(tmp_path / "out").values()) == contents
     assert images(tmp_path / "data") == {}
 
 
-def test_moving_links_leaves_their_files_reachable(tmp_path):
+def test_move_of_links_keeps_files_reachable(tmp_path):
     (tmp_path / "store").mkdir()
     for name in ("CEX", "PG"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -251,7 +251,7 @@ class _Killer:
 
 @pytest.mark.parametrize("mode", ["copy", "link", "symlink"])
 @pytest.mark.parametrize("n_files", [1, 7, 16])
-def test_a_killed_run_goes_on(tmp_path, split, mode, n_files):
+def test_killed_run_resumes(tmp_path, split, mode, n_files):
     with pytest.raises(KeyboardInterrupt):
         materialize_split(split, tmp_path / "out", mode, progress=_Killer(n_files))
     result = materialize_split(split, tmp_path / "out", mode)
@@ -260,10 +260,10 @@ def test_a_killed_run_goes_on(tmp_path, split, mode, n_files):
 
 
 @pytest.mark.parametrize("other_disk", [False, True])
-def test_a_killed_move_is_finished_by_its_manifest(tmp_path, split, monkeypatch, other_disk):
+def test_killed_move_finishes_by_manifest(tmp_path, split, monkeypatch, other_disk):
     contents = sorted(images(tmp_path / "data").values())
     if other_disk:
-        refuse_other_disk(monkeypatch)
+        reject_other_disk(monkeypatch)
     assert not find_unfinished_move(tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
         materialize_split(split, tmp_path / "out", "move", study_names(split.labels), progress=_Killer(7))
@@ -280,9 +280,9 @@ def test_a_killed_move_is_finished_by_its_manifest(tmp_path, split, monkeypatch,
         finish_move(tmp_path / "out")
 
 
-def test_a_move_killed_between_copy_and_removal_is_finished(tmp_path, split, monkeypatch):
+def test_move_killed_before_removal_finishes(tmp_path, split, monkeypatch):
     contents = sorted(images(tmp_path / "data").values())
-    refuse_other_disk(monkeypatch)
+    reject_other_disk(monkeypatch)
     is_same = materialize._is_same
 
     def die(source, target):
@@ -299,7 +299,7 @@ def test_a_move_killed_between_copy_and_removal_is_finished(tmp_path, split, mon
     assert sorted(images(tmp_path / "out").values()) == contents
 
 
-def test_a_process_that_is_killed_leaves_whole_files_only(tmp_path):
+def test_killed_process_leaves_whole_files(tmp_path):
     for name in ("CEX", "PG"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(150):
