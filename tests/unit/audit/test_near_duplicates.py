@@ -213,8 +213,8 @@ def load_benchmark(name: str) -> ModuleType:
 
 @pytest.mark.slow
 def test_planted_duplicates_are_found(tmp_path: Path) -> None:
-    planted = load_benchmark("planted_copies")
-    files = planted.write_planted(planted.plant_copies(180, seed=4), tmp_path)
+    planted = load_benchmark("planted_duplicates")
+    files = planted.write_planted(planted.make_planted(180, seed=4), tmp_path)
     found = find_near_duplicates([describe_image(read_image(file.path)) for file in files])
     pairs = {(files[pair.first].scene, files[pair.second].scene) for pair in found.pairs}
     assert all(first == second for first, second in pairs), "two scenes were joined"

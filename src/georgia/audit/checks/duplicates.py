@@ -30,7 +30,7 @@ class DuplicatesFound(Check):
     severity = "warning"
     rule = "pairs of duplicates, from"
     threshold = 1
-    source = "none is expected; docs/near_duplicates.md says how they are found"
+    source = "none is expected; docs/audit.md says how they are found"
     remedy = (
         "They count as one crystal: split and train keep each group in one split. Nothing needs to be done."
     )
