@@ -1,4 +1,4 @@
-"""The same files through Georgia, CleanVision and imagededup: which planted copies does each find?
+"""The same files through Georgia, CleanVision and imagededup: which planted duplicates does each find?
 
     python -m venv /tmp/peers
     /tmp/peers/bin/pip install cleanvision
@@ -98,24 +98,24 @@ def run_peer(peer: str, folder: Path) -> None:
 
 
 def ask_peer(python: Path, peer: str, folder: Path) -> dict[str, Any]:
-    """Return a peer's answer, computed in its own environment."""
+    """Return a peer's result, computed in its own environment."""
     command = [str(python), __file__, "--peer", peer, str(folder)]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    if answer.returncode:
-        return {"sets": [], "seconds": 0.0, "error": answer.stderr.strip().splitlines()[-1]}
-    result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return {"sets": [], "seconds": 0.0, "error": done.stderr.strip().splitlines()[-1]}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
 def ask_georgia(paths: list[Path]) -> dict[str, Any]:
-    """Return Georgia's answer in the same form."""
-    from audit_copies import describe_files
+    """Return Georgia's result in the same form."""
+    from audit_duplicates import describe_files
 
     from georgia.audit.near_duplicates.search import find_near_duplicates
 
     started = time.perf_counter()
-    copies = find_near_duplicates(describe_files(paths))
-    sets = [[paths[place].name for place in group] for group in copies.groups]
+    duplicates = find_near_duplicates(describe_files(paths))
+    sets = [[paths[place].name for place in group] for group in duplicates.groups]
     return {"sets": sets, "seconds": time.perf_counter() - started}
 
 
@@ -125,30 +125,30 @@ def to_pairs(sets: list[list[str]], names: dict[str, int]) -> list[tuple[int, in
     return sorted(set(itertools.chain(*pairs)))
 
 
-def compare_planted(python: Path, n_scenes: int, seed: int, is_turned: bool) -> dict[str, Any]:
-    """Return each tool's recall by kind, false pairs and seconds on planted copies, turned or upright."""
-    from audit_copies import judge_pairs
-    from planted_copies import KINDS, plant_copies, write_planted
+def compare_planted(python: Path, n_scenes: int, seed: int, is_rotated: bool) -> dict[str, Any]:
+    """Return each tool's recall by kind, false pairs and seconds on planted duplicates."""
+    from audit_duplicates import score_pairs
+    from planted_duplicates import KINDS, make_planted, write_planted
 
     with tempfile.TemporaryDirectory() as base:
-        files = write_planted(plant_copies(n_scenes, seed, is_turned=is_turned), Path(base))
+        files = write_planted(make_planted(n_scenes, seed, is_rotated=is_rotated), Path(base))
         paths = [file.path for file in files]
-        answers = {"Georgia": ask_georgia(paths)}
-        answers.update({peer: ask_peer(python, peer, Path(base)) for peer in PEERS})
+        results = {"Georgia": ask_georgia(paths)}
+        results.update({peer: ask_peer(python, peer, Path(base)) for peer in PEERS})
     names = {path.name: k for k, path in enumerate(paths)}
     table = {}
-    for tool, answer in answers.items():
-        judged = judge_pairs(
-            to_pairs(answer["sets"], names), [file.scene for file in files], [file.kind for file in files]
+    for tool, result in results.items():
+        scored = score_pairs(
+            to_pairs(result["sets"], names), [file.scene for file in files], [file.kind for file in files]
         )
         table[tool] = {
-            "recall": {kind: judged["kinds"][kind]["recall"] for kind in KINDS},
-            "false_pairs": judged["false_pairs"],
-            "precision": judged["precision"],
-            "seconds": round(answer["seconds"], 1),
-            "error": answer.get("error"),
+            "recall": {kind: scored["kinds"][kind]["recall"] for kind in KINDS},
+            "false_pairs": scored["false_pairs"],
+            "precision": scored["precision"],
+            "seconds": round(result["seconds"], 1),
+            "error": result.get("error"),
         }
-    print("every copy turned or flipped" if is_turned else "the same, all copies upright")
+    print("every duplicate rotated or flipped" if is_rotated else "the same, all upright")
     print(f"{'tool':18s}", *(f"{kind[:11]:>11s}" for kind in KINDS), f"{'false pairs':>12s} {'seconds':>8s}")
     for tool, row in table.items():
         recalls = (f"{row['recall'][kind]:11.3f}" for kind in KINDS)
@@ -166,15 +166,15 @@ def compare_folder(python: Path, folder: Path) -> dict[str, Any]:
         for path in paths:
             (Path(base) / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
         flat = sorted(Path(base).iterdir())
-        answers = {"Georgia": ask_georgia(flat)}
-        answers.update({peer: ask_peer(python, peer, Path(base)) for peer in PEERS})
+        results = {"Georgia": ask_georgia(flat)}
+        results.update({peer: ask_peer(python, peer, Path(base)) for peer in PEERS})
     names = {path.name: k for k, path in enumerate(flat)}
     print(folder.name, f"({len(flat)} images)")
-    for tool, answer in answers.items():
-        pairs = to_pairs(answer["sets"], names)
-        answer["pairs"] = [[flat[one].name, flat[other].name] for one, other in pairs]
-        print(f"  {tool:18s} {len(pairs)} pairs", answer.get("error") or "", *answer["pairs"][:8])
-    return answers
+    for tool, result in results.items():
+        pairs = to_pairs(result["sets"], names)
+        result["pairs"] = [[flat[first].name, flat[second].name] for first, second in pairs]
+        print(f"  {tool:18s} {len(pairs)} pairs", result.get("error") or "", *result["pairs"][:8])
+    return results
 
 
 def main() -> None:
@@ -193,8 +193,8 @@ def main() -> None:
         run_peer(options.peer, options.python)
         return
     result: dict[str, Any] = {
-        name: compare_planted(options.python, options.scenes, options.seed, is_turned)
-        for name, is_turned in (("turned", True), ("upright", False))
+        name: compare_planted(options.python, options.scenes, options.seed, is_rotated)
+        for name, is_rotated in (("rotated", True), ("upright", False))
     }
     result.update({folder.name: compare_folder(options.python, folder) for folder in options.folders})
     if options.out:

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/cross_validate.py DATA [--folds 5] [--set key=value …]
 
-Both see the same test folds; `fast` gives a part of the rest to validation, the regression takes it all.
+Both see the same test folds; `fast` gives some of the rest to validation, the regression takes it all.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def main() -> None:
     catalog = read_catalog(options.data, verify=False)
     n_classes = len(catalog.labels)
     last = build_network(recipe_config("fast", {"head_features": "last", "standardize": False}), n_classes)
-    images, _ = load_images(catalog.records, catalog.labels, last.preprocess, Path("pictures.npy"))
+    images, _ = load_images(catalog.records, catalog.labels, last.preprocess, Path("images.npy"))
     frozen = FrozenBackbone(last.frozen, last.preprocess)
     features = np.concatenate([batch[0] for batch in FixedFeatures(images, frozen).batches()])
     place = {record.path: number for number, record in enumerate(images.records)}
-    answers = {name: np.full(len(images), -1) for name in ("fast", "regression")}
+    predicted = {name: np.full(len(images), -1) for name in ("fast", "regression")}
     folds, started = [], time.perf_counter()
     for split in kfold_split(catalog, options.folds, options.seed, valid_fraction=0.15):
         at = {
@@ -60,19 +60,19 @@ def main() -> None:
         rest = np.concatenate([at["train"], at["valid"]])
         regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         regression.fit(features[rest], images.targets[rest])
-        answers["regression"][at["test"]] = regression.predict(features[at["test"]])
+        predicted["regression"][at["test"]] = regression.predict(features[at["test"]])
         network = build_network(config, n_classes)
         with tempfile.TemporaryDirectory() as folder:
             parts = [images.select(split.subset(part)) for part in ("train", "valid")]
             inputs = LoopInputs(network, parts[0], parts[1], catalog.labels, Path(folder))
             run_loop(config, inputs, TrainState("benchmark"))
         pixels = network.preprocess.normalize(images.images(at["test"]).astype(np.float32))
-        answers["fast"][at["test"]] = network.model.predict(pixels, verbose=0).argmax(axis=1)
+        predicted["fast"][at["test"]] = network.model.predict(pixels, verbose=0).argmax(axis=1)
         truth = images.targets[at["test"]]
-        chosen = {name: answer[at["test"]] for name, answer in answers.items()}
+        chosen = {name: classes[at["test"]] for name, classes in predicted.items()}
         folds.append({name: round(f1_score(truth, a, average="macro"), 4) for name, a in chosen.items()})
         print(folds[-1], flush=True)
-    totals = {k: round(f1_score(images.targets, v, average="macro"), 4) for k, v in answers.items()}
+    totals = {k: round(f1_score(images.targets, v, average="macro"), 4) for k, v in predicted.items()}
     print(json.dumps({"macro_f1": totals, "folds": folds, "seconds": time.perf_counter() - started}))
 
 

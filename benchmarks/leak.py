@@ -1,10 +1,10 @@
-"""What a leak is worth: test F1 of a random split against a grouped one, on drawn images with copies.
+"""What a leak is worth: test F1 of a random split against a grouped one, on synthetic images with duplicates.
 
     .venv/bin/python benchmarks/leak.py [--crystals 20] [--files 3] [--seeds 5] [--plot docs/images/leak.png]
 
-Every crystal comes as several files, turned or flipped, as in the real set. The same files are split twice,
-by file and by crystal, and recipe ``fast`` is trained on each. Both nets also judge crops of new crystals:
-what they are worth in truth.
+Every crystal comes as several files, rotated or flipped, as in the real set. The same files are split twice,
+by file and by crystal, and recipe ``fast`` is trained on each. Both models are also tested on
+crops of new crystals: what they are worth in truth.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ FRACTIONS = (0.6, 0.2, 0.2)
 COLOURS = {"random": "#d55e00", "grouped": "#0072b2"}
 
 
-def judge(network: Any, pictures: Any) -> float:
-    """Return the macro-F1 of a net on images."""
-    pixels = network.preprocess.normalize(pictures.images(np.arange(len(pictures))).astype(np.float32))
+def measure_f1(network: Any, images: Any) -> float:
+    """Return the macro-F1 of a model on images."""
+    pixels = network.preprocess.normalize(images.images(np.arange(len(images))).astype(np.float32))
     return float(
-        f1_score(pictures.targets, network.model.predict(pixels, verbose=0).argmax(axis=1), average="macro")
+        f1_score(images.targets, network.model.predict(pixels, verbose=0).argmax(axis=1), average="macro")
     )
 
 
 def train_once(records: Sequence[Record], root: Path, new: Sequence[Record], seed: int) -> dict[str, float]:
-    """Return a net's macro-F1 on its own test part and on new crystals."""
+    """Return a model's macro-F1 on its own test split and on new crystals."""
     config = recipe_config("fast", {"seed": seed})
     split = make_split(Catalog(root, LABELS, tuple(records)), SplitConfig(FRACTIONS, seed=seed))
     network = build_network(config, len(LABELS))
@@ -66,14 +66,14 @@ def train_once(records: Sequence[Record], root: Path, new: Sequence[Record], see
             LoopInputs(network, parts["train"], parts["valid"], LABELS, Path(folder)),
             TrainState("benchmark"),
         )
-        return {"test": judge(network, parts["test"]), "new": judge(network, parts["new"])}
+        return {"test": measure_f1(network, parts["test"]), "new": measure_f1(network, parts["new"])}
 
 
 def run_seed(options: argparse.Namespace, seed: int, base: Path) -> dict[str, dict[str, float]]:
-    """Return the figures of both splits of one drawn set."""
-    share = 1 - 1 / options.files
+    """Return the macro-F1 of both splits of one synthetic set."""
+    fraction = 1 - 1 / options.files
     n_per_class = options.crystals * options.files
-    records = render_dataset(base / f"set{seed}", n_per_class, seed, PlantedDefects(duplicates=share))
+    records = render_dataset(base / f"set{seed}", n_per_class, seed, PlantedDefects(duplicates=fraction))
     new = render_dataset(base / f"new{seed}", options.new, 10_000 + seed)
     ways = {"random": [replace(record, group="") for record in records], "grouped": records}
     return {way: train_once(ways[way], base / f"set{seed}", new, seed) for way in ways}
@@ -85,7 +85,7 @@ def draw_leak(rows: Sequence[dict[str, dict[str, float]]], path: Path) -> None:
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    titles = {"random": "split by file: copies on both sides", "grouped": "split by crystal"}
+    titles = {"random": "split by file: duplicates on both sides", "grouped": "split by crystal"}
     for axes, (way, title) in zip((left, right), titles.items(), strict=True):
         for row in rows:
             values = (row[way]["test"], row[way]["new"])
@@ -96,7 +96,7 @@ def draw_leak(rows: Sequence[dict[str, dict[str, float]]], path: Path) -> None:
             axes.annotate(
                 f"{mean:.3f}", (place, mean), textcoords="offset points", xytext=(0, 9), ha="center"
             )
-        axes.set_xticks((0, 1), ("its own test part", "new crystals"))
+        axes.set_xticks((0, 1), ("its own test split", "new crystals"))
         axes.set_xlim(-0.4, 1.4)
         axes.set_title(title, fontsize=10)
         axes.grid(axis="y", alpha=0.3)

@@ -1,8 +1,8 @@
-"""The same answers everywhere, on files: Keras, ONNX Runtime, OpenVINO in float32 and bfloat16, and Node.
+"""The same predictions everywhere, on files: Keras, ONNX Runtime, OpenVINO in float32 and bfloat16, and Node.
 
     .venv/bin/python benchmarks/parity.py MODEL [--keras FILE.h5] [--files 500]
 
-Files of all kinds are drawn: PNG, JPEG, TIFF, BMP and WebP, 8 and 16 bits, grey, colour, palette and
+Files of all kinds are rendered: PNG, JPEG, TIFF, BMP and WebP, 8 and 16 bits, grey, colour, palette and
 alpha, from 1 to 1,200 px. Node decodes nothing here: it is given the pixels that Georgia reads, as raw
 bytes. A processor without bfloat16 computes in float32 whatever OpenVINO is asked for; so a further row
 rounds what goes into and comes out of every convolution to bfloat16, in ONNX Runtime, as such units do.
@@ -194,16 +194,16 @@ def main() -> None:
         expected, scores = reference["probabilities"], reference.get("unknown_score")
         for precision in ("float32", "bfloat16"):
             engine = OpenVinoEngine(bundle.model_path, bundle.preprocess, precision=precision)
-            answer = engine.run([engine.prepare(image) for image in images])
-            row = compare(f"OpenVINO {precision}", answer["probabilities"], expected)
+            outputs = engine.run([engine.prepare(image) for image in images])
+            row = compare(f"OpenVINO {precision}", outputs["probabilities"], expected)
             if scores is not None:
-                row["unknown_score"] = float(np.abs(answer["unknown_score"] - scores).max())
+                row["unknown_score"] = float(np.abs(outputs["unknown_score"] - scores).max())
             rows.append(row)
         rounded = OnnxRuntimeEngine(write_rounded(bundle.model_path, folder / "rounded.onnx")).run(images)
         row = compare("convolutions rounded to bfloat16", rounded["probabilities"], expected)
         if scores is not None:
             row["unknown_score"] = float(np.abs(rounded["unknown_score"] - scores).max())
-            row["other_refusals"] = int(((rounded["unknown_score"] > 1) != (scores > 1)).sum())
+            row["other_rejections"] = int(((rounded["unknown_score"] > 1) != (scores > 1)).sum())
         rows.append(row)
         if keras_file is not None:
             rows.append(compare("Keras", run_keras(keras_file, bundle, images), expected))

@@ -1,4 +1,4 @@
-"""The figures of docs/measurements/speed.md, drawn from the results of ``speed.py``."""
+"""The figures of docs/measurements/speed.md, made from the results of ``speed.py``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw_predict(nets: dict[str, Any], target: Path) -> Path:
         axes.set_xlim(0, 1.25 * max(values))
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    all_axes[0][0].invert_yaxis()  # the axes share it
+    all_axes[0][0].invert_yaxis()  # all axes have this one
     figure.supxlabel("images/s, as a multiple of the study's loop", fontsize=8)
     figure.tight_layout()
     figure.savefig(target, dpi=110)

@@ -1,4 +1,4 @@
-"""An archive on a two-node Ray cluster against one process: equal predictions, pace, and a node that is killed.
+"""An archive on a two-node Ray cluster and in one process: equal predictions, pace, and a killed node.
 
     .venv/bin/python benchmarks/ray_scale.py OUT [--n 5000] [--model RUN] [--only PHASE …]
 
@@ -67,7 +67,7 @@ class Pace:
 
 
 def main() -> None:
-    """Print one JSON object: seconds, files per second, and whether the predictions are equal, of each phase."""
+    """Print one JSON object: of each phase seconds, files per second and whether predictions are equal."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -25,7 +25,7 @@ from georgia.predict.resume import predict_to_table
 from georgia.synthetic import render_dataset
 
 LABELS = Labels(("CEX", "PG"))
-# Files of a turn, by net: a few seconds each on two cores.
+# Files of a round, by net: a few seconds each on two cores.
 N_FILES = {"resnet101": 48, "resnet50": 96, "efficientnet-lite0": 384}
 N_ONE_BY_ONE = {"resnet101": 8, "resnet50": 12, "efficientnet-lite0": 24}
 BATCH = 32
@@ -34,20 +34,20 @@ TRAINED = "resnet101"
 
 
 class Bench:
-    """What all sections use: drawn files, a working folder, and how thorough to be."""
+    """What all sections use: synthetic files, a working folder, and how thorough to be."""
 
-    def __init__(self, work: Path, net: str, quick: bool, turns: int) -> None:
-        self.work, self.net, self.quick, self.turns = work, net, quick, turns
+    def __init__(self, work: Path, net: str, quick: bool, rounds: int) -> None:
+        self.work, self.net, self.quick, self.rounds = work, net, quick, rounds
 
     def crops(self, n_per_class: int) -> list[Path]:
-        """Return drawn crops of both classes, drawn once for all sections."""
+        """Return synthetic crops of both classes, rendered once for all sections."""
         folder = self.work / f"crops-{n_per_class}"
         if not folder.exists():
             render_dataset(folder, n_per_class, seed=1)
         return sorted(folder.rglob("*.png"))
 
     def many(self, count: int) -> Path:
-        """Return a folder with so many file names that lead to 200 drawn crops."""
+        """Return a folder with so many file names that lead to 200 synthetic crops."""
         folder = self.work / f"many-{count}"
         if not folder.exists():
             crops = self.crops(100)
@@ -56,12 +56,12 @@ class Bench:
                 os.link(crops[number % len(crops)], folder / f"crop ({number}).png")
         return folder
 
-    def take_turns(self, steps: dict[str, Callable[[], int]]) -> dict[str, float]:
-        """Return images/s of each step: the median of turns in which every step runs once."""
+    def alternate(self, steps: dict[str, Callable[[], int]]) -> dict[str, float]:
+        """Return images/s of each step: the median of rounds in which every step runs once."""
         rates: dict[str, list[float]] = {name: [] for name in steps}
         for step in steps.values():
             step()
-        for _ in range(self.turns):
+        for _ in range(self.rounds):
             for name, step in steps.items():
                 started = time.perf_counter()
                 count = step()
@@ -101,7 +101,7 @@ def measure_predict(bench: Bench) -> dict[str, float]:
         batches = ((None, prepared[start : start + 16]) for start in range(0, len(prepared), 16))
         return sum(len(outputs["logits"]) for _, outputs in engine.stream(batches))
 
-    return bench.take_turns(
+    return bench.alternate(
         {
             "study: file by file": lambda: len([study_loop.predict_file(model, path) for path in alone]),
             "keras: batch 32": lambda: len(model.predict(ready, batch_size=BATCH, verbose=0)),
@@ -115,7 +115,7 @@ def measure_predict(bench: Bench) -> dict[str, float]:
 
 
 def _split(bench: Bench, n_train: int, n_valid: int) -> Path:
-    """Return a folder with train and valid parts, a folder per class each."""
+    """Return a folder with training and validation splits, a folder per class each."""
     folder = bench.work / f"split-{n_train}-{n_valid}"
     crops = bench.crops(60 if bench.quick else 200)
     if not folder.exists():
@@ -129,7 +129,7 @@ def _split(bench: Bench, n_train: int, n_valid: int) -> Path:
 
 
 def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tuple[float, float]:
-    """Return seconds of the validation part's one pass through the frozen backbone, and of an epoch behind it."""
+    """Return seconds of the validation split's pass through the frozen backbone, and of an epoch."""
     from georgia.catalog.read import read_catalog
     from georgia.train.batches import FixedFeatures
     from georgia.train.decoded import load_images
@@ -152,7 +152,7 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
     config = recipe_config("georgia", settings)
     network = build_network(config, 2)
     records = read_catalog(folder).records
-    images, _ = load_images(records, LABELS, network.preprocess, bench.work / "pictures.npy")
+    images, _ = load_images(records, LABELS, network.preprocess, bench.work / "images.npy")
     parts = {
         part: images.select([record for record in records if record.split == part])
         for part in ("train", "valid")
@@ -171,15 +171,15 @@ def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tupl
     return fixed_s, statistics.median(row["seconds"] for row in result.rows[1:])
 
 
-def _study_epochs(bench: Bench, folder: Path, share: float, augmented: bool) -> float:
+def _study_epochs(bench: Bench, folder: Path, trainable_fraction: float, augmented: bool) -> float:
     """Return seconds of an epoch as the study does it, once compiled."""
     import study_loop
 
-    model = study_loop.build_net(bench.net or TRAINED, share)
+    model = study_loop.build_net(bench.net or TRAINED, trainable_fraction)
     train, valid = study_loop.open_generators(folder, 32, augmented)
     study_loop.warm_up(model, train, valid)
     seconds = []
-    for _ in range(bench.turns):
+    for _ in range(bench.rounds):
         started = time.perf_counter()
         study_loop.train_epoch(model, train, valid)
         seconds.append(time.perf_counter() - started)
@@ -191,7 +191,7 @@ def measure_train(bench: Bench) -> dict[str, float]:
     n_train, n_valid = (32, 12) if bench.quick else (64, 24)
     folder = _split(bench, n_train, n_valid)
     study_s = _study_epochs(bench, folder, 0.1, augmented=True)
-    fixed_s, epoch_s = _georgia_epochs(bench, folder, {"batch_size": 32, "epochs": 2 + bench.turns})
+    fixed_s, epoch_s = _georgia_epochs(bench, folder, {"batch_size": 32, "epochs": 2 + bench.rounds})
     return {
         "n_train": n_train,
         "n_valid": n_valid,
@@ -292,13 +292,13 @@ def measure_memory(bench: Bench) -> dict[str, float]:
 
 def measure_start(bench: Bench) -> dict[str, float]:
     """Seconds of a fresh process: the import, the help, one file with the bundled model."""
-    picture = str(bench.crops(60 if bench.quick else 200)[0])
+    image = str(bench.crops(60 if bench.quick else 200)[0])
     python = [sys.executable]
     commands = {
         "bare python": [*python, "-c", "pass"],
         "import georgia": [*python, "-c", "import georgia"],
         "georgia --help": [*python, "-m", "georgia", "--help"],
-        "georgia predict, one file": [*python, "-m", "georgia", "predict", picture],
+        "georgia predict, one file": [*python, "-m", "georgia", "predict", image],
     }
     found: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(5):
@@ -320,9 +320,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--net", default="")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
-    found = sections[chosen.section](Bench(chosen.work, chosen.net, chosen.quick, chosen.turns))
+    found = sections[chosen.section](Bench(chosen.work, chosen.net, chosen.quick, chosen.rounds))
     chosen.out.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     return 0
 

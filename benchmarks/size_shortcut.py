@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/size_shortcut.py [--n 200] [--set key=value …]
 
-Training crops are drawn as the real set is: every CEX crop 151×151 px, every PG crop larger (169–211 px).
+Training crops are rendered as the real set is: every CEX crop 151×151 px, every PG crop larger (169–211 px).
 They are out of focus (Gaussian blur) and noisy, so that the size is easier to learn than the crystal.
 Both models are tested on new crops of the same kind, and on the same crops with all of them cut to one size.
 The robustness table of each, taken on the former, says whether it gives the shortcut away.
@@ -36,8 +36,8 @@ CUT_PX = 144
 BLUR_PX, NOISE_LEVELS = 3.0, 12.0
 
 
-def draw(folder: Path, n_per_class: int, first: int) -> None:
-    """Draw crops whose size tells the class, and beside them the same ones cut to CUT_PX × CUT_PX."""
+def render(folder: Path, n_per_class: int, first: int) -> None:
+    """Render crops whose size tells the class, and beside them the same ones cut to CUT_PX × CUT_PX."""
     for place, name in enumerate(("CEX", "PG")):
         for number in range(n_per_class):
             seed = np.random.SeedSequence([2026, place, first + number])
@@ -68,8 +68,8 @@ def main() -> None:
     started, results = time.perf_counter(), {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        draw(root / "train", options.n, 0)
-        draw(root / "test", options.n, 100_000)
+        render(root / "train", options.n, 0)
+        render(root / "test", options.n, 100_000)
         for geometry in ("stretch", "auto"):
             config = recipe_config("fast", parse_assignments(options.changes), {"geometry": geometry})
             run = train_model(root / "train" / "whole", root / geometry, config)
@@ -81,10 +81,10 @@ def main() -> None:
                 row[kind] = {
                     "accuracy": round(metrics.accuracy, 4),
                     "accuracy_ci95": [round(value, 4) for value in metrics.accuracy_ci95],
-                    "recall": {name: round(one.recall, 4) for name, one in metrics.per_class.items()},
+                    "recall": {name: round(scores.recall, 4) for name, scores in metrics.per_class.items()},
                 }
-            seen = read_catalog(root / "test" / "whole", verify=False).records
-            table = measure_robustness(bundle, seen, RobustnessConfig(2 * options.n))
+            records = read_catalog(root / "test" / "whole", verify=False).records
+            table = measure_robustness(bundle, records, RobustnessConfig(2 * options.n))
             row["robustness"] = {
                 change.name: [round(v, 4) for v in (change.accuracy.difference, *change.accuracy.interval)]
                 for change in table.rows

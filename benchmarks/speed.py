@@ -1,7 +1,7 @@
 """What Georgia gains over the study's way, and how near it is to the machine's limit: ratios of one run.
 
-Each section runs in a process of its own; inside a section, everything that is compared takes turns,
-and the median of the turns counts. Results are written as JSON with the machine beside them, and the
+Each section runs in a process of its own; inside a section, everything that is compared alternates in
+rounds, and the median of the rounds counts. Results are written as JSON with the machine beside them, and the
 ratios are shown next to those of the last run.
 """
 
@@ -28,11 +28,11 @@ MARKS = ("<!-- measured: scripts/bench --docs -->", "<!-- end of measured -->")
 NETS = ("resnet101", "resnet50", "efficientnet-lite0")
 
 
-def run_section(name: str, net: str, work: Path, quick: bool, turns: int) -> dict[str, Any]:
-    """Return one section's figures, measured in a process of its own."""
+def run_section(name: str, net: str, work: Path, quick: bool, rounds: int) -> dict[str, Any]:
+    """Return one section's values, measured in a process of its own."""
     out = work / f"{name}-{net or 'all'}.json"
     command = [sys.executable, str(HERE / "sections.py"), name, "--work", str(work), "--out", str(out)]
-    command += ["--turns", str(turns), *(["--net", net] if net else []), *(["--quick"] if quick else [])]
+    command += ["--rounds", str(rounds), *(["--net", net] if net else []), *(["--quick"] if quick else [])]
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GEORGIA_CACHE": str(work / "cache")}
     done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
@@ -41,7 +41,7 @@ def run_section(name: str, net: str, work: Path, quick: bool, turns: int) -> dic
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return what the values depend on."""
     from importlib.metadata import version
 
     from georgia.model.engines import list_capabilities
@@ -142,36 +142,36 @@ def _rate(growth: dict[str, Any], sizes: list[str]) -> float:
 
 
 def merge(runs: list[Any]) -> Any:
-    """Return the median of each figure over several runs."""
+    """Return the median of each value over several runs."""
     first = runs[0]
     if isinstance(first, dict):
         return {key: merge([run[key] for run in runs if key in run]) for key in first}
     return statistics.median(runs)
 
 
-def show(about: dict[str, Any], before: dict[str, Any] | None) -> None:
+def show(document: dict[str, Any], before: dict[str, Any] | None) -> None:
     """Print the table, with the last run's values where there is one of the same kind."""
-    same = before is not None and before.get("quick") == about["quick"] and "runs" in before
+    same = before is not None and before.get("quick") == document["quick"] and "runs" in before
     last = {what: value for what, value, _ in list_ratios(merge(before["runs"]))} if same and before else {}
     print(f"{'what':74} {'now':>8} {'last':>8}  aim")
-    for what, value, aim in list_ratios(merge(about["runs"])):
+    for what, value, aim in list_ratios(merge(document["runs"])):
         shown = f"{last[what]:8.2f}" if what in last else " " * 8
         print(f"{what:74} {value:8.2f} {shown}  {aim}")
 
 
-def write_docs(about: dict[str, Any], page: Path, figures: list[Path]) -> None:
+def write_docs(document: dict[str, Any], page: Path, figures: list[Path]) -> None:
     """Put the table, what it was measured on, and the figures between the marks of a docs page."""
-    machine = about["machine"]
+    machine = document["machine"]
     capabilities = " ".join(machine["openvino_capabilities"])
     lines = [
-        f"`scripts/bench{' --quick' if about['quick'] else ''}`, median of {len(about['runs'])}; "
+        f"`scripts/bench{' --quick' if document['quick'] else ''}`, median of {len(document['runs'])}; "
         f"{machine['cores']} cores, {machine['processor']} ({capabilities}), "
         f"load before {machine['load_before']:.1f}; "
-        f"{', '.join(f'{seconds / 60:.0f}' for seconds in about['seconds'])} minutes.",
+        f"{', '.join(f'{seconds / 60:.0f}' for seconds in document['seconds'])} minutes.",
         "",
         "| what | measured | aim |",
         "|---|---|---|",
-        *(f"| {what} | {value:.2f} | {aim} |" for what, value, aim in list_ratios(merge(about["runs"]))),
+        *(f"| {what} | {value:.2f} | {aim} |" for what, value, aim in list_ratios(merge(document["runs"]))),
         "",
         *(f"![{file.stem.replace('_', ' ')}](../images/{file.name})" for file in figures),
     ]
@@ -185,47 +185,51 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure speed as ratios in one run.")
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--nets", choices=NETS, nargs="+", default=list(NETS), metavar="NET")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the images, one turn")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images, one round")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--runs", type=int, default=1, help="whole runs, one after another; medians count")
     parser.add_argument("--add", action="store_true", help="go on with the runs that --out holds")
-    parser.add_argument("--docs", action="store_true", help="also write table and figures of docs/measurements/speed.md")
+    parser.add_argument(
+        "--docs", action="store_true", help="also write table and figures of docs/measurements/speed.md"
+    )
     parser.add_argument("--show", action="store_true", help="print the table of --out, measure nothing")
     chosen = parser.parse_args()
     before = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.exists() else None
     if chosen.show:
         if before is None:
             raise SystemExit(f"{chosen.out} is not there: measure first")
-        about, before = before, None
+        document, before = before, None
     else:
-        about = {"machine": describe_machine(), "quick": chosen.quick, "runs": [], "seconds": []}
+        document = {"machine": describe_machine(), "quick": chosen.quick, "runs": [], "seconds": []}
         if chosen.add and before is not None:
-            about |= {"runs": list(before["runs"]), "seconds": list(before["seconds"])}
-        while len(about["runs"]) < chosen.runs:
+            document |= {"runs": list(before["runs"]), "seconds": list(before["seconds"])}
+        while len(document["runs"]) < chosen.runs:
             started = time.perf_counter()
-            about["runs"].append(measure(chosen, is_first=not about["runs"]))
-            about["seconds"].append(round(time.perf_counter() - started, 1))
-            chosen.out.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    show(about, before)
+            document["runs"].append(measure(chosen, is_first=not document["runs"]))
+            document["seconds"].append(round(time.perf_counter() - started, 1))
+            chosen.out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    show(document, before)
     if chosen.docs:
         from plots import draw_all
 
         docs = HERE.parent / "docs"
-        write_docs(about, docs / "measurements" / "speed.md", draw_all(merge(about["runs"]), docs / "images"))
+        write_docs(
+            document, docs / "measurements" / "speed.md", draw_all(merge(document["runs"]), docs / "images")
+        )
     print(chosen.out)
     return 0
 
 
 def measure(chosen: argparse.Namespace, is_first: bool) -> dict[str, Any]:
-    """Return the figures of all sections, telling on stderr how far it is."""
+    """Return the values of all sections, with progress on stderr."""
     results: dict[str, Any] = {}
-    # Several runs are turns themselves.
-    turns = 1 if chosen.quick or chosen.runs > 1 else 3
+    # Several runs are rounds themselves.
+    rounds = 1 if chosen.quick or chosen.runs > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
         for name in [name for name in chosen.only if is_first or name not in ONCE]:
             for net in chosen.nets if name == "predict" else [""]:
                 now = time.perf_counter()
-                found = run_section(name, net, Path(folder), chosen.quick, turns)
+                found = run_section(name, net, Path(folder), chosen.quick, rounds)
                 results.setdefault(name, {}).update({net: found} if net else found)
                 print(f"{name} {net}: {time.perf_counter() - now:.0f} s", file=sys.stderr, flush=True)
     return results

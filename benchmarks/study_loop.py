@@ -1,8 +1,8 @@
 """The study's own way, written plainly after its description: the yardstick of ``speed.py``.
 
 Training: Keras' generator with its augmentation feeds the whole net, frozen layers included, at every
-step; after each epoch the validation part goes through it three times (Keras' own figures, the class-wise
-report, the F1 threshold). Inference: one file after another is opened, resized and answered by
+step; after each epoch the validation split goes through it three times (Keras' own metrics, the class-wise
+report, the F1 threshold). Inference: one file after another is opened, resized and passed to
 ``model.predict``.
 
 Source: seed document of the Georgia Project and the figures of its paper; no code is taken from it.
@@ -82,10 +82,10 @@ def warm_up(model: Any, train: Any, valid: Any) -> None:
 
 
 def predict_file(model: Any, path: Path) -> tuple[str, float]:
-    """Return one file's class and the output, opened, resized and answered by itself."""
+    """Return one file's class and the output; the file is opened, resized and predicted by itself."""
     import keras
 
-    picture = keras.utils.load_img(path, target_size=(SIZE_PX, SIZE_PX))
-    batch = prepare(np.expand_dims(keras.utils.img_to_array(picture), 0))
+    image = keras.utils.load_img(path, target_size=(SIZE_PX, SIZE_PX))
+    batch = prepare(np.expand_dims(keras.utils.img_to_array(image), 0))
     output = float(model.predict(batch, verbose=0)[0, 0])
     return ("PG" if output > 0.5 else "CEX"), output

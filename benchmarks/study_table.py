@@ -1,4 +1,4 @@
-"""The source study's table on drawn crystals, traps planted and not, `fast` beside it; what sharing saves.
+"""The source study's table on synthetic crystals, without and with planted defects; what sharing saves.
 
     .venv/bin/python benchmarks/study_table.py table OUT [--n 80] [--repeats 5] [--seconds 300]
     .venv/bin/python benchmarks/study_table.py sharing OUT [--n 80]
@@ -35,7 +35,7 @@ from georgia.train import train_model
 SETTINGS: dict[str, Any] = {"size_px": 64, "epochs": 8, "fractions": (0.4, 0.2, 0.4)}
 # What makes the letters affordable; `fast` keeps its own backbone, which is the same.
 LETTERS = {"backbone": "efficientnet-lite0"}
-TRAPS = {"plain": PlantedDefects(), "trapped": PlantedDefects(cex_size_151=True, duplicates=0.5)}
+DEFECTS = {"plain": PlantedDefects(), "planted": PlantedDefects(cex_size_151=True, duplicates=0.5)}
 
 
 class OutOfTime(Exception):
@@ -55,18 +55,18 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     os.environ.setdefault("GEORGIA_CACHE", str(options.out / "cache"))
-    draw = {name: _draw(options.out, name, options.n) for name in TRAPS}
+    data = {name: _render(options.out, name, options.n) for name in DEFECTS}
     if options.what == "table":
-        result = {name: _table(data, options) for name, data in draw.items()}
+        result = {name: _table(folder, options) for name, folder in data.items()}
     else:
-        result = _measure_sharing(draw["plain"], options.out / "sharing")
+        result = _measure_sharing(data["plain"], options.out / "sharing")
     print(json.dumps(result, indent=1))
 
 
-def _draw(out: Path, name: str, n: int) -> Path:
+def _render(out: Path, name: str, n: int) -> Path:
     folder = out / f"crops-{name}"
     if not folder.exists():
-        render_dataset(folder, n, seed=11, defects=TRAPS[name])
+        render_dataset(folder, n, seed=11, defects=DEFECTS[name])
     return folder
 
 
@@ -95,7 +95,7 @@ def _table(data: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_sharing(data: Path, out: Path) -> dict[str, float]:
-    """Return wall seconds of A to D once: as a study, and as four runs that share nothing."""
+    """Return wall seconds of A to D once: as a study, and as four runs with nothing in common."""
     shutil.rmtree(out, ignore_errors=True)
     config = StudyConfig("georgia", ("A", "B", "C", "D"), 1)
     changes = {**SETTINGS, **LETTERS, "f1_threshold": 0.0}

@@ -1,4 +1,4 @@
-"""What the tests of a report share."""
+"""Fixtures of the tests of a report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tests.helpers.report import MakeEvaluation
 
 from georgia.evaluate.score import Evaluation, score_predictions
 from georgia.labels import UNKNOWN, Labels
-from georgia.predict.prediction import Prediction, Predictions
+from georgia.predict.prediction import Prediction
+from georgia.predict.predictions import Predictions
 from georgia.records import Record
 from georgia.report import page
 

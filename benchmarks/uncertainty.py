@@ -1,10 +1,10 @@
 """Calibration error before and after, and the coverage of conformal sets, on images that fitted nothing.
 
-    .venv/bin/python benchmarks/assurance.py MODEL DATA [--splits 200]
+    .venv/bin/python benchmarks/uncertainty.py MODEL DATA [--splits 200]
 
 DATA is a labelled set that the model was not trained on. Calibration: the model's own temperature on
 all of it. Coverage: the images' groups are halved at random, temperature and limits are fitted on one
-half and the share of images of the other half whose set holds their class is counted, class by class.
+half and the fraction of images of the other half whose set holds their class is counted, class by class.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ def measure_coverage(
         limits = fit_conformal(softmax(logits[fits], temperature), truth[fits], labels, names, RATES)
         for rate in RATES:
             sets = limits.sets(softmax(logits[~fits], temperature), labels, rate)
-            sizes[rate].append(float(np.mean([len(one) for one in sets])))
+            sizes[rate].append(float(np.mean([len(names) for names in sets])))
             for position, name in enumerate(labels.names):
-                own = [name in one for one, true in zip(sets, truth[~fits], strict=True) if true == position]
+                pairs = zip(sets, truth[~fits], strict=True)
+                own = [name in names for names, true in pairs if true == position]
                 covered[rate][name].append(float(np.mean(own)))
     result: dict[str, dict[str, float]] = {}
     for rate in RATES:
-        row = {f"{name} mean": float(np.mean(shares)) for name, shares in covered[rate].items()}
+        row = {f"{name} mean": float(np.mean(values)) for name, values in covered[rate].items()}
         row |= {f"{name} 5th percentile": float(np.quantile(v, 0.05)) for name, v in covered[rate].items()}
         result[f"{rate:g}"] = {**row, "classes in a set": float(np.mean(sizes[rate]))}
     return result
@@ -70,17 +71,17 @@ def main() -> None:
     engine = open_engine(bundle.model_path, bundle.preprocess)
     results = iter_images([record.path for record in records], transform=engine.prepare)
     read = [(position, result) for position, result in results if not isinstance(result, Failure)]
-    answer = engine.run([prepared for _, prepared in read])
+    outputs = engine.run([prepared for _, prepared in read])
     kept = [records[position] for position, _ in read]
     truth = bundle.labels.indices([record.class_name for record in kept])
-    logits = answer["logits"].astype(np.float64)
+    logits = outputs["logits"].astype(np.float64)
     codes = group_codes([record.group for record in kept], len(kept))
     report = {
         "n": len(kept),
         "accuracy": float((logits.argmax(axis=1) == truth).mean()),
         "temperature": float(bundle.metadata.get("calibration", {}).get("temperature", 1.0)),
         "ece_before": expected_calibration_error(softmax(logits), truth),
-        "ece_after": expected_calibration_error(answer["probabilities"], truth),
+        "ece_after": expected_calibration_error(outputs["probabilities"], truth),
     }
     if options.splits:
         report["coverage"] = measure_coverage(logits, truth, codes, bundle.labels, options.splits)

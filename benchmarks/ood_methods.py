@@ -1,11 +1,11 @@
-"""Which distance tells the unknown: kNN, ViM and Mahalanobis on the net's last and middle stages.
+"""Which distance detects OOD images: kNN, ViM and Mahalanobis on the net's last and middle stages.
 
-    .venv/bin/python benchmarks/refusal_methods.py [--train 500] [--held 200]
+    .venv/bin/python benchmarks/ood_methods.py [--train 500] [--held 200]
 
 The net is frozen as it came from ImageNet, and, for its last map, also with its last tenth fine-tuned on
-the drawn crystals. Known images are drawn crystals. Unknown ones are scikit-image's and scikit-learn's
-sample photographs and textures and drawn patterns: nothing that a model is judged on later. Needs
-scikit-image and scikit-learn.
+the synthetic crystals. Known images are synthetic crystals. Unknown ones are scikit-image's and
+scikit-learn's sample photographs and textures and rendered patterns: nothing that a model is
+tested on later. Needs scikit-image and scikit-learn.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def as_rgb(grey: Table) -> Table:
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def draw_pattern(number: int, rng: np.random.Generator) -> Table:
+def render_pattern(number: int, rng: np.random.Generator) -> Table:
     """Return noise, a gradient, stripes or a checkerboard."""
     shape = tuple(int(v) for v in rng.integers(120, 220, 2))
     rows, columns = np.mgrid[: shape[0], : shape[1]]
@@ -85,7 +85,7 @@ def draw_pattern(number: int, rng: np.random.Generator) -> Table:
     return as_rgb(((rows // side + columns // side) % 2) * 200 + 20)
 
 
-def draw_text(rng: np.random.Generator) -> Table:
+def render_text(rng: np.random.Generator) -> Table:
     """Return a page of random letters."""
     page = Image.new("L", (int(rng.integers(120, 260)),) * 2, int(rng.integers(180, 256)))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=int(rng.integers(9, 40)))
@@ -105,7 +105,7 @@ def gather_unknown() -> dict[str, list[Table]]:
     photos = [read_image(folder / name) for name in PHOTOS] + list(load_sample_images().images)
     photos += [patch for photo in photos for patch in cut(photo, 4, rng)]
     textures = [read_image(folder / name) for name in ("brick.png", "grass.png", "gravel.png")]
-    digits = [Image.fromarray((one * 15.9).astype(np.uint8)) for one in load_digits().images[:60]]
+    digits = [Image.fromarray((digit * 15.9).astype(np.uint8)) for digit in load_digits().images[:60]]
     blobs = [
         skimage.data.binary_blobs(
             200, rng.uniform(0.03, 0.2), volume_fraction=rng.uniform(0.2, 0.7), rng=number
@@ -114,16 +114,18 @@ def gather_unknown() -> dict[str, list[Table]]:
     ]
     return {
         "photographs": photos,
-        "the same, grey": [as_rgb(np.asarray(Image.fromarray(one).convert("L"))) for one in photos],
+        "the same, grey": [as_rgb(np.asarray(Image.fromarray(photo).convert("L"))) for photo in photos],
         "textures": [patch for texture in textures for patch in cut(texture, 25, rng)],
-        "digits": [as_rgb(np.asarray(one.resize((160, 160), Image.Resampling.BICUBIC))) for one in digits],
-        "drawn patterns": [draw_pattern(number, rng) for number in range(60)],
-        "text": [draw_text(rng) for _ in range(40)],
+        "digits": [
+            as_rgb(np.asarray(image.resize((160, 160), Image.Resampling.BICUBIC))) for image in digits
+        ],
+        "rendered patterns": [render_pattern(number, rng) for number in range(60)],
+        "text": [render_text(rng) for _ in range(40)],
         "blobs": [
             as_rgb(
-                gaussian_filter(one.astype(float), rng.uniform(0.5, 2)) * 120 + rng.normal(30, 5, one.shape)
+                gaussian_filter(blob.astype(float), rng.uniform(0.5, 2)) * 120 + rng.normal(30, 5, blob.shape)
             )
-            for one in blobs
+            for blob in blobs
         ],
     }
 
@@ -164,9 +166,9 @@ def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, 
         scale = scaled(columns)
         known = scale(train)
         classes = np.split(known, 2)
-        means = [one.mean(axis=0) for one in classes]
-        within = np.concatenate([one - mean for one, mean in zip(classes, means, strict=True)])
-        inner, outer = (np.linalg.inv(LedoitWolf().fit(one).covariance_) for one in (within, known))
+        means = [rows.mean(axis=0) for rows in classes]
+        within = np.concatenate([rows - mean for rows, mean in zip(classes, means, strict=True)])
+        inner, outer = (np.linalg.inv(LedoitWolf().fit(rows).covariance_) for rows in (within, known))
 
         def score(table: Table) -> Table:
             rows = scale(table)
@@ -196,12 +198,12 @@ def fit_methods(train: Table, held: Table, widths: dict[str, int]) -> dict[str, 
 
 
 def main() -> None:
-    """Print one JSON object: shares let through at 95 % and 99 % true acceptance, by method and kind."""
+    """Print one JSON object: fractions accepted at 95 % and 99 % true acceptance, by method and kind."""
     import keras
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--train", type=int, default=500, help="drawn crops a class")
-    parser.add_argument("--held", type=int, default=200, help="drawn crops a class")
+    parser.add_argument("--train", type=int, default=500, help="synthetic crops a class")
+    parser.add_argument("--held", type=int, default=200, help="synthetic crops a class")
     options = parser.parse_args()
     backbone = build_backbone("efficientnet-lite0")
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.model.output)
@@ -210,7 +212,7 @@ def main() -> None:
     widths = {LIGHT: N_LIGHT + count_scales(backbone.preprocess.size_px)}
     widths |= {name: int(backbone.model.get_layer(name).output.shape[-1]) for name in layers}
     # Half of the training crops is CEX, then comes PG.
-    train, held = draw_known(options.train, 0), draw_known(options.held, 500_000)
+    train, held = render_known(options.train, 0), render_known(options.held, 500_000)
     unknown = gather_unknown()
     result: dict[str, Any] = {}
     for tuned in (False, True):
@@ -226,18 +228,18 @@ def main() -> None:
             return np.concatenate(parts).astype(np.float64)[:, -n:]
 
         known, fresh = measure(train), measure(held)
-        strange = {kind: measure(images) for kind, images in unknown.items()}
+        features = {kind: measure(images) for kind, images in unknown.items()}
         for name, score in fit_methods(known, fresh, widths).items():
             limits = np.quantile(score(fresh), [0.95, 0.99])
             result[name] = {
                 kind: [round(float((score(table) <= limit).mean()), 3) for limit in limits]
-                for kind, table in strange.items()
+                for kind, table in features.items()
             }
     print(json.dumps(result, indent=1))
 
 
-def draw_known(count: int, first: int) -> list[Table]:
-    """Return drawn crops, first all of CEX."""
+def render_known(count: int, first: int) -> list[Table]:
+    """Return synthetic crops, first all of CEX."""
     return [render_crop(name, first + i).image for name in ("CEX", "PG") for i in range(count)]
 
 
@@ -250,8 +252,8 @@ def fine_tune(model: Any, inputs: Table, epochs: int = 3) -> None:
         layer.trainable = late and not isinstance(layer, keras.layers.BatchNormalization)
     targets = np.repeat([0, 1], len(inputs) // 2)
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    told = model.fit(inputs, targets, batch_size=32, epochs=epochs, verbose=0)
-    print("fine-tuned, training accuracy:", told.history["accuracy"][-1], file=sys.stderr)
+    history = model.fit(inputs, targets, batch_size=32, epochs=epochs, verbose=0)
+    print("fine-tuned, training accuracy:", history.history["accuracy"][-1], file=sys.stderr)
 
 
 def open_probe(model: Any, preprocess: PreprocessSpec, layers: list[str]) -> OnnxRuntimeEngine:

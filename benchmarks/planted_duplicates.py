@@ -1,9 +1,9 @@
-"""Drawn crops with known copies of every kind, for the benchmarks of the audit.
+"""Synthetic crops with known duplicates of every kind, for the benchmarks of the audit.
 
-``plant_copies`` draws distinct crops and one copy of each: turned, in another file type,
-re-compressed, resized, in another light, shifted, cropped, or a moment later. A scene is drawn larger than
-the crop, so that a shifted copy shows what stands beside it. Every copy is turned by one of the eight
-symmetries too.
+``make_planted`` renders distinct crops and one duplicate of each: rotated or flipped, in another file type,
+re-compressed, resized, in another light, shifted, cropped, or a moment later. A scene is rendered larger
+than the crop, so that a shifted duplicate shows what stands beside it. One of the eight symmetries is
+applied to every duplicate too.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from georgia.synthetic.optics import sample_size
 
 Pixels = npt.NDArray[np.uint8]
 Rng = np.random.Generator
-EXACT = ("turned", "file type")
+EXACT = ("rotated", "file type")
 NEAR = ("jpeg", "resized", "light", "shifted", "cropped", "next frame", "all at once")
 KINDS = (*EXACT, *NEAR)
-# The scene's margin on each side, as a share of the crop: room for a shift of 20 %.
+# The scene's margin on each side, as a fraction of the crop: room for a shift of 20 %.
 _MARGIN = 0.22
 
 
@@ -42,10 +42,10 @@ class Planted:
     symmetry: int
 
 
-def plant_copies(n_scenes: int, seed: int, is_turned: bool = True) -> Iterator[Planted]:
-    """Yield each scene's crop and one copy of it; kinds take turns.
+def make_planted(n_scenes: int, seed: int, is_rotated: bool = True) -> Iterator[Planted]:
+    """Yield each scene's crop and one duplicate of it, kind after kind.
 
-    Without ``is_turned`` all copies stand upright, as other tools expect them.
+    Without ``is_rotated`` all duplicates stand upright, as other tools expect them.
     """
     for scene in range(n_scenes):
         rng = np.random.default_rng(np.random.SeedSequence([seed, scene]))
@@ -55,11 +55,11 @@ def plant_copies(n_scenes: int, seed: int, is_turned: bool = True) -> Iterator[P
         whole = render_crop(class_name, rng, (height + 2 * top, width + 2 * left)).image[:, :, 0]
         view = View(whole, top, left, height, width)
         yield Planted(encode(view.cut(), ".png"), ".png", scene, "", 0)
-        # One number that nothing uses: figures told before stay the same.
+        # One number that nothing uses, so that numbers published before stay the same.
         rng.random()
         kind = KINDS[scene % len(KINDS)]
-        symmetry = 1 + int(rng.integers(7)) if kind == "turned" else int(rng.integers(8))
-        symmetry *= is_turned
+        symmetry = 1 + int(rng.integers(7)) if kind == "rotated" else int(rng.integers(8))
+        symmetry *= is_rotated
         pixels = SYMMETRIES[symmetry].apply(CHANGES[kind](view, rng))
         suffix = encode_as(kind, rng)
         yield Planted(encode(pixels, suffix), suffix, scene, kind, symmetry)
@@ -76,7 +76,7 @@ class PlantedFile:
 
 
 def write_planted(planted: Iterable[Planted], folder: Path) -> list[PlantedFile]:
-    """Write images as files and return them in order; an original comes before its copy."""
+    """Write images as files and return them in order; an original comes before its duplicate."""
     files = []
     for item in planted:
         path = folder / f"{item.scene:06d}{'b' if item.kind else 'a'}{item.suffix}"
@@ -85,8 +85,8 @@ def write_planted(planted: Iterable[Planted], folder: Path) -> list[PlantedFile]
     return files
 
 
-def draw_tiles(n_tiles: int, seed: int, folder: Path, side_px: int) -> None:
-    """Write square images cut from drawn frames; three in ten are copies, turned and in another light."""
+def write_tiles(n_tiles: int, seed: int, folder: Path, side_px: int) -> None:
+    """Write square tiles of synthetic frames; three in ten are duplicates, rotated, in another light."""
     number = frame = 0
     while True:
         image = render_frame(np.random.SeedSequence([seed, frame])).image[:, :, 0]
@@ -95,8 +95,8 @@ def draw_tiles(n_tiles: int, seed: int, folder: Path, side_px: int) -> None:
         for top in range(0, image.shape[0] - side_px + 1, side_px):
             for left in range(0, image.shape[1] - side_px + 1, side_px):
                 tile = np.ascontiguousarray(image[top : top + side_px, left : left + side_px])
-                copies = [tile, _light(SYMMETRIES[int(rng.integers(8))].apply(tile), rng)]
-                for pixels in copies[: 1 + (rng.random() < 3 / 7)]:
+                versions = [tile, _light(SYMMETRIES[int(rng.integers(8))].apply(tile), rng)]
+                for pixels in versions[: 1 + (rng.random() < 3 / 7)]:
                     (folder / f"{number:06d}.png").write_bytes(encode(pixels, ".png"))
                     number += 1
                     if number == n_tiles:
@@ -176,7 +176,7 @@ def pack(grey: Pixels, quality: int) -> Pixels:
 
 
 CHANGES: dict[str, Callable[[View, Rng], Pixels]] = {
-    "turned": lambda view, rng: view.cut(),
+    "rotated": lambda view, rng: view.cut(),
     "file type": lambda view, rng: view.cut(),
     "jpeg": lambda view, rng: pack(view.cut(), int(rng.integers(30, 91))),
     "resized": _resize,
@@ -190,7 +190,7 @@ _TYPES = (".16.tif", ".16.png", ".rgb.png", ".rgba.png", ".bmp", ".webp", ".pale
 
 
 def encode_as(kind: str, rng: Rng) -> str:
-    """Return the file type of a copy: any for the kind that is about it."""
+    """Return the file type of a duplicate: any for the kind that is about it."""
     return _TYPES[int(rng.integers(len(_TYPES)))] if kind == "file type" else ".png"
 
 
@@ -198,14 +198,14 @@ def encode(grey: Pixels, suffix: str) -> bytes:
     """Return a grey image (H, W) as a file; the suffix says mode and bit depth too."""
     stream = io.BytesIO()
     if ".16." in suffix:
-        picture = Image.fromarray(grey.astype(np.uint16) * 257)
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
     elif ".rgb" in suffix:
-        picture = Image.fromarray(grey).convert("RGBA" if "rgba" in suffix else "RGB")
+        image = Image.fromarray(grey).convert("RGBA" if "rgba" in suffix else "RGB")
     elif ".palette" in suffix:
-        picture = Image.fromarray(grey).convert("P")
+        image = Image.fromarray(grey).convert("P")
     else:
-        picture = Image.fromarray(grey)
+        image = Image.fromarray(grey)
     kind = {"tif": "TIFF", "png": "PNG", "bmp": "BMP", "webp": "WEBP"}[suffix.rsplit(".", 1)[1]]
     options = {"WEBP": {"lossless": True}, "PNG": {"compress_level": 1}}.get(kind, {})
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()

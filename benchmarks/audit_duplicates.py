@@ -1,14 +1,14 @@
-"""Copies found in planted truth, in distinct images and in real ones, and what the search costs.
+"""Near-duplicates found in planted truth, in distinct images and in real ones, and what the search costs.
 
-    .venv/bin/python benchmarks/audit_copies.py planted  [--scenes 2000] [--seed 2]
-    .venv/bin/python benchmarks/audit_copies.py distinct [--scenes 2000] [--seed 3]
-    .venv/bin/python benchmarks/audit_copies.py real     FOLDER…
-    .venv/bin/python benchmarks/audit_copies.py speed    [--sizes 1000 14000 100000]
+    .venv/bin/python benchmarks/audit_duplicates.py planted  [--scenes 2000] [--seed 2]
+    .venv/bin/python benchmarks/audit_duplicates.py distinct [--scenes 2000] [--seed 3]
+    .venv/bin/python benchmarks/audit_duplicates.py real     FOLDER…
+    .venv/bin/python benchmarks/audit_duplicates.py speed    [--sizes 1000 14000 100000]
 
 Each prints a table and writes JSON (``--out``). Thresholds were chosen on seed 1; take another here.
-``planted`` draws 2,000 crops and a copy of each. ``speed`` cuts drawn frames into tiles of 151 px (48 px
-beyond 20,000), three in ten of them copies, and runs every size in a process of its own; CPU seconds are
-told too, as other programs may run.
+``planted`` renders 2,000 crops and a duplicate of each. ``speed`` cuts synthetic frames into tiles of 151 px
+(48 px beyond 20,000), three in ten of them duplicates, and runs every size in a process of its own; CPU
+seconds are reported too, as other programs may run.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from planted_copies import KINDS, draw_tiles, plant_copies, write_planted
+from planted_duplicates import KINDS, make_planted, write_planted, write_tiles
 
-from georgia.audit.near_duplicates.search import Copies, Description, describe_image, find_near_duplicates
+from georgia.audit.near_duplicates.descriptors import Description, describe_image
+from georgia.audit.near_duplicates.search import Duplicates, find_near_duplicates
 from georgia.images.decode import iter_images
 from georgia.images.listing import find_images
 from georgia.images.symmetry import SYMMETRIES
@@ -39,27 +40,27 @@ from georgia.synthetic import CropPlan, render_empty
 
 def describe_files(paths: Sequence[Path]) -> list[Description | None]:
     """Return the description of each file, decoded by threads as the audit does."""
-    answers: Any = iter_images(paths, transform=describe_image)  # type: ignore[arg-type]
-    return [answer if isinstance(answer, Description) else None for _, answer in answers]
+    results: Any = iter_images(paths, transform=describe_image)  # type: ignore[arg-type]
+    return [result if isinstance(result, Description) else None for _, result in results]
 
 
-def judge_pairs(
+def score_pairs(
     pairs: Sequence[tuple[int, int]], scenes: Sequence[int], kinds: Sequence[str]
 ) -> dict[str, Any]:
     """Return found, planted and false pairs by kind; a false pair counts for the kinds of both its ends."""
     place = {(scene, bool(kind)): k for k, (scene, kind) in enumerate(zip(scenes, kinds, strict=True))}
     found = {frozenset(pair) for pair in pairs}
     planted, hits, false = Counter[str](), Counter[str](), Counter[str]()
-    for (scene, is_copy), k in place.items():
-        if is_copy:
+    for (scene, is_duplicate), k in place.items():
+        if is_duplicate:
             planted[kinds[k]] += 1
             hits[kinds[k]] += frozenset((k, place[scene, False])) in found
     n_false = 0
     for pair in found:
-        one, other = sorted(pair)
-        if scenes[one] != scenes[other]:
+        first, second = sorted(pair)
+        if scenes[first] != scenes[second]:
             n_false += 1
-            false.update({kinds[one] or "original", kinds[other] or "original"})
+            false.update({kinds[first] or "original", kinds[second] or "original"})
     rows = {
         kind: {
             "planted": planted[kind],
@@ -78,7 +79,7 @@ def judge_pairs(
 
 
 def print_kinds(result: dict[str, Any]) -> None:
-    """Print one line for each kind of copy."""
+    """Print one line for each kind of duplicate."""
     print(
         f"{'kind':12s} {'planted':>8s} {'found':>6s} {'recall':>7s} {'95 % interval':>15s} {'precision':>9s}"
     )
@@ -92,28 +93,28 @@ def print_kinds(result: dict[str, Any]) -> None:
 
 
 def run_planted(options: argparse.Namespace) -> dict[str, Any]:
-    """Plant copies as files, look for them, and compare with what was planted."""
+    """Plant duplicates as files, search for them, and compare with what was planted."""
     with tempfile.TemporaryDirectory() as folder:
-        files = write_planted(plant_copies(options.scenes, options.seed), Path(folder))
+        files = write_planted(make_planted(options.scenes, options.seed), Path(folder))
         descriptions = describe_files([item.path for item in files])
-    copies = find_near_duplicates(descriptions)
+    duplicates = find_near_duplicates(descriptions)
     scenes, kinds = [item.scene for item in files], [item.kind for item in files]
-    result = judge_pairs([(pair.first, pair.second) for pair in copies.pairs], scenes, kinds)
-    right = [pair for pair in copies.pairs if scenes[pair.first] == scenes[pair.second]]
+    result = score_pairs([(pair.first, pair.second) for pair in duplicates.pairs], scenes, kinds)
+    correct = [pair for pair in duplicates.pairs if scenes[pair.first] == scenes[pair.second]]
     result["wrong_transform"] = sum(
-        pair.transform != SYMMETRIES[files[pair.second].symmetry] for pair in right
+        pair.transform != SYMMETRIES[files[pair.second].symmetry] for pair in correct
     )
-    result["called_exact"] = dict(Counter(kinds[pair.second] for pair in right if pair.kind == "exact"))
-    result["n_pictures"], result["seed"] = len(files), options.seed
+    result["called_exact"] = dict(Counter(kinds[pair.second] for pair in correct if pair.kind == "exact"))
+    result["n_images"], result["seed"] = len(files), options.seed
     print_kinds(result)
     print(
-        f"right pairs under another transform: {result['wrong_transform']}; exact: {result['called_exact']}"
+        f"correct pairs under another transform: {result['wrong_transform']}; exact: {result['called_exact']}"
     )
     return result
 
 
 def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
-    """Look for copies where there are none: distinct crops, and fields without crystals, some as JPEG."""
+    """Search for duplicates where there are none: distinct crops, and empty fields, some as JPEG."""
     plan = CropPlan(options.scenes // 2, options.seed)
     crops = [describe_image(plan.render(item).image) for item in plan.items()]
     fields = []
@@ -124,7 +125,7 @@ def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
             image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
         fields.append(describe_image(image))
     both = find_near_duplicates([*crops, *fields])
-    # Blank fields can be equal to the last pixel: that is an exact copy, and no near one.
+    # Blank fields can be equal to the last pixel: that is an exact duplicate, and no near one.
     result = {
         "crops": len(crops),
         "groups_of_crops": len(find_near_duplicates(crops).groups),
@@ -137,23 +138,23 @@ def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_real(options: argparse.Namespace) -> dict[str, Any]:
-    """Look for copies in folders of real images; every group is named, to be looked at."""
+    """Search for duplicates in folders of real images; every group is named, to be inspected."""
     result = {}
     for folder in options.folders:
         paths = find_images([folder])
-        copies = find_near_duplicates(describe_files(paths))
-        result[folder.name] = {"n_pictures": len(paths), "pairs": name_pairs(copies, paths)}
-        print(folder.name, len(paths), "images,", len(copies.groups), "groups")
+        duplicates = find_near_duplicates(describe_files(paths))
+        result[folder.name] = {"n_images": len(paths), "pairs": name_pairs(duplicates, paths)}
+        print(folder.name, len(paths), "images,", len(duplicates.groups), "groups")
         for row in result[folder.name]["pairs"]:
             print("  ", *row)
     return result
 
 
-def name_pairs(copies: Copies, paths: Sequence[Path]) -> list[list[Any]]:
+def name_pairs(duplicates: Duplicates, paths: Sequence[Path]) -> list[list[Any]]:
     """Return (first file, second file, kind, transform, similarity) of each pair."""
     return [
         [paths[p.first].name, paths[p.second].name, p.kind, p.transform, round(p.similarity, 3)]
-        for p in copies.pairs
+        for p in duplicates.pairs
     ]
 
 
@@ -164,10 +165,10 @@ def run_speed(options: argparse.Namespace) -> dict[str, Any]:
         for size in options.sizes:
             folder = Path(base) / str(size)
             folder.mkdir()
-            draw_tiles(size, 5, folder, side_px=48 if size > 20_000 else 151)
+            write_tiles(size, 5, folder, side_px=48 if size > 20_000 else 151)
             command = [sys.executable, __file__, "measure", str(folder)]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            rows.append(json.loads(answer.splitlines()[-1]))
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows.append(json.loads(output.splitlines()[-1]))
             print(rows[-1], flush=True)
     return {"rows": rows}
 
@@ -176,23 +177,23 @@ def run_measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return seconds and peak memory of one folder's search."""
     paths = find_images(options.folders)
     read, read_cpu, descriptions = _timed(lambda: describe_files(paths))
-    match, match_cpu, copies = _timed(lambda: find_near_duplicates(descriptions))
+    match, match_cpu, duplicates = _timed(lambda: find_near_duplicates(descriptions))
     return {
-        "n_pictures": len(paths),
+        "n_images": len(paths),
         "read_s": round(read, 1),
         "match_s": round(match, 1),
         "cpu_s": round(read_cpu + match_cpu, 1),
         "read_cpu_ms_each": round(1e3 * read_cpu / len(paths), 2),
         "match_cpu_ms_each": round(1e3 * match_cpu / len(paths), 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "groups": len(copies.groups),
+        "groups": len(duplicates.groups),
     }
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
     started, cpu = time.perf_counter(), time.process_time()
-    answer = work()
-    return time.perf_counter() - started, time.process_time() - cpu, answer
+    result = work()
+    return time.perf_counter() - started, time.process_time() - cpu, result
 
 
 def main() -> None:
@@ -214,11 +215,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 14_000, 100_000])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    result = parts[options.split](options)
+    result = parts[options.part](options)
     text = json.dumps(result, ensure_ascii=False)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
-    if options.split == "measure":
+    if options.part == "measure":
         print(text)
 
 
