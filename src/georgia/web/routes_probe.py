@@ -24,6 +24,9 @@ Before = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Only what 
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }
+TABLE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/x-ndjson")}}
+}
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
@@ -144,7 +147,7 @@ def _add_batches(router: APIRouter, service: Service) -> None:
         "/batches/{batch_id}/export",
         response_class=StreamingResponse,
         tags=["batches"],
-        responses={**document_errors(404), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+        responses={**document_errors(404), **TABLE},
     )
     def export(batch_id: BatchId, format: Literal["csv", "jsonl"] = "csv") -> StreamingResponse:
         """All frames of a batch as a table, oldest first."""
