@@ -121,10 +121,10 @@ _FRAME_TIME = Column("frame_time_s", Kind.TIME, "when it was taken", public="fra
 _TIME_SOURCE = Column("time_source", Kind.TEXT, "where that time comes from: name, exif or file", n_chars=16)
 _ANALYSED_AT = Column("judged_at_s", Kind.TIME, "when it was analysed", public="judged_at")
 _STATES = (
-    Column("status", Kind.TEXT, "what could be analysed in it", n_chars=20),
-    Column("state", Kind.TEXT, "state of the probe with this frame", n_chars=20),
+    Column("status", Kind.TEXT, "whether it could be analysed, and why not", n_chars=20),
+    Column("state", Kind.TEXT, "state of the probe after it", n_chars=20),
 )
-_ALARM = Column("alarm", Kind.FLAG, "an alarm stands", summary="max")
+_ALARM = Column("alarm", Kind.FLAG, "an alarm is active", summary="max")
 _IMPURITY = Column("impurity", Kind.TEXT, "the class that is charted")
 _FRACTIONS = (
     _fraction("fraction", "fraction of the impurity", "avg"),
@@ -133,21 +133,21 @@ _FRACTIONS = (
 )
 _COUNTS = (
     _count("n_tiles", "all windows of the frame"),
-    _count("n_judged", "windows that show a known class"),
+    _count("n_judged", "windows that were analysed: they show a known class"),
     _count("n_unknown", "windows that the model rejects"),
     _count("n_empty", "windows without detail"),
-    Column("n_effective", Kind.NUMBER, "analysed windows, as many as do not overlap", "windows"),
+    Column("n_effective", Kind.NUMBER, "independent windows that the analysed ones are worth", "windows"),
 )
 _CHART_LINES = (
     _chart("ewma", "smoothed fraction (EWMA)", "0–1"),
-    _chart("ewma_limit", "its limit", "0–1"),
+    _chart("ewma_limit", "limit of the EWMA", "0–1"),
     _chart("cusum", "CUSUM", "σ"),
-    _chart("cusum_limit", "its limit", "σ"),
+    _chart("cusum_limit", "limit of the CUSUM", "σ"),
     _chart("p_limit", "limit of the p-chart", "0–1"),
     _chart("centre", "mean fraction in control", "0–1"),
 )
 _OVER = _chart("over", "distance of the leading chart from its centre; 1 lies on the limit", "", "")
-_CLASSES = Column("classes", Kind.TEXT, "fraction, interval and number of windows of each class")
+_CLASSES = Column("classes", Kind.TEXT, "each class with its fraction, interval and number of windows")
 _ERROR = Column("error", Kind.TEXT, "why the camera is blind")
 _ORIGIN = (
     Column("model_sha256", Kind.TEXT, "sha256 of the model", n_chars=64),
