@@ -1,7 +1,7 @@
-"""Random views of a training image: draw the numbers, then apply them (pure).
+"""Random views of a training image: sample the numbers, then apply them (pure).
 
 Two families: ``study`` is the Georgia Project's (Keras' generator settings), ``crystal`` treats a
-crystal as having no up and no left, at one more scale and under one more light.
+crystal as having no up and no left, and varies scale and light as well.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ UInt8Image = npt.NDArray[np.uint8]
 class AugmentConfig:
     """Ranges: degrees, fractions of the side, relative zoom, relative contrast, grey levels.
 
-    ``rotation_deg`` turns by ± that; ``shift`` moves by ± that fraction of the side;
+    ``rotation_deg`` rotates by ± that; ``shift`` moves by ± that fraction of the side;
     ``zoom_out``/``zoom_in`` bound the scale (0.7–1.3 shows 1/0.7 to 1/1.3 of the side);
-    ``flip`` mirrors both ways; ``quarter_turns`` adds a random multiple of 90°;
+    ``flip`` mirrors both ways; ``right_angles`` adds a random multiple of 90°;
     ``contrast`` ± relative, ``brightness`` ± grey levels, ``gamma`` ± in log space; ``blur`` up to
     that Gaussian sigma in pixels.
     """
@@ -33,7 +33,7 @@ class AugmentConfig:
     zoom_out: float = 1.0
     zoom_in: float = 1.0
     flip: bool = False
-    quarter_turns: bool = False
+    right_angles: bool = False
     border: Literal["nearest", "reflect"] = "nearest"
     contrast: float = 0.0
     brightness: float = 0.0
@@ -43,14 +43,14 @@ class AugmentConfig:
 
 # Source: the Georgia Project's generator: rotation ±30°, shift ±20 %, zoom ±30 %, both flips, nearest.
 STUDY = AugmentConfig(30.0, 0.2, 0.7, 1.3, True)
-# Chosen on drawn crystals: a crystal has no direction; probe light and focus vary within a batch.
+# Chosen on synthetic crystals: a crystal has no direction; probe light and focus vary within a batch.
 CRYSTAL = AugmentConfig(
     rotation_deg=45.0,
     shift=0.08,
     zoom_out=0.85,
     zoom_in=1.35,
     flip=True,
-    quarter_turns=True,
+    right_angles=True,
     border="reflect",
     contrast=0.25,
     brightness=18.0,
@@ -70,7 +70,7 @@ AUGMENTATIONS: dict[str, AugmentConfig] = {
 
 @dataclass(frozen=True)
 class View:
-    """One drawn view: an affine map (2, 3) from output to input pixels, and the light."""
+    """One sampled view: an affine map (2, 3) from output to input pixels, and the light."""
 
     matrix: npt.NDArray[np.float64]
     contrast: float
@@ -79,23 +79,23 @@ class View:
     blur: float
 
 
-def draw_view(config: AugmentConfig, size_px: int, rng: np.random.Generator) -> View:
-    """Draw one view for a square image of ``size_px``.
+def sample_view(config: AugmentConfig, size_px: int, rng: np.random.Generator) -> View:
+    """Sample one view for a square image of ``size_px``.
 
     The same generator state gives the same view, whatever the image holds.
     """
     numbers = rng.uniform(-1.0, 1.0, size=8)
     coins = rng.integers(0, 4, size=3)
     angle = np.deg2rad(config.rotation_deg * numbers[0])
-    if config.quarter_turns:
+    if config.right_angles:
         angle += np.pi / 2 * coins[0]
-    # Keras' zoom range is uniform in the share shown; a log scale treats in and out alike.
+    # Keras' zoom range is uniform in the fraction shown; a log scale treats in and out alike.
     low, high = np.log(config.zoom_out), np.log(config.zoom_in)
     scale = np.exp(-(low + (high - low) * (numbers[1] + 1) / 2))
     mirror_x = -1.0 if config.flip and coins[1] % 2 else 1.0
     mirror_y = -1.0 if config.flip and coins[2] % 2 else 1.0
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ np.diag([mirror_x * scale, mirror_y * scale])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotation @ np.diag([mirror_x * scale, mirror_y * scale])
     centre = np.full(2, (size_px - 1) / 2)
     offset = centre - linear @ centre + config.shift * size_px * numbers[2:4]
     return View(
@@ -114,12 +114,12 @@ def apply_view(image: UInt8Image, view: View, border: str = "nearest") -> UInt8I
     mode = cv2.BORDER_REPLICATE if border == "nearest" else cv2.BORDER_REFLECT_101
     size = (image.shape[1], image.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpAffine(image, view.matrix, size, flags=flags, borderMode=mode)
+    shown = cv2.warpAffine(image, view.matrix, size, flags=flags, borderMode=mode)
     if view.blur > 0.3:
-        seen = cv2.GaussianBlur(seen, (0, 0), view.blur)
+        shown = cv2.GaussianBlur(shown, (0, 0), view.blur)
     if view.contrast != 1.0 or view.brightness or view.gamma != 1.0:
-        seen = cv2.LUT(seen, _tone_curve(view))
-    return np.asarray(seen, dtype=np.uint8)
+        shown = cv2.LUT(shown, _tone_curve(view))
+    return np.asarray(shown, dtype=np.uint8)
 
 
 def _tone_curve(view: View) -> UInt8Image:
@@ -139,6 +139,6 @@ def augment_batch(
         return images
     out = np.empty_like(images)
     for position, key in enumerate(keys):
-        view = draw_view(config, images.shape[1], np.random.default_rng(key))
+        view = sample_view(config, images.shape[1], np.random.default_rng(key))
         out[position] = apply_view(images[position], view, config.border)
     return out

@@ -4,10 +4,10 @@ Every file becomes uint8 (H, W, 3) RGB, by rules that never look at the content:
 
 - 16-bit samples become ``round(v / 257)``, the whole range; a TIFF that declares a smaller depth
   (MaxSampleValue or SMaxSampleValue of 2^n − 1) is divided by that instead.
-- Floats are 0 to 1 and become ``round(255 v)``; any other value is refused.
+- Floats are 0 to 1 and become ``round(255 v)``; any other value is rejected.
 - Alpha is composed over black, the colour of no light; where it is opaque it changes nothing.
 - Exif orientation is applied. Colour profiles, gamma and XMP are not.
-- One page or frame is needed; smaller copies of it in the same TIFF do not count.
+- One page or frame is needed; reduced versions of it in the same TIFF do not count.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +48,7 @@ _FLOAT_NOISE = 1e-6
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image file says about itself; the size in pixels is that of ``read_image``'s answer.
+    """What an image file says about itself; the size in pixels is that of the image from ``read_image``.
 
     ``mode`` is "grey", "grey+alpha", "RGB", "RGBA", "palette", "CMYK" or "other"; ``bit_depth`` is per
     sample; ``format`` is found in the content, not the suffix.
@@ -70,7 +71,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         UnreadableImageError: the file cannot be read; the message is one clause, without the path.
     """
-    with _in_words():
+    with _as_unreadable():
         data = _read_bytes(Path(path), max_pixels)
     return decode_image(data, max_pixels)
 
@@ -81,7 +82,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         UnreadableImageError: the content cannot be read; the message is one clause.
     """
-    with _in_words():
+    with _as_unreadable():
         if not data:
             raise UnreadableImageError("the file is empty")
         if find_format(data[:12]) is None:
@@ -100,7 +101,7 @@ def read_info(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     Raises:
         UnreadableImageError: the header cannot be read; the message is one clause, without the path.
     """
-    with _in_words():
+    with _as_unreadable():
         data = _read_bytes(Path(path), max_pixels)
         header = _read_header(data, max_pixels)
     size = (header.width_px, header.height_px)
@@ -108,17 +109,16 @@ def read_info(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     return ImageInfo(width_px, height_px, header.mode, header.bit_depth, header.format, len(data))
 
 
-class _in_words:
-    """Turn whatever a decoder raises on a bad file into UnreadableImageError with a short reason."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, UnreadableImageError) or not isinstance(error, Exception):
-            return
-        if isinstance(error, MemoryError):
-            raise UnreadableImageError("there is not enough memory for it") from error
+@contextmanager
+def _as_unreadable() -> Iterator[None]:
+    """Change whatever a decoder raises on a bad file to an UnreadableImageError with a short reason."""
+    try:
+        yield
+    except UnreadableImageError:
+        raise
+    except MemoryError as error:
+        raise UnreadableImageError("there is not enough memory for it") from error
+    except Exception as error:
         text = str(error).split("\n")[0].strip().rstrip(".")
         if "truncated" in text.lower():
             raise UnreadableImageError(TRUNCATED) from error
@@ -188,7 +188,7 @@ def _open(name: str, data: bytes) -> Any:
 
 
 def _to_rgb(image: Any) -> Image:
-    """Turn an 8-bit Pillow image of any mode into pixels (H, W, 3)."""
+    """Return the pixels (H, W, 3) of an 8-bit Pillow image of any mode."""
     image.load()
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.array(image)
@@ -274,7 +274,7 @@ def iter_images(
 ) -> Iterator[tuple[int, npt.NDArray[Any] | Failure]]:
     """Yield (position, pixels or failure) in the order of ``paths``, read by threads ahead of use.
 
-    ``transform`` runs on the pixels in the reading thread, and its answer is what comes out. At most
+    ``transform`` runs on the pixels in the reading thread, and its result is yielded. At most
     two images per thread are held at a time, so a million files need no more memory than ten.
     """
     n_threads = workers or min(8, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""The one definition of network input: how pixels become the numbers that a net sees.
+"""The one definition of network input: how pixels become the input of a network.
 
 Training, serving and the exported graph all follow it. The resize is a triangle filter written as
 two matrix products, because a graph's own antialiased ``Resize`` differs between engines by up to
@@ -8,7 +8,7 @@ pixels, ONNX Runtime 1.32 against OpenVINO 2026.4) and within 1 grey level of Pi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
+from georgia.files import reading
 
 # The graph tensor where preprocessing ends and the net begins, in every model that Georgia exports.
 NETWORK_INPUT = "network_input"
@@ -75,8 +76,8 @@ def _resize_plane(plane: npt.NDArray[np.uint8], size: int) -> FloatArray:
     """Resize one channel (H, W), uint8, to (size, size), float32, by Pillow's triangle filter on floats."""
     from PIL import Image
 
-    picture = Image.fromarray(plane.astype(np.float32))
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
+    image = Image.fromarray(plane.astype(np.float32))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class PreprocessSpec:
     ``mean`` and ``scale`` stand in the order of ``color_order`` and on the scale 0–255.
 
     With ``window_px`` the image is not stretched to the square: its middle ``window_px`` × ``window_px``
-    pixels are shown, so that all images come at one scale and an image's size tells nothing.
+    pixels are shown, so that all images have one scale and the size of an image gives nothing away.
     """
 
     size_px: int = 224
@@ -107,10 +108,10 @@ class PreprocessSpec:
             tall = np.zeros((size, width, 3), np.float32)
             for places, weights in _window_taps(height, size, self.window_px):
                 tall += weights[:, None, None] * image[places].astype(np.float32)
-            seen = np.zeros((size, size, 3), np.float32)
+            wide = np.zeros((size, size, 3), np.float32)
             for places, weights in _window_taps(width, size, self.window_px):
-                seen += weights[None, :, None] * tall[:, places]
-            return seen
+                wide += weights[None, :, None] * tall[:, places]
+            return wide
         if height <= size and width <= size:
             import cv2
 
@@ -122,7 +123,7 @@ class PreprocessSpec:
         return np.stack([_resize_plane(image[..., channel], size) for channel in range(3)], axis=2)
 
     def normalize(self, pixels: FloatArray) -> FloatArray:
-        """Turn RGB pixels (…, 3), float32 0–255, into network input of the same shape."""
+        """Return RGB pixels (…, 3), float32 0–255, as network input of the same shape."""
         if self.color_order == "BGR":
             pixels = pixels[..., ::-1]
         mean = np.asarray(self.mean, np.float32)
@@ -130,21 +131,21 @@ class PreprocessSpec:
         return np.ascontiguousarray((pixels - mean) / scale, dtype=np.float32)
 
     def apply(self, image: npt.NDArray[np.uint8]) -> FloatArray:
-        """Turn an image (H, W, 3), uint8 RGB, into network input (size, size, 3), float32."""
+        """Return an image (H, W, 3), uint8 RGB, as network input (size, size, 3), float32."""
         return self.normalize(self.resize(image))
 
     def planes(self, pixels: npt.NDArray[Any]) -> FloatArray:
-        """Turn RGB pixels (…, S, S, 3), 0–255, into network input (…, 3, S, S), float32.
+        """Return RGB pixels (…, S, S, 3), 0–255, as network input (…, 3, S, S), float32.
 
-        The numbers of ``normalize``, channels first, several times quicker: what engines are fed.
+        The numbers of ``normalize``, channels first, several times quicker: the input of the engines.
         """
         *rest, height, width, _ = pixels.shape
         out = np.empty((*rest, 3, height, width), np.float32)
         order = (0, 1, 2) if self.color_order == "RGB" else (2, 1, 0)
         for plane, channel in enumerate(order):
-            part = out[..., plane, :, :]
-            np.subtract(pixels[..., channel], np.float32(self.mean[plane]), out=part)
-            np.divide(part, np.float32(self.scale[plane]), out=part)
+            values = out[..., plane, :, :]
+            np.subtract(pixels[..., channel], np.float32(self.mean[plane]), out=values)
+            np.divide(values, np.float32(self.scale[plane]), out=values)
         return out
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,18 +172,17 @@ class PreprocessSpec:
                 got=values["resize"],
                 hint="Use the version of Georgia that wrote the model.",
             )
-        try:
-            first, second, third = (float(v) for v in values["mean"])
-            one, two, three = (float(v) for v in values["scale"])
+        with reading(
+            "Cannot use this model's preprocessing", "size_px, color_order, mean and scale are needed"
+        ):
             window_px = float(values["window_px"]) if values.get("resize") == _WINDOW else 0.0
-            size_px, order = int(values["size_px"]), values["color_order"]
-            return cls(size_px, order, (first, second, third), (one, two, three), window_px)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                "Cannot use this model's preprocessing",
-                needs="size_px, color_order, mean and scale are needed",
-                got=error,
-            ) from error
+            mean, scale = _three_floats(values["mean"]), _three_floats(values["scale"])
+            return cls(int(values["size_px"]), values["color_order"], mean, scale, window_px)
+
+
+def _three_floats(values: Iterable[Any]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third
 
 
 # Source: Keras' "caffe" mode (keras.applications.resnet.preprocess_input); the study's input.

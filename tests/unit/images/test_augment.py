@@ -1,4 +1,4 @@
-"""Laws of augmentation: nothing drawn is identity, a key is a view, bytes stay bytes."""
+"""Laws of augmentation: no augmentation is the identity, a key gives one view, bytes stay bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from georgia.images.augment import (
     AugmentConfig,
     apply_view,
     augment_batch,
-    draw_view,
+    sample_view,
 )
 from georgia.images.symmetry import SYMMETRIES
 
@@ -22,7 +22,7 @@ KEYS = [(42, 1, i) for i in range(6)]
 
 
 def test_augment_none_is_identity() -> None:
-    view = draw_view(NONE, 64, np.random.default_rng(1))
+    view = sample_view(NONE, 64, np.random.default_rng(1))
     np.testing.assert_array_equal(apply_view(IMAGES[0], view), IMAGES[0])
     np.testing.assert_array_equal(augment_batch(IMAGES, NONE, KEYS), IMAGES)
 
@@ -38,9 +38,9 @@ def test_augment_batch_equals_single_images(name: str) -> None:
 
 
 def test_augment_flips_give_eight_symmetries() -> None:
-    config = AugmentConfig(flip=True, quarter_turns=True)
+    config = AugmentConfig(flip=True, right_angles=True)
     image = IMAGES[0]
-    views = (draw_view(config, 64, np.random.default_rng(seed)) for seed in range(200))
+    views = (sample_view(config, 64, np.random.default_rng(seed)) for seed in range(200))
     found = {apply_view(image, view).tobytes() for view in views}
     assert found == {symmetry.apply(image).tobytes() for symmetry in SYMMETRIES}
 
@@ -48,7 +48,7 @@ def test_augment_flips_give_eight_symmetries() -> None:
 def test_augment_study_stays_in_range() -> None:
     rng = np.random.default_rng(3)
     for _ in range(300):
-        view = draw_view(STUDY, 224, rng)
+        view = sample_view(STUDY, 224, rng)
         scale = np.sqrt(abs(np.linalg.det(view.matrix[:, :2])))
         assert 1 / 1.3 - 1e-9 <= scale <= 1 / 0.7 + 1e-9
         centre = view.matrix @ [111.5, 111.5, 1.0]
@@ -61,5 +61,5 @@ def test_augment_light_keeps_grey_order() -> None:
     ramp = np.repeat(ramp, 256, axis=0)
     light = AugmentConfig(contrast=CRYSTAL.contrast, brightness=CRYSTAL.brightness, gamma=CRYSTAL.gamma)
     for seed in range(20):
-        row = apply_view(ramp, draw_view(light, 256, np.random.default_rng(seed)))[0, :, 0].astype(int)
+        row = apply_view(ramp, sample_view(light, 256, np.random.default_rng(seed)))[0, :, 0].astype(int)
         assert (np.diff(row) >= 0).all()
