@@ -181,17 +181,17 @@ def format_toml(section: str, values: Mapping[str, Any]) -> str:
     return f"[{section}]\n" + "".join(line + "\n" for line in lines)
 
 
-def parse_assignments(words: Iterable[str]) -> dict[str, str]:
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
     """Turn ``["batch=32", "seed=1"]`` into a dict of strings.
 
     Raises:
-        InputError: a word has no ``=``.
+        InputError: an assignment has no ``=``.
     """
     values: dict[str, str] = {}
-    for word in words:
-        key, separator, value = word.partition("=")
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
         if not separator or not key.strip():
-            raise InputError("Cannot use a setting", needs="key=value is needed", got=repr(word))
+            raise InputError("Cannot use a setting", needs="key=value is needed", got=repr(assignment))
         values[key.strip()] = value.strip()
     return values
 
@@ -199,10 +199,10 @@ def parse_assignments(words: Iterable[str]) -> dict[str, str]:
 def build_config(cls: type[T], *layers: Mapping[str, Any], where: str = "settings") -> T:
     """Fill the dataclass ``cls`` from its defaults and the layers, the last one winning.
 
-    Strings are turned into the field's type, so that the command line and TOML mean the same.
+    Strings are converted to the field's type, so that the command line and TOML mean the same.
 
     Raises:
-        InputError: unknown names, values of the wrong type, or values that the class refuses;
+        InputError: unknown names, values of the wrong type, or values that the class rejects;
             all of them in one message.
     """
     known = _fields_of(cls)
@@ -260,20 +260,10 @@ def _convert(value: Any, target: Any) -> Any:
 
 def _convert_scalar(value: Any, target: Any) -> Any:
     if target is bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
         if isinstance(value, bool):
             return value
-        if isinstance(value, str) and value.lower() in words:
-            return words[value.lower()]
+        if isinstance(value, str) and value.lower() in _BOOLEANS:
+            return _BOOLEANS[value.lower()]
         raise ValueError("must be true or false")
     if isinstance(value, bool) and target in (int, float):
         raise ValueError(f"must be {_NOUNS[target]}")
@@ -287,4 +277,8 @@ def _convert_scalar(value: Any, target: Any) -> Any:
     return value
 
 
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 _NOUNS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}

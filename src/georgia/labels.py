@@ -1,4 +1,4 @@
-"""Where numbers meet class names, and nowhere else."""
+"""Class names and output positions: the one place where they meet."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Activation = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True)
 class Decision:
-    """One image's answer: the label and *its* probability, with those of all classes in order.
+    """One image's decision: the label and *its* probability, with those of all classes in order.
 
-    A refused image is ``unknown`` with probability 0. ``set`` holds the classes that the image may
+    A rejected image is ``unknown`` with probability 0. ``set`` holds the classes that the image may
     be of at the model's error rate; it is empty, and ``unknown_score`` None, where the model holds no
-    limits for them.
+    thresholds for them.
     """
 
     label: str
@@ -35,7 +35,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Labels:
-    """Class names in the order of the net's outputs.
+    """Class names in the order of the network's outputs.
 
     >>> labels = Labels(("CEX", "PG"))
     >>> labels.index("PG"), labels.name(0)
@@ -84,14 +84,14 @@ class Labels:
         return np.array([self.index(name) for name in names], dtype=np.int64)
 
     def decode(self, probabilities: npt.NDArray[np.floating]) -> list[Decision]:
-        """Turn probabilities (N, C), each row summing to 1, into decisions; ties go to the first class.
+        """Return a decision for each row of probabilities (N, C); ties go to the first class.
 
         Raises:
             InputError: the number of columns is not the number of classes.
         """
         if probabilities.ndim != 2 or probabilities.shape[1] != len(self.names):
             raise InputError(
-                "Cannot name the answers",
+                "Cannot name the predictions",
                 needs=f"one probability for each of {', '.join(self.names)} is needed",
                 got=f"shape {probabilities.shape}",
             )

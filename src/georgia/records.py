@@ -16,8 +16,8 @@ SPLITS = ("train", "valid", "test")
 class Record:
     """One labelled image file.
 
-    ``group`` names the crystal or frame that it belongs to: no group may stand on two sides of a
-    split. ``split`` is "train", "valid" or "test" where the source is already split. ``time`` is the
+    ``group`` names the crystal or frame that it belongs to: no group may stand in two splits.
+    ``split`` is "train", "valid" or "test" where the source is already split. ``time`` is the
     text given by the user's CSV.
     """
 
@@ -59,7 +59,7 @@ class Catalog:
         return count_by_class(self.records, self.labels)
 
     def subset(self, name: str) -> tuple[Record, ...]:
-        """Return the records of one part of an already split source."""
+        """Return the records of one split of a source that is already split."""
         return tuple(record for record in self.records if record.split == name)
 
 

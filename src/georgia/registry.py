@@ -1,4 +1,4 @@
-"""Look a named thing up in a tuple of them, and refuse two of one name."""
+"""Find an entry of a registry by its name, and reject two entries of one name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """What the entry is looked up by."""
+        """The name to find the entry by."""
 
 
 T = TypeVar("T", bound=Named)
@@ -24,11 +24,11 @@ def find_by_name(kind: str, name: str, entries: Sequence[T]) -> T:
 
     Raises:
         InputError: no entry has that name; the message lists them and the nearest.
-        TypeError: two entries share a name (a fault of the program, not of the user).
+        TypeError: two entries have the same name (a fault of the program, not of the user).
     """
     names = [entry.name for entry in entries]
     if len(set(names)) != len(names):
-        raise TypeError(f"Two entries of the {kind} registry share a name: {sorted(names)}")
+        raise TypeError(f"Two entries of the {kind} registry have the same name: {sorted(names)}")
     for entry in entries:
         if entry.name == name:
             return entry

@@ -34,7 +34,7 @@ def test_registry_rejects_twins() -> None:
         InputError, match=r"Unknown recipe: it must be one of fast, georgia; got 'gorgia'. Did you"
     ):
         find_by_name("recipe", "gorgia", things)
-    with pytest.raises(TypeError, match="share a name"):
+    with pytest.raises(TypeError, match="have the same name"):
         find_by_name("recipe", "fast", (Thing("fast"), Thing("fast")))
 
 
@@ -66,8 +66,8 @@ def test_fingerprint_depends_on_content_only(tmp_path: Path) -> None:
     assert fingerprint_files([tmp_path / "z", *files[1:]]) != plain
 
 
-@pytest.mark.parametrize("name", ["file.txt/answers.csv", "x" * 300 + "/answers.csv"])
+@pytest.mark.parametrize("name", ["file.txt/table.csv", "x" * 300 + "/table.csv"])
 def test_unwritable_folder_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "file.txt").write_text("no folder")
-    with pytest.raises(InputError, match=r"Cannot write '.*answers\.csv': its folder must take files; got "):
+    with pytest.raises(InputError, match=r"Cannot write '.*table\.csv': its folder must take files; got "):
         write_text(tmp_path / name, "a")

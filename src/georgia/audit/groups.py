@@ -13,10 +13,11 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from georgia.audit.settings import AuditConfig
-from georgia.catalog.read import describe_many, relative_name
+from georgia.catalog.read import relative_name
 from georgia.errors import InputError
 from georgia.images.listing import natural_key
 from georgia.records import Catalog, Record
+from georgia.text import describe_many
 
 ClassIndices = Sequence[int]
 

@@ -29,9 +29,8 @@ from georgia.images.listing import natural_key
 from georgia.labels import UNKNOWN, Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, Record
+from georgia.text import describe_many
 
-# More faults than these are counted, not listed.
-_N_FAULTS_SHOWN = 5
 _LAYOUTS = (
     "Give one folder per class, train/valid/test folders with class folders in them, "
     "or a CSV file with path,class[,group,time]."
@@ -108,17 +107,6 @@ def relative_name(path: Path, root: Path) -> str:
     if path.is_relative_to(root):
         return path.relative_to(root).as_posix()
     return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - links stay what they are
-
-
-def describe_many(faults: Sequence[str]) -> str:
-    """Return the first faults in one line, with the number of the others.
-
-    >>> describe_many(["a", "b"])
-    'a · b'
-    """
-    shown = " · ".join(faults[:_N_FAULTS_SHOWN])
-    n_more = len(faults) - _N_FAULTS_SHOWN
-    return f"{shown} · and {n_more} more" if n_more > 0 else shown
 
 
 def _reject(source: str | Path, faults: Sequence[str]) -> None:

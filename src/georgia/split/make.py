@@ -19,13 +19,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from georgia.catalog.read import describe_many, relative_name
+from georgia.catalog.read import relative_name
 from georgia.config import Config, at_least, between, build_config
 from georgia.errors import InputError
 from georgia.files import read_json, reading, write_json, write_text
 from georgia.labels import Labels
 from georgia.records import SPLITS, Catalog, Record, count_by_class
 from georgia.split.assign import assign_groups
+from georgia.text import describe_many
 
 MANIFEST_CSV = "split.csv"
 MANIFEST_JSON = "split.json"

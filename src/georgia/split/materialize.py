@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from georgia.catalog.read import describe_many, relative_name
+from georgia.catalog.read import relative_name
 from georgia.errors import InputError, suggest
 from georgia.files import read_json, write_json
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import SPLITS, Record
 from georgia.split.make import MANIFEST_CSV, Split
+from georgia.text import describe_many
 
 Mode = Literal["copy", "link", "symlink", "move", "manifest"]
 # The file name of version 0.1.
