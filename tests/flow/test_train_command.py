@@ -1,4 +1,4 @@
-"""``georgia train`` from words to a run folder that predicts and evaluates."""
+"""``georgia train`` from arguments to a run folder that predicts and evaluates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("keras")
 
-# As small as a run can be: a net that has learned nothing still has to deliver everything.
+# As small as a run can be: a net that has learned nothing still has to be exported and reported.
 SMALL = ("--weights", "none", "--set", "size_px=32", "--set", "epochs=1")
 TINY = (*SMALL, "--set", "backbone=tiny")
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
@@ -26,7 +26,7 @@ def tiny_run(synthetic_crops: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
-def test_run_holds_every_deliverable_under_its_name(tiny_run: Path) -> None:
+def test_run_holds_every_artifact(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()}
     assert {"bundle.json", "report.html", "history.csv", "split.csv", "settings.toml"} <= names
     assert {"MODEL_CARD.md", "robustness.json"} <= names
@@ -36,27 +36,29 @@ def test_run_holds_every_deliverable_under_its_name(tiny_run: Path) -> None:
     assert len(set(stamped.values())) == 1
 
 
-def test_evaluate_gives_the_runs_own_figures(georgia: Any, tiny_run: Path) -> None:
+def test_evaluate_repeats_metrics_of_run(georgia: Any, tiny_run: Path) -> None:
     code, result, _ = georgia("evaluate", tiny_run, tiny_run / "split.csv")
     assert code == 0
     text = (tiny_run / "TRYFinalTestResults.txt").read_text(encoding="utf-8")
-    for name, one in result["per_class"].items():
+    for name, expected in result["per_class"].items():
         row = next(line.split() for line in text.splitlines() if line.split()[:1] == [name])
-        assert row[1:] == [f"{one[key]:.4f}" for key in ("precision", "recall", "f1")] + [str(one["support"])]
+        assert row[1:] == [f"{expected[key]:.4f}" for key in ("precision", "recall", "f1")] + [
+            str(expected["support"])
+        ]
 
 
-def test_run_onnx_and_weights_predict_the_same(georgia: Any, tiny_run: Path, synthetic_crops: Path) -> None:
-    answers = []
+def test_run_onnx_and_weights_agree(georgia: Any, tiny_run: Path, synthetic_crops: Path) -> None:
+    probabilities = []
     for model in (tiny_run, next(tiny_run.glob("*.onnx")), next(tiny_run.glob("*.h5"))):
         code, result, _ = georgia("predict", model, synthetic_crops / "PG")
         assert code == 0
-        answers.append([item["probabilities"]["PG"] for item in result["predictions"]])
-    assert answers[0] == answers[1]
-    assert answers[0] == pytest.approx(answers[2], abs=1e-4)
+        probabilities.append([item["probabilities"]["PG"] for item in result["predictions"]])
+    assert probabilities[0] == probabilities[1]
+    assert probabilities[0] == pytest.approx(probabilities[2], abs=1e-4)
 
 
 @pytest.mark.slow
-def test_settings_of_a_run_make_the_same_run(
+def test_settings_file_repeats_the_run(
     georgia: Any, tiny_run: Path, synthetic_crops: Path, tmp_path: Path
 ) -> None:
     code, result, _ = georgia(
@@ -79,25 +81,25 @@ def test_settings_of_a_run_make_the_same_run(
     assert ours == theirs
 
 
-def test_second_run_into_the_folder_is_refused(georgia: Any, tiny_run: Path, synthetic_crops: Path) -> None:
+def test_second_run_in_folder_is_rejected(georgia: Any, tiny_run: Path, synthetic_crops: Path) -> None:
     code, _, err = georgia("train", synthetic_crops, "--out", tiny_run, *TINY)
     assert code == 2
     assert "--resume" in err
 
 
 @pytest.mark.slow
-def test_broken_image_is_left_out_and_3(georgia: Any, synthetic_crops: Path, tmp_path: Path) -> None:
+def test_broken_image_is_left_out_with_3(georgia: Any, synthetic_crops: Path, tmp_path: Path) -> None:
     data = tmp_path / "crops"
     shutil.copytree(synthetic_crops, data)
     (data / "PG" / "half.png").write_bytes((data / "PG" / "PG (1).png").read_bytes()[:300])
     code, result, err = georgia("train", data, "--out", tmp_path / "run", *TINY)
     assert code == 3
-    assert [Path(one["file"]).name for one in result["failed"]] == ["half.png"]
+    assert [Path(failure["file"]).name for failure in result["failed"]] == ["half.png"]
     assert "half.png" in err
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "text"),
     [
         (("--recipe", "fsat"), "Did you mean 'fast'"),
         (("--weights", "nothing.h5"), "nothing.h5"),
@@ -107,59 +109,59 @@ def test_broken_image_is_left_out_and_3(georgia: Any, synthetic_crops: Path, tmp
     ],
 )
 def test_wrong_settings_are_2_before_any_work(
-    georgia: Any, synthetic_crops: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    georgia: Any, synthetic_crops: Path, tmp_path: Path, args: tuple[str, ...], text: str
 ) -> None:
-    code, result, err = georgia("train", synthetic_crops, "--out", tmp_path / "run", *words)
+    code, result, err = georgia("train", synthetic_crops, "--out", tmp_path / "run", *args)
     assert (code, result) == (2, None)
-    assert said in err
+    assert text in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
-def turned_copies(tmp_path: Path, synthetic_crops: Path) -> Path:
-    """Drawn crops, of which one CEX stands turned among the PG."""
+def rotated_duplicate(tmp_path: Path, synthetic_crops: Path) -> Path:
+    """Synthetic crops, of which one CEX stands rotated among the PG."""
     from PIL import Image
 
     data = tmp_path / "crops"
     shutil.copytree(synthetic_crops, data)
     image = Image.open(data / "CEX" / "CEX (1).png").transpose(Image.Transpose.ROTATE_90)
-    image.save(data / "PG" / "turned.png")
+    image.save(data / "PG" / "rotated.png")
     return data
 
 
 @pytest.mark.slow
-def test_contradicting_labels_stop_with_4_unless_allowed(
-    georgia: Any, turned_copies: Path, tmp_path: Path
-) -> None:
-    code, result, err = georgia("train", turned_copies, "--out", tmp_path / "run", *TINY)
+def test_contradicting_labels_stop_with_4(georgia: Any, rotated_duplicate: Path, tmp_path: Path) -> None:
+    code, result, err = georgia("train", rotated_duplicate, "--out", tmp_path / "run", *TINY)
     assert (code, result) == (4, None)
     assert "--set allow=conflict" in err
     assert (tmp_path / "run" / "audit.json").is_file()
-    code, _, _ = georgia("train", turned_copies, "--out", tmp_path / "run", *TINY, "--set", "allow=conflict")
+    code, _, _ = georgia(
+        "train", rotated_duplicate, "--out", tmp_path / "run", *TINY, "--set", "allow=conflict"
+    )
     assert code == 0
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     first_line = page[page.index('class="verdict') : page.index("</section>")]
     assert "The data is not sound: conflict" in first_line
-    assert "Let pass on request" in first_line
+    assert "Allowed on request" in first_line
 
 
-def test_verdict_of_the_audit_stands_in_bundle_and_report(tiny_run: Path) -> None:
+def test_audit_verdict_stands_in_bundle_and_report(tiny_run: Path) -> None:
     import json
 
-    about = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))["audit"]
-    assert (about["gate"], about["findings"]) == ("pass", [])
+    audit = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))["audit"]
+    assert (audit["gate"], audit["findings"]) == ("pass", [])
     page = (tiny_run / "report.html").read_text(encoding="utf-8")
-    assert about["verdict"] in page
-    assert "copies of one crystal in two parts" not in page
+    assert audit["verdict"] in page
+    assert "near-duplicates of one crystal in two splits" not in page
 
 
-def test_bundle_says_at_which_scale_it_learned(tiny_run: Path) -> None:
+def test_bundle_names_median_side(tiny_run: Path) -> None:
     import json
 
     from georgia.model.load import load_bundle
     from georgia.monitor.tile import find_tile_px
 
     side_px = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))["data"]["median_side_px"]
-    assert 100 < side_px < 260  # what georgia.synthetic draws: 125 to 225 px a side
+    assert 100 < side_px < 260  # what georgia.synthetic renders: 125 to 225 px a side
     assert find_tile_px(load_bundle(tiny_run)) == side_px
