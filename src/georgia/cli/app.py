@@ -56,21 +56,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for module in (
-    demo,
-    fetch,
-    audit,
-    split,
-    train,
-    evaluate,
-    study,
-    predict,
-    explain,
-    cluster,
-    monitor,
-    serve,
-    simulate,
-    frames,
-    verify,
+    *(demo, fetch, audit, split, train, evaluate, study, predict, explain, cluster),
+    *(monitor, serve, simulate, frames, verify),
 ):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)
 

@@ -25,40 +25,38 @@ from georgia.cli.train import show_metrics
 from georgia.errors import InputError, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from georgia.evaluate.compare import Comparison
-    from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.robustness import Robustness
-    from georgia.evaluate.score import EvaluateConfig, Evaluation
     from georgia.model.bundle import Bundle
-    from georgia.progress import Progress
     from georgia.records import Catalog, Record
+
+
+PartOption = Annotated[
+    str | None,
+    typer.Option(help="Split to use: train, valid, test or all.  [test of split folders, else all]"),
+]
+AgainstOption = Annotated[
+    Path | None, typer.Option(help="A second model, compared on the same files.", metavar="MODEL")
+]
+UnknownOption = Annotated[
+    Path | None,
+    typer.Option(help="Out-of-distribution images, to measure how many are rejected.", metavar="PATH"),
+]
+RobustnessOption = Annotated[
+    bool,
+    typer.Option(
+        "--robustness", help="Also measure on perturbed images: size, scale, light, focus, rotations."
+    ),
+]
 
 
 def run(
     model: ModelArgument,
     data: DataArgument,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report and its tables.")] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(help="Split to use: train, valid, test or all.  [test of split folders, else all]"),
-    ] = None,
-    against: Annotated[
-        Path | None, typer.Option(help="A second model, compared on the same files.", metavar="MODEL")
-    ] = None,
-    unknown: Annotated[
-        Path | None,
-        typer.Option(
-            "--unknown", help="Out-of-distribution images, to measure how many are rejected.", metavar="PATH"
-        ),
-    ] = None,
-    robustness: Annotated[
-        bool,
-        typer.Option(
-            "--robustness", help="Also measure on perturbed images: size, scale, light, focus, rotations."
-        ),
-    ] = False,
+    part: PartOption = None,
+    against: AgainstOption = None,
+    unknown: UnknownOption = None,
+    robustness: RobustnessOption = False,
     engine: EngineOption = None,
     classes: ClassesOption = None,
     class_names: ClassNamesOption = None,
@@ -74,7 +72,10 @@ def run(
       georgia evaluate runs/first data/held-out --unknown photographs/
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog.read import read_catalog
+    from georgia.evaluate.compare import compare_evaluations
+    from georgia.evaluate.ood import evaluate_ood
     from georgia.evaluate.overlap import find_training_overlap
+    from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
     from georgia.evaluate.score import EvaluateConfig, evaluate_records
 
     settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine})
@@ -82,19 +83,22 @@ def run(
     _check_folder(out)
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes)
-        other = open_other(against, classes) if against is not None else None
+        other = _open_other(against, classes)
         ood_paths = _check_request(bundle, other, unknown)
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         records = choose_split(catalog, part)
-        evaluation = evaluate_records(bundle, records, catalog.labels, progress, settings.predict)
+        running = (progress, settings.predict)
+        evaluation = evaluate_records(bundle, records, catalog.labels, *running)
         found = Findings(evaluation, n_in_training=len(find_training_overlap(bundle, records)))
-        if other is not None:
-            both = name_models(bundle, other, (model, against))
-            found.comparison = _compare(evaluation, other, both, records, settings, progress)
+        if against is not None and other is not None:
+            both = _name_models(bundle, other, model, against)
+            beside = evaluate_records(other, records, evaluation.labels, *running)
+            found.comparison = compare_evaluations(evaluation, beside, both)
         if robustness:
-            found.robustness = _measure_robustness(bundle, records, settings, progress)
+            perturbed = RobustnessConfig(settings.robustness_files)
+            found.robustness = measure_robustness(bundle, records, perturbed, settings.predict, progress)
         if ood_paths:
-            found.unknown = _measure_ood(bundle, ood_paths, evaluation, settings, progress)
+            found.unknown = evaluate_ood(bundle, ood_paths, evaluation.predictions.items, *running)
         files = write_findings(out, found, bundle, data, catalog) if out else []
     failures = (*catalog.failures, *found.failed)
     if as_json:
@@ -118,39 +122,6 @@ def _check_request(bundle: Bundle, other: Bundle | None, unknown: Path | None) -
     return find_images([unknown])
 
 
-def _compare(
-    evaluation: Evaluation,
-    other: Bundle,
-    names: tuple[str, str],
-    records: Sequence[Record],
-    settings: EvaluateConfig,
-    progress: Progress,
-) -> Comparison:
-    from georgia.evaluate.compare import compare_evaluations
-    from georgia.evaluate.score import evaluate_records
-
-    against = evaluate_records(other, records, evaluation.labels, progress, settings.predict)
-    return compare_evaluations(evaluation, against, names)
-
-
-def _measure_ood(
-    bundle: Bundle, paths: list[Path], evaluation: Evaluation, settings: EvaluateConfig, progress: Progress
-) -> OodEvaluation:
-    from georgia.evaluate.ood import evaluate_ood
-
-    return evaluate_ood(bundle, paths, evaluation.predictions.items, progress, settings.predict)
-
-
-def _measure_robustness(
-    bundle: Bundle, records: Sequence[Record], settings: EvaluateConfig, progress: Progress
-) -> Robustness:
-    from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
-
-    return measure_robustness(
-        bundle, records, RobustnessConfig(settings.robustness_files), settings.predict, progress
-    )
-
-
 def _check_folder(out: Path | None) -> None:
     """Reject an output that would overwrite the report and the metrics of a run."""
     from georgia.model.load import is_model
@@ -169,7 +140,7 @@ def _show(found: Findings, files: list[Path]) -> None:
     if found.comparison is not None:
         console.show_line(found.comparison.describe())
     if found.robustness is not None:
-        show_robustness(found.robustness)
+        _show_robustness(found.robustness)
     if found.unknown is not None:
         console.show_line(found.unknown.describe())
     if found.n_in_training:
@@ -178,7 +149,7 @@ def _show(found: Findings, files: list[Path]) -> None:
         console.show_line(f"report: {file}")
 
 
-def show_robustness(robustness: Robustness) -> None:
+def _show_robustness(robustness: Robustness) -> None:
     """Print accuracy and F1 under each perturbation, with a star where a change is significant."""
     rows = [["none", f"{robustness.accuracy:.4f}", "", f"{robustness.f1:.4f}", "", ""]]
     for row in robustness.rows:
@@ -188,17 +159,18 @@ def show_robustness(robustness: Robustness) -> None:
     console.show_line(robustness.describe())
 
 
-def open_other(path: Path, classes: str | None) -> Bundle:
+def _open_other(path: Path | None, classes: str | None) -> Bundle | None:
     """Open the model to compare with; ``--classes`` applies to it only if its file holds no class names."""
     from georgia.model.bundle import KERAS_SUFFIXES
 
+    if path is None:
+        return None
     return open_model(path, classes if path.suffix.lower() in KERAS_SUFFIXES else None)
 
 
-def name_models(this: Bundle, other: Bundle, paths: tuple[Path | None, Path | None]) -> tuple[str, str]:
+def _name_models(this: Bundle, other: Bundle, path: Path, against: Path) -> tuple[str, str]:
     """Return what to call two models: their names, their files' if they are equal, else first and second."""
-    by_path = tuple(path.name if path is not None else "" for path in paths)
-    for first, second in ((this.name, other.name), by_path):
+    for first, second in ((this.name, other.name), (path.name, against.name)):
         if first and second and first != second:
             return first, second
     return "the first model", "the second model"
