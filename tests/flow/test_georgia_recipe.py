@@ -1,4 +1,4 @@
-"""The source study's recipe as a user runs it: a rehearsal on drawn crystals, without any weights to load."""
+"""The source study's recipe as a user runs it: a dry run on synthetic images, without weights to load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("keras")
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # a busy machine takes long over ResNet-101
-def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_onnx(
+def test_georgia_recipe_agrees_in_keras_and_onnx(
     synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import keras
@@ -25,8 +25,8 @@ def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_on
     from georgia.export.onnx_file import FEATURES
 
     run = tmp_path / "run"
-    words = ["train", synthetic_crops, "--out", run, "--recipe", "georgia", "--weights", "none", "--rehearse"]
-    assert main([*map(str, words), "--json"]) == 0
+    args = ["train", synthetic_crops, "--out", run, "--recipe", "georgia", "--weights", "none", "--rehearse"]
+    assert main([*map(str, args), "--json"]) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert "34 trainable base layers from conv5_block1_1_conv on" in err
@@ -48,7 +48,7 @@ def test_a_rehearsal_of_the_study_delivers_all_and_answers_alike_in_keras_and_on
         caffe = pixels[np.newaxis, :, :, ::-1].astype(np.float32) - (103.939, 116.779, 123.68)
         p_last, features = inside.predict(caffe.astype(np.float32), verbose=0)
         both, theirs = session.run(["probabilities", "features"], {"image": pixels[np.newaxis]})
-        # Three epochs from random numbers can drive the sigmoid to its end: what goes in counts too.
+        # Three epochs from random weights can drive the sigmoid to its end: its inputs are compared too.
         apart = np.abs(features - theirs).max() / np.abs(theirs).max()
         differences.append((np.abs(both[0] - (1 - p_last[0, 0], p_last[0, 0])).max(), apart))
     probability, feature = np.max(differences, axis=0)

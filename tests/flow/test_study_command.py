@@ -1,4 +1,4 @@
-"""``georgia study`` from words to the table; a study that was killed ends as one that was not."""
+"""``georgia study`` from arguments to the table; a study that was killed ends as one that was not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = ("--set", "weights=none", "--set", "size_px=32", "--set", "epochs=2", "--
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "text"),
     [
         (("--variants", "A,E"), "'E' is no variant"),
         (("--grid", "lr=0.1", "--grid", "epohcs=3"), "Did you mean 'epochs'"),
@@ -28,34 +28,32 @@ TINY = ("--set", "weights=none", "--set", "size_px=32", "--set", "epochs=2", "--
         (("--set", "epochs=many"), "epochs"),
     ],
 )
-def test_wrong_words_are_2_before_any_work(
-    georgia: Any, synthetic_crops: Path, tmp_path: Path, words: tuple[str, ...], said: str
+def test_wrong_args_are_2_before_any_work(
+    georgia: Any, synthetic_crops: Path, tmp_path: Path, args: tuple[str, ...], text: str
 ) -> None:
-    code, result, err = georgia("study", synthetic_crops, "--out", tmp_path / "study", *words)
+    code, result, err = georgia("study", synthetic_crops, "--out", tmp_path / "study", *args)
     assert (code, result) == (2, None)
-    assert said in err
+    assert text in err
     assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.slow
-def test_killed_study_goes_on_and_its_table_is_that_of_an_unbroken_one(
-    georgia: Any, synthetic_crops: Path, tmp_path: Path
-) -> None:
-    words = [str(synthetic_crops), "--folds", "2", "--grid", "weights=none,gone.h5", *TINY[2:]]
-    code, whole, err = georgia("study", *words, "--out", tmp_path / "whole")
+def test_killed_study_ends_as_unbroken_one(georgia: Any, synthetic_crops: Path, tmp_path: Path) -> None:
+    args = [str(synthetic_crops), "--folds", "2", "--grid", "weights=none,gone.h5", *TINY[2:]]
+    code, whole, err = georgia("study", *args, "--out", tmp_path / "whole")
     assert (code, whole["n_started"]) == (3, 4)
     check_folds_and_failures(whole, err)
     broken, runs = tmp_path / "broken", tmp_path / "broken" / "runs"
-    kill_in_the_second_run([sys.executable, "-m", "georgia", "study", *words, "--out", str(broken)], runs)
+    kill_in_the_second_run([sys.executable, "-m", "georgia", "study", *args, "--out", str(broken)], runs)
     (ended,) = [path.parent for path in runs.glob("weights=none*/row.json")]
     before = {path: path.stat().st_mtime_ns for path in ended.rglob("*")}
-    code, result, err = georgia("study", *words, "--out", broken)
+    code, result, err = georgia("study", *args, "--out", broken)
     assert (code, result["n_started"]) == (3, 3)
     assert "1 of 4 runs are there already" in err
     assert {path: path.stat().st_mtime_ns for path in ended.rglob("*")} == before
     assert read_table(broken) == read_table(tmp_path / "whole")
-    figures = ("f1", "f1_ci95", "missed", "epochs")
-    assert [result["variants"][0][key] for key in figures] == [whole["variants"][0][key] for key in figures]
+    keys = ("f1", "f1_ci95", "missed", "epochs")
+    assert [result["variants"][0][key] for key in keys] == [whole["variants"][0][key] for key in keys]
 
 
 def check_folds_and_failures(result: dict[str, Any], err: str) -> None:

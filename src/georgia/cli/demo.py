@@ -1,4 +1,4 @@
-"""``georgia demo``: the whole way on drawn crystals."""
+"""``georgia demo``: the whole way on synthetic images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Go the whole way on drawn crystals, offline, in minutes.
+    """Go the whole way on synthetic images, offline, in minutes.
 
-    Draws them, trains, exports, evaluates the exported file, and writes the report. With --live: starts a
+    Renders them, trains, exports, evaluates the exported file, and writes the report. With --live: starts a
     simulated probe, its monitor and the page, until Ctrl-C.
 
     \b

@@ -1,4 +1,4 @@
-"""A study's figure and page: variants best first, what tells them apart, and every run."""
+"""A study's figure and page: variants best first, which of them differ, and every run."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _LONGEST_NAME = 34
 
 
 def draw_study(result: Study, axes: Axes) -> dict[str, Any]:
-    """Draw each variant's F1 with its 95 % interval, best on top, and a ring for each of its runs."""
+    """Draw each variant's F1 with its 95 % confidence interval, best on top, and a ring for each run."""
     from matplotlib.ticker import MaxNLocator
 
-    drawn: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
     lowest = 1.0
-    for place, one in enumerate(reversed(result.variants)):
-        runs = [row.f1 for row in result.rows if row.variant == one.variant and row.f1 is not None]
-        low, high = one.f1_ci95
-        color = INK if one.rank == 1 else BLUE
+    for place, variant in enumerate(reversed(result.variants)):
+        runs = [row.f1 for row in result.rows if row.variant == variant.variant and row.f1 is not None]
+        low, high = variant.f1_ci95
+        color = INK if variant.rank == 1 else BLUE
         axes.plot([low, high], [place, place], color=color, linewidth=2.6, solid_capstyle="butt")
-        axes.plot([one.f1], [place], marker="o", markersize=8, color=color)
-        # Rings stand below the line, so that runs of one figure lie on one another without hiding it.
+        axes.plot([variant.f1], [place], marker="o", markersize=8, color=color)
+        # Rings stand below the line, so that runs of equal F1 do not hide it.
         style: dict[str, Any] = {
             "marker": "o",
             "markersize": 6,
@@ -40,17 +40,17 @@ def draw_study(result: Study, axes: Axes) -> dict[str, Any]:
             "linestyle": "none",
         }
         axes.plot(runs, [place - 0.25] * len(runs), color=MUTED, **style)
-        axes.text(one.f1, place + 0.17, f"{one.f1:.4f}", ha="center", fontsize=9.5, color=color)
+        axes.text(variant.f1, place + 0.17, f"{variant.f1:.4f}", ha="center", fontsize=9.5, color=color)
         lowest = min(lowest, low, *runs)
-        drawn[one.variant] = {"f1": one.f1, "ci95": list(one.f1_ci95), "runs": runs}
-    names = [shorten(one.variant, _LONGEST_NAME) for one in reversed(result.variants)]
+        shown[variant.variant] = {"f1": variant.f1, "ci95": list(variant.f1_ci95), "runs": runs}
+    names = [shorten(variant.variant, _LONGEST_NAME) for variant in reversed(result.variants)]
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_ylim(-0.6, max(0, len(names) - 1) + 0.6)
     axes.set_xlim(max(-0.02, lowest - 0.06 * (1.0 - lowest) - 0.003), 1.0 + 0.04 * (1.0 - lowest) + 0.001)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.set_xlabel("macro F1 with 95 % interval; rings: single runs")
+    axes.set_xlabel("macro F1 with 95 % confidence interval; rings: single runs")
     axes.grid(axis="x", color=RULE, linewidth=0.8)
-    return drawn
+    return shown
 
 
 def size_for(study: Study) -> Size:

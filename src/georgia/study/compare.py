@@ -1,4 +1,4 @@
-"""Variants beside one another: their runs pooled, and pairs of them tested on the same images."""
+"""Variants compared: the runs of each pooled, and pairs of variants tested on the same images."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _ALL_PAIRS_UP_TO = 6
 
 @dataclass(frozen=True)
 class VariantSummary:
-    """All finished runs of one variant; figures pool their test answers, intervals are over groups.
+    """All finished runs of one variant; metrics pool their test predictions, intervals are over groups.
 
-    A group counts once however many runs saw it. ``missed`` has one number a run.
+    A group counts once however many runs tested it. ``missed`` has one count a run.
     """
 
     variant: str
@@ -42,11 +42,11 @@ class VariantSummary:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two variants on the same test images, repeat by repeat: figures of ``first`` minus ``second``.
+    """Two variants on the same test images, repeat by repeat: metrics of ``first`` minus ``second``.
 
     ``p_value`` is of macro F1, over groups; ``p_adjusted`` is corrected for the number of pairs.
-    ``n_groups_better`` groups hold more right answers of ``first``; ``n_better`` and ``n_worse`` count
-    the repeats in which it missed fewer or more.
+    In ``n_groups_better`` groups, ``first`` has more correct predictions; ``n_better`` and ``n_worse``
+    count the repeats in which it missed fewer or more.
     """
 
     first: str
@@ -81,8 +81,8 @@ def summarize_variants(
             continue
         metrics = pool_metrics([evaluations[row.run_name] for row in done])
         found.append(_summarize(variant, done, len(own) - len(done), metrics))
-    found.sort(key=lambda one: (-one.f1, one.seconds / one.n_runs))
-    return tuple(replace(one, rank=rank) for rank, one in enumerate(found, start=1))
+    found.sort(key=lambda summary: (-summary.f1, summary.seconds / summary.n_runs))
+    return tuple(replace(summary, rank=rank) for rank, summary in enumerate(found, start=1))
 
 
 def compare_variants(
@@ -92,7 +92,7 @@ def compare_variants(
 
     Pairs without a repeat that both finished are left out.
     """
-    names = [one.variant for one in summaries]
+    names = [summary.variant for summary in summaries]
     pairs = list(itertools.combinations(names, 2))
     if len(names) > _ALL_PAIRS_UP_TO:
         pairs = [(names[0], name) for name in names[1:]]
@@ -107,7 +107,7 @@ def compare_variants(
 
 
 def pool_metrics(evaluations: Sequence[Evaluation]) -> Metrics:
-    """Return the figures of all answers together; a group is one group in whichever run it was tested."""
+    """Return the metrics of all predictions together; a group counts once however many runs tested it."""
     labels = evaluations[0].labels
     rows = [
         (true, item.label, group or str(item.file))
@@ -116,8 +116,8 @@ def pool_metrics(evaluations: Sequence[Evaluation]) -> Metrics:
             evaluation.predictions.items, evaluation.truth, evaluation.groups, strict=True
         )
     ]
-    truth, named, groups = zip(*rows, strict=True)
-    return compute_metrics(labels.indices(truth), class_indices(named, labels), labels, groups)
+    truth, predicted, groups = zip(*rows, strict=True)
+    return compute_metrics(labels.indices(truth), class_indices(predicted, labels), labels, groups)
 
 
 def _summarize(variant: str, done: Sequence[StudyRow], n_failed: int, metrics: Metrics) -> VariantSummary:
@@ -135,7 +135,7 @@ def _summarize(variant: str, done: Sequence[StudyRow], n_failed: int, metrics: M
         accuracy_ci95=metrics.accuracy_ci95,
         f1=metrics.macro.f1,
         f1_ci95=metrics.macro.f1_ci95,
-        f1_by_class={name: one.f1 for name, one in metrics.per_class.items()},
+        f1_by_class={name: row.f1 for name, row in metrics.per_class.items()},
     )
 
 
@@ -149,7 +149,7 @@ def _find_done(variant: str, rows: Sequence[StudyRow]) -> _Done:
 def _compare(
     pair: tuple[str, str], done: tuple[_Done, _Done], evaluations: Mapping[str, Evaluation]
 ) -> PairedTest:
-    """Put the answers of the repeats that both finished beside one another; a group is one in all of them."""
+    """Compare the predictions of the repeats that both finished; a group counts once in all of them."""
     both = sorted(done[0].keys() & done[1].keys())
     labels = evaluations[done[0][both[0]].run_name].labels
     rows = []

@@ -87,7 +87,7 @@ def run_study(
     if is_dry_run:
         catalog = subsample_catalog(catalog, runs[0].config.seed)
     _open_study(out, catalog)
-    catalog = _share_images(catalog, runs, out / SHARED_FOLDER, progress)
+    catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, progress)
     _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
     tasks = [_make_task(run, out) for run in runs]
     rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
@@ -107,7 +107,7 @@ def run_study(
 
 
 def run_here(tasks: Sequence[RunTask], progress: Progress = QUIET) -> Iterable[StudyRow]:
-    """Make runs one after the other in this process; those on one frozen backbone share its features."""
+    """Make runs one after the other in this process; features of a frozen backbone are computed once."""
     shared: dict[Path, SharedWork] = {}
     for task in tasks:
         own = shared.setdefault(task.shared, SharedWork(task.shared))
@@ -170,7 +170,7 @@ def _shorten_dry_runs(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...
     return tuple(replace(run, config=config) for run, config in zip(runs, configs, strict=True)), True
 
 
-def _share_images(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
+def _decode_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
     """Audit and decode the images for all runs; return the readable ones, with the audit's groups.
 
     Raises:
@@ -283,7 +283,7 @@ def _find_row(task: RunTask) -> StudyRow | None:
 
 
 def _order(tasks: Sequence[RunTask]) -> list[RunTask]:
-    """Put runs that can share features beside one another: same seed and split, then same frozen part."""
+    """Put runs with the same features beside one another: same seed and split, then same frozen part."""
 
     def key(task: RunTask) -> tuple[Any, ...]:
         config = task.run.config

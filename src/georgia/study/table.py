@@ -40,15 +40,15 @@ def format_markdown(study: Study) -> str:
 
 
 TEST_NOTE = (
-    "Differences are the first minus the second, in percentage points, with 95 % intervals over independent "
-    "groups. p: both variants' answers change places in random groups, two-sided, for F1; p, all pairs: by "
-    "Holm's rule. Groups: where the first is right more often, against less often. Repeats: where it missed "
-    "fewer, against more."
+    "Differences are the first minus the second, in percentage points, with 95 % confidence intervals over "
+    "independent groups. p: both variants' predictions are swapped in random groups, two-sided, for F1; p, all "
+    "pairs: by Holm's rule. Groups: where the first is correct more often, against less often. Repeats: where "
+    "it missed fewer, against more."
 )
 
 
 def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[PairedTest]) -> str:
-    """Return one or two sentences on which variant leads, and from which others it cannot be told apart.
+    """Return one or two sentences: the best variant, and from which others it differs significantly.
 
     >>> describe_best([], [])
     'No run was finished.'
@@ -57,19 +57,19 @@ def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Pair
         return "No run was finished."
     best = variants[0]
     lead = f"Best: {best.variant}, F1 {format_fraction(best.f1)} ({format_interval(best.f1_ci95)}), "
-    lead += f"{sum(best.missed)} of {best.n_test} test answers missed in {count_noun(best.n_runs, 'run')}."
+    lead += f"{sum(best.missed)} of {best.n_test} test predictions missed in {count_noun(best.n_runs, 'run')}."
     own = [pair for pair in comparisons if best.variant in (pair.first, pair.second)]
     alike = [_other(pair, best.variant) for pair in own if not pair.is_clear]
     clear = [_other(pair, best.variant) for pair in own if pair.is_clear]
     if clear:
-        lead += f" It is told apart from {_join(clear)} (p < 0.05, all pairs considered)."
+        lead += f" It differs significantly from {_join(clear)} (p < 0.05, all pairs considered)."
     if alike:
-        lead += f" It cannot be told apart from {_join(alike)} on these test images."
+        lead += f" It does not differ significantly from {_join(alike)} on these test images."
     return lead
 
 
 def format_p(value: float) -> str:
-    """Return a p value in words that never say 0.
+    """Return a p value as text that never says 0.
 
     >>> format_p(0.00004), format_p(0.0312)
     ('< 0.0001', '0.0312')
@@ -103,15 +103,15 @@ def _variant_table(variants: Sequence[VariantSummary]) -> str:
     heads = ["", "variant", "F1 (95 %)", "test acc (95 %)", "test missed, each run", "epochs", "time a run"]
     lines = [
         [
-            str(one.rank),
-            one.variant,
-            f"{format_fraction(one.f1)} ({format_interval(one.f1_ci95)})",
-            f"{format_percent(one.accuracy)} ({format_interval(one.accuracy_ci95)})",
-            ", ".join(map(str, one.missed)) + f" of {one.n_test // one.n_runs}",
-            ", ".join(map(str, one.epochs)),
-            format_time(one.seconds / one.n_runs),
+            str(variant.rank),
+            variant.variant,
+            f"{format_fraction(variant.f1)} ({format_interval(variant.f1_ci95)})",
+            f"{format_percent(variant.accuracy)} ({format_interval(variant.accuracy_ci95)})",
+            ", ".join(map(str, variant.missed)) + f" of {variant.n_test // variant.n_runs}",
+            ", ".join(map(str, variant.epochs)),
+            format_time(variant.seconds / variant.n_runs),
         ]
-        for one in variants
+        for variant in variants
     ]
     return _markdown(heads, lines)
 
@@ -120,15 +120,15 @@ def _comparison_table(comparisons: Sequence[PairedTest]) -> str:
     heads = ["pair", "F1, difference (95 %)", "p", "p, all pairs", "accuracy, difference (95 %)"]
     lines = [
         [
-            f"{one.first} − {one.second}",
-            format_difference(one.f1_difference, one.f1_difference_ci95),
-            format_p(one.p_value),
-            format_p(one.p_adjusted),
-            format_difference(one.accuracy_difference, one.accuracy_difference_ci95),
-            f"{one.n_groups_better} : {one.n_groups_worse} of {one.n_groups}",
-            f"{one.n_better} : {one.n_worse}",
+            f"{pair.first} − {pair.second}",
+            format_difference(pair.f1_difference, pair.f1_difference_ci95),
+            format_p(pair.p_value),
+            format_p(pair.p_adjusted),
+            format_difference(pair.accuracy_difference, pair.accuracy_difference_ci95),
+            f"{pair.n_groups_better} : {pair.n_groups_worse} of {pair.n_groups}",
+            f"{pair.n_better} : {pair.n_worse}",
         ]
-        for one in comparisons
+        for pair in comparisons
     ]
     return _markdown([*heads, "groups", "repeats"], lines)
 

@@ -35,7 +35,7 @@ EPSILON = 1e-7
 class LoopInputs:
     """What a loop works on; ``folder`` takes history and resume point.
 
-    ``cache`` holds features that runs of one study share.
+    ``cache`` holds features that the runs of one study have in common.
     """
 
     network: Network
@@ -199,7 +199,7 @@ class _Loop:
         return base * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warm) / max(1, total - warm))))
 
     def weights(self) -> list[npt.NDArray[Any]]:
-        """Return copies of all variables of the head, in Keras' order."""
+        """Return all variables of the head, copied, in Keras' order."""
         return _copy(self._head.variables)
 
     def capture(self, state: TrainState) -> None:

@@ -19,7 +19,7 @@ class Network:
     """A built net and its two parts.
 
     ``model`` is whole; ``frozen`` is its frozen beginning, None where the first layer is trained;
-    ``head`` is the rest. The parts share the whole's layers, so training the head trains the model.
+    ``head`` is the rest. They are made of the same layers, so training the head trains the model.
     ``trainable_layers`` names the backbone layers that are trained, in order.
     """
 

@@ -1,4 +1,4 @@
-"""Studies: what is planned, how variants are compared, and what the table says."""
+"""Studies: what is planned, how variants are compared, and what the table holds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LABELS = Labels(("CEX", "PG"))
 
 
 def _evaluation(wrong: set[int], n: int = 40, group_size: int = 1) -> Evaluation:
-    """Answers to n files in groups; those numbered in ``wrong`` get the other class's name."""
+    """Return predictions for n files in groups; those numbered in ``wrong`` get the other class."""
     items, records = [], []
     for number in range(n):
         truth = LABELS.names[(number // group_size) % 2]
@@ -63,9 +63,9 @@ def _row(variant: str, repeat: int, evaluation: Evaluation) -> StudyRow:
 
 def _study(wrong: dict[str, list[set[int]]], group_size: int = 1) -> Study:
     evaluations = {
-        f"{name}-{at}": _evaluation(one, group_size=group_size)
+        f"{name}-{at}": _evaluation(numbers, group_size=group_size)
         for name, runs in wrong.items()
-        for at, one in enumerate(runs, start=1)
+        for at, numbers in enumerate(runs, start=1)
     }
     rows = tuple(
         _row(name, at, evaluations[f"{name}-{at}"])
@@ -74,10 +74,10 @@ def _study(wrong: dict[str, list[set[int]]], group_size: int = 1) -> Study:
     )
     variants = summarize_variants(rows, evaluations)
     comparisons = compare_variants(variants, rows, evaluations)
-    return Study(Path("none"), "drawn", StudyConfig(), rows, variants, comparisons)
+    return Study(Path("none"), "synthetic", StudyConfig(), rows, variants, comparisons)
 
 
-def test_the_default_is_the_source_study() -> None:
+def test_default_is_the_source_study() -> None:
     runs = plan_runs(StudyConfig(recipe="georgia"))
     assert [run.name for run in runs] == [f"{letter}-{repeat}" for letter in "ABCD" for repeat in range(1, 6)]
     settings = {run.variant: (run.config.dropout, run.config.trainable_fraction) for run in runs}
@@ -88,14 +88,14 @@ def test_the_default_is_the_source_study() -> None:
 
 
 @pytest.mark.parametrize("recipe", [recipe.name for recipe in RECIPES])
-def test_every_recipe_can_be_a_variant_as_it_is(recipe: str) -> None:
+def test_recipe_is_a_variant_unchanged(recipe: str) -> None:
     (run,) = plan_runs(StudyConfig(variants=(recipe,), repeats=1))
     assert run.config == recipe_config(recipe)
     letters = tuple(LETTERS) if recipe_config(recipe).head_units else ("A", "B")
     assert len(plan_runs(StudyConfig(recipe=recipe, variants=letters, repeats=1))) == len(letters)
 
 
-def test_a_grid_combines_every_value_and_each_lands_in_its_run() -> None:
+def test_grid_combines_all_values() -> None:
     grid = ("lr=1e-1,1e-2", "backbone=resnet18,resnet50 dropout=none,0.4/0.3")
     runs = plan_runs(StudyConfig(recipe="georgia", grid=grid, repeats=2))
     points = {(run.config.learning_rate, run.config.backbone, run.config.dropout) for run in runs}
@@ -105,7 +105,7 @@ def test_a_grid_combines_every_value_and_each_lands_in_its_run() -> None:
     assert not any(set('/\\:*?"<>| ') & set(run.name) for run in runs)
 
 
-def test_folds_take_the_recipe_once_unless_told_otherwise() -> None:
+def test_folds_take_the_recipe_once() -> None:
     assert [run.name for run in plan_runs(StudyConfig(folds=3))] == [f"fast-1-fold{k}" for k in (1, 2, 3)]
     assert len(plan_runs(StudyConfig(variants=("A", "fast"), folds=3, repeats=2))) == 12
 
@@ -126,19 +126,28 @@ def test_folds_take_the_recipe_once_unless_told_otherwise() -> None:
         ({"recipe": "salami-18", "variants": ("C",)}, {}, "Choose --variants A,B"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(
+def test_impossible_plan_is_rejected(
     config: dict[str, object], changes: dict[str, object], said: str
 ) -> None:
     with pytest.raises(InputError, match=said.replace("(", "\\(")):
         plan_runs(StudyConfig(**config), changes)  # type: ignore[arg-type]
 
 
-def test_grid_words_may_come_one_by_one_or_together() -> None:
+@pytest.mark.filterwarnings("ignore:.* is now called:FutureWarning")
+def test_grid_keeps_names_of_old_runs() -> None:
+    (run,) = plan_runs(StudyConfig(grid=("trainable_share=0.0",), repeats=1))
+    assert run.name == "trainable_share=0.0-1"
+    assert run.config == recipe_config("fast")
+    with pytest.raises(InputError, match="'trainable_share' needs values, in one word"):
+        parse_grid(["trainable_fraction=0.1 trainable_share=0.2"])
+
+
+def test_grid_axes_may_stand_together() -> None:
     together, apart = parse_grid(["lr=1,2 epochs=3"]), parse_grid(["lr=1,2", "epochs=3"])
     assert together == apart == {"learning_rate": ("1", "2"), "epochs": ("3",)}
 
 
-def test_the_table_has_the_source_studys_columns_in_their_order() -> None:
+def test_table_has_columns_of_source_study() -> None:
     study = _study({"A": [{1, 2}], "D": [{1}]})
     assert COLUMNS[:11] == (
         *("run name", "run time", "train acc", "valid acc", "test acc", "acc delta", "test missed"),
@@ -153,20 +162,25 @@ def test_the_table_has_the_source_studys_columns_in_their_order() -> None:
     assert len(lines) == 3
 
 
-def test_a_saved_study_is_the_same(tmp_path: Path) -> None:
+def test_saved_study_loads_equal(tmp_path: Path) -> None:
     study = _study({"A": [{1, 2}, {3}], "D": [{1}, set()]})
     save_study(study, tmp_path)
     again = load_study(tmp_path)
     assert (again.rows, again.variants, again.comparisons) == (study.rows, study.variants, study.comparisons)
     assert (
-        (tmp_path / "study.md").read_text(encoding="utf-8").startswith("# Study of drawn\n\nBest: D, F1 0.98")
+        (tmp_path / "study.md")
+        .read_text(encoding="utf-8")
+        .startswith("# Study of synthetic\n\nBest: D, F1 0.98")
     )
 
 
-def test_a_row_is_kept_and_a_failed_one_has_its_reason(tmp_path: Path) -> None:
+def test_row_is_kept_with_its_reason(tmp_path: Path) -> None:
     row = _row("A", 1, _evaluation({1}))
     assert load_row(tmp_path) is None
     row.save(tmp_path)
+    assert load_row(tmp_path) == row
+    old = (tmp_path / "row.json").read_text().replace("trainable_fraction", "trainable_share")
+    (tmp_path / "row.json").write_text(old)
     assert load_row(tmp_path) == row
     failed = make_failed_row(plan_runs(StudyConfig(repeats=1))[0], "no\nmemory", 2.0)
     assert (failed.is_done, table_rows([failed])[0]["failed"]) == (False, "no memory")
@@ -175,18 +189,18 @@ def test_a_row_is_kept_and_a_failed_one_has_its_reason(tmp_path: Path) -> None:
         load_row(tmp_path)
 
 
-def test_variants_are_ranked_by_f1_and_clear_differences_are_told() -> None:
+def test_variants_are_ranked_by_f1() -> None:
     study = _study({"A": [set(range(20)), set(range(18))], "D": [{1}, set()], "B": [{1, 2}, {3}]})
-    assert [one.variant for one in study.variants] == ["D", "B", "A"]
-    assert [one.missed for one in study.variants] == [(1, 0), (2, 1), (20, 18)]
-    pairs = {(one.first, one.second): one for one in study.comparisons}
+    assert [variant.variant for variant in study.variants] == ["D", "B", "A"]
+    assert [variant.missed for variant in study.variants] == [(1, 0), (2, 1), (20, 18)]
+    pairs = {(pair.first, pair.second): pair for pair in study.comparisons}
     assert pairs["D", "A"].is_clear
     assert not pairs["D", "B"].is_clear
     assert pairs["D", "A"].accuracy_difference == pytest.approx(37 / 80)
     assert (pairs["D", "A"].n_better, pairs["D", "A"].n_worse) == (2, 0)
 
 
-def test_repeats_on_the_same_images_make_no_interval_narrower() -> None:
+def test_repeats_narrow_no_interval() -> None:
     one, five = ([_evaluation({1, 5, 9})] * n for n in (1, 5))
     single, pooled = pool_metrics(one), pool_metrics(five)
     assert pooled.n == 5 * single.n
@@ -195,22 +209,22 @@ def test_repeats_on_the_same_images_make_no_interval_narrower() -> None:
     assert pooled.macro.f1_ci95 == pytest.approx(single.macro.f1_ci95, abs=1e-9)
 
 
-def test_folds_pool_to_the_figures_of_all_images() -> None:
+def test_folds_pool_to_whole_metrics() -> None:
     whole = _evaluation({3, 8, 30}, n=60)
-    answers = list(zip(whole.predictions.items, whole.truth, whole.groups, strict=True))
-    parts = [
+    rows = list(zip(whole.predictions.items, whole.truth, whole.groups, strict=True))
+    folds = [
         score_predictions(
-            Predictions(LABELS, tuple(item for item, _, _ in answers[k::3]), (), "none"),
-            [Record(item.file, true, group) for item, true, group in answers[k::3]],
+            Predictions(LABELS, tuple(item for item, _, _ in rows[k::3]), (), "none"),
+            [Record(item.file, true, group) for item, true, group in rows[k::3]],
         )
         for k in range(3)
     ]
-    pooled = pool_metrics(parts)
+    pooled = pool_metrics(folds)
     assert (pooled.n, pooled.n_correct, pooled.n_groups) == (60, 57, whole.metrics.n_groups)
     assert pooled.macro.f1 == pytest.approx(whole.metrics.macro.f1)
 
 
-def test_copies_of_one_crystal_count_once_in_the_paired_test() -> None:
+def test_group_counts_once_in_paired_test() -> None:
     alone = _study({"A": [set(range(8))], "D": [set()]}).comparisons[0]
     grouped = _study({"A": [set(range(8))], "D": [set()]}, group_size=8).comparisons[0]
     assert (alone.n_groups_better, grouped.n_groups_better) == (8, 1)
@@ -218,7 +232,7 @@ def test_copies_of_one_crystal_count_once_in_the_paired_test() -> None:
     assert grouped.accuracy_difference == alone.accuracy_difference
 
 
-def test_the_paired_test_of_single_runs_is_that_of_evaluate_against() -> None:
+def test_paired_test_equals_evaluate_against() -> None:
     from georgia.evaluate.compare import compare_evaluations
 
     own = _study({"A": [{1, 2, 5}], "D": [{2}]}).comparisons[0]
@@ -226,7 +240,7 @@ def test_the_paired_test_of_single_runs_is_that_of_evaluate_against() -> None:
     assert (own.first, own.p_value, own.f1_difference_ci95) == ("D", theirs.f1.p_value, theirs.f1.interval)
 
 
-def test_repeats_of_the_same_answers_change_no_paired_figure() -> None:
+def test_equal_repeats_change_no_paired_test() -> None:
     once = _study({"A": [{1, 2, 5}], "D": [{2}]}).comparisons[0]
     often = _study({"A": [{1, 2, 5}] * 5, "D": [{2}] * 5}).comparisons[0]
     assert (often.n_groups_better, often.n_groups_worse) == (once.n_groups_better, once.n_groups_worse)
@@ -234,7 +248,7 @@ def test_repeats_of_the_same_answers_change_no_paired_figure() -> None:
     assert often.f1_difference_ci95 == pytest.approx(once.f1_difference_ci95, abs=0.01)
 
 
-def test_only_repeats_that_both_finished_are_compared() -> None:
+def test_only_common_repeats_are_compared() -> None:
     study = _study({"A": [{1, 2}, {3}], "D": [{1}]})
     (pair,) = study.comparisons
     assert (pair.n_better, pair.n_worse, pair.n_groups) == (1, 0, 40)
@@ -248,15 +262,15 @@ def test_holms_rule_is_between_none_and_bonferroni() -> None:
     assert adjust_p_values([]) == []
 
 
-def test_order_of_runs_changes_no_figure() -> None:
+def test_order_of_runs_changes_no_metric() -> None:
     evaluations = [_evaluation({1, 2}), _evaluation({7}), _evaluation(set())]
-    figures = {pool_metrics(order).macro.f1_ci95 for order in itertools.permutations(evaluations)}
-    assert len(figures) == 1
+    intervals = {pool_metrics(order).macro.f1_ci95 for order in itertools.permutations(evaluations)}
+    assert len(intervals) == 1
 
 
-def test_metrics_of_one_run_are_its_own() -> None:
+def test_metrics_of_one_run_are_kept() -> None:
     evaluation = _evaluation({1, 2, 3})
     truth = LABELS.indices(evaluation.truth)
-    named = LABELS.indices([item.label for item in evaluation.predictions.items])
-    expected = compute_metrics(truth, named, LABELS, evaluation.groups)
+    predicted = LABELS.indices([item.label for item in evaluation.predictions.items])
+    expected = compute_metrics(truth, predicted, LABELS, evaluation.groups)
     assert pool_metrics([evaluation]).to_json_dict() == expected.to_json_dict()

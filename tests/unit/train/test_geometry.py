@@ -31,14 +31,14 @@ def audit_of(*findings: Finding) -> Audit:
     )
 
 
-def test_window_is_held_by_nearly_all_images_of_every_class() -> None:
+def test_window_fits_nearly_all_images() -> None:
     window = choose_window(audit_of())
     small = audit_of().columns["width_px"][40:]
     assert 0.9 < (small >= window).mean() <= 0.97
     assert window < 151
 
 
-def test_auto_acts_on_a_size_that_is_an_error_only() -> None:
+def test_auto_acts_on_errors_of_size_only() -> None:
     config = recipe_config("fast")
     for findings in (
         (),
@@ -53,12 +53,12 @@ def test_auto_acts_on_a_size_that_is_an_error_only() -> None:
     assert (chosen.geometry, chosen.augmentation) == ("scale", "crystal-jitter")
 
 
-def test_study_keeps_its_stretch_and_a_typed_window_wins() -> None:
+def test_study_stretches_and_given_window_wins() -> None:
     assert apply_geometry(NETWORK, recipe_config("georgia"), audit_of(SIZE), QUIET)[1].geometry == "stretch"
     asked = recipe_config("fast", {"geometry": "scale", "window_px": 96, "audit": False})
     assert apply_geometry(NETWORK, asked, None, QUIET)[0].preprocess.window_px == 96
 
 
-def test_window_cannot_be_chosen_without_an_audit() -> None:
+def test_window_needs_an_audit() -> None:
     with pytest.raises(InputError, match="with window_px where nothing is audited"):
         recipe_config("fast", {"geometry": "scale", "audit": False})
