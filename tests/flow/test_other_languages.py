@@ -1,4 +1,4 @@
-"""The programs in docs/export.md, run outside of the project, give the project's answers."""
+"""The programs in docs/export.md, run outside of the project, give the project's predictions."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def _program(language: str) -> str:
 
 
 def _images(folder: Path) -> list[Path]:
-    """PNG files of several sizes, grey and colour, drawn crystals and fields without one."""
+    """PNG files of several sizes, grey and colour, synthetic crystals and fields without one."""
     images = [render_crop("CEX" if seed % 2 else "PG", seed).image for seed in range(8)]
     images += [render_empty(seed).image for seed in range(4)]
     rng = np.random.default_rng(0)
     images.append(rng.integers(0, 256, (400, 300, 3), dtype=np.uint8))
     files = []
     for number, image in enumerate(images):
-        picture = Image.fromarray(image)
+        colour = Image.fromarray(image)
         files.append(folder / f"{number}.png")
-        (picture.convert("L") if number % 3 == 0 else picture).save(files[-1])
+        (colour.convert("L") if number % 3 == 0 else colour).save(files[-1])
     return files
 
 
@@ -64,25 +64,25 @@ def _run(command: list[str | Path], folder: Path, reason: str = "") -> str:
     return done.stdout
 
 
-def test_ten_lines_of_python_in_an_environment_of_their_own(tmp_path: Path) -> None:
+def test_python_program_predicts_in_fresh_environment(tmp_path: Path) -> None:
     files = _images(tmp_path)
     home = tmp_path / "venv"
     _run([sys.executable, "-m", "venv", home], tmp_path)
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     needed = ["pillow", "numpy", "onnxruntime"]
     _run([python, "-m", "pip", "install", "-q", *needed], tmp_path, "needs a package index")
-    (tmp_path / "answer.py").write_text(_program("python"), encoding="utf-8")
-    _check(_run([python, "answer.py", BUNDLE.model_path, *files], tmp_path), files)
+    (tmp_path / "predict.py").write_text(_program("python"), encoding="utf-8")
+    _check(_run([python, "predict.py", BUNDLE.model_path, *files], tmp_path), files)
 
 
-def test_javascript(tmp_path: Path) -> None:
+def test_javascript_program_predicts(tmp_path: Path) -> None:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         pytest.skip("needs node and npm")
     files = _images(tmp_path)
-    (tmp_path / "package.json").write_text(json.dumps({"name": "answer", "private": True}))
+    (tmp_path / "package.json").write_text(json.dumps({"name": "predict", "private": True}))
     packages = ["onnxruntime-node", "pngjs"]
     _run([npm, "install", "--ignore-scripts", "--no-audit", *packages], tmp_path, "needs an npm registry")
-    (tmp_path / "answer.js").write_text(_program("js"), encoding="utf-8")
+    (tmp_path / "predict.js").write_text(_program("js"), encoding="utf-8")
     bundle = BUNDLE.model_path.with_name("bundle.json")
-    _check(_run([node, "answer.js", BUNDLE.model_path, bundle, *files], tmp_path), files)
+    _check(_run([node, "predict.js", BUNDLE.model_path, bundle, *files], tmp_path), files)

@@ -1,4 +1,4 @@
-"""Maps of a net whose reasons are known, and the images made of them."""
+"""Maps of a net whose decisive region is known, and the overlays made of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LABELS = Labels(("CEX", "PG"))
 
 
 class SpotEngine:
-    """A net that says PG by how bright the upper left quarter is, and nothing else; ``cam`` on request."""
+    """A net that predicts PG by the brightness of the upper left quarter alone; ``cam`` on request."""
 
     name = "spot"
     has_map = False
@@ -41,8 +41,8 @@ class SpotEngine:
     def run(self, prepared: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         quarter = [image[: image.shape[0] // 2, : image.shape[1] // 2].mean() / 32 for image in prepared]
         logits = np.stack([np.full(len(quarter), 2.0), np.array(quarter)], axis=1).astype(np.float32)
-        shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        outputs = {"logits": logits, "probabilities": shares.astype(np.float32)}
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        outputs = {"logits": logits, "probabilities": probabilities.astype(np.float32)}
         if self.has_map:
             maps = np.zeros((len(prepared), 2, 4, 4), np.float32)
             maps[:, 0], maps[:, 1, :2, :2] = 2.0, 4 * logits[:, 1, None, None]
@@ -79,61 +79,59 @@ def explain(
     return explain_files(bundle, paths, ExplainConfig(**settings))
 
 
-def test_occlusion_finds_the_only_reason(monkeypatch: pytest.MonkeyPatch, spot: Path) -> None:
-    one = explain(monkeypatch, [spot]).items[0]
-    assert (one.label, one.class_name, one.rival, one.method) == ("PG", "PG", "CEX", "occlusion")
-    values = one.values
+def test_occlusion_finds_decisive_region(monkeypatch: pytest.MonkeyPatch, spot: Path) -> None:
+    item = explain(monkeypatch, [spot]).items[0]
+    assert (item.label, item.class_name, item.rival, item.method) == ("PG", "PG", "CEX", "occlusion")
+    values = item.values
     assert values.shape == (7, 7)
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     assert (row, column) <= (3, 3)
     assert np.abs(values[5:, 5:]).max() < 1e-6
 
 
-def test_map_of_the_other_class_is_the_same_with_its_sign_turned(
-    monkeypatch: pytest.MonkeyPatch, spot: Path
-) -> None:
+def test_map_of_rival_has_opposite_sign(monkeypatch: pytest.MonkeyPatch, spot: Path) -> None:
     for has_map in (False, True):
-        one, other = (
+        own, other = (
             explain(monkeypatch, [spot], has_map, class_name=name).items[0].values for name in ("PG", "CEX")
         )
-        assert np.allclose(one, -other, atol=1e-6)
+        assert np.allclose(own, -other, atol=1e-6)
 
 
-def test_mean_of_a_class_map_is_the_logit_difference(monkeypatch: pytest.MonkeyPatch, spot: Path) -> None:
-    one = explain(monkeypatch, [spot], has_map=True).items[0]
-    assert one.method == "class map"
-    margin = np.log(one.class_probability / (1 - one.class_probability))
-    assert one.values.mean() == pytest.approx(margin, abs=1e-3)
+def test_class_map_mean_is_logit_difference(monkeypatch: pytest.MonkeyPatch, spot: Path) -> None:
+    item = explain(monkeypatch, [spot], has_map=True).items[0]
+    assert item.method == "class map"
+    margin = np.log(item.class_probability / (1 - item.class_probability))
+    assert item.values.mean() == pytest.approx(margin, abs=1e-3)
 
 
-def test_cover_that_changes_nothing_takes_nothing() -> None:
+def test_occlusion_of_flat_image_is_zero() -> None:
     flat = np.full((50, 50, 3), 90, np.uint8)
     plain = float(np.diff(SpotEngine().run([flat])["logits"][0])[0])
     assert np.abs(occlude(SpotEngine(), flat, (1, 0), plain)).max() < 1e-6
 
 
-def test_order_of_files_changes_no_map(monkeypatch: pytest.MonkeyPatch, spot: Path, tmp_path: Path) -> None:
+def test_file_order_changes_no_map(monkeypatch: pytest.MonkeyPatch, spot: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     Image.new("RGB", (31, 20), (200, 200, 200)).save(other)
     ahead, back = (explain(monkeypatch, paths).items for paths in ([spot, other], [other, spot]))
-    assert [one.file for one in ahead] == [spot, other]
+    assert [item.file for item in ahead] == [spot, other]
     assert np.array_equal(ahead[0].values, back[1].values)
 
 
-def test_window_is_laid_where_the_net_looked() -> None:
-    seen = np.arange(16, dtype=np.float32).reshape(4, 4)
+def test_window_map_is_placed_on_image() -> None:
+    input_map = np.arange(16, dtype=np.float32).reshape(4, 4)
     stretched, window = PreprocessSpec(32), PreprocessSpec(32, window_px=40)
-    assert (place_on_image(seen, stretched, (80, 120)) == seen).all()
-    laid = place_on_image(seen, window, (40, 80))
+    assert (place_on_image(input_map, stretched, (80, 120)) == input_map).all()
+    laid = place_on_image(input_map, window, (40, 80))
     assert laid.shape == (4, 8)
-    assert (laid[:, 2:6] == seen).all()
+    assert (laid[:, 2:6] == input_map).all()
     assert np.isnan(laid[:, :2]).all()
     assert np.isnan(laid[:, 6:]).all()
-    small = place_on_image(seen, window, (20, 20))
-    assert (small == seen[1:3, 1:3]).all()
+    small = place_on_image(input_map, window, (20, 20))
+    assert (small == input_map[1:3, 1:3]).all()
 
 
-def test_enlarged_map_has_the_images_size_and_mean() -> None:
+def test_enlarged_map_keeps_size_and_mean() -> None:
     values = np.random.default_rng(0).normal(0, 1, (7, 7)).astype(np.float32)
     large = enlarge(values, (70, 105))
     assert large.shape == (70, 105)
@@ -147,7 +145,7 @@ def make_explanation(file: Path, values: np.ndarray, label: str = "PG") -> Expla
     return Explanation(file, label, 0.9, "PG", 0.9, "CEX", "occlusion", values.astype(np.float32))
 
 
-def test_colours_say_for_and_against() -> None:
+def test_overlay_colours_show_sign() -> None:
     image = np.full((40, 40, 3), 128, np.uint8)
     values = np.zeros((4, 4))
     values[:, 0], values[:, 3] = 2.0, -2.0
@@ -159,22 +157,22 @@ def test_colours_say_for_and_against() -> None:
 
 def test_faint_map_stays_grey() -> None:
     image = np.full((40, 40, 3), 128, np.uint8)
-    one = make_explanation(Path("x.png"), np.full((4, 4), 1e-4))
-    assert np.abs(blend_map(image, one).astype(int) - 128).max() <= 1
+    faint = make_explanation(Path("x.png"), np.full((4, 4), 1e-4))
+    assert np.abs(blend_map(image, faint).astype(int) - 128).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (20, 200), (300, 40)])
-def test_overlay_shows_the_whole_image_twice(shape: tuple[int, int]) -> None:
+def test_overlay_shows_whole_image_twice(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 77, np.uint8)
-    picture = draw_explanation(make_explanation(Path("a $long$ name.png"), np.zeros((3, 3))), image, "CEX")
-    pixels = np.asarray(picture)
+    overlay = draw_explanation(make_explanation(Path("a $long$ name.png"), np.zeros((3, 3))), image, "CEX")
+    pixels = np.asarray(overlay)
     wide = (pixels == 77).all(axis=2).sum()
     height, width = shape
     side = 380 / max(shape)
     assert wide == pytest.approx(2 * round(height * side) * round(width * side), rel=0.02)
 
 
-def test_overlays_of_equal_names_do_not_meet(tmp_path: Path) -> None:
+def test_overlays_of_equal_names_are_kept_apart(tmp_path: Path) -> None:
     items = []
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -184,7 +182,7 @@ def test_overlays_of_equal_names_do_not_meet(tmp_path: Path) -> None:
     assert [path.name for path in written] == ["x.png", "x_2.png"]
 
 
-def test_saved_maps_load_as_they_were(monkeypatch: pytest.MonkeyPatch, spot: Path, tmp_path: Path) -> None:
+def test_explanations_round_trip(monkeypatch: pytest.MonkeyPatch, spot: Path, tmp_path: Path) -> None:
     result = explain(monkeypatch, [spot, tmp_path / "none.png"], has_map=True, window_px=40)
     assert np.isnan(result.items[0].values).any()
     result.save(tmp_path)

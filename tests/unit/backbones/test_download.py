@@ -1,4 +1,4 @@
-"""Keras' own weight files: the right ones, checked, and one clear line when they cannot be had."""
+"""Keras' own weight files: checked by their checksums, and one clear line when they are not available."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from georgia.errors import InputError
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def test_checksums_are_those_of_keras() -> None:
+def test_checksums_equal_those_of_keras() -> None:
     from keras.src.applications import resnet
 
     assert download.BASE_URL == resnet.BASE_WEIGHTS_PATH
@@ -24,7 +24,7 @@ def test_checksums_are_those_of_keras() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet101"])
-def test_no_connection_names_the_file_and_the_offline_recipe(
+def test_no_connection_names_file_and_recipe(
     monkeypatch: pytest.MonkeyPatch, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import keras
@@ -42,12 +42,12 @@ def test_no_connection_names_the_file_and_the_offline_recipe(
 
 
 @pytest.mark.parametrize(("name", "file"), [("resnet18", "f37072fd"), ("resnet34", "b627a593")])
-def test_nets_that_keras_lacks_name_the_file_to_bring(name: str, file: str) -> None:
+def test_nets_outside_keras_name_their_file(name: str, file: str) -> None:
     with pytest.raises(InputError, match=f"Bring torchvision's {name}-{file}.pth.*--recipe fast"):
         build_backbone(name, "imagenet", 64)
 
 
-def test_a_file_with_keras_name_must_be_keras_file(tmp_path: Path) -> None:
+def test_keras_file_name_must_match_checksum(tmp_path: Path) -> None:
     path = tmp_path / "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5"
     path.write_bytes(b"damaged")
     with pytest.raises(
@@ -56,7 +56,7 @@ def test_a_file_with_keras_name_must_be_keras_file(tmp_path: Path) -> None:
         build_backbone("resnet101", path, 64)
 
 
-def test_a_known_file_of_another_net_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keras_file_of_other_net_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "w.h5"
     path.write_bytes(b"resnet50")
     known = download.KerasFile("r50.h5", hashlib.md5(b"resnet50").hexdigest(), "resnet50", False)
@@ -68,9 +68,7 @@ def test_a_known_file_of_another_net_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_a_keras_file_known_by_its_checksum_is_loaded_in_keras_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keras_file_loads_by_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Converted ResNets answer as the published architecture does, or are refused with a reason."""
+"""Converted ResNets compute what the published architecture computes, or are rejected with a reason."""
 
 from __future__ import annotations
 
@@ -29,22 +29,19 @@ DEPTHS = {
 BOTTLENECK = ("resnet50", "resnet101")
 
 
-# A second, plain statement of the architecture, in torch's layout (N, C, H, W) --------------------
-
-
-def draw_state(name: str, seed: int = 3) -> State:
+def make_state(name: str, seed: int = 3) -> State:
     """Return a state dict as torchvision names it, with numbers like a trained net's."""
-    drawn, state = np.random.default_rng(seed), {}
+    rng, state = np.random.default_rng(seed), {}
 
     def conv(prefix: str, n_out: int, n_in: int, kernel: int) -> None:
         scale = (2 / (n_in * kernel * kernel)) ** 0.5
-        state[f"{prefix}.weight"] = drawn.normal(0, scale, (n_out, n_in, kernel, kernel)).astype(np.float32)
+        state[f"{prefix}.weight"] = rng.normal(0, scale, (n_out, n_in, kernel, kernel)).astype(np.float32)
 
     def norm(prefix: str, n: int) -> None:
-        state[f"{prefix}.weight"] = drawn.uniform(0.3, 1.0, n).astype(np.float32)
-        state[f"{prefix}.bias"] = drawn.normal(0, 0.1, n).astype(np.float32)
-        state[f"{prefix}.running_mean"] = drawn.normal(0, 0.2, n).astype(np.float32)
-        state[f"{prefix}.running_var"] = drawn.uniform(0.5, 2.0, n).astype(np.float32)
+        state[f"{prefix}.weight"] = rng.uniform(0.3, 1.0, n).astype(np.float32)
+        state[f"{prefix}.bias"] = rng.normal(0, 0.1, n).astype(np.float32)
+        state[f"{prefix}.running_mean"] = rng.normal(0, 0.2, n).astype(np.float32)
+        state[f"{prefix}.running_var"] = rng.uniform(0.5, 2.0, n).astype(np.float32)
         state[f"{prefix}.num_batches_tracked"] = np.array(10, np.int64)
 
     conv("conv1", 64, 3, 7)
@@ -64,8 +61,8 @@ def draw_state(name: str, seed: int = 3) -> State:
                 conv(f"{prefix}.downsample.0", n_out, n_in, 1)
                 norm(f"{prefix}.downsample.1", n_out)
             n_in = n_out
-    state["fc.weight"] = drawn.normal(0, 0.05, (1000, n_in)).astype(np.float32)
-    state["fc.bias"] = drawn.normal(0, 0.05, 1000).astype(np.float32)
+    state["fc.weight"] = rng.normal(0, 0.05, (1000, n_in)).astype(np.float32)
+    state["fc.bias"] = rng.normal(0, 0.05, 1000).astype(np.float32)
     return state
 
 
@@ -109,10 +106,10 @@ def compute_reference(state: State, name: str, x: Array) -> Array:
     ("name", "format_name"),
     [("resnet18", "legacy"), pytest.param("resnet50", "zip", marks=pytest.mark.slow)],
 )
-def test_converted_net_matches_a_reference_forward_pass(
+def test_converted_resnet_matches_reference_forward_pass(
     torch_writer: Any, tmp_path: Path, name: str, format_name: str
 ) -> None:
-    state = draw_state(name)
+    state = make_state(name)
     write = torch_writer.write_zip if format_name == "zip" else torch_writer.write_legacy
     path = write(tmp_path / "w.pth", state, under="state_dict")
     backbone = build_backbone(name, path, SIZE_PX)
@@ -125,8 +122,8 @@ def test_converted_net_matches_a_reference_forward_pass(
     assert backbone.source == "file w.pth"
 
 
-def test_top_is_read_when_asked_for_and_left_out_otherwise(torch_writer: Any, tmp_path: Path) -> None:
-    state = draw_state("resnet18")
+def test_top_is_read_only_on_request(torch_writer: Any, tmp_path: Path) -> None:
+    state = make_state("resnet18")
     path = torch_writer.write_zip(tmp_path / "w.pth", state)
     whole = build_backbone("resnet18", path, SIZE_PX, include_top=True).model
     np.testing.assert_array_equal(np.asarray(whole.get_layer("predictions").kernel), state["fc.weight"].T)
@@ -137,7 +134,7 @@ def test_top_is_read_when_asked_for_and_left_out_otherwise(torch_writer: Any, tm
         build_backbone("resnet18", path, SIZE_PX, include_top=True)
 
 
-def refuse(
+def check_rejected(
     torch_writer: Any, folder: Path, state: Mapping[str, Any], match: str, name: str = "resnet18"
 ) -> None:
     path = torch_writer.write_zip(folder / "w.pth", state)
@@ -146,39 +143,41 @@ def refuse(
     assert "\n" not in str(caught.value)
 
 
-def test_all_faults_of_a_file_are_said_at_once(torch_writer: Any, tmp_path: Path) -> None:
-    state = draw_state("resnet18")
+def test_all_weight_faults_reported_at_once(torch_writer: Any, tmp_path: Path) -> None:
+    state = make_state("resnet18")
     del state["layer2.0.conv1.weight"]
     state["bn1.bias"] = np.zeros(63, np.float32)
     state["layer5.0.conv1.weight"] = np.zeros(1, np.float32)
     match = (
         "bn1.bias is 63 instead of 64; layer2.0.conv1.weight is missing; layer5.0.conv1.weight is left over"
     )
-    refuse(torch_writer, tmp_path, state, re.escape(match))
+    check_rejected(torch_writer, tmp_path, state, re.escape(match))
 
 
-def test_another_nets_file_is_refused(torch_writer: Any, tmp_path: Path) -> None:
-    refuse(torch_writer, tmp_path, draw_state("resnet34"), r"layer1\.2\.\S+ is left over.*and \d+ more")
-    refuse(torch_writer, tmp_path, draw_state("resnet18"), "is missing", name="resnet34")
+def test_weights_of_other_net_are_rejected(torch_writer: Any, tmp_path: Path) -> None:
+    check_rejected(
+        torch_writer, tmp_path, make_state("resnet34"), r"layer1\.2\.\S+ is left over.*and \d+ more"
+    )
+    check_rejected(torch_writer, tmp_path, make_state("resnet18"), "is missing", name="resnet34")
 
 
-def test_random_start_weights_are_refused(torch_writer: Any, tmp_path: Path) -> None:
-    state = draw_state("resnet18")
+def test_random_start_weights_are_rejected(torch_writer: Any, tmp_path: Path) -> None:
+    state = make_state("resnet18")
     for key in state:
         if key.endswith("running_mean"):
             state[key] = np.zeros_like(state[key])
         if key.endswith("running_var"):
             state[key] = np.ones_like(state[key])
-    refuse(torch_writer, tmp_path, state, "that is random start weights")
+    check_rejected(torch_writer, tmp_path, state, "that is random start weights")
 
 
 @pytest.mark.parametrize(("value", "match"), [(np.nan, "finite numbers"), (-1.0, "cannot be negative")])
-def test_impossible_statistics_are_refused(
+def test_impossible_norm_statistics_are_rejected(
     torch_writer: Any, tmp_path: Path, value: float, match: str
 ) -> None:
-    state = draw_state("resnet18")
+    state = make_state("resnet18")
     state["layer1.0.bn1.running_var"][5] = value
-    refuse(torch_writer, tmp_path, state, match)
+    check_rejected(torch_writer, tmp_path, state, match)
 
 
 SAVED = [
@@ -188,7 +187,7 @@ SAVED = [
 
 
 @pytest.mark.parametrize(("name", "file_name"), [("resnet18", "w.h5"), *SAVED])
-def test_a_saved_keras_model_gives_its_backbone_back(tmp_path: Path, name: str, file_name: str) -> None:
+def test_saved_keras_model_restores_backbone(tmp_path: Path, name: str, file_name: str) -> None:
     import keras
 
     net = build_backbone(name, "none", SIZE_PX, seed=2).model
@@ -225,9 +224,9 @@ def test_frozen_norm_stays_in_inference_mode() -> None:
     np.testing.assert_array_equal(np.asarray(net(x, training=True)), np.asarray(net(x, training=False)))
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_share_outside_0_to_1_is_refused(share: float) -> None:
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+def test_fraction_outside_0_to_1_is_rejected(fraction: float) -> None:
     from georgia.backbones import set_trainable_fraction
 
-    with pytest.raises(InputError, match="a share from 0 to 1"):
-        set_trainable_fraction(build_backbone("resnet18", "none", 32).model, share)
+    with pytest.raises(InputError, match="a fraction from 0 to 1"):
+        set_trainable_fraction(build_backbone("resnet18", "none", 32).model, fraction)

@@ -56,7 +56,7 @@ def _net(head: Callable[[Any], Any], units: int, activation: str, levels: bool) 
 
 
 def _slope(model: Any, pooled: str, batch: np.ndarray) -> np.ndarray:
-    """How much the last layer's sums (N, C) grow as the pooled features do, J·p, from Keras' own answers."""
+    """Return J·p (N, C): how the last layer's sums grow with the pooled features, by differences in Keras."""
     features = keras.Model(model.input, model.get_layer(pooled).output).predict(batch, verbose=0)
     last = model.layers[-1]
     inside = keras.Model(model.get_layer(pooled).output, layers.Activation("linear")(last.input))
@@ -67,66 +67,66 @@ def _slope(model: Any, pooled: str, batch: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("levels", [False, True], ids=["last map", "levels"])
 @pytest.mark.parametrize("head", HEADS)
-def test_its_mean_is_the_logit_without_what_the_biases_add(head: str, levels: bool, tmp_path: Path) -> None:
+def test_class_map_mean_is_logit_without_biases(head: str, levels: bool, tmp_path: Path) -> None:
     model = _net(HEADS[head], 3, "softmax", levels)
     export_onnx(model, SPEC, Labels(("a", "b", "c")), tmp_path / "model.onnx", {})
-    answer = OnnxRuntimeEngine(tmp_path / "model.onnx").run(IMAGES)
-    assert answer["cam"].shape == ((3, 3, 12, 12) if levels else (3, 3, 4, 4))
+    outputs = OnnxRuntimeEngine(tmp_path / "model.onnx").run(IMAGES)
+    assert outputs["cam"].shape == ((3, 3, 12, 12) if levels else (3, 3, 4, 4))
     batch = np.stack([SPEC.apply(image) for image in IMAGES])
-    means = answer["cam"].mean(axis=(2, 3))
-    scale = np.abs(answer["logits"]).max()
+    means = outputs["cam"].mean(axis=(2, 3))
+    scale = np.abs(outputs["logits"]).max()
     slope = _slope(model, "pooled" if levels else "pooled_coarse", batch)
     np.testing.assert_allclose(means, slope, atol=1e-3 * scale)
     if head == "one dense":
         bias = np.asarray(model.layers[-1].bias)
-        np.testing.assert_allclose(answer["logits"] - means, np.tile(bias, (3, 1)), atol=1e-5 * scale)
+        np.testing.assert_allclose(outputs["logits"] - means, np.tile(bias, (3, 1)), atol=1e-5 * scale)
 
 
-def test_each_cell_is_its_own_features_by_the_class_weights(tmp_path: Path) -> None:
+def test_class_map_cell_is_features_times_weights(tmp_path: Path) -> None:
     model = _net(HEADS["one dense"], 2, "softmax", False)
     export_onnx(model, SPEC, Labels(("a", "b")), tmp_path / "model.onnx", {})
-    answer = OnnxRuntimeEngine(tmp_path / "model.onnx").run(IMAGES)
+    outputs = OnnxRuntimeEngine(tmp_path / "model.onnx").run(IMAGES)
     cells = keras.Model(model.input, model.get_layer("coarse").output)
     maps = cells.predict(np.stack([SPEC.apply(image) for image in IMAGES]), verbose=0)
     expected = np.einsum("nhwk,kc->nchw", maps, np.asarray(model.layers[-1].kernel))
-    np.testing.assert_allclose(answer["cam"], expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(outputs["cam"], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_the_rest_is_constant_where_no_relu_changes(tmp_path: Path) -> None:
+def test_bias_remainder_is_constant_within_relu_region(tmp_path: Path) -> None:
     model = _net(HEADS["study"], 2, "softmax", True)
     export_onnx(model, SPEC, Labels(("a", "b")), tmp_path / "model.onnx", {})
     grey = np.full((40, 40, 3), 120, np.uint8)
     near = [grey, grey + np.uint8(1)]
-    answer = OnnxRuntimeEngine(tmp_path / "model.onnx").run(near)
-    rest = answer["logits"] - answer["cam"].mean(axis=(2, 3))
+    outputs = OnnxRuntimeEngine(tmp_path / "model.onnx").run(near)
+    rest = outputs["logits"] - outputs["cam"].mean(axis=(2, 3))
     np.testing.assert_allclose(rest[0], rest[1], rtol=1e-4)
-    assert np.abs(answer["logits"][0] - answer["logits"][1]).max() > 1e-4
+    assert np.abs(outputs["logits"][0] - outputs["logits"][1]).max() > 1e-4
 
 
-def test_one_sigmoid_has_a_map_for_each_class(tmp_path: Path) -> None:
+def test_sigmoid_net_has_map_per_class(tmp_path: Path) -> None:
     model = _net(HEADS["study"], 1, "sigmoid", True)
     export_onnx(model, SPEC, Labels(("a", "b")), tmp_path / "model.onnx", {})
-    answer = OnnxRuntimeEngine(tmp_path / "model.onnx").run(IMAGES)
-    np.testing.assert_allclose(answer["cam"][:, 0], -answer["cam"][:, 1], atol=1e-5)
-    assert np.abs(answer["cam"]).max() > 0
+    outputs = OnnxRuntimeEngine(tmp_path / "model.onnx").run(IMAGES)
+    np.testing.assert_allclose(outputs["cam"][:, 0], -outputs["cam"][:, 1], atol=1e-5)
+    assert np.abs(outputs["cam"]).max() > 0
 
 
-def test_both_engines_draw_the_same_map(tmp_path: Path) -> None:
+def test_engines_agree_on_class_map(tmp_path: Path) -> None:
     model = _net(HEADS["study"], 2, "softmax", True)
     export_onnx(model, SPEC, Labels(("a", "b")), tmp_path / "model.onnx", {})
     parity = check_parity(model, SPEC, tmp_path / "model.onnx", IMAGES, tolerance=1e-4)
     assert set(parity.outputs) == {"logits", "cam", "features"}
 
 
-def test_a_head_that_is_not_piecewise_linear_has_none(tmp_path: Path) -> None:
+def test_nonlinear_head_has_no_class_map(tmp_path: Path) -> None:
     model = _net(lambda x: layers.Dense(4, activation="tanh")(x), 2, "softmax", True)
     export_onnx(model, SPEC, Labels(("a", "b")), tmp_path / "model.onnx", {})
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    assert [one.name for one in session.get_outputs()] == ["probabilities", "logits", "features"]
+    assert [output.name for output in session.get_outputs()] == ["probabilities", "logits", "features"]
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(7, 28), (9, 33), (5, 5), (3, 14)])
-def test_cells_keep_their_mean_on_a_finer_grid(n_in: int, n_out: int) -> None:
+def test_spread_matrix_keeps_mean_on_finer_grid(n_in: int, n_out: int) -> None:
     weights = spread_matrix(n_in, n_out)
     cells = RNG.normal(size=n_in)
     np.testing.assert_allclose((weights @ cells).mean(), cells.mean(), atol=1e-6)

@@ -1,4 +1,4 @@
-"""The 8-bit file: integers between preprocessing and head only, kept only where it answers as well."""
+"""The 8-bit file: integers between preprocessing and head only, kept only where it predicts as well."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUNDLE = load_bundled_model()
 LABELS = Labels(("CEX", "PG"))
 
 
-def test_preprocessing_and_head_stay_float() -> None:
+def test_int8_keeps_preprocessing_and_head_float() -> None:
     model = onnx.load(str(BUNDLE.model_path))
     kept = set(list_float_nodes(model))
     convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
@@ -36,7 +36,7 @@ def _metrics(n_wrong: int) -> Metrics:
 
 
 @pytest.mark.parametrize(("n_wrong", "kept"), [(0, True), (1, True), (40, False)])
-def test_only_a_file_inside_the_intervals_is_kept(
+def test_int8_kept_only_inside_confidence_intervals(
     n_wrong: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("georgia.export.int8.measure_speeds", lambda *_: (10.0, 20.0))
@@ -52,7 +52,7 @@ def test_only_a_file_inside_the_intervals_is_kept(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # NNCF's own imports are not ours to mend
-def test_the_quantised_file_is_a_model_of_its_own(synthetic_crops: Path, tmp_path: Path) -> None:
+def test_quantised_file_loads_as_model(synthetic_crops: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     from georgia.images.decode import read_image
 
@@ -64,7 +64,7 @@ def test_the_quantised_file_is_a_model_of_its_own(synthetic_crops: Path, tmp_pat
     kinds = {node.op_type for node in onnx.load(str(target)).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     config = PredictConfig("openvino", precision="float32")
-    before, after = (predict_files(one, paths, config) for one in (BUNDLE, bundle))
+    before, after = (predict_files(model, paths, config) for model in (BUNDLE, bundle))
     same = [a.label == b.label for a, b in zip(before.items, after.items, strict=True)]
     assert np.mean(same) >= 0.9
     assert np.abs(before.probability_array() - after.probability_array()).mean() < 0.1

@@ -1,4 +1,4 @@
-"""Models that others saved open with the same answers, and nothing in them runs."""
+"""Foreign Keras models give their own predictions, and no code in them runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SIZE_PX = 64
 
 @pytest.fixture(scope="module", params=["flat", "nested"])
 def study_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study's net (ResNet-101 and its head) in an HDF5 file that Keras 2 wrote, and its answers."""
+    """The study's net (ResNet-101 and its head) in an HDF5 file that Keras 2 wrote, and its predictions."""
     stem = tmp_path_factory.mktemp("keras2") / request.param
     writer = Path(__file__).parents[2] / "helpers" / "keras2_writer.py"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
@@ -47,7 +47,7 @@ def study_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return stem.with_suffix(".h5")
 
 
-def check_answers(file: Path) -> None:
+def check_predictions(file: Path) -> None:
     with np.load(file.with_suffix(".npz")) as known:
         got = np.asarray(load_foreign_model(file)(known["batch"], training=False))
         assert np.abs(got - known["answers"]).max() <= 1e-6
@@ -55,19 +55,19 @@ def check_answers(file: Path) -> None:
 
 # Written by keras2_writer.py with "32 flat tiny …" and "32 nested tiny …".
 @pytest.mark.parametrize("layout", ["flat", "nested"])
-def test_a_tiny_keras_2_file_answers_as_it_did(layout: str) -> None:
-    check_answers(Path(__file__).parents[1] / "data" / f"keras2_{layout}.h5")
+def test_tiny_keras_2_file_predicts_as_before(layout: str) -> None:
+    check_predictions(Path(__file__).parents[1] / "data" / f"keras2_{layout}.h5")
 
 
 @needs_keras_2
 @pytest.mark.slow
-def test_a_keras_2_file_answers_as_it_did(study_file: Path) -> None:
-    check_answers(study_file)
+def test_keras_2_file_predicts_as_before(study_file: Path) -> None:
+    check_predictions(study_file)
 
 
 @needs_keras_2
 @pytest.mark.slow
-def test_a_keras_2_file_starts_a_backbone(study_file: Path) -> None:
+def test_keras_2_file_loads_into_backbone(study_file: Path) -> None:
     from georgia.backbones import build_backbone
 
     backbone = build_backbone("resnet101", study_file, SIZE_PX)
@@ -83,10 +83,10 @@ def test_a_keras_2_file_starts_a_backbone(study_file: Path) -> None:
 
 @needs_keras_2
 @pytest.mark.slow
-def test_a_keras_2_file_becomes_a_bundle(
+def test_keras_2_file_becomes_bundle(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("GEORGIA_CACHE", str(tmp_path))
     bundle = load_bundle(study_file, ("CEX", "PG"))
     assert bundle.labels.names == ("CEX", "PG")
     assert bundle.preprocess.color_order == "BGR"
@@ -94,9 +94,6 @@ def test_a_keras_2_file_becomes_a_bundle(
     assert load_bundle(study_file, ("CEX", "PG")) == bundle
     with pytest.raises(InputError, match=r"holds no class names.*--classes CEX,PG"):
         load_bundle(study_file)
-
-
-# Small nets of this Keras -------------------------------------------------------------------------
 
 
 def build_small(*extra: Any, size_px: int = 16, n_channels: int = 3) -> Any:
@@ -121,40 +118,41 @@ def save(model: Any, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_a_small_net_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+def test_foreign_net_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     from georgia.export import keras_import
     from georgia.model.engines import open_engine
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GEORGIA_CACHE", str(tmp_path / "cache"))
     model = build_small()
     path = save(model, tmp_path / f"net{suffix}")
     bundle = convert_keras_file(path, Labels(("a", "b")))
+    assert list((tmp_path / "cache").rglob("*.onnx")) == [bundle.model_path]
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     expected = np.asarray(model(image[None].astype(np.float32)))
     for name in ("onnxruntime", "openvino"):
         engine = open_engine(bundle.model_path, bundle.preprocess, name)
-        answers = engine.run([engine.prepare(image)])
-        assert set(answers) == {"probabilities", "logits", "features", "cam"}
-        np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
+        outputs = engine.run([engine.prepare(image)])
+        assert set(outputs) == {"probabilities", "logits", "features", "cam"}
+        np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
     monkeypatch.setattr(keras_import, "load_foreign_model", None)
     assert convert_keras_file(path, Labels(("a", "b"))) == bundle
 
 
-def refuse(path: Path, match: str) -> None:
+def check_rejected(path: Path, match: str) -> None:
     with pytest.raises(InputError, match=match) as caught:
         load_foreign_model(path)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_a_lambda_layer_is_refused_before_anything_is_built(
+def test_lambda_layer_rejected_before_building(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     import keras
 
     path = save(build_small(keras.layers.Lambda(lambda x: x * 2)), tmp_path / f"net{suffix}")
     monkeypatch.setattr(keras.models, "load_model", None)
-    refuse(path, "only Keras' own layers that compute.*got.*Lambda")
+    check_rejected(path, "only Keras' own layers that compute.*got.*Lambda")
 
 
 @pytest.mark.parametrize(
@@ -166,53 +164,53 @@ def test_a_lambda_layer_is_refused_before_anything_is_built(
         ({"config": {"activation": {"class_name": "__lambda__", "config": {}}}}, "__lambda__"),
     ],
 )
-def test_parts_from_outside_keras_are_refused(tmp_path: Path, change: dict[str, Any], match: str) -> None:
+def test_classes_outside_keras_are_rejected(tmp_path: Path, change: dict[str, Any], match: str) -> None:
     path = save(build_small(), tmp_path / "net.h5")
     with h5py.File(path, "r+") as file:
         description = json.loads(file.attrs["model_config"])
         description["config"]["layers"][2].update(change)
         file.attrs["model_config"] = json.dumps(description)
-    refuse(path, match)
+    check_rejected(path, match)
 
 
-def test_weights_alone_are_no_model(tmp_path: Path) -> None:
+def test_weights_without_architecture_are_rejected(tmp_path: Path) -> None:
     model = build_small()
     model.save_weights(tmp_path / "net.weights.h5")
-    refuse(tmp_path / "net.weights.h5", r"a whole model is needed; got weights alone.*--weights")
+    check_rejected(tmp_path / "net.weights.h5", r"a whole model is needed; got weights alone.*--weights")
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras", ".hdf5"])
-def test_damaged_files_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_damaged_keras_files_are_rejected(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"net{suffix}"
     path.write_bytes(b"no model at all")
-    refuse(path, "a whole Keras model is needed")
-    refuse(tmp_path / f"none{suffix}", "a whole Keras model is needed")
+    check_rejected(path, "a whole Keras model is needed")
+    check_rejected(tmp_path / f"none{suffix}", "a whole Keras model is needed")
     if suffix != ".hdf5":
         data = save(build_small(), path).read_bytes()
         path.write_bytes(data[: len(data) // 2])
-        refuse(path, "a whole Keras model is needed")
+        check_rejected(path, "a whole Keras model is needed")
 
 
-def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    refuse(tmp_path / "net.pb", r"\.h5, \.hdf5, \.keras")
+def test_other_suffixes_are_rejected(tmp_path: Path) -> None:
+    check_rejected(tmp_path / "net.pb", r"\.h5, \.hdf5, \.keras")
 
 
-def test_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+def test_archive_bomb_is_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "net.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", bytes(5_000_000))
-    refuse(tmp_path / "net.keras", "would unpack to")
+    check_rejected(tmp_path / "net.keras", "would unpack to")
 
 
-def test_a_description_that_keras_cannot_build_is_refused(tmp_path: Path) -> None:
+def test_unbuildable_description_is_rejected(tmp_path: Path) -> None:
     path = save(build_small(), tmp_path / "net.h5")
     with h5py.File(path, "r+") as file:
         description = json.loads(file.attrs["model_config"])
         description["config"]["layers"][2]["config"]["filters"] = -3
         file.attrs["model_config"] = json.dumps(description)
-    refuse(path, "a model that Keras can build is needed")
+    check_rejected(path, "a model that Keras can build is needed")
 
 
-def test_preprocessing_is_told_from_the_backbone() -> None:
+def test_preprocessing_is_inferred_from_backbone() -> None:
     from georgia.backbones import BACKBONES, build_backbone, find_backbone
 
     for info in (BACKBONES[0], find_backbone("resnet18")):
@@ -221,7 +219,7 @@ def test_preprocessing_is_told_from_the_backbone() -> None:
     assert find_preprocess(build_small(), Path("x.h5")).mean == PIXELS.mean
 
 
-def test_nets_whose_preprocessing_is_unknown_are_refused() -> None:
+def test_unknown_preprocessing_is_rejected() -> None:
     import keras
 
     layers = keras.layers
@@ -233,7 +231,7 @@ def test_nets_whose_preprocessing_is_unknown_are_refused() -> None:
         find_preprocess(build_small(n_channels=1), Path("x.h5"))
 
 
-def test_renumbering_changes_only_calls_that_start_at_1() -> None:
+def test_renumbering_changes_only_calls_from_one() -> None:
     def describe(call: int) -> dict[str, Any]:
         inner = {"class_name": "Functional", "name": "base", "inbound_nodes": [[["image", 0, 0, {}]]]}
         inner["config"] = {"layers": [], "output_layers": []}

@@ -1,10 +1,11 @@
-"""Engines answer alike in any batches, one after another or at once; bfloat16 where the processor has it."""
+"""Engines agree for all batches, in sequence and in parallel; bfloat16 runs only on request."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import openvino
@@ -34,32 +35,32 @@ def openvino_engine() -> OpenVinoEngine:
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
-def test_a_stream_of_batches_answers_in_order(name: str) -> None:
+def test_stream_yields_batches_in_order(name: str) -> None:
     engine = open_engine(BUNDLE.model_path, BUNDLE.preprocess, name)
     prepared = [engine.prepare(image) for image in IMAGES]
     whole = engine.run(prepared)
     batches = [("a", prepared[:4]), ("none", []), ("b", prepared[4:5]), ("c", prepared[5:])]
-    answers = list(engine.stream(iter(batches)))
-    assert [token for token, _ in answers] == ["a", "none", "b", "c"]
+    results = list(engine.stream(iter(batches)))
+    assert [token for token, _ in results] == ["a", "none", "b", "c"]
     for key in ("probabilities", "features"):
-        joined = np.concatenate([outputs[key] for _, outputs in answers if outputs])
+        joined = np.concatenate([outputs[key] for _, outputs in results if outputs])
         np.testing.assert_allclose(joined, whole[key], rtol=1e-4, atol=1e-5)
 
 
-def test_a_stream_left_early_harms_no_later_one(openvino_engine: OpenVinoEngine) -> None:
+def test_stream_closed_early_leaves_engine_usable(openvino_engine: OpenVinoEngine) -> None:
     prepared = [openvino_engine.prepare(image) for image in IMAGES]
     whole = openvino_engine.run(prepared)
-    left = openvino_engine.stream((number, prepared[:2]) for number in range(5))
-    assert next(left)[0] == 0
-    left.close()  # type: ignore[attr-defined]
+    stream = openvino_engine.stream((number, prepared[:2]) for number in range(5))
+    assert next(stream)[0] == 0
+    stream.close()  # type: ignore[attr-defined]
     np.testing.assert_array_equal(openvino_engine.run(prepared)["logits"], whole["logits"])
 
 
-def test_several_threads_may_share_an_engine(openvino_engine: OpenVinoEngine) -> None:
+def test_engine_serves_several_threads(openvino_engine: OpenVinoEngine) -> None:
     prepared = [openvino_engine.prepare(image) for image in IMAGES]
     whole = openvino_engine.run(prepared)["logits"]
     with ThreadPoolExecutor(3) as pool:
-        rows = list(pool.map(lambda one: openvino_engine.run([one])["logits"][0], prepared * 2))
+        rows = list(pool.map(lambda image: openvino_engine.run([image])["logits"][0], prepared * 2))
     np.testing.assert_allclose(rows, np.tile(whole, (2, 1)), rtol=1e-4, atol=1e-5)
 
 
@@ -72,14 +73,14 @@ def test_several_threads_may_share_an_engine(openvino_engine: OpenVinoEngine) ->
         ("bfloat16", ["FP32", "BF16"], "bfloat16"),
     ],
 )
-def test_bfloat16_only_by_name(
+def test_bfloat16_runs_only_on_request(
     asked: str, capabilities: list[str], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
     assert choose_precision(asked, capabilities) == chosen
 
 
-def test_environment_says_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_auto_follows_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEORGIA_PRECISION", "float32")
     assert choose_precision("auto", ["BF16"]) == "float32"
     assert choose_precision("bfloat16", ["BF16"]) == "bfloat16"
@@ -88,14 +89,14 @@ def test_environment_says_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> No
         choose_precision("auto", ["BF16"])
 
 
-def test_bfloat16_without_hardware_or_engine_is_refused() -> None:
+def test_unavailable_bfloat16_is_rejected() -> None:
     with pytest.raises(InputError, match=r"the processor must compute in bfloat16"):
         choose_precision("bfloat16", ["FP32"])
     with pytest.raises(InputError, match="OpenVINO is needed; got ONNX Runtime"):
         open_engine(BUNDLE.model_path, BUNDLE.preprocess, "onnxruntime", precision="bfloat16")
 
 
-def test_body_and_head_are_the_net() -> None:
+def test_split_net_equals_whole_net() -> None:
     core = openvino.Core()
     net = cut_at_network_input(core.read_model(str(BUNDLE.model_path)), BUNDLE.preprocess.size_px)
     body, head = split_behind_convolutions(net)
@@ -123,7 +124,7 @@ def test_bfloat16_keeps_clear_labels(openvino_engine: OpenVinoEngine) -> None:
     np.testing.assert_array_equal(low.argmax(axis=1)[clear], full.argmax(axis=1)[clear])
 
 
-def test_opening_a_model_reports_to_nobody() -> None:
+def test_opening_model_starts_no_telemetry() -> None:
     code = (
         "import sys, multiprocessing.process as p\n"
         "p.BaseProcess.start = lambda self: sys.exit('a process was started')\n"
@@ -136,17 +137,28 @@ def test_opening_a_model_reports_to_nobody() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_no_convolution_is_left_to_the_head() -> None:
+def test_split_head_has_no_convolution() -> None:
     net = cut_at_network_input(openvino.Core().read_model(str(BUNDLE.model_path)), BUNDLE.preprocess.size_px)
     body, head = split_behind_convolutions(net)
     assert head is not None
     assert len(body.outputs) == len(head.inputs)
     kinds = [{node.get_type_name() for node in part.get_ops()} for part in (body, head)]
-    assert [any("Convolution" in kind for kind in one) for one in kinds] == [True, False]
+    assert [any("Convolution" in kind for kind in names) for names in kinds] == [True, False]
     assert {output.get_any_name() for output in head.outputs} >= {"probabilities", "logits", "features"}
 
 
-def test_onnx_runtime_groups_sizes(openvino_engine: OpenVinoEngine) -> None:
+def test_onnx_runtime_accepts_mixed_sizes(openvino_engine: OpenVinoEngine) -> None:
     shipped = OnnxRuntimeEngine(BUNDLE.model_path).run(IMAGES)["logits"]
     mine = openvino_engine.run([openvino_engine.prepare(image) for image in IMAGES])["logits"]
     np.testing.assert_allclose(mine, shipped, rtol=1e-3, atol=1e-3)
+
+
+def test_engines_reject_what_they_cannot_open(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="Unknown engine: it must be one of auto, openvino, onnxruntime, ray; got 'tpu'"
+    ):
+        open_engine(tmp_path / "a.onnx", BUNDLE.preprocess, "tpu")
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    for cls in (OnnxRuntimeEngine, lambda path: OpenVinoEngine(path, BUNDLE.preprocess)):
+        with pytest.raises(InputError, match="Cannot open model .*a.onnx"):
+            cls(tmp_path / "a.onnx")
