@@ -1,7 +1,7 @@
 """The study's images from Kaggle, their counts checked; or from an archive that was downloaded by hand.
 
-Everything is brought together in a hidden folder inside the destination and renamed into place at the
-end: the download goes on where it stopped, and a half-unpacked set is never taken for a whole one.
+All files are collected in a hidden folder inside the destination and renamed into place at the end: a
+stopped download resumes, and a half-unpacked set is never taken for a whole one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from georgia.config import Config, above
 from georgia.errors import InputError, MissingDependencyError
 from georgia.images.containers import SUFFIXES
-from georgia.images.listing import list_files
+from georgia.images.listing import walk_files
 from georgia.progress import QUIET, Progress
 
 HANDLE = "opencrystaldata/cephalexin-reactive-crystallization"
@@ -35,18 +36,28 @@ WORK_FOLDER = ".fetch"
 NEEDED_BYTES = 3_000_000_000
 _HOST = ("api.kaggle.com", 443)
 _BY_HAND = f"Or download the zip at {PAGE} and give it with --source FILE.zip."
+_AGAIN = "Run the same command again to resume"
+_TOKEN = (
+    "Make a token at https://www.kaggle.com/settings and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and "
+    "KAGGLE_KEY, or put kaggle.json into the folder .kaggle of your home."
+)
+# Names of exceptions, so that kagglehub and requests need not be imported for them.
+_NO_CREDENTIALS = {"UnauthenticatedError", "CredentialError"}
+_NO_CONNECTION = {
+    "ConnectionError", "Timeout", "ConnectTimeout", "ReadTimeout", "gaierror", "ChunkedEncodingError",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class FetchConfig:
+class FetchConfig(Config):
     """Where the images come from.
 
-    ``source`` is an archive or a folder that is here already, for machines without a connection;
-    ``timeout_s`` is how long Kaggle may take to answer at first.
+    ``source`` is a local archive or folder, for machines without a connection; ``timeout_s`` is how long
+    Kaggle may take to respond at first.
     """
 
     source: Path | None = None
-    timeout_s: float = 10.0
+    timeout_s: Annotated[float, above(0)] = 10.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ def fetch_dataset(dest: str | Path, config: FetchConfig | None = None, progress:
             f"Cannot fetch to '{folder}'",
             needs="it must be writable",
             got="the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error),
-            hint="Make space or name another folder, then give the same command again.",
+            hint="Make space or name another folder, then run the same command again.",
         ) from error
     return _check_counts(folder)
 
@@ -125,7 +136,7 @@ def _find_class_folders(folder: Path) -> list[Path]:
 def _count_images(folder: Path) -> dict[str, int]:
     children = {child.name.lower(): child for child in folder.iterdir()}
     return {
-        name: sum(1 for path in list_files(children[name]) if path.suffix.lower() in SUFFIXES)
+        name: sum(1 for path in walk_files(children[name]) if path.suffix.lower() in SUFFIXES)
         for name in COUNTS
     }
 
@@ -165,7 +176,7 @@ def _download(work: Path, timeout_s: float, progress: Progress) -> Path:
     """Download by kagglehub into a cache inside ``work``: its cache resumes, its output_dir does not."""
     kagglehub = _import_kagglehub()
     _check_connection(timeout_s)
-    progress.say(f"Downloading {HANDLE} from Kaggle; a stopped download goes on at the next call.")
+    progress.say(f"Downloading {HANDLE} from Kaggle; a stopped download resumes at the next call.")
     try:
         with _kagglehub_in(work):
             return Path(kagglehub.dataset_download(HANDLE))
@@ -221,52 +232,21 @@ def _kagglehub_in(work: Path) -> Iterator[None]:
 
 
 def _explain(error: Exception) -> InputError:
-    """Turn whatever kagglehub, requests or the system raised into one line."""
+    """Return one line for whatever kagglehub, requests or the system raised."""
     names = {cls.__name__ for cls in type(error).__mro__}
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    status = getattr(getattr(error, "response", None), "status_code", None) or 0
+    first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    needs, got, hint = "kagglehub must bring the set", first, _BY_HAND
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return InputError(
-            "Cannot fetch", needs="space on the disk is needed", got="a full disk", hint="Make space."
-        )
-    if (
-        status in (401, 403)
-        or names & {"UnauthenticatedError", "CredentialError"}
-        or "credentials" in first.lower()
-    ):
-        return InputError(
-            "Cannot fetch",
-            needs="Kaggle wants to know who you are",
-            got=f"{status or first}",
-            hint="Make a token at https://www.kaggle.com/settings and set KAGGLE_API_TOKEN, or "
-            "KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into the folder .kaggle of your home. "
-            f"{_BY_HAND}",
-        )
-    if status == 404:
-        return InputError(
-            "Cannot fetch", needs=f"Kaggle must hold {HANDLE}", got="404, not found", hint=_BY_HAND
-        )
-    if status == 429 or (status or 0) >= 500:
-        return InputError(
-            "Cannot fetch",
-            needs="Kaggle must answer",
-            got=f"status {status}",
-            hint=f"Try again later. {_BY_HAND}",
-        )
-    if names & {
-        "ConnectionError",
-        "Timeout",
-        "ConnectTimeout",
-        "ReadTimeout",
-        "gaierror",
-        "ChunkedEncodingError",
-    }:
-        return _offline(f"{first[:200]}. Give the same command again to go on")
-    if names & {"DataCorruptionError", "BadZipFile", "error"}:
-        return InputError(
-            "Cannot fetch",
-            needs="a whole archive is needed",
-            got=first[:200],
-            hint=f"Give the same command again. {_BY_HAND}",
-        )
-    return InputError("Cannot fetch", needs="kagglehub must bring the set", got=first[:200], hint=_BY_HAND)
+        needs, got, hint = "space on the disk is needed", "a full disk", "Make space."
+    elif status in (401, 403) or names & _NO_CREDENTIALS or "credentials" in first.lower():
+        needs, got, hint = "Kaggle wants to know who you are", str(status or first), f"{_TOKEN} {_BY_HAND}"
+    elif status == 404:
+        needs, got = f"Kaggle must hold {HANDLE}", "404, not found"
+    elif status == 429 or status >= 500:
+        needs, got, hint = "Kaggle must respond", f"status {status}", f"Try again later. {_BY_HAND}"
+    elif names & _NO_CONNECTION:
+        return _offline(f"{first}. {_AGAIN}")
+    elif names & {"DataCorruptionError", "BadZipFile", "error"}:
+        needs, hint = "a whole archive is needed", f"{_AGAIN}. {_BY_HAND}"
+    return InputError("Cannot fetch", needs=needs, got=got, hint=hint)

@@ -1,4 +1,4 @@
-"""Settings: one meaning from TOML and from words, all faults at once."""
+"""Settings: one meaning from TOML and from assignments, all faults at once."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def test_assignments_and_toml_agree(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text('[train]\nname = "b"\ncount = 3\nrate = 1\non = true\nrates = [0.4, 0.3]\nkind = "y"\n')
     from_toml = build_config(Example, read_toml_section(file, "train"))
-    from_words = build_config(
+    from_assignments = build_config(
         Example, parse_assignments(["name=b", "count=3", "rate=1", "on=yes", "rates=0.4,0.3", "kind=y"])
     )
-    assert from_toml == from_words == Example("b", 3, 1.0, True, (0.4, 0.3), "y")
+    assert from_toml == from_assignments == Example("b", 3, 1.0, True, (0.4, 0.3), "y")
 
 
 def test_toml_reads_back(tmp_path: Path) -> None:
@@ -48,6 +48,10 @@ def test_toml_reads_back(tmp_path: Path) -> None:
 
 def test_build_config_takes_last_layer() -> None:
     assert build_config(Example, {"count": 1}, {"count": 2}).count == 2
+
+
+def test_build_config_takes_number_as_list() -> None:
+    assert build_config(Example, {"rates": 0.4}).rates == (0.4,)
 
 
 def test_build_config_allows_none() -> None:
@@ -63,7 +67,7 @@ def test_build_config_reports_all_faults() -> None:
         assert part in text
 
 
-@pytest.mark.parametrize(("key", "value"), [("count", 1.5), ("count", True), ("rate", False), ("rates", 3)])
+@pytest.mark.parametrize(("key", "value"), [("count", 1.5), ("count", True), ("rate", False), ("rates", {})])
 def test_build_config_rejects_wrong_types(key: str, value: object) -> None:
     with pytest.raises(InputError, match=f"'{key}' must be"):
         build_config(Example, {key: value})
