@@ -46,6 +46,9 @@ ModelAndImagesArgument = Annotated[
 ]
 EngineOption = Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")]
 RecipeOption = Annotated[str | None, typer.Option(help="fast, georgia, salami-18 or salami-50.  [fast]")]
+FoldsOption = Annotated[
+    int | None, typer.Option(help="Number of cross-validation folds; each image is tested once.")
+]
 ProbeModelArgument = Annotated[
     Path | None, typer.Argument(help="A run folder or an exported .onnx (none: the bundled model).")
 ]
@@ -54,7 +57,7 @@ StoreOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Any other setting; repeat for more.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Any other setting; repeatable.", metavar="KEY=VALUE"),
 ]
 
 

@@ -47,7 +47,7 @@ def run(
     changes: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="Any other setting, also of the monitor; repeat for more.", metavar="KEY=VALUE"
+            "--set", help="Any other setting, also of the monitor; repeatable.", metavar="KEY=VALUE"
         ),
     ] = None,
     config: ConfigOption = None,

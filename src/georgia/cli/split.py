@@ -13,6 +13,7 @@ from georgia.cli import console
 from georgia.cli.options import (
     ClassNamesOption,
     ConfigOption,
+    FoldsOption,
     JsonOption,
     make_config,
     parse_folder_names,
@@ -23,7 +24,7 @@ from georgia.errors import InputError, suggest
 if TYPE_CHECKING:
     from georgia.records import Catalog, Failure
     from georgia.split.make import Split, SplitConfig
-    from georgia.split.materialize import Mode, MaterializedSplit
+    from georgia.split.materialize import MaterializedSplit, Mode
 
 NAMINGS = ("plain", "study")
 SOURCE_GROUPS = "none"
@@ -71,9 +72,7 @@ def run(
     fractions: Annotated[
         str | None, typer.Option(help="Fractions of train, valid and test.  [0.7,0.25,0.05]", metavar="T,V,T")
     ] = None,
-    folds: Annotated[
-        int | None, typer.Option(help="Number of cross-validation folds; each image is tested once.")
-    ] = None,
+    folds: FoldsOption = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the grouped split.  [42]")] = None,
     naming: Annotated[
         str, typer.Option(help="plain: train/CEX; study: GAtrainBinary/0.", metavar="NAMING")

@@ -12,6 +12,7 @@ from georgia.cli import console
 from georgia.cli.options import (
     ConfigOption,
     DataArgument,
+    FoldsOption,
     JsonOption,
     RecipeOption,
     given,
@@ -40,14 +41,10 @@ def run(
         ),
     ] = None,
     repeats: Annotated[int | None, typer.Option(help="Runs of each variant.  [5; with folds: 1]")] = None,
-    folds: Annotated[
-        int | None, typer.Option(help="Number of cross-validation folds; each image is tested once.")
-    ] = None,
+    folds: FoldsOption = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Settings to combine, such as lr=1e-1,1e-2; repeat for more.", metavar="KEY=VALUES"
-        ),
+        typer.Option(help="Settings to combine, such as lr=1e-1,1e-2; repeatable.", metavar="KEY=VALUES"),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="A training setting for all runs.", metavar="KEY=VALUE")
