@@ -2,8 +2,8 @@
 
 A frame's observed fraction is sampled as the monitor sees it: the slurry's fraction varies from frame to
 frame (beta-binomial, ``RHO``), and so many windows that do not overlap are counted. Each batch has its own
-in-control period, so limits carry the uncertainty of a real start. The plain threshold is put where it gives
-no more false alarms than the EWMA: the fairest that it can be, and nobody could do so in a plant.
+in-control period, so limits carry the uncertainty of a real start. The plain threshold is placed where it
+gives no more false alarms than the EWMA: the best that it can be, and not possible in a plant.
 
     python benchmarks/alarms.py --batches 400 --out alarms.json
 """

@@ -126,7 +126,7 @@ def measure(
         if estimated is not None and not np.isnan(frame.truth):
             rows.append((frame.truth, frame.area_fraction, *estimated))
     table = np.array(rows)
-    parts = {
+    ranges = {
         "all": (0.0, 1.0),
         "0": (0.0, 0.001),
         "0–10 %": (0.001, 0.1),
@@ -134,7 +134,7 @@ def measure(
         "25–50 %": (0.25, 1),
     }
     result: dict[str, object] = {"n_frames": len(rows), "n_without_crystals": len(frames) - len(rows)}
-    for name, (low, high) in parts.items():
+    for name, (low, high) in ranges.items():
         chosen = table[(table[:, 0] >= low) & (table[:, 0] <= high)]
         if len(chosen):
             result[name] = summarize(chosen)

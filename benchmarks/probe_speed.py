@@ -46,9 +46,9 @@ def measure_frames(model: Path | None, n_frames: int) -> dict[str, float | str]:
         store.close()
     # The first frame also waits for the engine to warm up.
     rate = (len(moments) - 1) / (moments[-1] - moments[0])
-    parts = {name: statistics.median(frame.seconds[name] for frame in frames) for name in frames[0].seconds}
+    steps = {name: statistics.median(frame.seconds[name] for frame in frames) for name in frames[0].seconds}
     windows = {"windows_per_frame": float(frames[0].n_tiles), "windows_per_s": rate * frames[0].n_tiles}
-    return {"model": bundle.name, "engine": analyzer.engine_name, "frames_per_s": rate, **windows, **parts}
+    return {"model": bundle.name, "engine": analyzer.engine_name, "frames_per_s": rate, **windows, **steps}
 
 
 def fill(store: Store, n_frames: int) -> int:
@@ -94,11 +94,11 @@ def fill(store: Store, n_frames: int) -> int:
 
 
 def measure_store(n_frames: int) -> dict[str, float]:
-    """Return milliseconds of processor time, median of 7, of what a page asks for."""
+    """Return milliseconds of processor time, median of 7, of the queries of a page."""
     with tempfile.TemporaryDirectory() as root:
         store = Store(str(Path(root) / "store.db"))
         batch = fill(store, n_frames)
-        asked: dict[str, Callable[[], object]] = {
+        queries: dict[str, Callable[[], object]] = {
             "newest 50 frames": lambda: store.frames(limit=50),
             "newest 50 of the batch": lambda: store.frames(batch, limit=50),
             "50 from the middle": lambda: store.frames(batch, limit=50, before=n_frames // 2),
@@ -109,11 +109,11 @@ def measure_store(n_frames: int) -> dict[str, float]:
             "write one frame": lambda: store.append_event("bench", "note", {}),
         }
         result = {}
-        for name, ask in asked.items():
+        for name, run_query in queries.items():
             times = []
             for _ in range(7):
                 started = time.process_time()
-                ask()
+                run_query()
                 times.append(1000 * (time.process_time() - started))
             result[name] = round(statistics.median(times), 2)
         store.close()

@@ -44,7 +44,7 @@ def make_result(number: int, batch_id: int, fraction: float | None = 0.25, **cha
 
 @dataclass
 class BrightnessAnalyzer:
-    """Stands in for a net: a bright window shows PG, a dark one CEX, black is empty."""
+    """Replaces a net: a bright window shows PG, a dark one CEX, black is empty."""
 
     impurity: str = "PG"
     model_sha256: str = "b" * 64

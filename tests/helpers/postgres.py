@@ -20,7 +20,7 @@ def has_postgres() -> bool:
 
 
 def _server_user() -> str | None:
-    """Return an account that the server may run under where the tests run as root, which it refuses."""
+    """Return an account for the server where the tests run as root, which it does not accept."""
     for name in ("postgres", "nobody"):
         try:
             pwd.getpwnam(name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from georgia.cli import console
 
-# A batch that anyone can watch go wrong within about two minutes on two cores: frames of a third of the
+# A batch that visibly goes wrong within two minutes on two cores: frames of a third of the
 # probe's area, 20 clean ones from which the limits are taken, then 2 % more PG with every frame.
 FRAMES = ("--frames", "150", "--every", "1", "--rise", "0.02", "--set", "start=0", "--set", "clean_frames=26")
 SIZE = ("--set", "height_px=560", "--set", "width_px=624")

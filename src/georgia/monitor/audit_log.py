@@ -2,8 +2,8 @@
 
 A store has two chains. Each row of the audit log (table ``trail``) holds the sha256 of its content and of
 the row before; each row of ``frames`` does the same, and names the last row of the audit log at its time.
-An altered, missing or reordered row breaks its chain from there on; a chain that was cut off at its end is
-shorter than the frames say, or than the head file beside an SQLite store says.
+An altered, missing or reordered row breaks its chain from there on. A chain that was cut off at its end is
+shorter than the frames, or the head file beside an SQLite store, record.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from georgia.monitor.columns import STORED
 from georgia.monitor.records import AuditAction, AuditEvent
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
-# What stands before the first row of a chain.
+# The hash before the first row of a chain.
 GENESIS = "0" * 64
 # Columns of a frame that its chain does not cover: the row's own number, and the hash itself.
 _OUTSIDE = ("id", "chain")
@@ -75,7 +75,7 @@ def read_head(connection: Connection) -> Head:
 
 
 def read_start(connection: Connection) -> str:
-    """Return the hash that stands before the oldest kept frame: that of the last one that was removed."""
+    """Return the hash before the oldest kept frame: that of the last frame that was removed."""
     removed = connection.execute(
         select(tables.audit_log.c.detail)
         .where(tables.audit_log.c.action == AuditAction.FRAMES_REMOVED)
@@ -108,13 +108,12 @@ def write_event(
     return AuditEvent(**{**values, "detail": dict(detail)}, previous=head.hash, hash=digest)
 
 
-def event_of(row: Row[Any]) -> AuditEvent:
+def event_of(row: Mapping[Any, Any]) -> AuditEvent:
     """Return a row of the table as an event."""
-    values = dict(row._mapping)
-    return AuditEvent(**{**values, "detail": json.loads(values["detail"])})
+    return AuditEvent(**{**row, "detail": json.loads(row["detail"])})
 
 
 def write_head_file(path: Path, head: Head) -> None:
-    """Write the heads beside the store; a folder that cannot be written to is no fault of the store's."""
+    """Write the heads beside the store; a folder that cannot be written to does no harm."""
     with suppress(OSError):
         write_json(path, asdict(head), indent=None)

@@ -20,7 +20,7 @@ WARNING_AT = 2 / 3
 
 @dataclass(frozen=True)
 class AlarmState:
-    """Whether an alarm stands, and for how many frames in a row its end or its cause has lasted."""
+    """Whether an alarm is active, and for how many frames in a row its cause or its end has lasted."""
 
     is_on: bool = False
     n_over: int = 0
@@ -52,7 +52,7 @@ def step_alarm(
 
 
 def name_state(status: FrameStatus, is_on: bool, is_warming_up: bool, over: float | None) -> State:
-    """Return the probe's state; a frame that could not be analysed says why, whatever the charts hold."""
+    """Return the probe's state; for a frame that could not be analysed it is the reason why."""
     if status != FrameStatus.ANALYSED:
         return State(status)
     if is_on:
@@ -94,7 +94,7 @@ class BatchTracker:
 
     @classmethod
     def from_json(cls, text: str, config: ChartConfig) -> BatchTracker:
-        """Go on from what ``to_json`` gave; limits given by hand replace those that were estimated."""
+        """Continue from what ``to_json`` returned; limits given by hand replace those that were estimated."""
         tracker = cls(config)
         values = json.loads(text)
         if values:
@@ -108,7 +108,7 @@ class BatchTracker:
         return json.dumps({"charts": json.loads(self.charts.to_json()), "alarm": asdict(self.alarm)})
 
     def advance(self, analysis: FrameAnalysis, impurity: str) -> TrackerStep:
-        """Take one frame in; one that could not be analysed moves neither charts nor alarm."""
+        """Take in one frame; one that could not be analysed changes neither charts nor alarm."""
         fraction = analysis.fraction_of(impurity)
         point, change = ChartPoint(), None
         events: tuple[tuple[AuditAction, dict[str, Any]], ...] = ()
@@ -139,7 +139,7 @@ class BatchTracker:
         return replace(config, charts=charts)
 
     def change(self, config: ChartConfig) -> None:
-        """Go on with other settings."""
+        """Continue with other settings."""
         self.config = config
         self._put_limits()
 

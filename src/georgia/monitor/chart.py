@@ -1,6 +1,6 @@
 """Control charts of the impurity's fraction: EWMA, CUSUM and p-chart, one value of each per frame.
 
-All three detect a rise only. Limits stand on an in-control period, or are given by hand.
+All three detect a rise only. Limits are estimated from an in-control period, or given by hand.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CUSUM_CAP = 2.0
 class ControlLimits:
     """What is in control: mean fraction 0–1, its spread from frame to frame, and the p-chart's dispersion.
 
-    ``dispersion`` says how many times wider than binomial the frames scatter, 1 or more.
+    ``dispersion`` is the spread of the frames by the binomial one, 1 or more.
     Source: Laney 2002 (p′ chart), doi 10.1081/QEN-120006708.
     """
 
@@ -34,7 +34,7 @@ class ControlLimits:
 
 @dataclass(frozen=True)
 class ChartState:
-    """What the charts know after some frames; a restart goes on from it.
+    """What the charts know after some frames; a restart continues from it.
 
     ``baseline`` holds (fraction, effective windows) of the in-control period while it lasts.
     """
@@ -106,7 +106,7 @@ def _warm_up(
 
 
 def _measure_over(point: ChartPoint, fraction: float, config: ChartConfig) -> float:
-    """Return how far the leading chart stands from its centre, in units of its limit's distance."""
+    """Return the leading chart's distance from its centre, in units of its limit's distance."""
     centre = point.centre or 0.0
     value, limit = {
         ChartName.EWMA: (point.ewma, point.ewma_limit),

@@ -1,4 +1,4 @@
-"""The columns of a frame, each told once: name, type, unit and meaning.
+"""The columns of a frame, each defined once: name, type, unit and meaning.
 
 The store's table, its hash chain, the JSON object of a frame, the tables of ``georgia frames``, the REST
 schema and the OPC UA nodes derive from here. A new value of a frame is one line here and one field of
@@ -42,7 +42,7 @@ class Column:
 
     ``public`` is the name in JSON, tables and REST, where it differs. ``attribute`` is the place in a
     ``FrameResult``, where it differs from the name; it is "" for what only the store knows. ``n_chars``
-    limits a text, 0 is any length. ``summary`` says how several frames become one point of a series.
+    limits a text, 0 is any length. ``summary`` reduces several frames to one point of a series.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Column:
         return attrgetter(self.attribute)(frame)
 
     def to_stored(self, value: Any) -> Any:
-        """Return a value as the database will give it back: 5 in a column of numbers is 5.0."""
+        """Return a value as the database will return it: 5 in a column of numbers is 5.0."""
         return None if value is None else self.kind.python_type(value)
 
     def read_public(self, frame: object) -> Any:
@@ -160,7 +160,7 @@ _CHAIN = (
     Column("chain", Kind.TEXT, "sha256 of this row and the one before", attribute="", n_chars=64),
 )
 
-# What stands on each surface, in its order.
+# The columns of the stored table, of JSON, of exported tables and of a series, each in its own order.
 STORED = (
     *(*_NUMBERS, _ORDINAL, _SOURCE, _FILE, *_FILE_STATUS, _SHA256, _FRAME_TIME, _TIME_SOURCE, _ANALYSED_AT),
     *(*_STATES, _ALARM, _IMPURITY, *_FRACTIONS, *_COUNTS, *_CHART_LINES, _OVER, _CLASSES, _ERROR),
@@ -175,6 +175,6 @@ TABLE = (
     *(*_COUNTS, *_CHART_LINES, _CLASSES, _ERROR, _ANALYSED_AT, _SHA256, *_ORIGIN),
 )
 SERIES = (_ORDINAL, _FRAME_TIME, *_FRACTIONS, *_CHART_LINES, _ALARM)
-# What a ``FrameResult`` gives to its row; the store adds the rest, and the row's own number.
+# The columns that a ``FrameResult`` fills; the store adds the others.
 OF_RESULT = tuple(column for column in STORED[1:] if column.attribute)
 BY_NAME = {column.name: column for column in STORED}

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from georgia.errors import GeorgiaError, InputError, MissingDependencyError
 
-# One number for all writers of a store; they take turns, so that chains have one end.
+# One number for all writers of a store: only one writes at a time, so that chains have one end.
 _LOCK = 0x6765_6F72
 # A database that does not respond is "away" after this long.
 TIMEOUT_S = 5
@@ -35,7 +35,7 @@ def connect(url: str) -> Engine:
 
     Raises:
         InputError: the URL cannot be used.
-        MissingDependencyError: PostgreSQL is asked for and psycopg is not installed.
+        MissingDependencyError: PostgreSQL is requested and psycopg is not installed.
     """
     try:
         address = make_url(url if "://" in url else f"sqlite:///{url}")

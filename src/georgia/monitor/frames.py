@@ -27,14 +27,14 @@ _LINES_AT_ONCE = 200
 
 
 def export_frames(store: Store, target: Path, batch_id: int | None = None) -> int:
-    """Write a table of all frames, or of one batch, as its suffix says; return the number of rows.
+    """Write a table of all frames, or of one batch, by the suffix; return the number of rows.
 
     Times are ISO 8601 in UTC; ``classes`` holds each class's fraction as ``name=0.25`` with ``|`` between.
     A hundred thousand frames need no more memory than a few thousand.
 
     Raises:
         InputError: the suffix is neither .csv nor .parquet.
-        MissingDependencyError: Parquet is asked for and pyarrow is not installed.
+        MissingDependencyError: Parquet is requested and pyarrow is not installed.
         StoreAwayError: the store cannot be reached.
     """
     check_table_path(target, TABLE_SUFFIXES)

@@ -43,8 +43,8 @@ _EXIF_IFD, _ORIGINAL, _SUBSECOND, _OFFSET, _DATETIME = 0x8769, 36867, 37521, 368
 class FrameClock:
     """Where frame times come from.
 
-    ``pattern`` is strptime's (``%Y%m%d_%H%M%S``; ``%f`` parts of a second, ``%s`` seconds since 1970), or a
-    regular expression whose groups have the directives' letters as names: ``(?P<Y>20..)…``. It may match
+    ``pattern`` is strptime's (``%Y%m%d_%H%M%S``; ``%f`` fractions of a second, ``%s`` seconds since 1970), or
+    a regular expression whose groups have the directives' letters as names: ``(?P<Y>20..)…``. It may match
     anywhere in the file's name with its folders. ``zone`` is "local", "UTC" or one such as
     Europe/Berlin.
     """
@@ -56,7 +56,7 @@ class FrameClock:
     def read(self, file: str, mtime_ns: int, data: bytes = b"") -> tuple[float, str]:
         """Return seconds since 1970 (UTC), and where they came from: "name", "exif" or "file".
 
-        A frame whose name or Exif gives no time has that of its file.
+        A frame without a time in its name or Exif has that of its file.
         """
         moment = None
         if self.time_from == "name":
@@ -85,7 +85,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Return a pattern of names as a regular expression.
 
     Raises:
-        InputError: a directive is unknown or stands twice, or the expression is none.
+        InputError: a directive is unknown or occurs twice, or the expression is invalid.
     """
     text = pattern if "(?P<" in pattern else _translate(pattern)
     try:
@@ -183,5 +183,5 @@ def time_in_exif(data: bytes, zone: str = "UTC") -> float | None:
         has_offset = re.fullmatch(r"[+-]\d{2}:\d{2}", offset)
         moment = moment.replace(microsecond=int(part))
         return attach_zone(moment, _read_offset(offset) if has_offset else find_zone(zone)).timestamp()
-    except Exception:  # a decoder's fault in a tag must not cost the frame: the file's time stands in
+    except Exception:  # a damaged tag must not cost the frame: its file has a time too
         return None

@@ -66,7 +66,7 @@ class OpcuaServer:
 
     Clients can read and subscribe, and change nothing. Where the last fraction is no longer what the probe
     sees, its quality is "uncertain, last usable value". The heartbeat counts the monitor's passes, not the
-    server's: it stands still when the loop does.
+    server's: it stops with the loop.
     """
 
     def __init__(self, address: str) -> None:

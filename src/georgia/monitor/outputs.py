@@ -1,4 +1,4 @@
-"""What a monitor tells besides its store: the OPC UA server, and alarms that are posted to an address."""
+"""Outputs of a monitor beside its store: an OPC UA server, and alarms that are posted to an address."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 300.0
 
 @contextmanager
 def open_outputs(config: MonitorConfig, store: Store, monitor: Monitor) -> Iterator[None]:
-    """Serve OPC UA and send alarms, as the settings say, while the block runs.
+    """Serve OPC UA and post alarms, if the settings name an address, while the block runs.
 
     Raises:
         InputError: the OPC UA server's address cannot be used.
-        MissingDependencyError: OPC UA is asked for and asyncua is not installed.
+        MissingDependencyError: OPC UA is requested and asyncua is not installed.
     """
     with ExitStack() as stack:
         if config.webhook:

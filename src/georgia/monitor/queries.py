@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import eq, gt, lt
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Integer, Table, and_, cast, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Select,
+    Table,
+    and_,
+    cast,
+    func,
+    select,
+    true,
+)
 
 from georgia.errors import InputError
 from georgia.monitor import tables
@@ -36,7 +50,7 @@ class StoreReader:
         self.engine = engine
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self.engine.dispose()
 
     # Frames
@@ -49,17 +63,13 @@ class StoreReader:
         after: int | None = None,
     ) -> list[FrameResult]:
         """Return frames newest first, at most ``limit``; ``before`` and ``after`` are numbers to page by."""
-        table = tables.frames
-        query = select(table).order_by(table.c.id.desc()).limit(limit)
-        if batch_id is not None:
-            # The batch's own index is in the same order: numbers and ordinals rise together.
-            query = query.where(table.c.batch_id == batch_id).order_by(None).order_by(table.c.ordinal.desc())
-        if before is not None:
-            query = query.where(table.c.id < before)
-        if after is not None:
-            query = query.where(table.c.id > after)
-        with reading(self.engine) as connection:
-            return [frame_of(row) for row in connection.execute(query).mappings()]
+        frames = tables.frames.c
+        # The batch's own index is in the same order: numbers and ordinals rise together.
+        order = frames.id if batch_id is None else frames.ordinal
+        query = select(tables.frames).order_by(order.desc()).limit(limit)
+        query = query.where(_compare(frames.batch_id, eq, batch_id))
+        query = query.where(_compare(frames.id, lt, before), _compare(frames.id, gt, after))
+        return list(map(frame_of, self._rows(query)))
 
     def frame(self, frame_id: int) -> FrameResult:
         """Return one frame.
@@ -71,31 +81,21 @@ class StoreReader:
 
     def frame_map(self, frame_id: int) -> TileMap | None:
         """Return a frame's windows, None where it has none or they were removed."""
-        with reading(self.engine) as connection:
-            npz = connection.execute(
-                select(tables.maps.c.npz).where(tables.maps.c.frame_id == frame_id)
-            ).scalar()
-        return None if npz is None else TileMap.from_bytes(npz)
+        rows = self._rows(select(tables.maps.c.npz).where(tables.maps.c.frame_id == frame_id))
+        return TileMap.from_bytes(rows[0]["npz"]) if rows else None
 
     def count_frames(self, batch_id: int | None = None) -> int:
         """Return the number of stored frames, of one batch or of all."""
-        query = select(func.count()).select_from(tables.frames)
-        if batch_id is not None:
-            query = query.where(tables.frames.c.batch_id == batch_id)
+        query = select(func.count()).where(_compare(tables.frames.c.batch_id, eq, batch_id))
         with reading(self.engine) as connection:
-            return connection.execute(query).scalar_one()
+            return connection.execute(query.select_from(tables.frames)).scalar_one()
 
     def iter_frames(self, batch_id: int | None = None) -> Iterator[FrameResult]:
         """Yield all frames, oldest first, a page at a time."""
-        table, last = tables.frames, 0
-        while True:
-            query = select(table).where(table.c.id > last).order_by(table.c.id).limit(_PAGE)
-            if batch_id is not None:
-                query = query.where(table.c.batch_id == batch_id)
-            with reading(self.engine) as connection:
-                rows = connection.execute(query).mappings().all()
-            if not rows:
-                return
+        frames, last = tables.frames.c, 0
+        query = select(tables.frames).where(_compare(frames.batch_id, eq, batch_id))
+        query = query.order_by(frames.id).limit(_PAGE)
+        while rows := self._rows(query.where(frames.id > last)):
             yield from map(frame_of, rows)
             last = int(rows[-1]["id"])
 
@@ -121,8 +121,7 @@ class StoreReader:
     def batches(self, limit: int = 100) -> list[Batch]:
         """Return batches, newest first."""
         query = select(tables.batches).order_by(tables.batches.c.id.desc()).limit(limit)
-        with reading(self.engine) as connection:
-            return [Batch(**row) for row in connection.execute(query).mappings()]
+        return [Batch(**row) for row in self._rows(query)]
 
     def batch(self, batch_id: int) -> Batch:
         """Return one batch.
@@ -139,22 +138,17 @@ class StoreReader:
 
     def _running(self, connection: Connection, source: str | None) -> Batch | None:
         table = tables.batches
-        query = select(table).where(table.c.ended_at_s.is_(None)).order_by(table.c.id.desc()).limit(1)
-        if source is not None:
-            query = query.where(table.c.source == source)
-        row = connection.execute(query).mappings().first()
+        query = select(table).where(table.c.ended_at_s.is_(None), _compare(table.c.source, eq, source))
+        row = connection.execute(query.order_by(table.c.id.desc()).limit(1)).mappings().first()
         return Batch(**row) if row else None
 
     def alarms(self, batch_id: int | None = None, open_only: bool = False, limit: int = 100) -> list[Alarm]:
-        """Return alarms, newest first; open ones stand yet or are not acknowledged."""
+        """Return alarms, newest first; open ones are active or not acknowledged."""
         table = tables.alarms
-        query = select(table).order_by(table.c.id.desc()).limit(limit)
-        if batch_id is not None:
-            query = query.where(table.c.batch_id == batch_id)
+        query = select(table).where(_compare(table.c.batch_id, eq, batch_id))
         if open_only:
             query = query.where(table.c.cleared_at_s.is_(None) | table.c.acknowledged_at_s.is_(None))
-        with reading(self.engine) as connection:
-            return [Alarm(**row) for row in connection.execute(query).mappings()]
+        return [Alarm(**row) for row in self._rows(query.order_by(table.c.id.desc()).limit(limit))]
 
     def alarm(self, alarm_id: int) -> Alarm:
         """Return one alarm.
@@ -168,24 +162,16 @@ class StoreReader:
         """Return events, newest first, of one kind or of all; ``before`` is a number to page by."""
         table = tables.audit_log
         query = select(table).order_by(table.c.seq.desc()).limit(limit)
-        if before is not None:
-            query = query.where(table.c.seq < before)
-        if action:
-            query = query.where(table.c.action == action)
-        with reading(self.engine) as connection:
-            return [event_of(row) for row in connection.execute(query)]
+        query = query.where(_compare(table.c.seq, lt, before), _compare(table.c.action, eq, action or None))
+        return list(map(event_of, self._rows(query)))
 
     def last_start(self, source: str) -> Mapping[str, Any]:
-        """Return with what a source's monitor was started last; empty if it never was."""
+        """Return the details of the last start of a source's monitor; empty if there was none."""
         table = tables.audit_log
         is_start = table.c.action == AuditAction.MONITOR_STARTED
         query = select(table.c.detail).where(is_start).order_by(table.c.seq.desc())
-        with reading(self.engine) as connection:
-            for text in connection.execute(query).scalars():
-                detail: Mapping[str, Any] = json.loads(text)
-                if detail["source"] == source:
-                    return detail
-        return {}
+        details = (json.loads(row["detail"]) for row in self._rows(query))
+        return next((detail for detail in details if detail["source"] == source), {})
 
     def document(self, key: str) -> Mapping[str, Any]:
         """Return settings or a model's description by its key.
@@ -197,11 +183,14 @@ class StoreReader:
         return values
 
     def _row(self, what: str, table: Table, number: int | str) -> Mapping[Any, Any]:
-        with reading(self.engine) as connection:
-            row = connection.execute(select(table).where(table.c.id == number)).mappings().first()
-        if row is None:
+        rows = self._rows(select(table).where(table.c.id == number))
+        if not rows:
             raise InputError(f"Cannot show {what} {number}", needs="it must be in the store", got="none")
-        return row
+        return rows[0]
+
+    def _rows(self, query: Select[Any]) -> Sequence[Mapping[Any, Any]]:
+        with reading(self.engine) as connection:
+            return connection.execute(query).mappings().all()
 
     # The ledger
 
@@ -209,22 +198,24 @@ class StoreReader:
         """Return (name, bytes, time of change in ns) of every file of a source that was dealt with."""
         table = tables.ledger
         query = select(table.c.file, table.c.size_bytes, table.c.mtime_ns).where(table.c.source == source)
-        with reading(self.engine) as connection:
-            return {(row.file, row.size_bytes, row.mtime_ns) for row in connection.execute(query)}
+        return {(row["file"], row["size_bytes"], row["mtime_ns"]) for row in self._rows(query)}
 
     def known_hashes(self, source: str) -> set[str]:
-        """Return the sha256 of every content that a source has given."""
+        """Return the sha256 of every frame of a source."""
         table = tables.ledger
         query = select(table.c.sha256).where(table.c.source == source, table.c.verdict == Verdict.FRAME)
-        with reading(self.engine) as connection:
-            return set(connection.execute(query).scalars())
+        return {row["sha256"] for row in self._rows(query)}
 
     def _find_frame(self, source: str, sha256: str) -> FrameResult | None:
         table = tables.frames
-        query = select(table).where(table.c.source == source, table.c.sha256 == sha256)
-        with reading(self.engine) as connection:
-            row = connection.execute(query).mappings().first()
-        return frame_of(row) if row else None
+        rows = self._rows(select(table).where(table.c.source == source, table.c.sha256 == sha256))
+        return frame_of(rows[0]) if rows else None
+
+
+def _compare(column: Column[Any], operator: Callable[[Any, Any], Any], value: object) -> ColumnElement[bool]:
+    """Return a condition that a query has only where a value is given."""
+    condition: ColumnElement[bool] = true() if value is None else operator(column, value)
+    return condition
 
 
 def _subsampled(where: Any, first: int, stride: int) -> Any:

@@ -13,6 +13,13 @@ from georgia.monitor.columns import OF_RESULT, SERIES, iso_time
 from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResult, FrameStatus, State
 
 
+def _public(record: Any) -> dict[str, Any]:
+    """Return the fields of a record, then its times as ISO 8601."""
+    plain = asdict(record)
+    times = {name.removesuffix("_s"): iso_time(plain.pop(name)) for name in list(plain) if name[-2:] == "_s"}
+    return {**plain, **times}
+
+
 @dataclass(frozen=True)
 class Batch:
     """One production run: frames of one source under one name; ``ended_at_s`` is None while it runs."""
@@ -30,10 +37,7 @@ class Batch:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form, times as ISO 8601."""
-        plain = asdict(self)
-        del plain["chart_state"]
-        start, end = iso_time(plain.pop("started_at_s")), iso_time(plain.pop("ended_at_s"))
-        return {**plain, "started_at": start, "ended_at": end}
+        return {name: value for name, value in _public(self).items() if name != "chart_state"}
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,7 @@ class Alarm:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form, times as ISO 8601."""
-        plain = {key: value for key, value in asdict(self).items() if not key.endswith("_s")}
-        times = ("raised_at_s", "frame_time_s", "cleared_at_s", "acknowledged_at_s", "notified_at_s")
-        return {**plain, **{name.removesuffix("_s"): iso_time(getattr(self, name)) for name in times}}
+        return _public(self)
 
 
 class AlarmAction(StrEnum):
@@ -72,7 +74,7 @@ class AlarmAction(StrEnum):
 
 @dataclass(frozen=True)
 class AlarmChange:
-    """What a frame does to the batch's alarm: raises one for a reason, or clears the one that stands."""
+    """What a frame does to the batch's alarm: raises one for a reason, or clears the active one."""
 
     kind: AlarmAction
     reason: str = ""
@@ -128,7 +130,7 @@ class Series:
     """A batch over time, one entry a frame, or one for ``stride`` frames where there are many.
 
     An entry for several frames holds the mean of the fraction, the outermost limits of its interval, and
-    whether an alarm stood in any of them. Fractions lie in 0–1; None where nothing was analysed.
+    whether an alarm was active in any of them. Fractions lie in 0–1; None where nothing was analysed.
     """
 
     stride: int
@@ -152,7 +154,7 @@ class Series:
 
 @dataclass(frozen=True)
 class MonitorStatus:
-    """How the monitor stands: state, last frame, what waits, and what is wrong.
+    """Status of the monitor: state, last frame, what waits, and what is wrong.
 
     ``fault`` is empty while folder and store can be reached. ``beat`` counts the passes of the loop.
     """
@@ -179,7 +181,7 @@ class MonitorStatus:
 
 
 class EventKind(StrEnum):
-    """What a monitor tells its listeners of."""
+    """What an event of the monitor is about."""
 
     FRAME = "frame"
     STATE = "state"
@@ -191,7 +193,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True)
 class MonitorEvent:
-    """One thing that happened; ``frame`` or ``alarm`` is there for events of that kind.
+    """One event; ``frame`` or ``alarm`` is there for events of that kind.
 
     ``status`` is the monitor's after it. Listeners are called in the monitor's own thread and must
     return at once.

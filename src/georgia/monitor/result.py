@@ -1,4 +1,4 @@
-"""What one frame of a live probe gives: fractions with intervals, values of the charts, state."""
+"""The result of one frame of a live probe: fractions with intervals, values of the charts, state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from georgia.monitor import columns
 
 
 class State(StrEnum):
-    """How the probe stands; NOT_RUNNING is said where no monitor runs."""
+    """State of the probe; NOT_RUNNING if no monitor runs."""
 
     WARMING_UP = "warming up"
     IN_CONTROL = "in control"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class FrameStatus(StrEnum):
-    """What a frame gives: a fraction, or why there is none."""
+    """Whether a frame has a fraction, or why it has none."""
 
     ANALYSED = "judged"
     NO_CRYSTALS = State.NO_CRYSTALS.value
@@ -130,7 +130,7 @@ class FileKey:
 
 @dataclass(frozen=True)
 class ChartPoint:
-    """The charts' values after one frame; ``georgia.monitor.columns`` tells what each means."""
+    """The charts' values after one frame; ``georgia.monitor.columns`` explains each."""
 
     ewma: float | None = None
     ewma_limit: float | None = None
@@ -143,7 +143,7 @@ class ChartPoint:
 
 @dataclass(frozen=True)
 class FrameAnalysis:
-    """What the windows of one frame show; ``error`` says why it is blind, ``seconds`` where the time went."""
+    """What the windows of one frame show; ``error`` is why it is blind, ``seconds`` the time of each step."""
 
     status: FrameStatus
     classes: tuple[ClassFraction, ...]
@@ -163,9 +163,9 @@ class FrameAnalysis:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One analysed frame; ``georgia.monitor.columns`` tells what each value means.
+    """One analysed frame; ``georgia.monitor.columns`` explains each value.
 
-    ``fraction``, ``low`` and ``high`` are None where nothing could be analysed; ``status`` says why.
+    ``fraction``, ``low`` and ``high`` are None where nothing could be analysed; ``status`` is the reason.
     """
 
     key: FileKey

@@ -38,7 +38,7 @@ from georgia.monitor.watch import FolderWatch, FrameFile, FrameReader
 
 _log = logging.getLogger(__name__)
 
-# So many files with the same bytes in a row: the camera gives one image again and again.
+# So many files with the same bytes in a row: the camera is frozen.
 FROZEN_AFTER = 3
 # Old frames and maps are removed at the start and at this pace.
 _RETENTION_EVERY_S = 6 * 3600.0
@@ -212,7 +212,7 @@ class Monitor:
     # One frame
 
     def _handle(self, frame: FrameFile) -> FrameResult | None:
-        """Note what gives no frame; analyse, chart and write all others."""
+        """Record a file that is no new frame; analyse, chart and write all others."""
         if frame.image is None:
             self._note_unreadable(frame)
             return None
@@ -328,7 +328,7 @@ class Monitor:
     # Requests from any thread
 
     def status(self) -> MonitorStatus:
-        """Return how the monitor stands now."""
+        """Return the present status."""
         return MonitorStatus(
             state=self._state,
             alarm=self._tracker.alarm.is_on,
@@ -355,7 +355,7 @@ class Monitor:
             self._listeners.remove(listener)
 
     def acknowledge(self, alarm_id: int, who: str, note: str = "") -> Alarm:
-        """Write who acknowledges an alarm, and tell all listeners.
+        """Write who acknowledges an alarm, and inform all listeners.
 
         Raises:
             InputError: there is no such alarm, or nobody is named.

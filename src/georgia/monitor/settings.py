@@ -79,7 +79,7 @@ _OPCUA = Rule("opc.tcp://HOST:PORT/…", lambda address: not address or address.
 
 @dataclass(frozen=True)
 class MonitorConfig(Config):
-    """Everything that ``[monitor]`` in a settings file may say; docs/monitor.md explains each.
+    """The settings of ``[monitor]``; docs/monitor.md explains each.
 
     ``source`` names the frames' origin in the store: the watched folder's path where it is empty. It stays
     the same when a network folder is mounted elsewhere. Durations are in seconds of a clock that never

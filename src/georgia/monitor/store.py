@@ -40,7 +40,7 @@ class Store(StoreReader):
 
     Args:
         url: a path of an SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
-        clock: seconds since 1970; tests give their own.
+        clock: returns seconds since 1970.
 
     Raises:
         InputError: the URL cannot be used, or the database is no store of this version.
@@ -107,7 +107,7 @@ class Store(StoreReader):
         return self.batch(batch_id)
 
     def end_batch(self, batch_id: int, who: str, reason: str = "") -> None:
-        """Close a batch; closing one that has ended changes nothing."""
+        """End a batch; one that has ended stays as it is."""
         with writing(self.engine) as connection:
             self._end(connection, batch_id, who, reason)
         self._write_head_file()
@@ -136,10 +136,8 @@ class Store(StoreReader):
     ) -> FrameResult:
         """Write one frame with all that belongs to it; return it with its numbers.
 
-        ``events`` are what the frame brought about by itself, for the audit log.
-
-        A frame whose content the source has given before is not written again: the stored one is
-        returned, so that a call may be repeated whose result was lost.
+        ``events`` are what the frame caused, for the audit log. A frame whose content is stored for the
+        source is not written again: the stored one is returned, so that a call may be repeated.
         """
         known = self._find_frame(source, result.key.sha256)
         if known is not None:
@@ -190,7 +188,7 @@ class Store(StoreReader):
         return done
 
     def record_file(self, source: str, key: FileKey, verdict: Verdict, error: str = "") -> None:
-        """Write down a file that gives no frame, so that it is not read again."""
+        """Record a file that is no new frame, so that it is not read again."""
         with writing(self.engine) as connection:
             self._insert_ledger(connection, source, key, verdict, error, None)
 

@@ -34,7 +34,7 @@ STRUCTURE_FROM = 2.0
 # Spread of finer structures by that one: pure noise from 3.8, frames to 2.
 NOISE_FROM = 2.8
 
-# The scale of a model that does not say its own: the median side of synthetic crops, px.
+# The scale of a model whose metadata does not hold it: the median side of synthetic crops, px.
 # Source: georgia.synthetic.optics.sample_size, 151 px or 125–225 px, log-uniform.
 TILE_PX = 168
 # Where more than this fraction of the windows with detail is unknown, the material is.
@@ -45,7 +45,7 @@ _UNKNOWN_FRACTION = 0.5
 def place_windows(height_px: int, width_px: int, tile_px: int, overlap: float) -> Boxes:
     """Return windows (N, 4), int32: left, top, width, height, px, row by row, covering the whole frame.
 
-    Windows stand evenly and overlap by at least the fraction requested; a frame smaller than a window is
+    Windows are spaced evenly and overlap by at least the fraction requested; a frame smaller than a window is
     one window.
 
     >>> place_windows(100, 250, 100, 0.5)[:, 0].tolist()
@@ -63,11 +63,11 @@ def place_windows(height_px: int, width_px: int, tile_px: int, overlap: float) -
     return boxes
 
 
-def find_tile_px(bundle: Bundle, wanted: int = 0) -> int:
-    """Return the side of a window, px: as wanted, or the model's own scale where it says one."""
+def find_tile_px(bundle: Bundle, requested: int = 0) -> int:
+    """Return the side of a window, px: as requested, or else the model's own scale."""
     data = bundle.metadata.get("data")
-    told = data.get("median_side_px") if isinstance(data, Mapping) else None
-    return wanted or int(told or TILE_PX)
+    own = data.get("median_side_px") if isinstance(data, Mapping) else None
+    return requested or int(own or TILE_PX)
 
 
 def find_blindness(image: Image) -> str:
@@ -94,7 +94,7 @@ def to_grey(image: Image) -> Grey:
 
 
 def _measure_bands(grey: Grey) -> tuple[float, float]:
-    """Return the spread of structures below 4 px and of 4–8 px, seen at a quarter of the size."""
+    """Return the spread of structures below 4 px and of 4–8 px, at a quarter of the size."""
     size = (max(8, grey.shape[1] // 4), max(8, grey.shape[0] // 4))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     near = cv2.GaussianBlur(small, (0, 0), 1.0)
@@ -103,7 +103,7 @@ def _measure_bands(grey: Grey) -> tuple[float, float]:
 
 
 def measure_detail(image: Image, boxes: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-    """Return how much of each window's fine detail (N,), float32, stands out of its own grain.
+    """Return the detail of each window (N,), float32: how far fine structures exceed its own grain.
 
     It is the 99th percentile of the structures of 1–2 px by their median: 3.8 for grain or haze alone,
     whatever their strength, and more where edges, facets or needles are in focus.
@@ -216,14 +216,14 @@ class FrameAnalyzer:
         return FrameStatus.ANALYSED if n_analysed >= self.config.min_judged else FrameStatus.NO_CRYSTALS
 
 
-def choose_impurity(labels: Labels, wanted: str) -> str:
-    """Return the class to watch for: as wanted, else PG where the model knows it, else the last one.
+def choose_impurity(labels: Labels, requested: str) -> str:
+    """Return the class to chart: as requested, else PG where the model knows it, else the last one.
 
     Raises:
-        InputError: the model does not know the class wanted.
+        InputError: the model does not know the requested class.
     """
-    if wanted:
-        return labels.name(labels.index(wanted))
+    if requested:
+        return labels.name(labels.index(requested))
     if len(labels) < 2:
         raise InputError("Cannot watch", needs="two classes or more are needed", got=len(labels))
     return "PG" if "PG" in labels.names else labels.names[-1]

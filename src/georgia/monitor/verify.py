@@ -1,4 +1,4 @@
-"""Proves that a store's record is whole: both chains of hashes, their ends, and the maps of the frames."""
+"""Verify that a store's record is whole: both chains of hashes, their ends, and the maps of the frames."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _verify_audit_log(connection: Connection, faults: _Faults) -> dict[int, str]
 
 
 def _verify_frames(connection: Connection, faults: _Faults, hashes: Mapping[int, str]) -> int:
-    """Check the frames' chain, and that the audit log is as long as each frame says."""
+    """Check the frames' chain, and that the audit log is as long as each frame records."""
     n_frames, previous, longest = 0, audit_log.read_start(connection), 0
     for row in _rows(connection, select(tables.frames), tables.frames.c.id):
         n_frames += 1

@@ -30,7 +30,7 @@ RECHECK_POLLS = 30
 MAX_FRAME_PIXELS = 100_000_000
 # Frames held ahead: one to analyse next and one that is being read.
 _DEPTH = 2
-# A folder that has not responded for so long is "away", though it gave no error.
+# A folder that has not responded for so long is "away", though it raised no error.
 HANGS_AFTER_S = 20.0
 
 
@@ -48,7 +48,7 @@ class Poll:
 class FrameFile:
     """One file that was read: its pixels and bytes, or why there are none.
 
-    ``is_late`` says that the file changed or went away while it was read, so that it is no frame yet.
+    ``is_late``: the file changed or was removed while it was read, so it is no frame yet.
     """
 
     key: FileKey
@@ -141,7 +141,7 @@ class FolderWatch:
         return (name, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
     def settle(self, key: FileKey) -> None:
-        """Say that a file was dealt with: it is not ready again until it changes."""
+        """Mark a file as dealt with: it is not ready again until it changes."""
         self._settled.setdefault(key.file, set()).add((key.size_bytes, key.mtime_ns))
         self._waiting.pop(key.file, None)
         self._failed.pop(key.file, None)
@@ -214,7 +214,7 @@ class FrameReader:
 
     @property
     def fault(self) -> str:
-        """Return why the folder gives nothing, "" where it can be read."""
+        """Return why the folder cannot be read, "" where it can."""
         silent = time.monotonic() - self._alive_at
         if silent > max(HANGS_AFTER_S, 5 * self._poll_interval_s):
             return f"the folder has not responded for {silent:.0f} s"
