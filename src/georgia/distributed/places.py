@@ -125,7 +125,7 @@ class Place:
             return question()
         except OSError as error:
             raise InputError(
-                f"Cannot list {self.url!r}", needs="its store must answer", got=str(error).split("\n")[0]
+                f"Cannot list {self.url!r}", needs="its store must respond", got=str(error).split("\n")[0]
             ) from error
 
 
@@ -157,7 +157,7 @@ def open_place(url: str) -> Place:
         if "nrecognized" not in str(error) and "not compiled" not in str(error):
             raise InputError(f"Cannot open {url!r}", needs="a URL of files is needed", got=error) from error
     except OSError as error:
-        raise InputError(f"Cannot open {url!r}", needs="its store must answer", got=error) from error
+        raise InputError(f"Cannot open {url!r}", needs="its store must respond", got=error) from error
     return _open_by_fsspec(url)
 
 

@@ -281,5 +281,5 @@ def _check_folder(ray: Any, folder: str) -> None:
             f"Cannot write predictions to {folder!r}",
             needs="all machines of the cluster must see it",
             got="a temporary folder of this one",
-            hint="Give --out in a folder that all machines share, or a URL.",
+            hint="Give --out in a folder that all machines see, or a URL.",
         )

@@ -124,7 +124,7 @@ def _check_address(address: str) -> None:
     fault = _try(address)
     if fault is not None:
         raise InputError(
-            _WHAT.format(address), needs="HOST:PORT that answers is needed", got=fault, hint=_DO
+            _WHAT.format(address), needs="HOST:PORT that responds is needed", got=fault, hint=_DO
         ) from fault
 
 

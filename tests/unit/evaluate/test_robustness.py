@@ -32,54 +32,54 @@ NAMES = [change.name for change in list_perturbations((40, 40))]
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     rows, columns = np.mgrid[:50, :64]
     waves = 120 + 60 * np.sin(rows / 5)[..., None] + 40 * np.cos(columns / 7)[..., None]
     return np.repeat(waves, 3, axis=2).astype(np.uint8)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_change_keeps_type_and_what_it_got(name: str, picture: np.ndarray) -> None:
-    change = next(one for one in list_perturbations((40, 44)) if one.name == name)
-    before = picture.copy()
-    result = change.apply(picture)
+def test_perturbation_keeps_type_and_input(name: str, image: np.ndarray) -> None:
+    change = next(first for first in list_perturbations((40, 44)) if first.name == name)
+    before = image.copy()
+    result = change.apply(image)
     assert (result.dtype, result.ndim, result.shape[2]) == (np.uint8, 3, 3)
     assert result.flags.c_contiguous
-    assert (picture == before).all()
-    assert (change.apply(picture) == result).all()
-    assert change.apply(picture[:1, :1]).size > 0
+    assert (image == before).all()
+    assert (change.apply(image) == result).all()
+    assert change.apply(image[:1, :1]).size > 0
     if name == "one_size":
         assert result.shape[:2] == (40, 44)
     elif name in ("rot90", "rot270", "transpose", "transverse"):
         assert result.shape[:2] == (64, 50)
     else:
-        assert result.shape == picture.shape
+        assert result.shape == image.shape
 
 
-def test_strength_0_is_the_identity(picture: np.ndarray) -> None:
+def test_zero_strength_is_identity(image: np.ndarray) -> None:
     for result in (
-        crop_to(picture, (50, 64)),
-        scale(picture, 1.0),
-        brighten(picture, 1.0),
-        stretch(picture, 1.0),
+        crop_to(image, (50, 64)),
+        scale(image, 1.0),
+        brighten(image, 1.0),
+        stretch(image, 1.0),
     ):
-        assert (result == picture).all()
+        assert (result == image).all()
 
 
-def test_smaller_is_undone_by_larger_in_the_middle(picture: np.ndarray) -> None:
-    back = scale(scale(picture, 0.8), 1.25)
+def test_enlarging_undoes_shrinking_in_the_middle(image: np.ndarray) -> None:
+    back = scale(scale(image, 0.8), 1.25)
     middle = (slice(15, 35), slice(20, 44))
-    assert np.abs(back[middle].astype(int) - picture[middle]).mean() < 3
+    assert np.abs(back[middle].astype(int) - image[middle]).mean() < 3
 
 
-def test_smaller_images_are_continued_by_reflection(picture: np.ndarray) -> None:
-    wide = crop_to(picture, (50, 80))
-    assert (wide[:, 8:72] == picture).all()
-    assert (wide[:, 7] == picture[:, 0]).all()
+def test_small_images_are_padded_by_reflection(image: np.ndarray) -> None:
+    wide = crop_to(image, (50, 80))
+    assert (wide[:, 8:72] == image).all()
+    assert (wide[:, 7] == image[:, 0]).all()
 
 
 class FakePredictor:
-    """Names images by a rule on their pixels, as a net that has learned just that rule."""
+    """Predicts images by a rule on their pixels, as a net that has learned just that rule."""
 
     rule: Callable[[np.ndarray], str]
 
@@ -126,21 +126,21 @@ def by_disc(image: np.ndarray) -> str:
     return "PG" if np.percentile(image, 98) > 160 else "CEX"
 
 
-def test_model_that_lives_on_size_is_exposed_and_a_sound_one_is_not(
+def test_only_model_relying_on_size_drops(
     monkeypatch: pytest.MonkeyPatch, shortcut_set: list[Record]
 ) -> None:
-    flawed = measure(monkeypatch, shortcut_set, by_size)
-    assert flawed.accuracy == 1.0
-    assert [row.name for row in flawed.significant] == ["one_size"]
-    assert flawed.significant[0].accuracy.difference == -0.5
-    assert "gets worse when images are: cropped to one size" in flawed.describe()
-    sound = measure(monkeypatch, shortcut_set, by_disc)
-    assert not sound.significant
-    assert "No perturbation lowers the metrics significantly" in sound.describe()
-    assert 0 < sound.undetected_drop < 0.3
+    shortcut = measure(monkeypatch, shortcut_set, by_size)
+    assert shortcut.accuracy == 1.0
+    assert [row.name for row in shortcut.significant] == ["one_size"]
+    assert shortcut.significant[0].accuracy.difference == -0.5
+    assert "significantly worse when images are: cropped to one size" in shortcut.describe()
+    robust = measure(monkeypatch, shortcut_set, by_disc)
+    assert not robust.significant
+    assert "No perturbation lowers the metrics significantly" in robust.describe()
+    assert 0 < robust.undetected_drop < 0.3
 
 
-def test_turns_change_no_figure_of_a_model_that_cannot_see_them(
+def test_symmetries_change_no_metric_of_invariant_model(
     monkeypatch: pytest.MonkeyPatch, shortcut_set: list[Record]
 ) -> None:
     result = measure(monkeypatch, shortcut_set, by_disc)
@@ -150,18 +150,18 @@ def test_turns_change_no_figure_of_a_model_that_cannot_see_them(
 
 
 def test_order_of_files_changes_nothing(monkeypatch: pytest.MonkeyPatch, shortcut_set: list[Record]) -> None:
-    one = measure(monkeypatch, shortcut_set, by_size, 20)
+    first = measure(monkeypatch, shortcut_set, by_size, 20)
     other = measure(monkeypatch, shortcut_set[::-1], by_size, 20)
-    assert one.rows == other.rows
+    assert first.rows == other.rows
 
 
-def test_refused_images_are_counted(monkeypatch: pytest.MonkeyPatch, shortcut_set: list[Record]) -> None:
+def test_rejected_images_are_counted(monkeypatch: pytest.MonkeyPatch, shortcut_set: list[Record]) -> None:
     result = measure(monkeypatch, shortcut_set, lambda image: UNKNOWN if image.mean() > 115 else "CEX", 20)
     assert result.has_rejected
     assert next(row for row in result.rows if row.name == "brighter").n_unknown == 20
 
 
-def test_sample_takes_classes_evenly_and_groups_once() -> None:
+def test_sample_is_balanced_over_classes_and_groups() -> None:
     records = [Record(Path(f"d/a{i}"), "a", group=f"g{i // 10}") for i in range(100)]
     records += [Record(Path(f"d/b{i}"), "b", group=f"h{i}") for i in range(5)]
     sample = choose_sample(records, 15)
@@ -172,15 +172,15 @@ def test_sample_takes_classes_evenly_and_groups_once() -> None:
     assert len(choose_sample(records, 1000)) == 105
 
 
-def test_common_size_is_had_by_nine_in_ten() -> None:
+def test_common_size_fits_nine_in_ten() -> None:
     sizes = [(100 + i, 200 - i) for i in range(50)]
     height, width = find_common_size(sizes)
-    assert np.mean([one >= height for one, _ in sizes]) >= 0.9
-    assert np.mean([one >= width for _, one in sizes]) >= 0.9
+    assert np.mean([first >= height for first, _ in sizes]) >= 0.9
+    assert np.mean([first >= width for _, first in sizes]) >= 0.9
     assert find_common_size([(7, 9)]) == (7, 9)
 
 
-def test_saved_table_loads_as_it_was(
+def test_saved_robustness_loads_equal(
     monkeypatch: pytest.MonkeyPatch, shortcut_set: list[Record], tmp_path: Path
 ) -> None:
     result = measure(monkeypatch, shortcut_set, by_size, 20)

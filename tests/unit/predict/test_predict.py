@@ -1,4 +1,4 @@
-"""Answers for files: same files, same answers, in any order, batch and engine; broken files are listed."""
+"""Predictions for files: equal in any order, batch and engine; broken files are listed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bundle(model_folder: Path) -> Bundle:
     return load_bundle(model_folder)
 
 
-def _draw(folder: Path, levels: list[int]) -> list[Path]:
+def save_crops(folder: Path, levels: list[int]) -> list[Path]:
     paths = []
     for number, level in enumerate(levels):
         path = folder / f"crop ({number}).png"
@@ -52,11 +52,11 @@ def _draw(folder: Path, levels: list[int]) -> list[Path]:
     return paths
 
 
-def test_the_label_is_right_and_the_probability_its_own(bundle: Bundle, tmp_path: Path) -> None:
-    paths = _draw(tmp_path, [0, 255, 10, 240])
-    answers = predict_files(bundle, paths)
-    assert [item.label for item in answers.items] == ["CEX", "PG", "CEX", "PG"]
-    for item in answers.items:
+def test_label_is_correct_with_its_probability(bundle: Bundle, tmp_path: Path) -> None:
+    paths = save_crops(tmp_path, [0, 255, 10, 240])
+    results = predict_files(bundle, paths)
+    assert [item.label for item in results.items] == ["CEX", "PG", "CEX", "PG"]
+    for item in results.items:
         assert item.probability == max(item.probabilities.values()) > 0.99
         assert item.probabilities[item.label] == item.probability
         assert sum(item.probabilities.values()) == pytest.approx(1.0, abs=1e-6)
@@ -67,38 +67,38 @@ def test_the_label_is_right_and_the_probability_its_own(bundle: Bundle, tmp_path
 def test_engine_and_batch_change_nothing(
     bundle: Bundle, tmp_path: Path, engine: str, batch_size: int
 ) -> None:
-    paths = _draw(tmp_path, list(range(100, 160, 6)))
+    paths = save_crops(tmp_path, list(range(100, 160, 6)))
     plain = predict_files(bundle, paths).probability_array()
     other = predict_files(bundle, paths[::-1], PredictConfig(engine, batch_size)).probability_array()[::-1]
     np.testing.assert_allclose(other, plain, atol=1e-5)
 
 
-def test_broken_files_are_listed_and_the_rest_answered(bundle: Bundle, tmp_path: Path) -> None:
-    paths = _draw(tmp_path, [0, 255])
+def test_broken_files_are_listed_as_failed(bundle: Bundle, tmp_path: Path) -> None:
+    paths = save_crops(tmp_path, [0, 255])
     broken = tmp_path / "broken.png"
     broken.write_bytes(paths[0].read_bytes()[:40])
-    answers = predict_files(bundle, [paths[0], broken, tmp_path / "absent.png", paths[1]])
-    assert [item.file for item in answers.items] == paths
-    assert [failure.path.name for failure in answers.failed] == ["broken.png", "absent.png"]
-    assert all(failure.error and "\n" not in failure.error for failure in answers.failed)
+    results = predict_files(bundle, [paths[0], broken, tmp_path / "absent.png", paths[1]])
+    assert [item.file for item in results.items] == paths
+    assert [failure.path.name for failure in results.failed] == ["broken.png", "absent.png"]
+    assert all(failure.error and "\n" not in failure.error for failure in results.failed)
 
 
-def test_no_file_gives_no_answer(bundle: Bundle) -> None:
-    answers = predict_files(bundle, [])
-    assert answers.items == ()
-    assert answers.probability_array().shape == (0, 2)
+def test_no_file_gives_no_prediction(bundle: Bundle) -> None:
+    results = predict_files(bundle, [])
+    assert results.items == ()
+    assert results.probability_array().shape == (0, 2)
 
 
 @pytest.fixture
-def answers(bundle: Bundle, tmp_path: Path) -> Predictions:
+def results(bundle: Bundle, tmp_path: Path) -> Predictions:
     (tmp_path / "empty.png").touch()
-    return predict_files(bundle, [*_draw(tmp_path, [3, 250]), tmp_path / "empty.png"])
+    return predict_files(bundle, [*save_crops(tmp_path, [3, 250]), tmp_path / "empty.png"])
 
 
-def test_tables_hold_the_same_rows(answers: Predictions, tmp_path: Path) -> None:
+def test_table_formats_hold_same_rows(results: Predictions, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     for suffix in (".csv", ".json", ".parquet"):
-        answers.save(tmp_path / f"out{suffix}")
+        results.save(tmp_path / f"out{suffix}")
     with (tmp_path / "out.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["label"] for row in rows] == ["CEX", "PG", ""]
@@ -113,28 +113,30 @@ def test_tables_hold_the_same_rows(answers: Predictions, tmp_path: Path) -> None
     assert document["failed"][0]["file"].endswith("empty.png")
 
 
-def test_json_has_the_public_keys(answers: Predictions) -> None:
-    document = answers.to_json_dict()
+def test_json_has_public_keys(results: Predictions) -> None:
+    document = results.to_json_dict()
     assert set(document) >= {"predictions", "failed"}
     wanted = {"file", "label", "probability", "probabilities", "unknown_score", "set"}
     assert set(document["predictions"][0]) == wanted
     assert set(document["failed"][0]) == {"file", "error"}
 
 
-def test_another_suffix_is_refused(answers: Predictions, tmp_path: Path) -> None:
+def test_other_suffix_is_rejected(results: Predictions, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"the suffix must be one of .csv, .json, .jsonl, .parquet; got '.xlsx'"
     ):
-        answers.save(tmp_path / "out.xlsx")
+        results.save(tmp_path / "out.xlsx")
 
 
-def test_folder_file_and_onnx_open_the_same_model(model_folder: Path) -> None:
+def test_folder_file_and_onnx_open_same_model(model_folder: Path) -> None:
     opened = [
         load_bundle(model_folder),
         load_bundle(model_folder / "bundle.json"),
         load_bundle(model_folder / "model.onnx"),
     ]
-    assert {(one.labels, one.preprocess, one.name) for one in opened} == {(LABELS, SPEC, "brightness")}
+    assert {(opened_model.labels, opened_model.preprocess, opened_model.name) for opened_model in opened} == {
+        (LABELS, SPEC, "brightness")
+    }
     assert is_model(model_folder)
     assert not is_model(model_folder.parent)
 
@@ -144,28 +146,28 @@ def test_folder_file_and_onnx_open_the_same_model(model_folder: Path) -> None:
     [
         (lambda folder: folder / "none", "it must exist; got no such file"),
         (lambda folder: folder, "it must hold bundle.json"),
-        (lambda folder: _write(folder / "a.txt", "x"), "a folder with bundle.json, an .onnx, or a Keras"),
-        (lambda folder: _write(folder / "a.onnx", "x"), "an ONNX file that ONNX Runtime reads is needed"),
-        (lambda folder: _write(folder / "a.h5", "x"), "such as --classes CEX,PG"),
-        (lambda folder: _write(folder / "bundle.json", "{"), "it must be JSON that names its model file"),
+        (lambda folder: write(folder / "a.txt", "x"), "a folder with bundle.json, an .onnx, or a Keras"),
+        (lambda folder: write(folder / "a.onnx", "x"), "an ONNX file that ONNX Runtime reads is needed"),
+        (lambda folder: write(folder / "a.h5", "x"), "such as --classes CEX,PG"),
+        (lambda folder: write(folder / "bundle.json", "{"), "it must be JSON that names its model file"),
         (
-            lambda folder: _write(folder / "bundle.json", '{"model": "a.onnx"}'),
+            lambda folder: write(folder / "bundle.json", '{"model": "a.onnx"}'),
             "must lie beside it; got no 'a.onnx'",
         ),
     ],
 )
-def test_unusable_models_are_one_line(make: object, rule: str, tmp_path: Path) -> None:
+def test_unusable_model_is_one_line(make: object, rule: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rule) as caught:
         load_bundle(make(tmp_path))  # type: ignore[operator]
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_keeps_its_own_names(model_folder: Path) -> None:
+def test_model_keeps_its_own_names(model_folder: Path) -> None:
     assert load_bundle(model_folder, ("CEX", "PG")).labels == LABELS
     with pytest.raises(InputError, match="this model's classes are CEX, PG; got PG, CEX"):
         load_bundle(model_folder / "model.onnx", ("PG", "CEX"))
 
 
-def _write(path: Path, text: str) -> Path:
+def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path

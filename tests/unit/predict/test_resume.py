@@ -1,4 +1,4 @@
-"""A killed run goes on: kept answers stand, none twice, and the table is that of an undisturbed run."""
+"""An interrupted run resumes: nothing is lost or twice, and the table is that of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for number in range(12):
         image = rng.integers(0, 256, (20 + number % 3, 30, 3), dtype=np.uint8)
@@ -32,7 +32,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / f"crop ({number}).png" for number in range(12)]
 
 
-def _run(predictor: Predictor, paths: list[Path], target: Path, resume: bool = False) -> bytes:
+def run(predictor: Predictor, paths: list[Path], target: Path, resume: bool = False) -> bytes:
     for _ in predict_to_table(predictor, paths, target, resume):
         pass
     return target.read_bytes()
@@ -41,28 +41,28 @@ def _run(predictor: Predictor, paths: list[Path], target: Path, resume: bool = F
 @pytest.mark.parametrize(
     ("suffix", "stop_after"), [(".csv", 0), (".csv", 1), (".json", 6), (".jsonl", 9), (".parquet", 9)]
 )
-def test_a_stopped_run_ends_with_the_table_of_an_undisturbed_one(
+def test_resumed_table_equals_uninterrupted_one(
     predictor: Predictor, paths: list[Path], tmp_path: Path, suffix: str, stop_after: int
 ) -> None:
-    whole = _run(predictor, paths, tmp_path / f"whole{suffix}")
-    target = tmp_path / f"stopped{suffix}"
-    stopped = predict_to_table(predictor, paths, target)
-    list(itertools.islice(stopped, stop_after))
-    stopped.close()  # type: ignore[attr-defined]
+    whole = run(predictor, paths, tmp_path / f"whole{suffix}")
+    target = tmp_path / f"interrupted{suffix}"
+    interrupted = predict_to_table(predictor, paths, target)
+    list(itertools.islice(interrupted, stop_after))
+    interrupted.close()  # type: ignore[attr-defined]
     assert not target.exists()
     with journal_path(target).open("ab") as stream:
         stream.write(b'{"file": "half a li')
-    assert _run(predictor, paths, target, resume=True) == whole
+    assert run(predictor, paths, target, resume=True) == whole
     assert not journal_path(target).exists()
 
 
-def test_only_files_that_are_left_are_opened(
+def test_resume_opens_only_remaining_files(
     predictor: Predictor, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / "answers.csv"
-    stopped = predict_to_table(predictor, paths, target)
-    list(itertools.islice(stopped, 8))
-    stopped.close()  # type: ignore[attr-defined]
+    target = tmp_path / "predictions.csv"
+    interrupted = predict_to_table(predictor, paths, target)
+    list(itertools.islice(interrupted, 8))
+    interrupted.close()  # type: ignore[attr-defined]
     opened: list[Path] = []
     iterate = Predictor.iterate
 
@@ -70,25 +70,25 @@ def test_only_files_that_are_left_are_opened(
         return iterate(self, (opened.append(path) or path for path in paths), progress)  # type: ignore
 
     monkeypatch.setattr(Predictor, "iterate", watch)
-    _run(predictor, paths, target, resume=True)
+    run(predictor, paths, target, resume=True)
     assert opened == paths[8:]
 
 
-def test_without_resume_all_starts_over(predictor: Predictor, paths: list[Path], tmp_path: Path) -> None:
-    target = tmp_path / "answers.csv"
-    stopped = predict_to_table(predictor, paths[:4], target)
-    next(stopped)
-    stopped.close()  # type: ignore[attr-defined]
-    assert _run(predictor, paths[4:8], target).count(b"\n") == 5
+def test_run_without_resume_starts_over(predictor: Predictor, paths: list[Path], tmp_path: Path) -> None:
+    target = tmp_path / "predictions.csv"
+    interrupted = predict_to_table(predictor, paths[:4], target)
+    next(interrupted)
+    interrupted.close()  # type: ignore[attr-defined]
+    assert run(predictor, paths[4:8], target).count(b"\n") == 5
 
 
-def test_another_model_or_engine_is_not_continued(
+def test_resume_rejects_other_model_or_engine(
     predictor: Predictor, paths: list[Path], tmp_path: Path
 ) -> None:
-    target = tmp_path / "answers.csv"
-    stopped = predict_to_table(predictor, paths, target)
-    next(stopped)
-    stopped.close()  # type: ignore[attr-defined]
+    target = tmp_path / "predictions.csv"
+    interrupted = predict_to_table(predictor, paths, target)
+    next(interrupted)
+    interrupted.close()  # type: ignore[attr-defined]
     other = Predictor(predictor.bundle, PredictConfig("onnxruntime"))
     with pytest.raises(InputError, match="must be those that it began with; got another engine"):
         predict_to_table(other, paths, target, resume=True)
@@ -97,23 +97,23 @@ def test_another_model_or_engine_is_not_continued(
         predict_to_table(predictor, paths, target, resume=True)
 
 
-def test_answers_come_before_all_files_are_known(predictor: Predictor, paths: list[Path]) -> None:
-    asked = 0
+def test_predictions_stream_from_endless_files(predictor: Predictor, paths: list[Path]) -> None:
+    n_read = 0
 
     def endless() -> Iterator[Path]:
-        nonlocal asked
+        nonlocal n_read
         for path in itertools.cycle(paths):
-            asked += 1
+            n_read += 1
             yield path
 
-    answers = predictor.iterate(endless())
-    first = list(itertools.islice(answers, 20))
-    answers.close()  # type: ignore[attr-defined]
-    assert asked < 60
+    outcomes = predictor.iterate(endless())
+    first = list(itertools.islice(outcomes, 20))
+    outcomes.close()  # type: ignore[attr-defined]
+    assert n_read < 60
     expected = predict_files(predictor.bundle, paths)
     assert [item for item in first[:12] if item in expected.failed] == list(expected.failed)
     assert next(iter_predictions(predictor.bundle, paths[:1])).label == expected.items[0].label
 
 
-def test_a_batch_of_broken_files_alone_is_answered(predictor: Predictor, paths: list[Path]) -> None:
+def test_batch_of_broken_files_gives_failures(predictor: Predictor, paths: list[Path]) -> None:
     assert list(predictor.iterate([paths[5]] * 40)) == list(predictor.iterate([paths[5]])) * 40

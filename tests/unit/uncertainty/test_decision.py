@@ -1,4 +1,4 @@
-"""Outputs become answers: refusal, sets, and models that hold no limits."""
+"""Outputs become decisions: rejection, sets, and models without thresholds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUTPUTS = {
 }
 
 
-def test_above_the_threshold_is_unknown_and_no_class_is_claimed() -> None:
+def test_score_above_threshold_is_rejected() -> None:
     first, second, third = DecisionThresholds(LABELS, 1.0, CONFORMAL).decide(OUTPUTS)
     assert (first.label, first.set, first.unknown_score) == ("CEX", ("CEX",), 0.5)
     assert (second.label, second.set) == ("CEX", ("CEX", "PG"))
@@ -31,41 +31,41 @@ def test_above_the_threshold_is_unknown_and_no_class_is_claimed() -> None:
     assert third.unknown_score == pytest.approx(1.01)
 
 
-def test_a_model_without_limits_names_everything() -> None:
-    limits = DecisionThresholds.from_details(LABELS, {"name": "foreign"})
-    answers = limits.decide({"probabilities": OUTPUTS["probabilities"]})
-    assert [answer.label for answer in answers] == ["CEX", "CEX", "PG"]
-    assert {(answer.unknown_score, answer.set) for answer in answers} == {(None, ())}
+def test_model_without_thresholds_rejects_nothing() -> None:
+    loaded = DecisionThresholds.from_details(LABELS, {"name": "foreign"})
+    decisions = loaded.decide({"probabilities": OUTPUTS["probabilities"]})
+    assert [item.label for item in decisions] == ["CEX", "CEX", "PG"]
+    assert {(item.unknown_score, item.set) for item in decisions} == {(None, ())}
     assert Uncertainty().to_dict() == {}
     assert Uncertainty.load(Path("nowhere"), LABELS, {}).temperature == 1.0
 
 
-def test_damaged_limits_are_refused() -> None:
+def test_damaged_thresholds_are_rejected() -> None:
     with pytest.raises(InputError, match="Cannot read the model's conformal limits"):
         DecisionThresholds.from_details(LABELS, {"conformal": {"error_rate": 0.05}})
 
 
-def test_the_bundled_model_brings_all_three_and_is_small() -> None:
+def test_bundled_model_is_complete_and_small() -> None:
     bundle = load_bundled_model()
     folder = bundle.model_path.parent
-    assurance = Uncertainty.load(folder, bundle.labels, bundle.metadata)
-    assert assurance.calibration is not None
-    assert assurance.unknown is not None
-    assert assurance.conformal == bundle.thresholds.conformal
+    fitted = Uncertainty.load(folder, bundle.labels, bundle.metadata)
+    assert fitted.calibration is not None
+    assert fitted.unknown is not None
+    assert fitted.conformal == bundle.thresholds.conformal
     assert bundle.thresholds.threshold == 1.0
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
 
 
-def test_the_bundled_model_refuses_a_cat_and_names_a_drawn_crystal(synthetic_crops: Path) -> None:
+def test_bundled_model_rejects_cat_but_not_crystals(synthetic_crops: Path) -> None:
     skimage = pytest.importorskip("skimage")
     cat = Path(skimage.__file__).parent / "data" / "chelsea.png"
     crops = sorted(synthetic_crops.glob("*/*.png"))[::8]
-    answers = predict_files(load_bundled_model(), [cat, *crops]).items
-    assert answers[0].label == "unknown"
-    assert sum(answer.label == file.parent.name for answer, file in zip(answers[1:], crops, strict=True)) >= 9
+    decisions = predict_files(load_bundled_model(), [cat, *crops]).items
+    assert decisions[0].label == "unknown"
+    assert sum(item.label == file.parent.name for item, file in zip(decisions[1:], crops, strict=True)) >= 9
 
 
-def test_the_bundled_model_names_the_real_crops(shared_data: Path) -> None:
+def test_bundled_model_classifies_real_crops(shared_data: Path) -> None:
     files = sorted((shared_data / "crystals").glob("*/*"))
-    answers = predict_files(load_bundled_model(), files).items
-    assert [answer.label for answer in answers] == [file.parent.name for file in files]
+    decisions = predict_files(load_bundled_model(), files).items
+    assert [item.label for item in decisions] == [file.parent.name for file in files]

@@ -1,0 +1,79 @@
+"""Training overlap: images of the model's own run are found by path and by content."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from georgia.evaluate.overlap import SPLIT_FILE, describe_training_overlap, find_training_overlap
+from georgia.images.preprocess import PreprocessSpec
+from georgia.labels import Labels
+from georgia.model.bundle import Bundle
+from georgia.records import SPLITS, Record
+
+
+def save_image(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """A model whose run was trained on one image of each split."""
+    rows = []
+    for number, split in enumerate(SPLITS):
+        file = save_image(tmp_path / "data" / f"{split}.png", number)
+        rows.append({"file": str(file), "class": ("CEX", "PG")[number % 2], "split": split})
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / SPLIT_FILE).open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, ["file", "class", "split"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return Bundle(tmp_path / "run" / "model.onnx", Labels(("CEX", "PG")), PreprocessSpec(32))
+
+
+def find(bundle: Bundle, *paths: Path) -> tuple[Path, ...]:
+    return find_training_overlap(bundle, [Record(path, "CEX") for path in paths])
+
+
+def test_training_and_validation_images_are_found(bundle: Bundle, tmp_path: Path) -> None:
+    train, valid, test = (tmp_path / "data" / f"{split}.png" for split in SPLITS)
+    assert find(bundle, test, valid, train) == (valid, train)
+
+
+def test_overlap_is_found_by_content(bundle: Bundle, tmp_path: Path) -> None:
+    duplicate = tmp_path / "elsewhere.png"
+    duplicate.write_bytes((tmp_path / "data" / "train.png").read_bytes())
+    new = save_image(tmp_path / "new.png", 99)
+    assert find(bundle, new, duplicate) == (duplicate,)
+
+
+def test_overlap_is_found_through_links(bundle: Bundle, tmp_path: Path) -> None:
+    link = tmp_path / "link.png"
+    link.symlink_to(tmp_path / "data" / "train.png")
+    assert find(bundle, link) == (link,)
+
+
+def test_missing_files_are_no_overlap(bundle: Bundle, tmp_path: Path) -> None:
+    assert find(bundle, tmp_path / "gone.png") == ()
+    (tmp_path / "data" / "train.png").unlink()
+    assert find(bundle, save_image(tmp_path / "new.png", 99)) == ()
+
+
+@pytest.mark.parametrize("text", [None, "", "no table", "file,class,split\ngone.png,CEX,train\n"])
+def test_unusable_split_table_finds_nothing(bundle: Bundle, tmp_path: Path, text: str | None) -> None:
+    table = tmp_path / "run" / SPLIT_FILE
+    table.unlink()
+    if text is not None:
+        table.write_text(text, encoding="utf-8")
+    assert find(bundle, save_image(tmp_path / "new.png", 99)) == ()
+
+
+def test_overlap_is_described_with_counts() -> None:
+    assert describe_training_overlap(1200, 3000).startswith("1,200 of 3,000 images are in")
