@@ -69,7 +69,7 @@ def test_tiff_declared_bit_depth_is_used(tmp_path, tag):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), GREY_RGB)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 12])
+@pytest.mark.parametrize("bits", [2, 4, 10, 12, 14])
 def test_tiff_packed_samples_fill_range(tmp_path, bits):
     top = 2**bits - 1
     samples = np.rint(GREY / 255 * top).astype(np.uint8 if bits < 8 else np.uint16)
