@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting must be: ``text`` goes on from "must be", ``holds`` tells whether a value is."""
+    """What a setting must be: ``text`` continues "must be", ``holds`` tests a value."""
 
     text: str
     holds: Callable[[Any], bool]
@@ -59,10 +59,10 @@ def between(low: float, high: float) -> Rule:
 
 
 class Config:
-    """Base of all settings: a field's rule stands in its annotation, ``Annotated[int, at_least(1)]``.
+    """Base of all settings: a field's rule is in its annotation, ``Annotated[int, at_least(1)]``.
 
-    A rule is asked of every element of a tuple, and of nothing that is None. What several fields must be
-    to one another is said by ``find_faults``. ``renamed`` maps names of version 0.1 to today's. A field
+    A rule applies to every element of a tuple, and not to None. ``find_faults`` checks what several
+    fields must be together. ``renamed`` maps names of version 0.1 to today's. A field
     that is a ``Config`` itself takes its settings from the same table, and has a default.
     """
 
@@ -102,7 +102,7 @@ def _broken_rules(config: Any) -> Iterable[str]:
 
 
 def _fields_of(cls: type) -> dict[str, Any]:
-    """Return the settings of a class with their types; those of a ``Config`` within it stand beside them."""
+    """Return the settings of a class with their types; those of a ``Config`` within it among them."""
     hints, known = typing.get_type_hints(cls), {}
     for field in dataclasses.fields(cls):
         kind = hints[field.name]

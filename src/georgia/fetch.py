@@ -121,7 +121,7 @@ def _check_counts(folder: Path) -> Fetched:
         needs=" and ".join(f"{n} {name} images" for name, n in COUNTS.items()) + " are expected",
         got="; ".join(", ".join(f"{n} {name}" for name, n in own.items()) for own in counts.values())
         or "none",
-        hint=f"Empty it or name another folder and fetch again; {PAGE} tells if the set has changed.",
+        hint=f"Empty it or name another folder and fetch again; {PAGE} says whether the set has changed.",
     )
 
 

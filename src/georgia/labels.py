@@ -12,7 +12,7 @@ import numpy.typing as npt
 from georgia.errors import InputError, suggest
 
 UNKNOWN = "unknown"
-# What stands between names: in the ONNX metadata and --classes, and in the sets of a table.
+# Separators of names: in the ONNX metadata and --classes, and in the sets of a table.
 _SEPARATORS = ",|"
 Activation = Literal["sigmoid", "softmax"]
 
@@ -53,7 +53,7 @@ class Labels:
         if any(not name or name == UNKNOWN for name in self.names):
             problems.append(f"a name may be neither empty nor {UNKNOWN!r}")
         if any(sign in _SEPARATORS or sign < " " for name in self.names for sign in name):
-            problems.append("a name may hold no comma, bar or control sign, as these stand between names")
+            problems.append("a name may hold no comma, bar or control sign, as these separate names")
         if problems:
             raise InputError("Cannot use the class names", needs=", ".join(problems), got=list(self.names))
 
@@ -121,11 +121,11 @@ def parse_class_names(text: str) -> dict[str, str]:
     {'0': 'CEX', '1': 'PG'}
 
     Raises:
-        InputError: a part has no ``=``, or a folder stands twice.
+        InputError: a pair has no ``=``, or a folder occurs twice.
     """
     mapping: dict[str, str] = {}
-    for part in text.split(","):
-        folder, separator, name = (piece.strip() for piece in part.partition("="))
+    for pair in text.split(","):
+        folder, separator, name = (piece.strip() for piece in pair.partition("="))
         if not separator or not folder or not name or folder in mapping:
             raise InputError(
                 "Cannot use --class-names",

@@ -1,4 +1,4 @@
-"""How a step tells how far it is, without printing: the caller passes a listener in."""
+"""Progress of a step, without printing: the caller passes a listener in."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a step calls while it works; only the command line turns it into bars and lines."""
+    """What a step calls while it works; only the command line shows it as bars and lines."""
 
     def start(self, stage: str, total: int | None) -> None:
         """Begin a stage of ``total`` things (None: unknown); a stage ends when the next begins."""
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Say that ``count`` more things are done; ``note`` is shown beside the bar."""
+        """Report that ``count`` more things are done; ``note`` is shown beside the bar."""
 
     def say(self, line: str) -> None:
         """Give one line that the user should keep on screen."""

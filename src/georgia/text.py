@@ -9,7 +9,7 @@ _N_FAULTS_SHOWN = 5
 
 
 def count_noun(number: int, noun: str) -> str:
-    """Return a count with its noun in the right number.
+    """Return a count with its noun, singular or plural.
 
     >>> count_noun(1, "error"), count_noun(1200, "image"), count_noun(2, "class")
     ('1 error', '1,200 images', '2 classes')

@@ -68,5 +68,5 @@ def test_parse_class_names_rejects_bad_text(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["fine, large", "A|B", "two\nlines"])
 def test_labels_reject_separators(name: str) -> None:
-    with pytest.raises(InputError, match="stand between names"):
+    with pytest.raises(InputError, match="separate names"):
         Labels(("CEX", name))

@@ -1,9 +1,9 @@
 """Labelled images from a CSV file: ``path,class[,group,time,split]``.
 
-Paths are relative to the file. The columns may stand in any order, other columns are ignored, and the
-split may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line tells comma,
-semicolon and tab apart; UTF-8 with or without mark, UTF-16 with mark and Windows-1252 are read. A
-``split.json`` beside the file tells the folder that its paths are relative to.
+Paths are relative to the file. The columns may be in any order, other columns are ignored, and the
+split may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line decides between comma,
+semicolon and tab; UTF-8 with or without mark, UTF-16 with mark and Windows-1252 are read. A
+``split.json`` beside the file names the folder that its paths are relative to.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read_csv(file: Path) -> Finding:
 
 
 def find_root(file: Path) -> Path:
-    """Return the folder that a CSV file's paths are relative to: its own, unless a manifest tells another."""
+    """Return the folder that a CSV file's paths are relative to: its own, unless a manifest names another."""
     try:
         return Path(read_json(file.with_suffix(".json"))["root"])
     except (OSError, ValueError, TypeError, KeyError):

@@ -3,8 +3,8 @@
 Folders. Each folder that stands beside others is a class; everything below it belongs to that class.
 A lone folder is entered, so the folder where an archive was unpacked can be given. Folders named after
 splits (train, valid, val, validation, test, or ``GAtrainBinary`` with any prefix) hold class folders and
-tell each image's split. Class order is the natural order of the folders' names, whatever their case:
-folder ``0`` is the net's class 0.
+give each image its split. Class order is the natural order of the folders' names, whatever their case:
+folder ``0`` is the network's class 0.
 
 Files. Hidden files and system files (Thumbs.db, desktop.ini, __MACOSX …) are ignored. Below a class
 folder a file that is no image is listed as a failure. Beside class folders tables and texts such as

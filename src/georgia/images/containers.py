@@ -1,7 +1,7 @@
-"""What stands in a PNG, JPEG, BMP or WebP file around its pixels, read without decoding any.
+"""Headers of PNG, JPEG, BMP and WebP files, read without decoding pixels.
 
-Sizes are known before memory is given to a decoder, and only the parts that make pixels are handed
-on (``Header.clean``), so broken metadata can neither stop a good image nor print warnings.
+The size is known before a decoder allocates memory, and the decoder gets only the chunks that make pixels
+(``Header.clean``), so that broken metadata can neither stop a good image nor print warnings.
 TIFF has a file of its own, ``tiff.py``.
 """
 
@@ -18,7 +18,7 @@ from georgia.errors import UnreadableImageError
 TRUNCATED = "the file is truncated"
 DAMAGED = "the file is damaged"
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp"))
-# Images of formats that are not read: named as failures where a folder holds them, never left out unsaid.
+# Image formats that are not read: listed as failures where a folder holds them.
 _OTHER_NAMES = "gif apng jp2 j2k jpx jxl jxr avif heic heif ppm pgm pbm pnm ico psd exr hdr tga dng cr2 nef"
 _OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHER_NAMES.split())
 NOT_AN_IMAGE = "not a PNG, JPEG, TIFF, BMP or WebP image"
@@ -53,7 +53,7 @@ class Header:
 
 
 def find_format(start: bytes) -> str | None:
-    """Return the format that the first 12 bytes of a file tell, or None; its suffix is not asked.
+    """Return the format of a file from its first 12 bytes, or None; the suffix does not count.
 
     >>> find_format(b"BM" + bytes(10))
     'BMP'
@@ -100,7 +100,7 @@ _PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 def read_png(data: bytes) -> Header:
     """Return a PNG's header, its checksums verified.
 
-    sBIT is not asked: by the specification the samples fill the whole range whatever it says.
+    sBIT is ignored: by the specification the samples fill the whole range whatever it says.
 
     Raises:
         UnreadableImageError: the file is cut off, or a checksum does not fit.
@@ -134,7 +134,7 @@ def read_png(data: bytes) -> Header:
 _JPEG_MODES = {1: "grey", 3: "RGB", 4: "CMYK"}
 # Start-of-frame markers; C4, C8 and CC are tables.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# APP1–APP13, APP15 and comments hold metadata only; APP0 (JFIF) and APP14 (Adobe) tell the colours.
+# APP1–APP13, APP15 and comments hold metadata only; APP0 (JFIF) and APP14 (Adobe) describe the colours.
 _JPEG_DROPPED = (frozenset(range(0xE1, 0xF0)) - {0xEE}) | {0xFE}
 
 

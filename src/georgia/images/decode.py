@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.errors import UnreadableImageError
+from georgia.errors import InputError, UnreadableImageError
 from georgia.images.containers import (
     DAMAGED,
     NOT_AN_IMAGE,
@@ -93,6 +93,42 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
         pixels = _decode_tiff(data) if header.format == "TIFF" else _decode(header)
         upright = EXIF_ORIENTATIONS[header.orientation - 1].apply(pixels)
         return np.require(upright, np.uint8, ["C", "W"])
+
+
+def image_from_array(array: npt.NDArray[Any]) -> Image:
+    """Return an array as an image (H, W, 3), uint8 RGB, by the rules that hold for files.
+
+    Args:
+        array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); uint8, uint16 with its whole range, bool, or
+            floats from 0 to 1.
+
+    >>> image_from_array(np.array([[0.0, 0.5, 1.0]]))[0, :, 0].tolist()
+    [0, 128, 255]
+
+    Raises:
+        InputError: it has another shape or type, no pixels, or floats outside of 0 to 1.
+    """
+    samples = array[:, :, None] if array.ndim == 2 else array
+    if samples.ndim != 3 or samples.shape[2] not in (1, 3, 4) or not samples.size:
+        raise InputError(
+            "Cannot use an array as an image", needs="(H, W), (H, W, 3) or (H, W, 4)", got=array.shape
+        )
+    if samples.dtype == np.uint16:
+        samples = reduce_depth(samples)
+    elif samples.dtype == np.bool_:
+        samples = samples * np.uint8(255)
+    elif np.issubdtype(samples.dtype, np.floating) and 0 <= samples.min() and samples.max() <= 1:
+        samples = np.floor(samples * 255 + 0.5).astype(np.uint8)
+    elif samples.dtype != np.uint8:
+        value_range = f", {samples.min()} to {samples.max()}"
+        raise InputError(
+            "Cannot use an array as an image",
+            needs="uint8, uint16, bool, or floats from 0 to 1 are needed",
+            got=f"{array.dtype}{value_range}",
+        )
+    if samples.shape[2] == 4:
+        return _compose(samples[:, :, :3], samples[:, :, 3:])
+    return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else np.ascontiguousarray(samples)
 
 
 def read_info(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageInfo:

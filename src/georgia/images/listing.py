@@ -1,4 +1,4 @@
-"""Files below folders in natural order: one walk, which holds the names of one folder at a time."""
+"""Files below folders in natural order: one walk, with the names of one folder in memory at a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _pad_number(match: re.Match[str]) -> str:
 
 
 def is_system_name(name: str) -> bool:
-    """Return whether a file or folder is put there by a system, not by the user: hidden, Thumbs.db…"""
+    """Return whether a file or folder was made by a system, not by the user: hidden, Thumbs.db …"""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
@@ -82,8 +82,8 @@ def list_files(folder: Path) -> list[Path]:
 class FoundImages(Iterable[Path]):
     """The image files that files, folders (searched to the bottom) and globs name, found anew at each pass.
 
-    A file that is named stands as it is, whatever its suffix, and a name that exists is never a glob:
-    ``a[1].png`` is that file. Each file comes once; each source's files come in natural order. Only the
+    A file that is named is taken whatever its suffix, and a name that exists is never a glob: ``a[1].png``
+    is that file. Each file comes once; each source's files come in natural order. Only the
     names of one folder, and files that the sources name themselves, are in memory.
 
     Raises:

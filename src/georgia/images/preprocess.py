@@ -19,7 +19,7 @@ import numpy.typing as npt
 from georgia.errors import InputError
 from georgia.files import reading
 
-# The graph tensor where preprocessing ends and the net begins, in every model that Georgia exports.
+# The graph tensor where preprocessing ends and the network begins, in every model that Georgia exports.
 NETWORK_INPUT = "network_input"
 _STRETCH, _WINDOW = "triangle", "triangle-window"
 FloatArray = npt.NDArray[np.float32]
@@ -40,8 +40,8 @@ def resize_weights(n_in: int, n_out: int) -> FloatArray:
 def window_weights(n_in: int, n_out: int, window_px: float) -> FloatArray:
     """Return the triangle filter (n_out, n_in), float32, that shows the middle ``window_px`` pixels.
 
-    The scale is ``n_out / window_px`` whatever the image's size. Beyond an image's edge its mirror image
-    is shown: a plain border would tell how large the image was.
+    The scale is ``n_out / window_px`` whatever the image's size. Beyond its edge an image is
+    continued by its mirror image: a plain border would give away how large the image was.
     """
     ratio = window_px / n_out
     centres = np.abs((np.arange(n_out) + 0.5 - n_out / 2) * ratio + n_in / 2)
@@ -84,7 +84,7 @@ def _resize_plane(plane: npt.NDArray[np.uint8], size: int) -> FloatArray:
 class PreprocessSpec:
     """Network input as numbers: side in pixels, colour order, and ``(value − mean) / scale``.
 
-    ``mean`` and ``scale`` stand in the order of ``color_order`` and on the scale 0–255.
+    ``mean`` and ``scale`` are in the order of ``color_order`` and on the scale 0–255.
 
     With ``window_px`` the image is not stretched to the square: its middle ``window_px`` × ``window_px``
     pixels are shown, so that all images have one scale and the size of an image gives nothing away.

@@ -18,8 +18,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class Symmetry(StrEnum):
     """A flip from left to right or none, then ``n_rotations`` by 90°.
 
-    The value is the name in an audit's findings; ``short_name`` stands in ``truth.csv`` and names the
-    perturbations of an evaluation. ``matrix`` (2, 2) is what it does to a point (x to the right, y down)
+    The value is the name in an audit's findings; ``short_name`` is the name in ``truth.csv`` and of an
+    evaluation's perturbations. ``matrix`` (2, 2) is what it does to a point (x to the right, y down)
     measured from the middle.
 
     >>> Symmetry("rotate 90").then(Symmetry.FLIP_LEFT_RIGHT).short_name

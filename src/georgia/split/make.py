@@ -58,9 +58,9 @@ class SplitConfig(Config):
 
 @dataclass(frozen=True)
 class Split:
-    """All images with their splits; ``config`` tells how they were assigned.
+    """All images with their splits; ``config`` holds how they were assigned.
 
-    ``groups_from`` says who knew which images belong together: the source, or an audit too.
+    ``groups_from`` says where the groups come from: the source, or an audit too.
     """
 
     root: Path

@@ -119,7 +119,7 @@ def materialize_split(
 def plan_targets(split: Split, dest: Path, names: FolderNames = PLAIN) -> list[tuple[Path, Path]]:
     """Return (source, target) of every file. Files of one name from several folders get their path as name.
 
-    Names that differ by case only count as one, for systems that do not tell them apart.
+    Names that differ by case only count as one, for file systems that do not distinguish them.
     """
     folders = [names.folder(record) for record in split.records]
     keys = [
