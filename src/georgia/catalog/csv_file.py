@@ -1,9 +1,9 @@
 """Labelled images from a CSV file: ``path,class[,group,time,split]``.
 
-Paths are relative to the file. The columns may be in any order, other columns are ignored, and the
-split may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line decides between comma,
-semicolon and tab; UTF-8 with or without mark, UTF-16 with mark and Windows-1252 are read. A
-``split.json`` beside the file names the folder that its paths are relative to.
+Paths are relative to the file. The columns may be in any order, other columns are ignored, and the split
+may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line decides between comma,
+semicolon and tab; UTF-8 with or without mark, UTF-16 with mark and Windows-1252 are read. A ``split.json``
+beside the file names the folder that its paths are relative to.
 """
 
 from __future__ import annotations
