@@ -11,14 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
 
-from georgia.files import write_json
 from georgia.monitor import tables
 from georgia.monitor.columns import STORED
 from georgia.monitor.records import AuditAction, AuditEvent
@@ -111,9 +108,3 @@ def write_event(
 def event_of(row: Mapping[Any, Any]) -> AuditEvent:
     """Return a row of the table as an event."""
     return AuditEvent(**{**row, "detail": json.loads(row["detail"])})
-
-
-def write_head_file(path: Path, head: Head) -> None:
-    """Write the heads beside the store; a folder that cannot be written to does no harm."""
-    with suppress(OSError):
-        write_json(path, asdict(head), indent=None)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from georgia.errors import InputError
+from georgia.files import write_json
 from georgia.monitor import audit_log, tables
 from georgia.monitor.connect import connect, reading, writing
 from georgia.monitor.queries import StoreReader
@@ -89,7 +91,7 @@ class Store(StoreReader):
     ) -> Batch:
         """Return the source's running batch of that name ("" is any), or end what runs and begin one."""
         now = self._clock()
-        with writing(self.engine) as connection:
+        with self._changing() as connection:
             running = self._running(connection, source)
             if running is not None and name in ("", running.name):
                 return running
@@ -103,14 +105,12 @@ class Store(StoreReader):
                 .returning(tables.batches.c.id)
             ).scalar_one()
             self._append(connection, who, AuditAction.BATCH_BEGAN, {**values, "note": note}, batch_id)
-        self._write_head_file()
         return self.batch(batch_id)
 
     def end_batch(self, batch_id: int, who: str, reason: str = "") -> None:
         """End a batch; one that has ended stays as it is."""
-        with writing(self.engine) as connection:
+        with self._changing() as connection:
             self._end(connection, batch_id, who, reason)
-        self._write_head_file()
 
     def _end(self, connection: Connection, batch_id: int, who: str, reason: str) -> None:
         rows = connection.execute(
@@ -216,10 +216,9 @@ class Store(StoreReader):
         detail = {"frame": frame.frame_id, "fraction": frame.fraction, "reason": change.reason}
         if change.kind == AlarmAction.RAISED:
             action = AuditAction.ALARM_RAISED
-            values = {"fraction": frame.fraction, "low": frame.low, "high": frame.high, "note": ""}
-            place = {"batch_id": frame.batch_id, "frame_id": frame.frame_id}
-            moments = {"raised_at_s": now, "frame_time_s": frame.frame_time_s}
-            connection.execute(insert(table).values(**place, **moments, **values, reason=change.reason))
+            names = ("batch_id", "frame_id", "frame_time_s", "fraction", "low", "high")
+            values = {name: getattr(frame, name) for name in names}
+            connection.execute(insert(table).values(**values, raised_at_s=now, reason=change.reason, note=""))
         else:
             action = AuditAction.ALARM_CLEARED
             connection.execute(
@@ -240,7 +239,7 @@ class Store(StoreReader):
                 "Cannot acknowledge the alarm", needs="the name of a person is needed", got="an empty name"
             )
         table = tables.alarms
-        with writing(self.engine) as connection:
+        with self._changing() as connection:
             row = connection.execute(
                 update(table)
                 .where(table.c.id == alarm_id, table.c.acknowledged_at_s.is_(None))
@@ -250,7 +249,6 @@ class Store(StoreReader):
             if row is not None:
                 detail = {"alarm": alarm_id, "note": note}
                 self._append(connection, who, AuditAction.ALARM_ACKNOWLEDGED, detail, row.batch_id)
-        self._write_head_file()
         return self.alarm(alarm_id)
 
     def mark_notified(self, alarm_id: int) -> None:
@@ -286,23 +284,20 @@ class Store(StoreReader):
     ) -> str:
         """Write changed limits: the event, the charts' state and the settings; return the settings' key."""
         key = self.save_document("settings", settings)
-        with writing(self.engine) as connection:
+        with self._changing() as connection:
             connection.execute(
                 update(tables.batches).where(tables.batches.c.id == batch_id).values(chart_state=chart_state)
             )
             entry = {**detail, "settings_id": key}
             self._append(connection, who, AuditAction.LIMITS_CHANGED, entry, batch_id)
-        self._write_head_file()
         return key
 
     def append_event(
         self, who: str, action: str, detail: Mapping[str, Any], batch_id: int | None = None
     ) -> AuditEvent:
         """Write one event into the audit log; return it with its number and hash."""
-        with writing(self.engine) as connection:
-            entry = self._append(connection, who, action, detail, batch_id)
-        self._write_head_file()
-        return entry
+        with self._changing() as connection:
+            return self._append(connection, who, action, detail, batch_id)
 
     def _append(
         self,
@@ -320,41 +315,34 @@ class Store(StoreReader):
         Frames go from the oldest on and never out of the middle; the audit log and the ledger stay whole.
         """
         n_maps = n_frames = 0
-        with writing(self.engine) as connection:
+        frames, maps = tables.frames, tables.maps
+        with self._changing() as connection:
             if keep_maps_days > 0:
                 last = self._last_before(connection, keep_maps_days)
-                n_maps = connection.execute(
-                    delete(tables.maps).where(tables.maps.c.frame_id <= last)
-                ).rowcount
+                n_maps = connection.execute(delete(maps).where(maps.c.frame_id <= last)).rowcount
             last = self._last_before(connection, keep_frames_days) if keep_frames_days > 0 else 0
-            chain = connection.execute(
-                select(tables.frames.c.chain).where(tables.frames.c.id == last)
-            ).scalar()
+            chain = connection.execute(select(frames.c.chain).where(frames.c.id == last)).scalar()
             if chain is not None:
-                connection.execute(delete(tables.maps).where(tables.maps.c.frame_id <= last))
-                n_frames = connection.execute(
-                    delete(tables.frames).where(tables.frames.c.id <= last)
-                ).rowcount
+                connection.execute(delete(maps).where(maps.c.frame_id <= last))
+                n_frames = connection.execute(delete(frames).where(frames.c.id <= last)).rowcount
                 detail = {"through": last, "chain": chain, "n_frames": n_frames, "days": keep_frames_days}
                 self._append(connection, who, AuditAction.FRAMES_REMOVED, detail, None)
-        self._write_head_file()
         return n_maps, n_frames
 
     def _last_before(self, connection: Connection, days: float) -> int:
         """Return the number of the last frame before the first one that is younger than so many days."""
-        frames, limit = tables.frames, self._clock() - days * 86_400
-        first_kept = connection.execute(
-            select(func.min(frames.c.id)).where(frames.c.judged_at_s >= limit)
-        ).scalar()
-        query = select(func.max(frames.c.id))
-        if first_kept is not None:
-            query = query.where(frames.c.id < first_kept)
+        frames, limit = tables.frames.c, self._clock() - days * 86_400
+        first_kept = select(func.min(frames.id)).where(frames.judged_at_s >= limit).scalar_subquery()
+        query = select(func.max(frames.id)).where(first_kept.is_(None) | (frames.id < first_kept))
         return connection.execute(query).scalar() or 0
 
-    def _write_head_file(self) -> None:
-        """Put both chains' heads beside an SQLite file; where that fails, the store itself still holds."""
-        if self.head_file is None:
-            return
-        with reading(self.engine) as connection:
-            head = audit_log.read_head(connection)
-        audit_log.write_head_file(self.head_file, head)
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """Yield a connection that writes; then put the heads of both chains beside an SQLite file."""
+        with writing(self.engine) as connection:
+            yield connection
+        if self.head_file is not None:
+            with reading(self.engine) as connection:
+                head = audit_log.read_head(connection)
+            with suppress(OSError):  # the store itself holds without the file
+                write_json(self.head_file, asdict(head), indent=None)
