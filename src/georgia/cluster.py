@@ -145,7 +145,7 @@ class Clustering:
         with reading(f"Cannot read the clusters in {str(folder)!r}", needs):
             values = read_json(folder / CLUSTER_FILE)
             with (folder / ASSIGNMENTS_FILE).open(encoding="utf-8", newline="") as stream:
-                rows = tuple(_read_row(row) for row in csv.DictReader(stream))
+                rows = tuple(_read_assignment(row) for row in csv.DictReader(stream))
             first, second = values["explained"]
             return cls(
                 assignments=rows,
@@ -159,7 +159,7 @@ class Clustering:
             )
 
 
-def _read_row(row: Mapping[str, str]) -> Assignment:
+def _read_assignment(row: Mapping[str, str]) -> Assignment:
     return Assignment(Path(row["file"]), int(row["cluster"]), float(row["x"]), float(row["y"]), row["label"])
 
 
@@ -241,7 +241,7 @@ def cluster_features(
         ),
         key=lambda row: natural_key(str(row.file)),
     )
-    summaries = tuple(_summarize(rows, number) for number in range(1, int(clusters.max()) + 1))
+    summaries = tuple(_summarize_cluster(rows, number) for number in range(1, int(clusters.max()) + 1))
     purity, rand = _agreement(rows, summaries)
     return Clustering(tuple(rows), summaries, explained, purity, rand, tuple(failed), model, config.k)
 
@@ -293,7 +293,7 @@ def _count_distinct(points: FloatArray, most: int) -> int:
     return n
 
 
-def _summarize(rows: Sequence[Assignment], number: int) -> ClusterSummary:
+def _summarize_cluster(rows: Sequence[Assignment], number: int) -> ClusterSummary:
     own = [row for row in rows if row.cluster == number]
     counts = Counter(row.label for row in own if row.label)
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], natural_key(item[0]))))

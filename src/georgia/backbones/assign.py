@@ -78,7 +78,7 @@ def _find_faults(
         if tensor is None:
             faults.append(f"{shown} is missing")
         elif tensor.shape != needed:
-            faults.append(f"{shown} is {_show(tensor.shape)} instead of {_show(needed)}")
+            faults.append(f"{shown} is {_show_shape(tensor.shape)} instead of {_show_shape(needed)}")
     known = {key for key, _, _ in wanted}
     for key in checkpoint.tensors:
         left_over = (
@@ -89,7 +89,7 @@ def _find_faults(
     return faults
 
 
-def _show(shape: tuple[int, ...]) -> str:
+def _show_shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "a single number"
 
 

@@ -13,7 +13,7 @@ from georgia.errors import InputError
 if TYPE_CHECKING:
     from georgia.model.bundle import Bundle
 
-Images = TypeVar("Images", bound=Iterable[Path])
+PathsT = TypeVar("PathsT", bound=Iterable[Path])
 
 
 def open_model(path: Path | None, classes: str | None) -> Bundle:
@@ -74,7 +74,7 @@ def _names_images(path: Path) -> bool:
     return any(sign in path.name for sign in "*?[")
 
 
-def check_not_read(images: Images, targets: Mapping[str, Path | None]) -> Images:
+def check_not_read(images: PathsT, targets: Mapping[str, Path | None]) -> PathsT:
     """Return the images; reject a file to write to that is one of them.
 
     Raises:

@@ -214,7 +214,9 @@ class OnnxRuntimeEngine:
         for position, image in enumerate(prepared):
             by_shape.setdefault(image.shape, []).append(position)
         results: dict[str, npt.NDArray[np.float32]] = {}
-        for positions in (cut for same_shape in by_shape.values() for cut in _cut(same_shape, BATCH_SIZE)):
+        for positions in (
+            cut for same_shape in by_shape.values() for cut in _split_batches(same_shape, BATCH_SIZE)
+        ):
             batch = np.stack([prepared[position] for position in positions])
             for name, values in zip(self._names, self._session.run(None, {self._input: batch}), strict=True):
                 target = results.setdefault(name, np.empty((len(prepared), *values.shape[1:]), np.float32))
@@ -300,7 +302,7 @@ class OpenVinoEngine:
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
         """Return the outputs for any number of images, ``BATCH_SIZE`` at a time."""
-        batches = ((None, batch) for batch in _cut(prepared, BATCH_SIZE))
+        batches = ((None, batch) for batch in _split_batches(prepared, BATCH_SIZE))
         results = [outputs for _, outputs in self.stream(batches)]
         return {name: np.concatenate([each[name] for each in results]) for name in self._names if results}
 
@@ -311,7 +313,7 @@ class OpenVinoEngine:
             yield token, dict(zip(self._names, outputs, strict=False))
 
 
-def _cut(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+def _split_batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from georgia.synthetic import needles
-from georgia.synthetic.needles import Bundle
+from georgia.synthetic.needles import FibreBundle
 from georgia.synthetic.optics import Tone
 from georgia.synthetic.scene import Area, Scene, blur_image
 
@@ -51,13 +51,13 @@ def render_behind(scene: Scene, rng: Rng, area: Area, style: Style | None = None
 
 def random_needle(
     scene: Scene, rng: Rng, area: Area, brightness: float, angle: float, opacity: float = 0.8
-) -> Bundle:
+) -> FibreBundle:
     """Return a needle or a narrow bundle somewhere on the canvas, mostly running off it."""
     size = area.size
     x, y = area.random_place(rng, 0.55)
     n_fibres = 1 if rng.random() < 0.6 else int(rng.integers(2, 7))
     width_px = rng.uniform(3, 9) if n_fibres == 1 else rng.uniform(6, 22)
-    return Bundle(
+    return FibreBundle(
         x,
         y,
         angle,
@@ -93,7 +93,7 @@ def _render_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None
     for _ in range(int(rng.integers(1, 12))):
         x, y = area.random_place(rng)
         width = size * float(np.exp(rng.uniform(np.log(0.03), np.log(0.3))))
-        bundle = Bundle(
+        bundle = FibreBundle(
             x,
             y,
             angle + rng.normal(0, spread),
@@ -120,7 +120,7 @@ def _render_sheaf(scene: Scene, rng: Rng, area: Area, brightness: float) -> None
     size = area.size
     for _ in range(int(rng.integers(1, 4))):
         x, y = area.random_place(rng)
-        sheaf = Bundle(
+        sheaf = FibreBundle(
             x,
             y,
             rng.uniform(0, 2 * np.pi),
@@ -162,7 +162,7 @@ def _render_tangle(scene: Scene, rng: Rng, area: Area, brightness: float) -> Non
     middle = area.random_place(rng, 0.35)
     for _ in range(int(rng.integers(5, 14))):
         x, y = middle[0] + rng.normal(0, 0.2) * size, middle[1] + rng.normal(0, 0.2) * size
-        sheaf = Bundle(
+        sheaf = FibreBundle(
             x,
             y,
             rng.uniform(0, 2 * np.pi),
@@ -197,7 +197,7 @@ def _render_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None
     for _ in range(int(rng.integers(1, 5))):
         x, y = (hub[0] + rng.normal(0, 0.1) * size, hub[1] + rng.normal(0, 0.1) * size)
         width = size * rng.uniform(0.04, 0.2)
-        slab = Bundle(
+        slab = FibreBundle(
             x,
             y,
             angle + rng.normal(0, float(rng.choice([0.1, 0.8]))),
@@ -230,7 +230,7 @@ def _render_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
         needles.render_bundle(
             scene,
             rng,
-            Bundle(
+            FibreBundle(
                 x,
                 y,
                 rng.uniform(0, np.pi),
@@ -261,7 +261,7 @@ def render_single_cex(scene: Scene, rng: Rng, area: Area) -> None:
         return
     n_fibres = 1 if kind < 0.5 else int(rng.integers(2, 24))
     half_width = scene.px * (rng.uniform(1.5, 5) if n_fibres == 1 else n_fibres * rng.uniform(1.2, 3))
-    bundle = Bundle(
+    bundle = FibreBundle(
         area.x,
         area.y,
         rng.uniform(0, np.pi),

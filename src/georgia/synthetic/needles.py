@@ -13,7 +13,7 @@ Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Bundle:
+class FibreBundle:
     """Parallel or fanning fibres, in canvas pixels; ``spread`` 0 = parallel, above 0 = widening.
 
     ``origin`` 0 measures the spread from the middle (a bow tie), −1 from one end (a fan).
@@ -37,7 +37,7 @@ class Bundle:
     fullness: float = 0.0
 
 
-def sample_fibre_texture(rng: Rng, bundle: Bundle) -> tuple[Light, Light]:
+def sample_fibre_texture(rng: Rng, bundle: FibreBundle) -> tuple[Light, Light]:
     """Return (light, alpha) of straightened fibres, (across, along), float32 0–1, speckled along."""
     along = int(np.clip(bundle.half_length * 0.9, 12, 96))
     if bundle.n_fibres == 1:
@@ -79,7 +79,7 @@ def _sample_ragged_ends(rng: Rng, across: int, along: int, raggedness: float) ->
     return as_light(np.clip(np.minimum(position - start, stop - position) * ramp, 0, 1))
 
 
-def _bounds(bundle: Bundle, shape: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def _bounds(bundle: FibreBundle, shape: tuple[int, int]) -> tuple[int, int, int, int] | None:
     """Return (top, left, height, width) that the bundle can touch, or None outside the canvas."""
     reach_width = bundle.half_width * (1 + bundle.spread * (1 + abs(bundle.origin))) + abs(bundle.bend) + 2
     cos, sin = abs(np.cos(bundle.angle)), abs(np.sin(bundle.angle))
@@ -92,7 +92,7 @@ def _bounds(bundle: Bundle, shape: tuple[int, int]) -> tuple[int, int, int, int]
     return top, left, bottom - top, right - left
 
 
-def render_bundle(scene: Scene, rng: Rng, bundle: Bundle, class_name: str | None = "CEX") -> None:
+def render_bundle(scene: Scene, rng: Rng, bundle: FibreBundle, class_name: str | None = "CEX") -> None:
     """Render one bundle over the scene; with ``class_name=None`` it does not count as a crystal."""
     bounds = _bounds(bundle, scene.shape)
     light_texture, alpha_texture = sample_fibre_texture(rng, bundle)
@@ -151,7 +151,7 @@ def render_star(scene: Scene, rng: Rng, x: float, y: float, radius: float, brigh
     for arm in range(n_arms):
         angle = start + sweep * (arm + rng.uniform(-0.4, 0.4)) / n_arms
         length = radius * rng.uniform(0.5, 1.3)
-        fan = Bundle(
+        fan = FibreBundle(
             x + 0.5 * length * np.cos(angle),
             y + 0.5 * length * np.sin(angle),
             angle,
