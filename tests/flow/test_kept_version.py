@@ -77,6 +77,7 @@ def test_split_and_audit_keep_groups_and_splits(kept: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny_backbone")
+@pytest.mark.filterwarnings("ignore:.* is now called:FutureWarning")
 def test_finished_study_is_not_run_again(georgia: Any, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("keras")
     monkeypatch.chdir(kept)
