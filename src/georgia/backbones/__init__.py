@@ -1,7 +1,7 @@
 """Backbones: nets that turn an image into features, with the weights to start from.
 
-To add one, write a file with ``build()`` and a ``BackboneInfo``, and put that into ``BACKBONES``;
-the contract tests then run over it by themselves.
+To add one, write a file with ``build()`` and a ``BackboneInfo``, and add that to ``BACKBONES``;
+the contract tests then cover it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def build_backbone(
 
     Raises:
         InputError: there is no such backbone, the size is too small, or the weights are not
-            available or do not fit. Nothing else is taken in their place.
+            available or do not fit. Nothing else is used instead.
     """
     info = find_backbone(name)
     size = info.size_px if size_px is None else size_px

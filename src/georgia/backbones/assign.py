@@ -35,25 +35,25 @@ def assign_tensors(
         InputError: tensors are missing, of another shape or left over (all of them are counted in
             one message), or the batch normalisations hold no statistics of a training run.
     """
-    wanted = _list_wanted(model, checkpoint, torch_names)
-    faults = _find_faults(wanted, checkpoint, ignored, own)
+    targets = _list_targets(model, checkpoint, torch_names)
+    faults = _find_faults(targets, checkpoint, ignored, own)
     if faults:
         listed = "; ".join(faults[:MAX_LISTED])
         more = f"; and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
         rule = f"every tensor of {model.name} is needed, no others"
-        raise weights_error(checkpoint.path, rule, listed + more, "Bring the file for this backbone.")
-    values = {key: checkpoint.tensors[key].read() for key, _, _ in wanted}
+        raise weights_error(checkpoint.path, rule, listed + more, "Use the file for this backbone.")
+    values = {key: checkpoint.tensors[key].read() for key, _, _ in targets}
     _check_finite(checkpoint, values)
-    for key, variable, kind in wanted:
+    for key, variable, kind in targets:
         variable.assign(_to_keras(values[key], kind) if checkpoint.layout == "torch" else values[key])
     check_statistics(model, checkpoint.path)
 
 
-def _list_wanted(
+def _list_targets(
     model: keras.Model, checkpoint: Checkpoint, torch_names: Mapping[str, str]
 ) -> list[tuple[str, Any, str]]:
     """Return (name in the file, variable, kind of layer) for each weight of the net."""
-    wanted = []
+    targets = []
     for layer in model.layers:
         kind = type(layer).__name__
         suffixes = _NORM_SUFFIXES if kind == "BatchNormalization" else _PLAIN_SUFFIXES
@@ -62,15 +62,15 @@ def _list_wanted(
                 key = f"{layer.name}/{position}"
             else:
                 key = f"{torch_names[layer.name]}.{suffixes[position]}"
-            wanted.append((key, variable, kind))
-    return wanted
+            targets.append((key, variable, kind))
+    return targets
 
 
 def _find_faults(
-    wanted: list[tuple[str, Any, str]], checkpoint: Checkpoint, ignored: str, own: str
+    targets: list[tuple[str, Any, str]], checkpoint: Checkpoint, ignored: str, own: str
 ) -> list[str]:
     faults = []
-    for key, variable, kind in wanted:
+    for key, variable, kind in targets:
         tensor = checkpoint.tensors.get(key)
         shape = tuple(variable.shape)
         needed = _to_torch_shape(shape, kind) if checkpoint.layout == "torch" else shape
@@ -79,7 +79,7 @@ def _find_faults(
             faults.append(f"{shown} is missing")
         elif tensor.shape != needed:
             faults.append(f"{shown} is {_show_shape(tensor.shape)} instead of {_show_shape(needed)}")
-    known = {key for key, _, _ in wanted}
+    known = {key for key, _, _ in targets}
     for key in checkpoint.tensors:
         left_over = (
             key not in known and not key.endswith(".num_batches_tracked") and not re.match(ignored, key)
@@ -127,14 +127,14 @@ def check_statistics(model: keras.Model, path: Path) -> None:
     variances = [np.asarray(layer.moving_variance) for layer in norms]
     if any((variance < 0).any() for variance in variances):
         rule = "running variances cannot be negative"
-        raise weights_error(path, rule, "such a layer", "The file holds no trained net; bring another.")
+        raise weights_error(path, rule, "such a layer", "The file holds no trained net; use another.")
     is_untouched = all((mean == 0).all() for mean in means) or all((v == 1).all() for v in variances)
     if norms and is_untouched:
         rule = "weights of a trained net are needed"
         got = (
             "running means of 0 and variances of 1 in every batch normalisation, that is random start weights"
         )
-        raise weights_error(path, rule, got, "Bring another file, or ask for --weights none.")
+        raise weights_error(path, rule, got, "Use another file, or --weights none.")
 
 
 def fill_random(model: keras.Model, seed: int) -> None:

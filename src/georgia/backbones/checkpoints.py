@@ -1,6 +1,6 @@
 """Weight files as named tensors, opened without running anything that is in them.
 
-``read_checkpoint`` tells the formats by their first bytes, not by their suffix:
+``read_checkpoint`` recognises the formats by their first bytes, not by their suffix:
 
     torch   zip or legacy (pickle) files of torch.save      torch_files.py
     torch   safetensors                                     the library of that name

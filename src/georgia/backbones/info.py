@@ -32,7 +32,7 @@ class Backbone:
     """A built net and the preprocessing of its input.
 
     ``model`` is a functional Keras model from images (N, size, size, 3), float32, normalised by
-    ``preprocess``, to its last feature map (N, h, w, features), float32. ``source`` tells in words
+    ``preprocess``, to its last feature map (N, h, w, features), float32. ``source`` describes
     where its weights come from; ``sha256`` is that of the weight file, if there was one.
     """
 
@@ -47,7 +47,7 @@ class BackboneInfo:
     """A backbone's card: one entry of ``BACKBONES``.
 
     ``preprocess`` is that of its ImageNet weights, at their side in pixels; ``n_parameters``
-    counts the net without its top; ``imagenet`` tells where ``weights="imagenet"`` comes from and
+    counts the net without its top; ``imagenet`` names the source of ``weights="imagenet"`` and
     ``is_offline`` whether that needs no connection. ``levels`` names the layers that end its middle
     and last stages, from fine to coarse: the fine ones respond to texture.
     """
@@ -72,7 +72,7 @@ def require_keras() -> None:
     """Check that Keras and its backend are installed, and have it take images as (N, H, W, 3).
 
     Raises:
-        MissingDependencyError: they are not; the message says how to install them.
+        MissingDependencyError: they are not; the message names the command that installs them.
     """
     try:
         import keras

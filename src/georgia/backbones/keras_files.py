@@ -38,7 +38,7 @@ def list_hdf5_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a ``.h5`` (Keras 2 or 3, whole model or weights) or ``.weights.h5`` file.
 
     Raises:
-        InputError: the file is damaged, holds no Keras weights, or one layer name stands twice.
+        InputError: the file is damaged, holds no Keras weights, or two layers have one name.
     """
     return _list_tensors(path, lambda: path)
 

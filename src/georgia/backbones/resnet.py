@@ -81,7 +81,7 @@ def _list_blocks(design: _Design) -> Iterator[_Block]:
 
 
 def build(info: BackboneInfo, request: BuildRequest) -> Backbone:
-    """Return the net with the weights asked for; see ``build_backbone``."""
+    """Return the net with the requested weights; see ``build_backbone``."""
     if request.weights == "none":
         model = _build_form(info, request, is_keras=info.name in _IN_KERAS)
         fill_random(model, request.seed)
@@ -165,7 +165,7 @@ def _build_torchvision_form(name: str, size_px: int, include_top: bool) -> keras
     inputs = keras.Input((size_px, size_px, 3), name="image")
     x = _conv_norm(inputs, "conv1", 64, 7, 2)
     x = layers.Activation("relu", name="conv1_relu")(x)
-    # Zeros at the border are no larger than any number after a ReLU, so they change no maximum.
+    # Values after a ReLU are 0 or more, so zeros at the border change no maximum.
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = layers.MaxPooling2D(3, 2, name="pool1_pool")(x)
     for block in _list_blocks(design):

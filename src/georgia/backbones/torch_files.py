@@ -65,7 +65,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Description:
-    """What the pickle says of one tensor; the numbers are elsewhere."""
+    """A tensor as the pickle describes it; the numbers are elsewhere."""
 
     storage: _Storage
     offset: int
@@ -317,7 +317,7 @@ def _reading_torch(path: Path) -> Iterator[None]:
 
 
 def _find_state_dict(content: Any) -> dict[str, _Description]:
-    """Return the named tensors, whether they stand alone or inside a training checkpoint."""
+    """Return the named tensors, at the top level or inside a training checkpoint."""
     for _ in range(3):
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__} where a state dict is needed")

@@ -91,7 +91,7 @@ def read_images(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Failu
 
 
 def _tell_unlabelled(data: Path, paths: Sequence[Path], fault: InputError) -> str:
-    """Return one line that says why purity is not given; a folder without class folders is valid."""
+    """Return one line with the reason why purity is not given; a folder without class folders is valid."""
     text = f"{data.name or data}: the images have no labels, so purity is not given"
     if len({path.parent for path in paths}) == 1:
         return f"{text}. For labels: one folder per class, or a CSV file with path,class."

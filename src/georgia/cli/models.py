@@ -45,7 +45,7 @@ def take_model(args: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Split the arguments into the model, None if the first names images, and the images.
 
     Raises:
-        InputError: a model stands alone.
+        InputError: a model is given without images.
     """
     from georgia.model.load import is_model
 

@@ -36,7 +36,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Int8Comparison:
-    """The 8-bit file beside the float32 one, on the same images; ``kept`` says whether it may ship.
+    """The 8-bit file beside the float32 one, on the same images; ``kept`` is whether it ships.
 
     ``why_not`` names the metrics below the 95 % confidence interval of the float32 file; file sizes are
     in bytes, speeds in images/s of the engine alone.

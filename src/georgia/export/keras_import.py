@@ -101,7 +101,7 @@ def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
     elif {"stem_conv", "block1a_dwconv"} <= set(layers):
         spec = EFFICIENTNET_LITE
     if spec is None:
-        rule = "its layers must tell how images are prepared (a Keras ResNet, or a Rescaling layer)"
+        rule = "its layers must determine the preprocessing (a Keras ResNet, or a Rescaling layer)"
         raise weights_error(
             path, rule, f"{len(layers)} layers of another net", "Bring the .onnx of a Georgia run."
         )
@@ -111,8 +111,8 @@ def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
 def load_foreign_model(path: Path) -> keras.Model:
     """Return the whole model in a file that Keras 2 or 3 saved, not compiled.
 
-    The file's own description is looked through before Keras builds anything from it: only layers
-    that compute are let in, and Keras is asked for its safe mode as well.
+    The description in the file is checked before Keras builds anything from it: only layers that
+    compute are allowed, and Keras runs in its safe mode as well.
 
     Raises:
         InputError: the file cannot be read, holds weights without a model, or has layers that are

@@ -46,7 +46,7 @@ def export_onnx(
 
     Args:
         model: Keras net on (N, size, size, 3) with one sigmoid output or one output a class.
-        metadata: what goes into the file's metadata beside class names and preprocessing; plain JSON values.
+        metadata: further entries of the file's metadata, in plain JSON values.
         weights_dtype: "float16" halves the file; the arithmetic stays float32.
         uncertainty: temperature, unknown score and conformal limits, once they are fitted.
         measured_layers: layers whose means become the output ``picture_features``, which the unknown

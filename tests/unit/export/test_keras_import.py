@@ -225,7 +225,7 @@ def test_unknown_preprocessing_is_rejected() -> None:
     layers = keras.layers
     inputs = keras.Input((16, 16, 3))
     strange = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(inputs)))
-    with pytest.raises(InputError, match="its layers must tell how images are prepared"):
+    with pytest.raises(InputError, match="its layers must determine the preprocessing"):
         find_preprocess(strange, Path("x.h5"))
     with pytest.raises(InputError, match="square colour images"):
         find_preprocess(build_small(n_channels=1), Path("x.h5"))

@@ -33,7 +33,7 @@ class GraphBuilder:
         return name
 
     def add(self, op_type: str, inputs: Sequence[str], name: str = "", **attributes: Any) -> str:
-        """Append one operator with one output, called ``name`` where that is still free."""
+        """Append one operator with one output, called ``name`` where that is not in use."""
         output = self._fresh(name or op_type.lower())
         self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=output, **attributes))
         return output
@@ -44,11 +44,11 @@ class GraphBuilder:
         return name
 
     def mark(self) -> tuple[int, frozenset[str]]:
-        """Return a point to come back to with `rewind`."""
+        """Return a point that `rewind` restores."""
         return len(self.nodes), frozenset(self.weights)
 
     def rewind(self, point: tuple[int, frozenset[str]]) -> None:
-        """Forget the nodes and weights added since a `mark`; their names stay taken."""
+        """Remove the nodes and weights added since a `mark`; their names stay reserved."""
         n_nodes, names = point
         del self.nodes[n_nodes:]
         self.weights = {name: value for name, value in self.weights.items() if name in names}
