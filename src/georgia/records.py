@@ -3,13 +3,65 @@
 from __future__ import annotations
 
 import hashlib
+import html
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+from georgia.errors import MissingDependencyError
 from georgia.labels import Labels
 
 SPLITS = ("train", "valid", "test")
+
+
+class Result:
+    """Base of what a step returns: one line as text, a table in a notebook, a data frame on request.
+
+    A result class says ``summary`` and ``to_rows``; as a dataclass it needs ``repr=False``.
+    """
+
+    MOST_ROWS: ClassVar[int] = 20
+
+    def summary(self) -> str:
+        """Return what was found in one line."""
+        raise NotImplementedError
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the result as rows of a table: column → plain value."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a ``pandas.DataFrame``.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            pandas: Any = importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingDependencyError(
+                "Cannot make a data frame", needs="pandas is needed", got=error, hint="pip install pandas."
+            ) from error
+        return pandas.DataFrame(self.to_rows())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        rows = self.to_rows()
+        heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in (rows[0] if rows else {}))
+        cells = ("".join(f"<td>{html.escape(_cell(value))}</td>" for value in row.values()) for row in rows)
+        body = "".join(f"<tr>{line}</tr>" for line, _ in zip(cells, range(self.MOST_ROWS), strict=False))
+        more = len(rows) - self.MOST_ROWS
+        note = f"<p>{more:,} more rows: <code>.to_pandas()</code></p>" if more > 0 else ""
+        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+        return f"<p><b>{type(self).__name__}</b>: {html.escape(self.summary())}</p>{table}{note}"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 @dataclass(frozen=True)

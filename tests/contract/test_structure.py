@@ -34,7 +34,7 @@ LAYERS = {
         *("monitor", "explain", "cluster"),
     },
     "training": {"backbones", "export", "train", "study", "demo"},
-    "faces": {"cli", "web", "__main__"},
+    "faces": {"cli", "web", "api", "__main__"},
 }
 MAX_ROOT_MODULES = 16
 ORDER = list(LAYERS)

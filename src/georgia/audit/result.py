@@ -21,7 +21,7 @@ from georgia.config import build_config, flatten_config
 from georgia.errors import InputError
 from georgia.files import read_json, reading, write_json, write_text
 from georgia.labels import Labels
-from georgia.records import Catalog, Failure, Record
+from georgia.records import Catalog, Failure, Record, Result
 from georgia.split.make import group_of
 from georgia.text import count_noun
 
@@ -30,8 +30,8 @@ AUDIT_CSV = "audit.csv"
 _RECORD_COLUMNS = ("path", "class", "group", "part", "time")
 
 
-@dataclass(frozen=True, eq=False)
-class Audit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(Result):
     """The audited ``catalog`` with its joined groups, and what was found, errors first.
 
     ``pairs`` are the duplicates, ``columns`` the measurements (N,) in the order of the records,
@@ -55,6 +55,25 @@ class Audit:
     def n_groups(self) -> int:
         """Number of groups; an image without one counts as its own."""
         return len({group_of(record, self.catalog.root) for record in self.catalog.records})
+
+    def summary(self) -> str:
+        """Return the size of the data, the quality gate and the verdict."""
+        size = f"{count_noun(self.n_images, 'image')} in {count_noun(self.n_groups, 'group')}"
+        return f"{size}; quality gate: {self.gate}. {self.verdict}".strip()
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the findings, errors first."""
+        return [
+            {
+                "check": finding.check,
+                "severity": finding.severity,
+                "allowed": finding.is_allowed,
+                "message": finding.message,
+                "remedy": finding.remedy,
+                "n_files": len(finding.files),
+            }
+            for finding in self.findings
+        ]
 
     @property
     def gate(self) -> Literal["pass", "stop"]:

@@ -22,7 +22,8 @@ from georgia.predict.prediction import flatten_outcome, read_prediction
 from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import PredictConfig, predict_files
 from georgia.progress import QUIET, Progress
-from georgia.records import Failure, Record
+from georgia.records import Failure, Record, Result
+from georgia.text import count_noun
 
 EVALUATION_FILE = "evaluation.json"
 PREDICTIONS_FILE = "predictions_test.csv"
@@ -47,8 +48,8 @@ class Misclassified:
     probability: float
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Result):
     """Predictions with the ground truth: ``truth`` and ``groups`` are in the order of the predictions."""
 
     predictions: Predictions
@@ -71,6 +72,19 @@ class Evaluation:
     def n_unknown(self) -> int:
         """The number of rejected images."""
         return self.metrics.n_unknown
+
+    def summary(self) -> str:
+        """Return accuracy and macro F1 with its 95 % confidence interval."""
+        low, high = self.metrics.macro.f1_ci95
+        return (
+            f"{count_noun(self.metrics.n, 'image')}, accuracy {self.metrics.accuracy:.4f}, macro F1 "
+            f"{self.metrics.macro.f1:.4f} ({low:.4f} to {high:.4f}), {self.n_unknown:,} unknown"
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the metrics of each class."""
+        by_class = self.metrics.per_class.items()
+        return [{"class": name, **values.to_json_dict()} for name, values in by_class]
 
     @cached_property
     def misclassified(self) -> tuple[Misclassified, ...]:

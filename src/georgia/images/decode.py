@@ -117,7 +117,7 @@ def image_from_array(array: npt.NDArray[Any]) -> Image:
         samples = reduce_depth(samples)
     elif samples.dtype == np.bool_:
         samples = samples * np.uint8(255)
-    elif np.issubdtype(samples.dtype, np.floating) and 0 <= samples.min() and samples.max() <= 1:
+    elif np.issubdtype(samples.dtype, np.floating) and samples.min() >= 0 and samples.max() <= 1:
         samples = np.floor(samples * 255 + 0.5).astype(np.uint8)
     elif samples.dtype != np.uint8:
         value_range = f", {samples.min()} to {samples.max()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.labels import Labels
-from georgia.predict.prediction import Prediction
+from georgia.predict.prediction import Outcome, Prediction, flatten_outcome
 from georgia.predict.tables import write_table
-from georgia.records import Failure
+from georgia.records import Failure, Result
+from georgia.text import count_noun
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, repr=False)
+class Predictions(Result):
     """Predictions in the order of the files, and the files that could not be read."""
 
     labels: Labels
@@ -29,6 +31,18 @@ class Predictions:
         """Return probabilities (N, C), float64, columns in label order."""
         rows = [[item.probabilities[name] for name in self.labels.names] for item in self.items]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.labels))
+
+    def summary(self) -> str:
+        """Return how many images of each label there are."""
+        counts = Counter(item.label for item in self.items)
+        labels = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items()))
+        failed = f"; {len(self.failed):,} could not be read" if self.failed else ""
+        return f"{count_noun(len(self.items), 'image')}{': ' + labels if labels else ''}{failed}"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the table that ``save`` writes."""
+        outcomes: tuple[Outcome, ...] = (*self.items, *self.failed)
+        return [flatten_outcome(outcome, self.labels) for outcome in outcomes]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia predict --json`` prints."""

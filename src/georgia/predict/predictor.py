@@ -101,6 +101,33 @@ class Predictor:
             progress.advance(len(entries), pace.note(len(entries)))
             yield entries, outputs
 
+    def predict(self, paths: Iterable[Path], progress: Progress = QUIET) -> Predictions:
+        """Return the predictions of all files; those that cannot be read are in ``failed``."""
+        started = time.perf_counter()
+        outcomes = list(self.iterate(paths, progress))
+        items = tuple(outcome for outcome in outcomes if isinstance(outcome, Prediction))
+        failed = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
+        seconds = time.perf_counter() - started
+        return Predictions(self.bundle.labels, items, failed, self.engine.name, seconds)
+
+    def predict_arrays(self, arrays: Iterable[Image], progress: Progress = QUIET) -> Predictions:
+        """Return the predictions of images (H, W, 3), uint8 RGB; ``file`` names the first ``array 0``."""
+        started = time.perf_counter()
+        progress.start("predict", len(arrays) if isinstance(arrays, Sized) else None)
+        numbered = ((Path(f"array {number}"), array) for number, array in enumerate(arrays))
+        batches = iter(lambda: list(islice(numbered, self.config.batch_size)), [])
+        prepared = (
+            ([name for name, _ in batch], [self.engine.prepare(array) for _, array in batch])
+            for batch in batches
+        )
+        items: list[Prediction] = []
+        for names, outputs in self.engine.stream(prepared):
+            decisions = self.bundle.thresholds.decide(outputs)
+            items += [Prediction(name, **vars(one)) for name, one in zip(names, decisions, strict=True)]
+            progress.advance(len(names))
+        seconds = time.perf_counter() - started
+        return Predictions(self.bundle.labels, tuple(items), (), self.engine.name, seconds)
+
     def _batches(
         self, paths: Iterable[Path], change: Alter | None
     ) -> Iterator[tuple[list[Path | Failure], list[Image]]]:
@@ -152,13 +179,7 @@ def predict_files(
     Raises:
         InputError: the model or the engine cannot be opened.
     """
-    started = time.perf_counter()
-    predictor = Predictor(bundle, config)
-    outcomes = list(predictor.iterate(paths, progress))
-    items = tuple(outcome for outcome in outcomes if isinstance(outcome, Prediction))
-    failed = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
-    seconds = time.perf_counter() - started
-    return Predictions(bundle.labels, items, failed, predictor.engine.name, seconds)
+    return Predictor(bundle, config).predict(paths, progress)
 
 
 def _decide(
