@@ -44,7 +44,7 @@ def page(browser: Any, file: Path, request: pytest.FixtureRequest) -> Iterator[A
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
         page.goto(file.as_uri())
-        page.wait_for_function("tiles.length > 0 && sheets.every(one => one.complete)")
+        page.wait_for_function("tiles.length > 0 && sheets.every(sheet => sheet.complete)")
         yield page
     assert complaints == []
 
@@ -81,9 +81,9 @@ def grey_of(page: Any) -> int:
 
 
 @on_a_phone
-def test_a_tap_shows_the_image(page: Any) -> None:
+def test_tap_shows_the_image(page: Any) -> None:
     for position in (0, 17, 39):
-        shown = page.evaluate(f"tiles.some(one => one[0] === {position})")
+        shown = page.evaluate(f"tiles.some(tile => tile[0] === {position})")
         page.touchscreen.tap(*place_of(page, position))
         if shown:
             expect(page.locator("#text")).to_contain_text(f"crop {position:02d}.png")
@@ -95,7 +95,7 @@ def test_a_tap_shows_the_image(page: Any) -> None:
 
 
 @on_a_phone
-def test_a_finger_moves_the_map_and_chooses_nothing(page: Any) -> None:
+def test_finger_moves_map_without_choosing(page: Any) -> None:
     x, y = place_of(page, 1)
     before = view_of(page)
     touch(page, [(x, y)], [(x + 30, y)], [(x + 60, y + 40)])
@@ -137,7 +137,7 @@ def test_buttons_zoom(page: Any) -> None:
 
 
 @on_a_phone
-def test_a_phone_shows_map_and_image_together(page: Any) -> None:
+def test_phone_shows_map_and_image(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.getElementById('card').getBoundingClientRect().bottom") <= 844
 
@@ -166,7 +166,7 @@ def test_keys_work_at_once(page: Any) -> None:
     assert view_of(page)[2] == pytest.approx(1.3 * scale)
 
 
-def test_keys_stay_with_the_search_the_list_and_the_browser(page: Any) -> None:
+def test_keys_stay_with_focused_controls(page: Any) -> None:
     before = view_of(page)
     page.locator("#find").focus()
     page.keyboard.type("np+-0")
@@ -183,7 +183,7 @@ def test_keys_stay_with_the_search_the_list_and_the_browser(page: Any) -> None:
     assert page.input_value("#color") == "label"
 
 
-def test_search_shows_the_first_hit_and_counts(page: Any) -> None:
+def test_search_shows_first_hit_and_count(page: Any) -> None:
     page.fill("#find", "crop 3")
     expect(page.locator("#found")).to_have_text("10 of 40 files match. Enter: the next one.")
     expect(page.locator("#text")).to_contain_text("crop 30.png")
@@ -203,7 +203,7 @@ def test_search_shows_the_first_hit_and_counts(page: Any) -> None:
     expect(page.locator("#found")).to_have_text("")
 
 
-def test_a_hit_out_of_sight_is_brought_into_view(page: Any) -> None:
+def test_distant_hit_is_brought_into_view(page: Any) -> None:
     for _ in range(8):
         page.keyboard.press("+")
     page.fill("#find", "crop 00")
@@ -212,7 +212,7 @@ def test_a_hit_out_of_sight_is_brought_into_view(page: Any) -> None:
     assert 0 < y < high
 
 
-def test_hits_in_hidden_clusters_are_told(page: Any) -> None:
+def test_hits_in_hidden_clusters_are_counted(page: Any) -> None:
     number = page.evaluate("D.cluster[5]")
     page.locator(f"[data-cluster='{number}']").click()
     page.fill("#find", "crop 05")
@@ -222,7 +222,7 @@ def test_hits_in_hidden_clusters_are_told(page: Any) -> None:
     expect(page.locator("#text")).to_contain_text("crop 05.png")
 
 
-def test_pointing_at_a_thumbnail_shows_it_and_dragging_moves(page: Any) -> None:
+def test_mouse_shows_thumbnails_and_drags(page: Any) -> None:
     position = page.evaluate("tiles[0][0]")
     x, y = place_of(page, position)
     page.mouse.move(x + 12, y + 12)
@@ -234,9 +234,9 @@ def test_pointing_at_a_thumbnail_shows_it_and_dragging_moves(page: Any) -> None:
     assert view_of(page)[0] == pytest.approx(before[0] - 100 / before[2], rel=0.02)
 
 
-def test_ten_clusters_have_ten_colors_and_a_number_each(page: Any) -> None:
+def test_clusters_have_own_colors_and_numbers(page: Any) -> None:
     dots = page.eval_on_selector_all(
-        "tbody .dot", "all => all.map(one => getComputedStyle(one).backgroundColor)"
+        "tbody .dot", "all => all.map(dot => getComputedStyle(dot).backgroundColor)"
     )
     assert len(set(dots)) == 10
     shown = page.evaluate(

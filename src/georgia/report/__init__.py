@@ -1,4 +1,4 @@
-"""Everything that is drawn or laid out for people: tables, figures, contact sheets and the page."""
+"""Everything laid out for people: tables, figures, contact sheets, pages and the model card."""
 
 from georgia.report.contact_sheet import SheetConfig, draw_contact_sheet
 

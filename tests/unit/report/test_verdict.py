@@ -90,8 +90,8 @@ def test_detectable_groups_match_the_comparison(rows: int, names: str) -> None:
     least, level = tried.min_detectable_groups, 1 - (1 - LEVEL) / rows
     for n, is_significant in ((least - 2, False), (least + 1, True)):
         truth = np.arange(n) % len(names)
-        answers = ((truth + 1) % len(names), truth)
-        pair = compare_predictions(truth, answers, Labels(tuple(names)), level=level, n_draws=8000)
+        predicted = ((truth + 1) % len(names), truth)
+        pair = compare_predictions(truth, predicted, Labels(tuple(names)), level=level, n_draws=8000)
         assert (pair.accuracy.interval[1] < 0) is is_significant
 
 
