@@ -296,7 +296,7 @@ FIGURES = (
         draw=draw_calibration,
         needs="calibration",
         title="Calibration",
-        caption="Validation images before and after temperature scaling. Closer to the dashed line is better.",
+        caption="Validation images before and after temperature scaling. Dashed line: perfectly calibrated.",
         size_in=(5.6, 4.4),
     ),
     FigureInfo(
