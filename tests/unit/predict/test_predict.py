@@ -15,7 +15,7 @@ from georgia.export.onnx_file import export_onnx
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle, save_bundle
-from georgia.model.load import is_model, load_bundle
+from georgia.model.load import load_bundle
 from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import PredictConfig, predict_files
 
@@ -126,48 +126,3 @@ def test_other_suffix_is_rejected(results: Predictions, tmp_path: Path) -> None:
         InputError, match=r"the suffix must be one of .csv, .json, .jsonl, .parquet; got '.xlsx'"
     ):
         results.save(tmp_path / "out.xlsx")
-
-
-def test_folder_file_and_onnx_open_same_model(model_folder: Path) -> None:
-    opened = [
-        load_bundle(model_folder),
-        load_bundle(model_folder / "bundle.json"),
-        load_bundle(model_folder / "model.onnx"),
-    ]
-    assert {(opened_model.labels, opened_model.preprocess, opened_model.name) for opened_model in opened} == {
-        (LABELS, SPEC, "brightness")
-    }
-    assert is_model(model_folder)
-    assert not is_model(model_folder.parent)
-
-
-@pytest.mark.parametrize(
-    ("make", "rule"),
-    [
-        (lambda folder: folder / "none", "it must exist; got no such file"),
-        (lambda folder: folder, "it must hold bundle.json"),
-        (lambda folder: write(folder / "a.txt", "x"), "a folder with bundle.json, an .onnx, or a Keras"),
-        (lambda folder: write(folder / "a.onnx", "x"), "an ONNX file that ONNX Runtime reads is needed"),
-        (lambda folder: write(folder / "a.h5", "x"), "such as --classes CEX,PG"),
-        (lambda folder: write(folder / "bundle.json", "{"), "it must be JSON that names its model file"),
-        (
-            lambda folder: write(folder / "bundle.json", '{"model": "a.onnx"}'),
-            "must lie beside it; got no 'a.onnx'",
-        ),
-    ],
-)
-def test_unusable_model_is_one_line(make: object, rule: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rule) as caught:
-        load_bundle(make(tmp_path))  # type: ignore[operator]
-    assert "\n" not in str(caught.value)
-
-
-def test_model_keeps_its_own_names(model_folder: Path) -> None:
-    assert load_bundle(model_folder, ("CEX", "PG")).labels == LABELS
-    with pytest.raises(InputError, match="this model's classes are CEX, PG; got PG, CEX"):
-        load_bundle(model_folder / "model.onnx", ("PG", "CEX"))
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
