@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from georgia.config import Config, at_least
 from georgia.distributed.places import Place, is_url, open_place
 from georgia.distributed.ray_cluster import MAX_CPUS, count_cpus, has_many_hosts, import_ray, open_cluster
 from georgia.distributed.shards import ShardFolder
@@ -34,12 +35,12 @@ RAY = "ray"
 
 
 @dataclass(frozen=True)
-class DistributedConfig:
+class DistributedConfig(Config):
     """Which cluster (see ``open_cluster``), whether to resume, and files per shard (0: chosen)."""
 
     address: str = "auto"
     resume: bool = False
-    shard_files: int = 0
+    shard_files: Annotated[int, at_least(0)] = 0
 
 
 @dataclass(frozen=True)

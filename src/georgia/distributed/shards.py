@@ -16,6 +16,7 @@ from typing import Any
 
 from georgia.distributed.places import Folder, join_place, name_path
 from georgia.errors import InputError
+from georgia.files import reading
 from georgia.labels import Labels
 from georgia.predict.prediction import Outcome, read_prediction
 from georgia.predict.tables import ParquetWriter
@@ -38,12 +39,8 @@ class ShardFolder:
         """Return the plan, which is written once all lists are, or None."""
         if PLAN_FILE not in self._lists.list_names():
             return None
-        try:
+        with reading(f"Cannot resume {self.parts.where!r}", f"{PLAN_FILE} must be whole"):
             return dict(json.loads(self._lists.read(PLAN_FILE)))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"Cannot resume {self.parts.where!r}", needs=f"{PLAN_FILE} must be whole", got=error
-            ) from error
 
     def write_plan(
         self, metadata: Mapping[str, Any], files: Iterable[str], shard_files: int = 0

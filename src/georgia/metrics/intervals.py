@@ -188,3 +188,13 @@ def group_codes(groups: Sequence[str] | None, n_files: int) -> IntArray:
         return np.arange(n_files, dtype=np.int64)
     named = [group or f"\0{position}" for position, group in enumerate(groups)]
     return np.unique(named, return_inverse=True)[1].astype(np.int64)
+
+
+def group_weights(codes: npt.NDArray[np.integer]) -> FloatArray:
+    """Return weights (N,) that sum to 1 in each group, from group numbers (N,).
+
+    >>> group_weights(np.array([0, 0, 1])).tolist()
+    [0.5, 0.5, 1.0]
+    """
+    result: FloatArray = 1.0 / np.bincount(codes)[codes]
+    return result

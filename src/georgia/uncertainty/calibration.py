@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
-from georgia.metrics.intervals import group_codes
+from georgia.files import reading
+from georgia.metrics.intervals import FloatArray, group_codes, group_weights
 from georgia.metrics.reliability import Reliability, measure_reliability
 
-FloatArray = npt.NDArray[np.float64]
 # A temperature beyond these means that the data do not determine it; the fit stops there.
 LOWEST, HIGHEST = 0.05, 20.0
 
@@ -52,7 +52,8 @@ class Calibration:
         Raises:
             InputError: a value is missing or wrong.
         """
-        try:
+        needs = "temperature, n, n_groups and two reliability diagrams are needed"
+        with reading("Cannot read the model's calibration", needs):
             return cls(
                 temperature=float(values["temperature"]),
                 n=int(values["n"]),
@@ -60,12 +61,6 @@ class Calibration:
                 before=Reliability.from_json_dict(values["reliability_before"]),
                 after=Reliability.from_json_dict(values["reliability_after"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                "Cannot read the model's calibration",
-                needs="temperature, n, n_groups and two reliability diagrams are needed",
-                got=error,
-            ) from error
 
 
 def fit_temperature(
@@ -129,21 +124,11 @@ def fit_temperature(
 def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> FloatArray:
     """Return probabilities (N, C), float64: the softmax of logits over the temperature.
 
-    >>> soften(np.array([[0.0, 0.0]])).tolist()
+    >>> softmax(np.array([[0.0, 0.0]])).tolist()
     [[0.5, 0.5]]
     """
     scaled = np.asarray(logits, np.float64) / temperature
     result: FloatArray = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
-    return result
-
-
-def group_weights(codes: npt.NDArray[np.integer]) -> FloatArray:
-    """Return weights (N,) that sum to 1 in each group, from group numbers (N,).
-
-    >>> group_weights(np.array([0, 0, 1])).tolist()
-    [0.5, 0.5, 1.0]
-    """
-    result: FloatArray = 1.0 / np.bincount(codes)[codes]
     return result
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
+from georgia.files import reading
 from georgia.labels import Labels
-from georgia.metrics.intervals import group_codes
-from georgia.uncertainty.calibration import FloatArray, group_weights
+from georgia.metrics.intervals import FloatArray, group_codes, group_weights
 
 ERROR_RATES = (0.01, 0.05, 0.10)
 DEFAULT_ERROR_RATE = 0.05
@@ -72,19 +72,14 @@ class ConformalLimits:
         Raises:
             InputError: a value is missing or wrong, or a class has no limit.
         """
-        try:
+        needs = "limits for every class, n_groups and error_rate are needed"
+        with reading("Cannot read the model's conformal limits", needs):
             limits = {
                 float(rate): {name: float(by_class[name]) for name in labels.names}
                 for rate, by_class in values["limits"].items()
             }
             counts = {name: int(values["n_groups"][name]) for name in labels.names}
             return cls(limits, counts, float(values["error_rate"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                "Cannot read the model's conformal limits",
-                needs="limits for every class, n_groups and error_rate are needed",
-                got=error,
-            ) from error
 
 
 def fit_conformal(

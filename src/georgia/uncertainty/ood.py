@@ -21,11 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
-from georgia.files import atomic_path
-from georgia.metrics.intervals import group_codes
-from georgia.uncertainty.calibration import group_weights
+from georgia.files import atomic_path, reading
+from georgia.metrics.intervals import FloatArray, group_codes, group_weights
 
-FloatArray = npt.NDArray[np.float64]
 REFERENCE_FILE = "reference.npz"
 THRESHOLD = 1.0
 # Fraction of known images that are accepted: with 0.95 one in twenty known images would be rejected.
@@ -115,22 +113,20 @@ class OodDetector:
             InputError: the file is missing or damaged.
         """
         path = folder / REFERENCE_FILE
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                head = json.loads(str(arrays["head"]))
-                parts = tuple(
-                    Part(
-                        str(name),
-                        arrays[f"{number}_mean"].astype(np.float64),
-                        arrays[f"{number}_whitening"].astype(np.float64),
-                    )
-                    for number, name in enumerate(head["parts"])
+        with (
+            reading(f"Cannot read {str(path)!r}", "the file that Georgia wrote is needed"),
+            np.load(path, allow_pickle=False) as arrays,
+        ):
+            head = json.loads(str(arrays["head"]))
+            parts = tuple(
+                Part(
+                    str(name),
+                    arrays[f"{number}_mean"].astype(np.float64),
+                    arrays[f"{number}_whitening"].astype(np.float64),
                 )
-                return cls(parts, head["about"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"Cannot read {str(path)!r}", needs="the file that Georgia wrote is needed", got=error
-            ) from error
+                for number, name in enumerate(head["parts"])
+            )
+            return cls(parts, head["about"])
 
 
 @dataclass(frozen=True, eq=False)
