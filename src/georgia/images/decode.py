@@ -118,7 +118,7 @@ def image_from_array(array: npt.NDArray[Any]) -> Image:
     elif samples.dtype == np.bool_:
         samples = samples * np.uint8(255)
     elif np.issubdtype(samples.dtype, np.floating) and samples.min() >= 0 and samples.max() <= 1:
-        samples = np.floor(samples * 255 + 0.5).astype(np.uint8)
+        samples = _reduce_floats(samples)
     elif samples.dtype != np.uint8:
         value_range = f", {samples.min()} to {samples.max()}"
         raise InputError(
@@ -260,6 +260,10 @@ def reduce_depth(samples: npt.NDArray[np.uint16], top: int = 65535) -> Image:
     return _depth_table(top)[samples]
 
 
+def _reduce_floats(samples: npt.NDArray[Any]) -> Image:
+    return np.rint(np.clip(samples, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
 def _decode_deep_png(header: Header) -> Image:
     """Read 16-bit PNG: colours by OpenCV, as Pillow keeps their high byte only.
 
@@ -291,7 +295,7 @@ def _decode_tiff(data: bytes) -> Image:
         if not (lowest >= -_FLOAT_NOISE and highest <= 1 + _FLOAT_NOISE):
             rule = f"floats must lie in 0 to 1; got {lowest:g} to {highest:g}"
             raise UnreadableImageError(f"{rule}. Save it with 8 or 16 bits")
-        pixels = np.rint(np.clip(samples, 0.0, 1.0) * 255.0).astype(np.uint8)
+        pixels = _reduce_floats(samples)
     else:
         pixels = samples if top == 255 else reduce_depth(samples, top)
     if mode in ("CMYK", "YCbCr"):
