@@ -261,7 +261,7 @@ def reduce_depth(samples: npt.NDArray[np.uint16], top: int = 65535) -> Image:
 
 
 def _reduce_floats(samples: npt.NDArray[Any]) -> Image:
-    return np.rint(np.clip(samples, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(samples, 0.0, 1.0) * 255.0), np.uint8)
 
 
 def _decode_deep_png(header: Header) -> Image:
