@@ -9,7 +9,7 @@ from pathlib import Path
 
 from georgia.files import write_text
 from georgia.report.inputs import ReportInputs
-from georgia.report.tables import format_fraction, format_interval, format_percent
+from georgia.report.tables import format_fraction, format_interval, format_percent, name_split
 from georgia.report.trust import Trust, measure_trust
 from georgia.report.verdict import describe_misclassified, describe_robustness
 from georgia.text import count_noun
@@ -66,7 +66,7 @@ def _data(run: ReportInputs) -> str:
     if run.split_counts:
         names = run.evaluation.labels.names
         rows = [
-            [split, *(f"{counts.get(name, 0):,}" for name in names)]
+            [name_split(split), *(f"{counts.get(name, 0):,}" for name in names)]
             for split, counts in run.split_counts.items()
         ]
         lines.append(_table(["split", *names], rows))

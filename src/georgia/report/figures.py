@@ -183,7 +183,7 @@ def draw_probability_histogram(result: Evaluation, axes: Axes) -> dict[str, Any]
     axes.set_xlim(edges[0] - 0.01, 1.01)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("predicted probability")
-    axes.set_ylabel("test images, logarithmic")
+    axes.set_ylabel("images, logarithmic")
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     axes.legend(loc="upper left", frameon=False)
     return plotted

@@ -13,6 +13,7 @@ from georgia.report.tables import (
     format_fraction,
     format_interval,
     format_percent,
+    name_split,
     write_minus,
 )
 from georgia.text import count_noun
@@ -52,6 +53,7 @@ def _open_templates() -> Environment:
         "change_interval": format_change_interval,
         "minus": write_minus,
         "file": name_file,
+        "split_name": name_split,
     }
     environment.globals["count"] = count_noun
     return environment

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from georgia.report.tables import format_fraction, format_number
+from georgia.report.tables import format_fraction, format_number, name_split
 
 # Keys of bundle.json that have a place of their own on the page, or none.
 _SHOWN_ELSEWHERE = (
@@ -16,11 +16,11 @@ _SHOWN_ELSEWHERE = (
 )
 _NAMES = {
     "backbone.name": "backbone",
-    "backbone.source": "its weights",
-    "backbone.sha256": "sha256 of its weights",
+    "backbone.source": "backbone weights",
+    "backbone.sha256": "backbone weights, sha256",
     "trainable_base_layers": "backbone layers trained",
     "data.source": "data",
-    "data.sha256": "sha256 of the data",
+    "data.sha256": "data, sha256",
     "data.median_side_px": "median side of the images, px",
 }
 _PARITY_NAMES = {
@@ -64,7 +64,7 @@ def describe_model(metadata: Mapping[str, Any], has_counts: bool = False) -> dic
     lines = flatten({key: value for key, value in plain.items() if not _is_table(value)})
     lines = {_NAMES.get(key, key): text for key, text in lines.items()}
     if isinstance(counts, Mapping) and not has_counts:
-        lines |= flatten({f"{part} images": _join(classes) for part, classes in counts.items()})
+        lines |= flatten({f"{name_split(split)} images": _join(classes) for split, classes in counts.items()})
     return lines | _describe_int8(metadata.get("int8"))
 
 

@@ -96,6 +96,15 @@ def format_number(number: float, digits: int = 4) -> str:
     return write_minus(base) + (f"×10{str(int(power)).translate(_RAISED)}" if power else "")
 
 
+def name_split(split: str) -> str:
+    """Return what a split is called in text.
+
+    >>> name_split("valid"), name_split("test")
+    ('validation', 'test')
+    """
+    return {"train": "training", "valid": "validation"}.get(split, split)
+
+
 def epoch_lines(metrics: Metrics, epoch: int) -> list[str]:
     """Return the console's lines of one epoch: each class, then the macro and weighted averages."""
     averages = {"macro avg": metrics.macro, "weighted avg": metrics.weighted}

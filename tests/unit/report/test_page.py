@@ -140,7 +140,7 @@ def test_stacked_cells_name_their_column(make_evaluation: MakeEvaluation, tmp_pa
 @pytest.mark.usefixtures("no_figures")
 def test_data_table_has_class_rows(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
     text = read_page(render_report(make_inputs(make_evaluation(8), tmp_path))).text
-    table = "ClasstrainvalidtestAll CEX4,80203435,145 PG4,76203415,103 all classes9,564068410,248"
+    table = "ClasstrainingvalidationtestAll CEX4,80203435,145 PG4,76203415,103 all classes9,564068410,248"
     assert table in text
 
 

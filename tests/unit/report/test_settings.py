@@ -23,14 +23,14 @@ def test_settings_leave_out_measurements() -> None:
     }
     assert describe_model(metadata) == {
         "backbone": "efficientnet-lite0",
-        "sha256 of its weights": "57ab",
+        "backbone weights, sha256": "57ab",
         "data": "synthetic",
         "temperature": "0.4171",
-        "train images": "a_b.c 4802, PG 4762",
+        "training images": "a_b.c 4802, PG 4762",
         "8-bit file": "kept",
         "accuracy of the 8-bit file": "0.9800, float32 0.9900",
     }
-    assert "train images" not in describe_model(metadata, has_counts=True)
+    assert "training images" not in describe_model(metadata, has_counts=True)
     parity = {"images compared": "50", "from the trained model, onnxruntime": "2.914×10⁻⁶"}
     assert describe_parity(metadata) == parity
     assert describe_parity({}) == {}
