@@ -36,11 +36,11 @@ def running(tmp_path: Path) -> Iterator[Running]:
     started: list[str] = []
     ready = threading.Event()
 
-    def tell(url: str) -> None:
+    def note_address(url: str) -> None:
         started.append(url)
         ready.set()
 
-    server = open_service(service.config, service.bundle, service.store, on_start=tell)
+    server = open_service(service.config, service.bundle, service.store, on_start=note_address)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

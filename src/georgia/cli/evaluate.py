@@ -92,8 +92,8 @@ def run(
         found = Findings(evaluation, n_in_training=len(find_training_overlap(bundle, records)))
         if against is not None and other is not None:
             both = _name_models(bundle, other, model, against)
-            beside = evaluate_records(other, records, evaluation.labels, *running)
-            found.comparison = compare_evaluations(evaluation, beside, both)
+            other_evaluation = evaluate_records(other, records, evaluation.labels, *running)
+            found.comparison = compare_evaluations(evaluation, other_evaluation, both)
         if robustness:
             perturbed = RobustnessConfig(settings.robustness_files)
             found.robustness = measure_robustness(bundle, records, perturbed, settings.predict, progress)

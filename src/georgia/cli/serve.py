@@ -99,7 +99,7 @@ def serve_probe(model: Path | None, settings: ServeConfig, probe: MonitorConfig 
     store = open_store(settings.db)
     folder = model if model is not None and model.is_dir() else bundle.model_path.parent
 
-    def tell(address: str) -> None:
+    def show_address(address: str) -> None:
         link = f"{address}#token={settings.token}"
         if as_json:
             console.show_json({"url": address, "token": settings.token, "db": settings.db, "page": link})
@@ -111,7 +111,7 @@ def serve_probe(model: Path | None, settings: ServeConfig, probe: MonitorConfig 
 
     try:
         with _monitoring(bundle, store, probe) as monitor:
-            open_service(settings, bundle, store, monitor, folder, tell).run()
+            open_service(settings, bundle, store, monitor, folder, show_address).run()
     finally:
         store.close()
     return console.DONE

@@ -50,7 +50,7 @@ class EventStream:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether as many pages listen as may."""
+        """Return whether the number of listening pages has reached its limit."""
         return len(self._listeners) >= MOST_LISTENERS
 
     async def listen(self, last_id: int | None = None) -> AsyncIterator[str]:

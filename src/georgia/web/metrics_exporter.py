@@ -51,7 +51,7 @@ class _Probe(Collector):
         yield GaugeMetricFamily("georgia_alarm", "1 while an alarm is active.", value=float(status["alarm"]))
         n_open = float(len(status["open_alarms"]))
         yield GaugeMetricFamily(
-            "georgia_open_alarms", "Alarms that stand or are not acknowledged.", value=n_open
+            "georgia_open_alarms", "Alarms that are active or not acknowledged.", value=n_open
         )
         last, batch = status["last"], status["batch"]
         n_frames = float(batch["n_frames"]) if batch else 0.0

@@ -104,7 +104,7 @@ def _add_record(router: APIRouter, service: Service) -> None:
         open: bool = False,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Any:
-        """Alarms, newest first; ``open``: only those that stand or are not acknowledged."""
+        """Alarms, newest first; ``open``: only those that are active or not acknowledged."""
         return {"alarms": [alarm.to_json_dict() for alarm in store.alarms(batch, open, limit)]}
 
     @router.get("/trail", name="trail", response_model=schemas.AuditLog, tags=["record"])

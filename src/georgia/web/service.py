@@ -52,7 +52,7 @@ class Service:
     # The probe
 
     def describe_status(self) -> dict[str, Any]:
-        """Return the state in words, the running batch, the last frame, and alarms that stand open."""
+        """Return the state, the running batch, the last frame, and the open alarms."""
         try:
             batch = self.store.running_batch() or next(iter(self.store.batches(limit=1)), None)
             frames = self.store.frames(batch.id, limit=1) if batch else []
