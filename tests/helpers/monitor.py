@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,16 @@ import numpy as np
 from PIL import Image
 
 from georgia.monitor.fraction import estimate_fractions
-from georgia.monitor.result import FileKey, FrameAnalysis, FrameResult, FrameStatus, State, TileMap
+from georgia.monitor.records import MonitorEvent, MonitorStatus
+from georgia.monitor.result import (
+    ChartPoint,
+    FileKey,
+    FrameAnalysis,
+    FrameResult,
+    FrameStatus,
+    State,
+    TileMap,
+)
 from georgia.monitor.tile import place_windows
 
 NAMES = ("CEX", "PG")
@@ -78,3 +89,18 @@ def write_frame(path: Path, n_pg: int, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def make_event(kind: Any = "frame", state: Any = "alarm", beat: int = 7, **changes: Any) -> MonitorEvent:
+    """Return an event whose last frame has an EWMA beyond its limit."""
+    frame = make_result(3, 1, fraction=0.25, chart=ChartPoint(ewma=0.2, ewma_limit=0.1), n_judged=88)
+    status = MonitorStatus(state, True, 1, 3, 0, 0, 0, 0, "", beat, 0.0, True, frame)
+    return MonitorEvent(kind, status, frame, **changes)
+
+
+def wait_for(is_so: Callable[[], Any], patience_s: float = 60.0) -> None:
+    """Wait until something holds; fail if it does not come about."""
+    end = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from tests.helpers.monitor import BrightnessAnalyzer, make_map, make_result, write_frame
+from tests.helpers.monitor import BrightnessAnalyzer, make_map, make_result, wait_for, write_frame
 from tests.helpers.postgres import PostgresServer, has_postgres
 
 from georgia.monitor.connect import StoreAwayError, writing
@@ -25,13 +25,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not has_postgres(), reason="needs PostgreSQL's server programs (Debian: postgresql)"),
 ]
-
-
-def wait_for(is_so: Callable[[], Any]) -> None:
-    end = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

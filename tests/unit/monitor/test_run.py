@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.monitor import BrightnessAnalyzer, write_frame
+from tests.helpers.monitor import BrightnessAnalyzer, wait_for, write_frame
 
 from georgia.config import build_config
 from georgia.errors import InputError
-from georgia.monitor.connect import CAPACITY, StoreAwayError, WriteQueue
+from georgia.monitor.connect import StoreAwayError
 from georgia.monitor.records import MonitorEvent
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
@@ -73,13 +71,6 @@ def running(monitor: Monitor) -> Iterator[Monitor]:
     finally:
         stop.set()
         thread.join(PATIENCE_S)
-
-
-def wait_for(is_so: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 def test_folder_is_analyzed_once_in_order(probe: Probe) -> None:
@@ -260,33 +251,3 @@ def test_events_serialise_to_json(probe: Probe) -> None:
         plain = json.loads(json.dumps(event.to_json_dict()))
         assert plain["kind"] == event.kind
     assert probe.kinds("heartbeat")[-1].status.beat > 0
-
-
-def test_write_queue_keeps_order_and_backs_off() -> None:
-    now, is_away, written, tries = [0.0], [True], [], [0]
-
-    def write(number: int) -> int:
-        tries[0] += 1
-        if is_away[0]:
-            raise StoreAwayError("away")
-        return number
-
-    waiting = WriteQueue(lambda: now[0])
-    for number in range(3):
-        waiting.put(lambda number=number: write(number), written.append)
-    assert not waiting.flush()
-    moments = []
-    while len(moments) < 8:
-        now[0] += 0.25
-        before = tries[0]
-        waiting.flush()
-        if tries[0] > before:
-            moments.append(now[0])
-    gaps = [after - before for before, after in itertools.pairwise(moments)]
-    assert gaps == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    is_away[0] = False
-    assert waiting.flush(at_once=True)
-    assert written == [0, 1, 2]
-    for _ in range(CAPACITY):
-        waiting.put(lambda: 0)
-    assert waiting.is_full
