@@ -182,3 +182,21 @@ def test_tiff_large_strip_is_bounded(tmp_path):
     struct.pack_into("<I" if counts.dtype == 4 else "<H", data, counts.valueoffset, min(len(big), 65535))
     (tmp_path / "a.tif").write_bytes(bytes(data) + big)
     assert read_image(tmp_path / "a.tif").shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "codes", "value", "reason"),
+    [
+        ({"compression": "jpeg"}, (256, 257, 278), 8, "a segment is larger than the image"),
+        ({"compression": "zlib", "tile": (512, 512)}, (322, 323), 60_000, "its segments do not make"),
+    ],
+)
+def test_tiff_segment_beyond_image_is_rejected(tmp_path, options, codes, value, reason):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((512, 512), np.uint8), **options)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        for tag in (tif.pages.first.tags[code] for code in codes):
+            struct.pack_into("<H" if tag.dtype == 3 else "<I", data, tag.valueoffset, value)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_image(tmp_path / "a.tif")
