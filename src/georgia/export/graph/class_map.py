@@ -145,8 +145,8 @@ class _GradientWalk:
         ends = np.cumsum([width[0] for width in widths])
         found: list[PooledMap] = []
         for name, start, end in zip(node.input, [0, *ends[:-1]], ends, strict=True):
-            limits = [self._graph.constant([value], "cam/limit", np.int64) for value in (start, end, 2)]
-            behind = self.pull(name, self._graph.add("Slice", [gradient, *limits], "cam/slice"))
+            bounds = [self._graph.constant([value], "cam/limit", np.int64) for value in (start, end, 2)]
+            behind = self.pull(name, self._graph.add("Slice", [gradient, *bounds], "cam/slice"))
             if not behind:
                 return []
             found += behind
@@ -172,10 +172,10 @@ class _GradientWalk:
     def _mask(self, node: onnx.NodeProto, gradient: str) -> str:
         """Pass the gradient on where the activation is on its slope."""
         graph, tensor = self._graph, node.input[0]
-        limits: Sequence[str] = node.input[1:] or [graph.constant(0.0, "cam/zero")]
-        mask = graph.add("Greater", [tensor, limits[0]], "cam/above")
-        if len(limits) == 2:
-            below = graph.add("Less", [tensor, limits[1]], "cam/below")
+        bounds: Sequence[str] = node.input[1:] or [graph.constant(0.0, "cam/zero")]
+        mask = graph.add("Greater", [tensor, bounds[0]], "cam/above")
+        if len(bounds) == 2:
+            below = graph.add("Less", [tensor, bounds[1]], "cam/below")
             mask = graph.add("And", [mask, below], "cam/between")
         slope = graph.add("Cast", [mask], "cam/slope", to=1)
         axes = graph.constant([1], "cam/axes", np.int64)

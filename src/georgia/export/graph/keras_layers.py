@@ -143,8 +143,8 @@ def _batch_norm(graph: GraphBuilder, call: LayerCall) -> str:
 
 
 def _clip(graph: GraphBuilder, tensor: str, top: float, name: str) -> str:
-    limits = [graph.constant(0.0, f"{name}/low"), graph.constant(top, f"{name}/high")]
-    return graph.add("Clip", [tensor, *limits], name)
+    bounds = [graph.constant(0.0, f"{name}/low"), graph.constant(top, f"{name}/high")]
+    return graph.add("Clip", [tensor, *bounds], name)
 
 
 def _relu(graph: GraphBuilder, call: LayerCall) -> str:

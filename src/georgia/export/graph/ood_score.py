@@ -38,8 +38,8 @@ def add_unknown_score(graph: GraphBuilder, features: str, detector: OodDetector)
     total, start = "", 0
     for part in detector.parts:
         end = start + len(part.mean)
-        limits = [graph.constant([value], "unknown/limit", np.int64) for value in (start, end, 1)]
-        columns = graph.add("Slice", [features, *limits], "unknown/columns")
+        bounds = [graph.constant([value], "unknown/limit", np.int64) for value in (start, end, 1)]
+        columns = graph.add("Slice", [features, *bounds], "unknown/columns")
         centred = graph.add("Sub", [columns, graph.constant(part.mean, "unknown/mean")], "unknown/centred")
         white = graph.add(
             "MatMul", [centred, graph.constant(part.whitening, "unknown/whitening")], "unknown/white"
