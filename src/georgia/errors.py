@@ -5,8 +5,8 @@
     │   ├── UnreadableImageError (OSError)   one image file cannot be read
     │   ├── UnwritableFileError (OSError)    a file cannot be made where it was asked for
     │   └── MissingDependencyError (ImportError)   an optional package is needed
-    ├── GateError                   exit 4: a check said no
-    └── ParityError (RuntimeError)  the exported file answers differently from the trained net
+    ├── GateError                   exit 4: a quality gate failed
+    └── ParityError (RuntimeError)  the exported file predicts differently from the trained net
 
 An error formats itself: what and where, the rule, what we got, and what to do.
 
@@ -39,7 +39,7 @@ class InputError(GeorgiaError, ValueError):
 
 
 class UnreadableImageError(InputError, OSError):
-    """One image file cannot be turned into pixels; the message holds the reason only."""
+    """One image file cannot be converted to pixels; the message holds the reason only."""
 
 
 class UnwritableFileError(InputError, OSError):
@@ -57,7 +57,7 @@ class GateError(GeorgiaError):
 
 
 class ParityError(GeorgiaError, RuntimeError):
-    """The exported file does not give the trained net's answers, so it is not shipped."""
+    """The exported file does not predict what the trained net does, so it is not shipped."""
 
 
 def format_message(what: str, needs: str, got: object, hint: str = "") -> str:

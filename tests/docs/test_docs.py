@@ -29,9 +29,9 @@ def command_lines(page: Path) -> Iterator[str]:
     """Yield each ``georgia …`` and ``scripts/…`` line of a page's shell blocks."""
     for block in code_blocks(page, "", "sh", "bash", "console"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
-            if words.startswith(("georgia ", "scripts/")):
-                yield words.partition(" #")[0].strip()
+            args = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
+            if args.startswith(("georgia ", "scripts/")):
+                yield args.partition(" #")[0].strip()
 
 
 SHOWN = [(page, line) for page in PAGES for line in command_lines(page)]
@@ -44,15 +44,15 @@ def test_pages_show_commands_at_all() -> None:
 
 @pytest.mark.parametrize(("page", "line"), SHOWN, ids=IDS)
 def test_shown_command_parses(page: Path, line: str) -> None:
-    words = shlex.split(line.partition(" | ")[0].partition(" > ")[0])
-    if words[0].startswith("scripts/"):
-        assert (ROOT / words[0]).is_file()
+    args = shlex.split(line.partition(" | ")[0].partition(" > ")[0])
+    if args[0].startswith("scripts/"):
+        assert (ROOT / args[0]).is_file()
         return
-    if words[1:] in (["--help"], ["--version"], []):
+    if args[1:] in (["--help"], ["--version"], []):
         return
-    command = COMMANDS[words[1]]
-    if "--help" not in words:
-        command.make_context(words[1], words[2:])
+    command = COMMANDS[args[1]]
+    if "--help" not in args:
+        command.make_context(args[1], args[2:])
 
 
 def test_shown_settings_exist() -> None:

@@ -118,12 +118,12 @@ def test_store_goes_on_with_its_batch(georgia: Any, kept: Path) -> None:
 
     (kept / "frames").mkdir()
     Image.new("L", (320, 256), 90).save(kept / "frames" / "f99.png")
-    words = ("monitor", kept / "run", "--watch", kept / "frames", "--db", kept / "store.db", "--once")
+    args = ("monitor", kept / "run", "--watch", kept / "frames", "--db", kept / "store.db", "--once")
     settings = ("source=probe", "tile_px=64", "baseline_frames=5", "min_detail=0", "limit=0.505")
     options = [item for setting in settings for item in ("--set", setting)]
     from georgia.cli import main
 
-    assert main([*map(str, words), "--batch", "kept", *options]) == 0
+    assert main([*map(str, args), "--batch", "kept", *options]) == 0
     code, result, _ = georgia("verify", kept / "store.db")
     assert (code, result["n_frames"]) == (0, 9)
 

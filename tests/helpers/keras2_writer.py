@@ -13,7 +13,7 @@ def write(size_px: int, layout: str, depth: str, stem: str) -> None:
     import tf_keras as keras
 
     keras.utils.set_random_seed(1)
-    drawn = np.random.default_rng(0)
+    sampled = np.random.default_rng(0)
     layers = keras.layers
     shape, widths = (size_px, size_px, 3), (512, 256)
     if depth == "tiny":
@@ -23,8 +23,8 @@ def write(size_px: int, layout: str, depth: str, stem: str) -> None:
     for layer in base.layers:
         if isinstance(layer, layers.BatchNormalization):
             gamma, beta, mean, variance = layer.get_weights()
-            beta, mean = beta + drawn.normal(0, 0.1, beta.shape), mean + drawn.normal(0, 0.1, mean.shape)
-            layer.set_weights([gamma * 0.5, beta, mean, variance * drawn.uniform(0.5, 2, mean.shape)])
+            beta, mean = beta + sampled.normal(0, 0.1, beta.shape), mean + drawn.normal(0, 0.1, mean.shape)
+            layer.set_weights([gamma * 0.5, beta, mean, variance * sampled.uniform(0.5, 2, mean.shape)])
     inputs, x = base.input, base.output
     if layout == "nested":
         inputs = keras.Input((size_px, size_px, 3))
@@ -37,7 +37,7 @@ def write(size_px: int, layout: str, depth: str, stem: str) -> None:
     x = layers.Dropout(0.3)(x)
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "binary_crossentropy")
-    batch = drawn.uniform(-120, 150, (4, size_px, size_px, 3)).astype("float32")
+    batch = sampled.uniform(-120, 150, (4, size_px, size_px, 3)).astype("float32")
     model.save(f"{stem}.h5")
     np.savez(f"{stem}.npz", batch=batch, answers=model.predict(batch, verbose=0))
 
