@@ -68,8 +68,8 @@ def choose_train_precision(asked: str, on_gpu: bool) -> str:
 def use_precision(model: Any, precision: str) -> Iterator[None]:
     """Compute a net's layers in ``precision`` inside the block; weights stay float32.
 
-    The last layer, whose outputs are the predictions, always computes in float32. Afterwards every layer is as before,
-    so that what is exported and saved is a float32 net.
+    The last layer, whose outputs are the predictions, always computes in float32. Afterwards every layer is
+    as before, so that what is exported and saved is a float32 net.
     """
     import keras
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from georgia.files import find_cache_folder
 from georgia.images.augment import AUGMENTATIONS
 from georgia.labels import Labels, outputs_to_probabilities
-from georgia.metrics.classification import Metrics, compute_metrics
+from georgia.metrics.classification import Metrics, epoch_metrics
 from georgia.progress import QUIET, Progress
 from georgia.report.history import TrainingHistory, save_history
 from georgia.train.batches import FixedFeatures, choose_views, fixed_batches, prefetch, training_batches
@@ -183,7 +183,7 @@ class _Loop:
         probabilities = outputs_to_probabilities(np.concatenate(outputs)).astype(np.float64)
         targets = self._inputs.valid.targets
         of_truth = np.clip(probabilities[np.arange(len(targets)), targets], EPSILON, 1.0)
-        metrics = compute_metrics(targets, probabilities.argmax(axis=1), self._inputs.labels, n_bootstrap=0)
+        metrics = epoch_metrics(targets, probabilities.argmax(axis=1), self._inputs.labels)
         return float(-np.log(of_truth).mean()), metrics
 
     def learning_rate(self, epoch: int, step: int = 0) -> float:

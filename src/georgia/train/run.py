@@ -6,7 +6,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from georgia.catalog.read import read_catalog
@@ -15,10 +15,10 @@ from georgia.images.decode import read_info
 from georgia.images.preprocess import PreprocessSpec
 from georgia.metrics.classification import Metrics
 from georgia.progress import QUIET, Progress
-from georgia.records import Catalog, Record, fingerprint_files
+from georgia.records import Catalog, Failure, Record, fingerprint_files
 from georgia.report.history import Row, TrainingHistory
 from georgia.report.tables import epoch_lines
-from georgia.report.training_run import TrainingRun
+from georgia.report.training_run import DataAudit, TrainingRun
 from georgia.split.make import Split
 from georgia.train.artifacts import Tools, make_artifacts
 from georgia.train.data_audit import audit_training_data, check_split
@@ -72,28 +72,13 @@ def train_model(
     with use_device(config.device) as device:
         progress.say(f"device: {device}")
         catalog = read_catalog(source, class_names=class_names, verify=False)
-        if config.rehearse:
-            catalog = subsample_catalog(catalog, config.seed)
-        network = build_network(config, len(catalog.labels))
-        progress.say(_describe_network(network, config))
-        known = shared.audit_folder if shared else None
-        catalog, data_audit = audit_training_data(catalog, config, out, progress, known)
-        network, config = apply_geometry(network, config, data_audit.audit, progress)
-        catalog, images = _load_images(catalog, network.preprocess, out, shared, progress)
-        split = _make_split(catalog, config)
-        data_audit = replace(data_audit, is_at_one_scale=config.geometry == "scale")
-        data_audit = check_split(data_audit, split, progress)
+        work = _prepare(catalog, config, out, shared, progress)
+        config, network, split = work.config, work.network, work.split
         fingerprint = fingerprint_files([record.path for record in split.records])
         plan = make_plan(config, split, fingerprint, list_versions())
         state = _open_state(out, open_plan(out, plan, resume), resume, progress)
-        inputs = LoopInputs(
-            network,
-            images.select(split.subset("train")),
-            images.select(split.subset("valid")),
-            split.labels,
-            out,
-            shared.cache if shared else None,
-        )
+        train, valid = (work.images.select(split.subset(name)) for name in ("train", "valid"))
+        inputs = LoopInputs(network, train, valid, split.labels, out, shared.cache if shared else None)
         run = TrainingRun(
             folder=out,
             source=str(source),
@@ -108,12 +93,41 @@ def train_model(
             split=split,
             fingerprint=fingerprint,
             median_side_px=_median_side_px(split.subset("train")),
-            data_audit=data_audit,
-            failures=catalog.failures,
+            data_audit=work.data_audit,
+            failures=work.failures,
         )
         run = make_artifacts(run, Tools(config, network, progress))
     shutil.rmtree(out / STATE_FOLDER, ignore_errors=True)
     return replace(run, seconds=time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The settings as the audit left them, the net, the decoded images and their split."""
+
+    config: TrainConfig
+    network: Network
+    images: ImageSet
+    split: Split
+    data_audit: DataAudit
+    failures: tuple[Failure, ...]
+
+
+def _prepare(
+    catalog: Catalog, config: TrainConfig, out: Path, shared: SharedWork | None, progress: Progress
+) -> _Prepared:
+    if config.rehearse:
+        catalog = subsample_catalog(catalog, config.seed)
+    network = build_network(config, len(catalog.labels))
+    progress.say(_describe_network(network, config))
+    known = shared.audit_folder if shared else None
+    catalog, data_audit = audit_training_data(catalog, config, out, progress, known)
+    network, config = apply_geometry(network, config, data_audit.audit, progress)
+    catalog, images = _load_images(catalog, network.preprocess, out, shared, progress)
+    split = _make_split(catalog, config)
+    data_audit = replace(data_audit, is_at_one_scale=config.geometry == "scale")
+    data_audit = check_split(data_audit, split, progress)
+    return _Prepared(config, network, images, split, data_audit, catalog.failures)
 
 
 def _load_images(
