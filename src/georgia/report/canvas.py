@@ -73,6 +73,15 @@ def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
     return f"{line[: longest - 1 - n_last]}…{line[-n_last:]}"
 
 
+def mark_interval(
+    axes: Axes, place: float, values: tuple[float, float, float], color: str, marker: str = "o"
+) -> None:
+    """Draw one row of a chart: (low, value, high) as a bar with a dot."""
+    low, value, high = values
+    axes.plot([low, high], [place, place], color=color, linewidth=2.6, solid_capstyle="butt")
+    axes.plot([value], [place], marker=marker, markersize=8, color=color)
+
+
 def stack_below(axes: Axes) -> tuple[Axes, Axes]:
     """Split one panel into two, the lower one smaller and with the same horizontal axis."""
     place, figure = axes.get_subplotspec(), axes.get_figure(root=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from georgia.report.canvas import (
     Draw,
     Size,
     figure_png,
+    mark_interval,
     shorten,
     stack_below,
 )
@@ -52,14 +53,18 @@ class FigureInfo:
     ``grow_in`` is added to the size for every class beyond the second. ``section`` is its place on the page.
     """
 
-    name: str
     draw: Draw
     needs: Literal["history", "evaluation", "robustness", "calibration"]
     title: str
     caption: str
-    size_in: Size
+    size_in: Size = (5.6, 4.4)
     grow_in: Size = (0.0, 0.0)
     section: Literal["figures", "robustness"] = "figures"
+
+    @property
+    def name(self) -> str:
+        """The name of its draw function without ``draw_``."""
+        return str(cast(Any, self.draw).__name__).removeprefix("draw_")
 
     def size_for(self, result: Any) -> Size:
         """Return width and height in inches for one result."""
@@ -124,8 +129,7 @@ def draw_f1_intervals(result: Evaluation, axes: Axes) -> dict[str, Any]:
     rows.append(("macro average", metrics.macro.f1, metrics.macro.f1_ci95))
     for place, (name, value, (low, high)) in enumerate(reversed(rows)):
         color = INK if name == "macro average" and place == 0 else BLUE
-        axes.plot([low, high], [place, place], color=color, linewidth=2.6, solid_capstyle="butt")
-        axes.plot([value], [place], marker="o", markersize=8, color=color)
+        mark_interval(axes, place, (low, value, high), color)
         side = "right" if high - value < 0.25 * (high - low) else "center"
         axes.text(value, place + 0.22, f"{value:.4f}", ha=side, fontsize=9.5, color=color)
     axes.set_yticks(range(len(rows)), [shorten(name) for name, _, _ in reversed(rows)], parse_math=False)
@@ -140,12 +144,8 @@ def draw_f1_intervals(result: Evaluation, axes: Axes) -> dict[str, Any]:
 
 def draw_reliability(result: Evaluation, axes: Axes) -> dict[str, Any]:
     """Draw the fraction of correct predictions against their probability; a dot's area follows its count."""
-    lowest, bins = 1.0 / len(result.labels), result.reliability
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04))
-    axes.set_xlabel("predicted probability (numbers: images)")
-    axes.set_ylabel("fraction correct")
-    axes.grid(color=RULE, linewidth=0.8)
+    bins = result.reliability
+    _dress_reliability(axes, 1.0 / len(result.labels), "predicted probability (numbers: images)")
     if bins is None:
         return {"n": [], "probability": [], "fraction_correct": [], "ece": None}
     filled = bins.n > 0
@@ -189,6 +189,12 @@ def draw_probability_histogram(result: Evaluation, axes: Axes) -> dict[str, Any]
     return plotted
 
 
+def _dress_reliability(axes: Axes, lowest: float, label: str) -> None:
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
+    axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04), xlabel=label, ylabel="fraction correct")
+    axes.grid(color=RULE, linewidth=0.8)
+
+
 def _plain_curve(predicted: Any, correct: Any, error: float) -> dict[str, Any]:
     return {"probability": predicted.tolist(), "fraction_correct": correct.tolist(), "ece": error}
 
@@ -211,7 +217,6 @@ def _write_cells(axes: Axes, counts: npt.NDArray[np.int64], fractions: npt.NDArr
 
 def draw_calibration(result: Calibration, axes: Axes) -> dict[str, Any]:
     """Draw the fraction of correct predictions against their probability, before and after calibration."""
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     plotted: dict[str, Any] = {"temperature": result.temperature}
     for bins, name, color, marker in (
         (result.before, "before", ORANGE, "s"),
@@ -227,10 +232,7 @@ def draw_calibration(result: Calibration, axes: Axes) -> dict[str, Any]:
         )
         plotted[name] = _plain_curve(predicted, correct, bins.error)
     lowest = min([0.5, *plotted["before"]["probability"], *plotted["after"]["probability"]])
-    axes.set(xlim=(lowest - 0.02, 1.02), ylim=(-0.04, 1.04))
-    axes.set_xlabel("predicted probability")
-    axes.set_ylabel("fraction correct")
-    axes.grid(color=RULE, linewidth=0.8)
+    _dress_reliability(axes, lowest, "predicted probability")
     axes.legend(loc="lower right", frameon=False)
     return plotted
 
@@ -243,8 +245,7 @@ def draw_robustness(result: Robustness, axes: Axes) -> dict[str, Any]:
         color, marker = (VERMILION, "D") if row.is_significant else (BLUE, "o")
         low, high = (100 * value for value in row.accuracy.interval)
         value = 100 * row.accuracy.difference
-        axes.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
-        axes.plot([value], [place], marker=marker, markersize=7, color=color)
+        mark_interval(axes, place, (low, value, high), color, marker)
     axes.set_yticks(range(len(rows)), [row.title for row in rows], parse_math=False)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("change of accuracy, percentage points")
@@ -257,60 +258,51 @@ def draw_robustness(result: Robustness, axes: Axes) -> dict[str, Any]:
 
 FIGURES = (
     FigureInfo(
-        name="confusion_matrix",
-        draw=draw_confusion_matrix,
-        needs="evaluation",
+        draw_confusion_matrix,
+        "evaluation",
         title="Confusion matrix",
         caption="Rows: true class. Columns: predicted class. Percentages are of each row.",
         size_in=(5.2, 4.8),
         grow_in=(0.55, 0.5),
     ),
     FigureInfo(
-        name="metrics_plot",
-        draw=draw_metrics_plot,
-        needs="history",
+        draw_metrics_plot,
+        "history",
         title="Training history",
         caption="Accuracy and loss after each epoch, on training images and on the whole validation split.",
         size_in=(5.6, 4.8),
     ),
     FigureInfo(
-        name="f1_intervals",
-        draw=draw_f1_intervals,
-        needs="evaluation",
+        draw_f1_intervals,
+        "evaluation",
         title="F1 of each class",
         caption="Dots: measured. Bars: 95 % confidence intervals over independent groups of images.",
         size_in=(5.6, 2.9),
         grow_in=(0.0, 0.4),
     ),
     FigureInfo(
-        name="reliability",
-        draw=draw_reliability,
-        needs="evaluation",
+        draw_reliability,
+        "evaluation",
         title="Reliability",
         caption="Dashed line: probability equals the fraction correct. Below it, the model is overconfident. "
         "Bars: 95 % confidence intervals.",
-        size_in=(5.6, 4.4),
     ),
     FigureInfo(
-        name="calibration",
-        draw=draw_calibration,
-        needs="calibration",
+        draw_calibration,
+        "calibration",
         title="Calibration",
         caption="Validation images before and after temperature scaling. Dashed line: perfectly calibrated.",
-        size_in=(5.6, 4.4),
     ),
     FigureInfo(
-        name="probability_histogram",
-        draw=draw_probability_histogram,
-        needs="evaluation",
+        draw_probability_histogram,
+        "evaluation",
         title="Confidence",
         caption="Number of correct and wrong predictions at each probability.",
         size_in=(5.6, 3.8),
     ),
     FigureInfo(
-        name="robustness",
-        draw=draw_robustness,
-        needs="robustness",
+        draw_robustness,
+        "robustness",
         title="Accuracy under each perturbation",
         caption="Dots: change on the same images. Bars: confidence intervals, 95 % for all rows together. "
         "Orange diamonds: a significant drop of accuracy or F1.",
@@ -320,17 +312,11 @@ FIGURES = (
 )
 
 
-def find_figure(draw: Draw) -> FigureInfo:
-    """Return what is known of a draw function, or a plain entry for one that is not in ``FIGURES``."""
-    name = getattr(draw, "__name__", "figure").removeprefix("draw_")
-    plain = FigureInfo(name, draw, "evaluation", name.replace("_", " "), "", (6.4, 4.4))
-    return next((info for info in FIGURES if info.draw is draw), plain)
-
-
 def save_figure(draw: Draw, result: Any, path: Path, title: str = "") -> None:
     """Draw a result into a PNG at 150 dpi, written whole or not at all; ``title`` stands above it.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    write_bytes(path, figure_png(draw, result, find_figure(draw).size_for(result), title))
+    info = next(info for info in FIGURES if info.draw is draw)
+    write_bytes(path, figure_png(draw, result, info.size_for(result), title))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from georgia.files import write_bytes, write_text
-from georgia.report.canvas import BLUE, INK, MUTED, RULE, Size, figure_png, figure_url, shorten
+from georgia.report.canvas import BLUE, INK, MUTED, RULE, Size, figure_png, figure_url, mark_interval, shorten
 from georgia.report.render import render_template
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def draw_study(result: Study, axes: Axes) -> dict[str, Any]:
         runs = [row.f1 for row in result.rows if row.variant == variant.variant and row.f1 is not None]
         low, high = variant.f1_ci95
         color = INK if variant.rank == 1 else BLUE
-        axes.plot([low, high], [place, place], color=color, linewidth=2.6, solid_capstyle="butt")
-        axes.plot([variant.f1], [place], marker="o", markersize=8, color=color)
+        mark_interval(axes, place, (low, variant.f1, high), color)
         # Rings stand below the line, so that runs of equal F1 do not hide it.
         style: dict[str, Any] = {
             "marker": "o",

@@ -20,7 +20,6 @@ from georgia.report.figures import (
     draw_probability_histogram,
     draw_reliability,
     draw_robustness,
-    find_figure,
     save_figure,
 )
 from georgia.report.history import TrainingHistory
@@ -48,10 +47,9 @@ def test_figure_is_made_for_every_result(
         assert image.convert("L").getextrema()[0] < 120
 
 
-def test_draw_functions_match_figure_names() -> None:
-    assert [info.draw.__name__ for info in FIGURES] == [f"draw_{info.name}" for info in FIGURES]
+def test_figures_have_different_names() -> None:
     assert len({info.name for info in FIGURES}) == len(FIGURES)
-    assert find_figure(draw_reliability).name == "reliability"
+    assert "reliability" in {info.name for info in FIGURES}
 
 
 def test_confusion_figure_returns_counts(make_evaluation: MakeEvaluation) -> None:
