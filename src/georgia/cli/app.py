@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 import warnings
@@ -130,8 +129,7 @@ def _report(error: Exception) -> int:
         console.show_note(f"{error.format_message().rstrip('.')}. See: {command} --help")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # Keep Python from complaining about it on the way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.drop_stdout()
         return BROKEN_PIPE
     if isinstance(error, OSError) and error.errno in _USER_ERRORS and error.filename:
         console.show_note(f"Cannot use {str(error.filename)!r}: the system says {error.strerror!r}.")

@@ -20,7 +20,6 @@ from georgia.cli.options import (
 if TYPE_CHECKING:
     from georgia.audit import Audit
 
-GATE_STOPPED = 4
 AllowOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -85,7 +84,7 @@ def run(
     else:
         _show(audit, files)
     code = console.end_with(audit.catalog.failures)
-    return GATE_STOPPED if audit.gate == "stop" else code
+    return console.GATE_FAILED if audit.gate == "stop" else code
 
 
 def _write(audit: Audit, out: Path) -> list[Path]:

@@ -6,14 +6,13 @@ import json
 import logging
 import math
 import os
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from georgia.records import Failure
 
-DONE, DONE_IN_PART = 0, 3
+DONE, DONE_IN_PART, GATE_FAILED = 0, 3, 4
 SHOWN_FAILURES = 20
 
 
@@ -116,20 +115,19 @@ def show_live_line(line: str) -> bool:
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        # The reader has gone; what follows, and Python's own last flush, goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         return False
     return True
+
+
+def drop_stdout() -> None:
+    """Let what follows on stdout, and Python's own last flush, go nowhere: its reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_note(line: str) -> None:
     """Print one line about the result, or an error, on stderr."""
     print("georgia: " + " ".join(line.split()), file=sys.stderr)
-
-
-def show_stream(stream: IO[str]) -> None:
-    """Print a text file as it is."""
-    shutil.copyfileobj(stream, sys.stdout)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], more: str = "") -> None:

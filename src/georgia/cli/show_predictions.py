@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,7 +59,7 @@ def _show_json(labels: Labels, engine: str) -> Iterator[Callable[[Outcome], None
         yield writer.add
         writer.close()
         stream.seek(0)
-        console.show_stream(stream)
+        shutil.copyfileobj(stream, sys.stdout)
 
 
 @contextmanager
