@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -230,19 +229,22 @@ def frame_values(result: FrameResult, source: str) -> dict[str, Any]:
 
 def frame_of(row: Mapping[Any, Any]) -> FrameResult:
     """Return a row of the store as the result that it holds; the map stays in the store."""
-    values: dict[str, dict[str, Any]] = defaultdict(dict)
-    for column in OF_RESULT:
-        owner, _, name = column.attribute.rpartition(".")
-        values[owner][name] = row[column.name]
+    values: dict[str, dict[str, Any]] = {"": {}, "key": {}, "chart": {}}
+    for column, (owner, _, name) in _PLACES.items():
+        values[owner][name] = row[column]
     own = values[""]
     own["status"], own["state"] = FrameStatus(own["status"]), State(own["state"])
     own["classes"] = tuple(ClassFraction(**item) for item in json.loads(own["classes"]))
     own["seconds"] = json.loads(own["seconds"])
-    result = FrameResult(key=FileKey(**values["key"]), chart=ChartPoint(**values["chart"]), **own)
-    return replace(result, frame_id=row["id"])
+    key, chart = FileKey(**values["key"]), ChartPoint(**values["chart"])
+    return FrameResult(key=key, chart=chart, frame_id=row["id"], **own)
+
+
+# Where a result holds each column: in itself, its key or its chart.
+_PLACES = {column.name: column.attribute.rpartition(".") for column in OF_RESULT}
 
 
 def series_of(rows: Sequence[Mapping[Any, Any]], stride: int) -> Series:
     """Return rows of the store as columns."""
-    columns = {item.name: tuple(item.to_stored(row[item.name]) for row in rows) for item in SERIES}
-    return Series(stride=stride, **columns)
+    columns = {column.name: tuple(row[column.name] for row in rows) for column in SERIES}
+    return Series(stride=stride, **{**columns, "alarm": tuple(map(bool, columns["alarm"]))})
