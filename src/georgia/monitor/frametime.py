@@ -7,13 +7,20 @@ import re
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from enum import StrEnum
 from functools import lru_cache
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 from georgia.errors import InputError
 
-TimeFrom = Literal["file", "name", "exif"]
+
+class TimeFrom(StrEnum):
+    """Where a frame's time comes from."""
+
+    FILE = "file"
+    NAME = "name"
+    EXIF = "exif"
+
 
 # What each directive of a pattern matches; the names are those of strptime.
 _DIRECTIVES = {
@@ -49,21 +56,21 @@ class FrameClock:
     Europe/Berlin.
     """
 
-    time_from: TimeFrom = "file"
+    time_from: TimeFrom = TimeFrom.FILE
     pattern: str = ""
     zone: str = "local"
 
-    def read(self, file: str, mtime_ns: int, data: bytes = b"") -> tuple[float, str]:
-        """Return seconds since 1970 (UTC), and where they came from: "name", "exif" or "file".
+    def read(self, file: str, mtime_ns: int, data: bytes = b"") -> tuple[float, TimeFrom]:
+        """Return seconds since 1970 (UTC), and where they come from.
 
         A frame without a time in its name or Exif has that of its file.
         """
         moment = None
-        if self.time_from == "name":
+        if self.time_from == TimeFrom.NAME:
             moment = time_in_name(file, self.pattern, self.zone)
-        elif self.time_from == "exif":
+        elif self.time_from == TimeFrom.EXIF:
             moment = time_in_exif(data, self.zone)
-        return (mtime_ns / 1e9, "file") if moment is None else (moment, self.time_from)
+        return (mtime_ns / 1e9, TimeFrom.FILE) if moment is None else (moment, self.time_from)
 
 
 def time_in_name(file: str, pattern: str, zone: str = "UTC") -> float | None:

@@ -99,7 +99,7 @@ class MonitorConfig(Config):
     poll_interval_s: Annotated[float, between(0.05, 3600)] = 1.0
     grace_s: Annotated[float, at_least(0)] = 30.0
     no_frames_s: Annotated[float, above(0)] = 60.0
-    time_from: TimeFrom = "file"
+    time_from: TimeFrom = TimeFrom.FILE
     time_pattern: str = ""
     time_zone: str = "local"
     webhook: Annotated[str, _WEB] = ""
@@ -112,7 +112,7 @@ class MonitorConfig(Config):
 
     def find_faults(self) -> Iterable[str]:
         """Yield what is wrong with the engine's name and with where frame times come from."""
-        if self.time_from == "name" and not self.time_pattern:
+        if self.time_from == TimeFrom.NAME and not self.time_pattern:
             rule = "a pattern such as %Y%m%d_%H%M%S is needed where time_from is name"
             yield format_message("time_pattern", rule, "none")
         checks: list[tuple[Callable[[str], object], str]] = [

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.helpers.monitor import write_frame
 
 from georgia.errors import InputError
-from georgia.monitor.frametime import FrameClock, compile_pattern, time_in_exif, time_in_name
+from georgia.monitor.frametime import FrameClock, TimeFrom, compile_pattern, time_in_exif, time_in_name
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_exif_time_falls_back_to_file_time(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("L", (8, 8)).save(path, exif=exif)
     moment = datetime(2026, 1, 31, 12, 0, 0, 250_000, UTC).timestamp()
-    clock = FrameClock("exif", zone="UTC")
+    clock = FrameClock(TimeFrom.EXIF, zone="UTC")
     assert clock.read("a.jpg", 5_000_000_000, path.read_bytes()) == (moment, "exif")
     bare = write_frame(tmp_path / "b.png", 0).read_bytes()
     assert time_in_exif(bare) is None
     assert time_in_exif(b"no image") is None
     assert clock.read("b.png", 5_000_000_000, bare) == (5.0, "file")
-    assert FrameClock("name", "%Y%m%d", "UTC").read("x.png", 5_000_000_000) == (5.0, "file")
+    assert FrameClock(TimeFrom.NAME, "%Y%m%d", "UTC").read("x.png", 5_000_000_000) == (5.0, "file")

@@ -6,6 +6,7 @@ import pytest
 
 from georgia.config import build_config
 from georgia.errors import InputError
+from georgia.monitor.frametime import TimeFrom
 from georgia.monitor.settings import ChartName, MonitorConfig
 
 
@@ -22,7 +23,7 @@ def test_settings_report_all_faults_at_once() -> None:
     ):
         assert message in str(caught.value)
     with pytest.raises(InputError, match="time_pattern: a pattern such as"):
-        MonitorConfig(time_from="name")
+        MonitorConfig(time_from=TimeFrom.NAME)
 
 
 def test_settings_are_one_flat_table() -> None:
