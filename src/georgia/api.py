@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from georgia.audit import Audit
     from georgia.evaluate import Evaluation
     from georgia.predict import Predictions
-    from georgia.train import TrainResult
+    from georgia.train import TrainingRun
 
 Pixels = npt.NDArray[Any]
 Source = str | Path | Pixels
@@ -132,7 +132,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     **settings: Any,
-) -> TrainResult:
+) -> TrainingRun:
     """Train, export, evaluate the exported file and report, as ``georgia train`` does.
 
     Raises:

@@ -13,9 +13,10 @@ from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
 from georgia.images.preprocess import PreprocessSpec
 from georgia.metrics.classification import Metrics
-from georgia.records import Failure
+from georgia.records import Failure, Result
 from georgia.report.history import TrainingHistory
 from georgia.split.make import Split
+from georgia.text import count_noun
 from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
 
 
@@ -60,8 +61,8 @@ class DataAudit:
         return document
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingRun:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingRun(Result):
     """A run after its last epoch; the steps that follow fill in the fields from ``uncertainty`` on.
 
     ``settings`` are those of ``TrainConfig``, ``backbone`` is its name and the source and sha256 of its
@@ -93,6 +94,20 @@ class TrainingRun:
     explanations: Explanations | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def summary(self) -> str:
+        """Return the recipe, the epochs, and the metrics on the test split once they are known."""
+        found = f": {self.evaluation.summary()}" if self.evaluation else ""
+        return f"{self.recipe}, {count_noun(self.epochs, 'epoch')}{found}"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the metrics of each class on the test split."""
+        return self.tested.to_rows()
+
+    @property
+    def run(self) -> Path:
+        """The run folder, by its name in version 0.1."""
+        return self.folder
 
     @property
     def recipe(self) -> str:
