@@ -72,12 +72,27 @@ def random_needle(
     )
 
 
+def render_needles(
+    scene: Scene,
+    rng: Rng,
+    area: Area,
+    brightness: float,
+    count: tuple[int, int],
+    direction: Callable[[], float] | None = None,
+    opacity: float = 0.8,
+) -> None:
+    """Render ``count[0]`` to ``count[1]`` − 1 needles; without ``direction`` they lie in any."""
+    for _ in range(int(rng.integers(*count))):
+        angle = direction() if direction else rng.uniform(0, np.pi)
+        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, angle, opacity))
+
+
 def _render_network(scene: Scene, rng: Rng, area: Area, brightness: float, opacity: float = 0.8) -> None:
     """Single needles and narrow bundles that cross, some in focus."""
     angle, spread = rng.uniform(0, np.pi), rng.choice([0.15, 0.5, 1.6])
-    for _ in range(int(rng.integers(4, 14))):
-        each = angle + rng.uniform(-spread, spread)
-        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, each, opacity))
+    render_needles(
+        scene, rng, area, brightness, (4, 14), lambda: angle + rng.uniform(-spread, spread), opacity
+    )
     if rng.random() < 0.2:
         x, y = area.random_place(rng)
         needles.render_hub(
@@ -109,10 +124,7 @@ def _render_thick(scene: Scene, rng: Rng, area: Area, brightness: float) -> None
             blur=float(rng.choice([0.0, 0.0, 0.6, 1.5])),
         )
         needles.render_bundle(scene, rng, bundle)
-    for _ in range(int(rng.integers(0, 5))):
-        needles.render_bundle(
-            scene, rng, random_needle(scene, rng, area, brightness, angle + rng.normal(0, 0.6))
-        )
+    render_needles(scene, rng, area, brightness, (0, 5), lambda: angle + rng.normal(0, 0.6))
 
 
 def _render_sheaf(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
@@ -141,19 +153,16 @@ def _render_sheaf(scene: Scene, rng: Rng, area: Area, brightness: float) -> None
             needles.render_hub(
                 scene, rng, x, y, size * rng.uniform(0.05, 0.15), brightness * rng.uniform(0.3, 1.2)
             )
-    for _ in range(int(rng.integers(0, 5))):
-        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
+    render_needles(scene, rng, area, brightness, (0, 5))
 
 
 def _render_stars(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
     """Stars with a bright hub, needles around."""
-    for _ in range(int(rng.integers(0, 4))):
-        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
+    render_needles(scene, rng, area, brightness, (0, 4))
     for _ in range(int(rng.choice([1, 1, 2]))):
         x, y = area.random_place(rng, 0.35)
         needles.render_star(scene, rng, x, y, area.size * rng.uniform(0.3, 0.8), brightness)
-    for _ in range(int(rng.integers(0, 4))):
-        needles.render_bundle(scene, rng, random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi)))
+    render_needles(scene, rng, area, brightness, (0, 4))
 
 
 def _render_tangle(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
@@ -184,9 +193,7 @@ def _render_tangle(scene: Scene, rng: Rng, area: Area, brightness: float) -> Non
         needles.render_hub(
             scene, rng, x, y, size * rng.uniform(0.03, 0.2), brightness * rng.uniform(0.15, 0.9)
         )
-    for _ in range(int(rng.integers(1, 5))):
-        needle = random_needle(scene, rng, area, brightness, rng.uniform(0, np.pi))
-        needles.render_bundle(scene, rng, needle)
+    render_needles(scene, rng, area, brightness, (1, 5))
 
 
 def _render_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:
@@ -217,9 +224,7 @@ def _render_slabs(scene: Scene, rng: Rng, area: Area, brightness: float) -> None
         needles.render_hub(
             scene, rng, *hub, size * rng.uniform(0.08, 0.2), brightness * rng.uniform(0.5, 1.5)
         )
-    for _ in range(int(rng.integers(0, 4))):
-        needle = random_needle(scene, rng, area, brightness, angle + rng.normal(0, 0.8))
-        needles.render_bundle(scene, rng, needle)
+    render_needles(scene, rng, area, brightness, (0, 4), lambda: angle + rng.normal(0, 0.8))
 
 
 def _render_lone(scene: Scene, rng: Rng, area: Area, brightness: float) -> None:

@@ -18,22 +18,22 @@ def render_pg(scene: Scene, rng: Rng, area: Area, tone: Tone) -> None:
     if behind < 0.25 and tone == "rich":
         cex.render_behind(scene, rng, area)
     elif behind < 0.6 and tone != "flat":
-        _render_needles_around(scene, rng, area, rng.uniform(0.15, 0.6), 1, 7)
+        _render_needles_around(scene, rng, area, rng.uniform(0.15, 0.6), (1, 7))
     for plate in plan_plates(rng, area, tone):
         plates.render_plate(scene, rng, plate)
     if tone == "flat":
         _trace_plate(scene, rng)
     elif rng.random() < 0.5:
-        _render_needles_around(scene, rng, area, rng.uniform(0.25, 0.9), 1, 5, opacity=rng.uniform(0.2, 0.7))
+        _render_needles_around(scene, rng, area, rng.uniform(0.25, 0.9), (1, 5), rng.uniform(0.2, 0.7))
 
 
 def _render_needles_around(
-    scene: Scene, rng: Rng, area: Area, brightness: float, fewest: int, most: int, opacity: float = 0.7
+    scene: Scene, rng: Rng, area: Area, brightness: float, count: tuple[int, int], opacity: float = 0.7
 ) -> None:
     angle, spread = rng.uniform(0, np.pi), rng.choice([0.15, 0.6, 1.6])
-    for _ in range(int(rng.integers(fewest, most))):
-        each = angle + rng.uniform(-spread, spread)
-        needles.render_bundle(scene, rng, cex.random_needle(scene, rng, area, brightness, each, opacity))
+    cex.render_needles(
+        scene, rng, area, brightness, count, lambda: angle + rng.uniform(-spread, spread), opacity
+    )
 
 
 def plan_plates(rng: Rng, area: Area, tone: Tone) -> list[plates.Plate]:
