@@ -30,7 +30,7 @@ from georgia.monitor.store import Store
 from georgia.monitor.verify import verify_store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.helpers.monitor import BrightnessAnalyzer, write_frame
+from tests.helpers.monitor import BrightnessAnalyzer, running, write_frame
 from tests.helpers.postgres import PostgresServer, has_postgres
 
 PATIENCE_S = 120.0
@@ -77,17 +77,10 @@ def count(store: Store, names: set[str], fault: str, n_faults: int, note: str = 
 
 
 @contextlib.contextmanager
-def running(folder: Path, store: Store) -> Iterator[Monitor]:
-    """Run a monitor in a thread while the block runs, until all it holds is written."""
-    monitor = Monitor(BrightnessAnalyzer(), make_config(folder), store)
-    stop = threading.Event()
-    thread = threading.Thread(target=monitor.run, args=(stop,))
-    thread.start()
-    try:
+def watching(folder: Path, store: Store) -> Iterator[Monitor]:
+    """Run a monitor on a folder while the block runs, until all it holds is written."""
+    with running(Monitor(BrightnessAnalyzer(), make_config(folder), store), PATIENCE_S) as monitor:
         yield monitor
-    finally:
-        stop.set()
-        thread.join(PATIENCE_S)
 
 
 def wait_for(is_so: Callable[[], bool]) -> bool:
@@ -166,7 +159,7 @@ def folder_away(root: Path) -> Row:
     folder, away, store = root / "probe", root / "away", Store(str(root / "store.db"))
     folder.mkdir()
     names = set()
-    with running(folder, store):
+    with watching(folder, store):
         for n in range(100):
             place = away if away.exists() else folder
             name = write_frame(place / f"f{n:03d}.png", n % 9, seed=n).name
@@ -186,7 +179,7 @@ def half_written(root: Path) -> Row:
     folder, store = root / "probe", Store(str(root / "store.db"))
     folder.mkdir()
     names = set()
-    with running(folder, store):
+    with watching(folder, store):
         for n in range(25):
             data = write_frame(root / "whole.png", n % 9, seed=n).read_bytes()
             path = folder / f"f{n:03d}.png"
@@ -208,7 +201,7 @@ def garbage(root: Path) -> Row:
     folder, store = root / "probe", Store(str(root / "store.db"))
     folder.mkdir()
     names, rng = set(), random.Random(2)
-    with running(folder, store):
+    with watching(folder, store):
         for n in range(60):
             names.add(write_frame(folder / f"f{n:03d}.png", n % 9, seed=n).name)
             whole = (folder / f"f{n:03d}.png").read_bytes()
@@ -227,7 +220,7 @@ def burst(root: Path) -> Row:
         path = write_frame(folder / f"f{n:03d}.png", n % 9, seed=n)
         names.add(path.name)
         os.utime(path, (n * 10_000_000 % 2_000_000_000, n * 10_000_000 % 2_000_000_000))
-    with running(folder, store):
+    with watching(folder, store):
         for n in range(0, 400, 7):
             path = folder / f"f{n:03d}.png"
             path.rename(folder / f"{path.stem}-moved.png")
@@ -244,7 +237,7 @@ def disk_full(root: Path) -> Row:
     folder, store = root / "probe", Store(str(disk / "store.db"))
     folder.mkdir()
     names, n_full = set(), 0
-    with running(folder, store) as monitor:
+    with watching(folder, store) as monitor:
         for n in range(90):
             names.add(write_frame(folder / f"f{n:03d}.png", n % 9, seed=n).name)
             if n % 30 == 10:
@@ -306,7 +299,7 @@ def database_away(root: Path) -> Row:
     folder.mkdir()
     names = set()
     try:
-        with running(folder, store) as monitor:
+        with watching(folder, store) as monitor:
             for n in range(90):
                 names.add(write_frame(folder / f"f{n:03d}.png", n % 9, seed=n).name)
                 if n % 30 == 10:

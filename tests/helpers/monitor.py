@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +25,7 @@ from georgia.monitor.result import (
     State,
     TileMap,
 )
+from georgia.monitor.run import Monitor
 from georgia.monitor.tile import place_windows
 
 NAMES = ("CEX", "PG")
@@ -96,6 +99,19 @@ def make_event(kind: Any = "frame", state: Any = "alarm", beat: int = 7, **chang
     frame = make_result(3, 1, fraction=0.25, chart=ChartPoint(ewma=0.2, ewma_limit=0.1), n_judged=88)
     status = MonitorStatus(state, True, 1, 3, 0, 0, 0, 0, "", beat, 0.0, True, frame)
     return MonitorEvent(kind, status, frame, **changes)
+
+
+@contextmanager
+def running(monitor: Monitor, patience_s: float = 60.0) -> Iterator[Monitor]:
+    """Run a monitor in a thread while the block runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=monitor.run, args=(stop,))
+    thread.start()
+    try:
+        yield monitor
+    finally:
+        stop.set()
+        thread.join(patience_s)
 
 
 def wait_for(is_so: Callable[[], Any], patience_s: float = 60.0) -> None:

@@ -6,13 +6,12 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.monitor import BrightnessAnalyzer, wait_for, write_frame
+from tests.helpers.monitor import BrightnessAnalyzer, running, wait_for, write_frame
 
 from georgia.config import build_config
 from georgia.errors import InputError
@@ -59,18 +58,6 @@ def probe(tmp_path: Path) -> Iterator[Probe]:
     probe = Probe(tmp_path)
     yield probe
     probe.store.close()
-
-
-@contextmanager
-def running(monitor: Monitor) -> Iterator[Monitor]:
-    stop = threading.Event()
-    thread = threading.Thread(target=monitor.run, args=(stop,))
-    thread.start()
-    try:
-        yield monitor
-    finally:
-        stop.set()
-        thread.join(PATIENCE_S)
 
 
 def test_folder_is_analyzed_once_in_order(probe: Probe) -> None:
