@@ -209,7 +209,7 @@ def score_predictions(
     unmatched = sorted(both.symmetric_difference(by_path))
     problems = []
     if len(by_path) != len(records) or len(set(predicted)) != len(predicted):
-        problems.append("each file may stand once")
+        problems.append("each file may be listed once")
     if unmatched:
         problems.append(
             f"records and predictions must be of the same files, unlike {unmatched[0]!r} "

@@ -202,9 +202,9 @@ def check_class_indices(
     if groups is not None and len(groups) != true.size:
         problems.append("one group name for each file is needed")
     if true.dtype.kind not in "iu" or named.dtype.kind not in "iu":
-        problems.append("class positions are whole numbers")
+        problems.append("class indices are whole numbers")
     elif not (_within(true, 0, n_classes) and _within(named, UNKNOWN_INDEX, n_classes)):
-        problems.append(f"positions run from 0 to {n_classes - 1} (prediction: −1 for {UNKNOWN})")
+        problems.append(f"indices run from 0 to {n_classes - 1} (prediction: −1 for {UNKNOWN})")
     if problems:
         got = f"truth {true.shape} {true.dtype}, predicted {named.shape} {named.dtype}"
         if groups is not None:
@@ -233,8 +233,8 @@ def rank_classes(labels: Labels) -> IntArray:
     return rank
 
 
-def _within(positions: ClassIndices, low: int, stop: int) -> bool:
-    return not positions.size or (int(positions.min()) >= low and int(positions.max()) < stop)
+def _within(indices: ClassIndices, low: int, stop: int) -> bool:
+    return not indices.size or (int(indices.min()) >= low and int(indices.max()) < stop)
 
 
 def _confusion(truth: IntArray, predicted: IntArray, n_classes: int) -> tuple[IntArray, IntArray]:

@@ -123,7 +123,9 @@ class Predictor:
         items: list[Prediction] = []
         for names, outputs in self.engine.stream(prepared):
             decisions = self.bundle.thresholds.decide(outputs)
-            items += [Prediction(name, **vars(one)) for name, one in zip(names, decisions, strict=True)]
+            items += [
+                Prediction(name, **vars(decision)) for name, decision in zip(names, decisions, strict=True)
+            ]
             progress.advance(len(names))
         seconds = time.perf_counter() - started
         return Predictions(self.bundle.labels, tuple(items), (), self.engine.name, seconds)

@@ -157,7 +157,7 @@ def test_unmatched_files_are_rejected() -> None:
     predictions, records = simulate()
     with pytest.raises(InputError, match=r"records and predictions must be of the same files.*1 in all"):
         score_predictions(predictions, records[1:])
-    with pytest.raises(InputError, match=r"each file may stand once.*61 records"):
+    with pytest.raises(InputError, match=r"each file may be listed once.*61 records"):
         score_predictions(predictions, [*records, records[0]])
     with pytest.raises(InputError, match="one readable image or more"):
         score_predictions(replace(predictions, items=()), [])

@@ -215,9 +215,9 @@ def test_confusion_matrix_is_read_only() -> None:
     [
         ([], [], None, "same 1 or more files"),
         ([0, 1], [0], None, "same 1 or more files"),
-        ([0, 2], [0, 1], None, "positions run from 0 to 1"),
-        ([0, 1], [0, -2], None, "positions run from 0 to 1"),
-        ([-1, 1], [0, 1], None, "positions run from 0 to 1"),
+        ([0, 2], [0, 1], None, "indices run from 0 to 1"),
+        ([0, 1], [0, -2], None, "indices run from 0 to 1"),
+        ([-1, 1], [0, 1], None, "indices run from 0 to 1"),
         ([0.0, 1.0], [0, 1], None, "whole numbers"),
         ([0, 1], [0, 1], ["a"], "one group name for each file.*1 groups"),
     ],
