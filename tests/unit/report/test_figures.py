@@ -117,8 +117,8 @@ def test_figures_touch_no_global_state(make_evaluation: MakeEvaluation) -> None:
 
     before = dict(matplotlib.rcParams)
     evaluation = make_evaluation(24, wrong=2)
-    one = figure_png(draw_confusion_matrix, evaluation)
-    assert figure_png(draw_confusion_matrix, evaluation) == one
+    first = figure_png(draw_confusion_matrix, evaluation)
+    assert figure_png(draw_confusion_matrix, evaluation) == first
     assert dict(matplotlib.rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []

@@ -28,8 +28,10 @@ MAP = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3)
 def test_misclassified_images_have_saliency_maps(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(12, wrong=3)
     items = tuple(
-        Explanation(one.file, one.predicted, one.probability, one.predicted, 0.9, one.truth, "occlusion", MAP)
-        for one in evaluation.misclassified
+        Explanation(
+            item.file, item.predicted, item.probability, item.predicted, 0.9, item.truth, "occlusion", MAP
+        )
+        for item in evaluation.misclassified
     )
     run = ReportInputs("S", evaluation, explanations=Explanations(evaluation.labels, items))
     html = render_report(replace(run, limits=ReportLimits(explained=2)))

@@ -53,9 +53,9 @@ def test_significant_perturbations_are_marked(make_evaluation: MakeEvaluation) -
 
 @pytest.mark.usefixtures("no_figures")
 def test_differences_have_a_minus(make_evaluation: MakeEvaluation) -> None:
-    one = Difference(0.8, 0.9, -0.1, (-0.1457, -0.0402), 0.01)
-    none = replace(one, difference=0.0, interval=(-0.01, 0.02))
-    pair = Comparison("noise-2", "other", 20, 20, 15, 1, 3, 1, 1, 3, one, none, {"CEX": one})
+    metric = Difference(0.8, 0.9, -0.1, (-0.1457, -0.0402), 0.01)
+    none = replace(metric, difference=0.0, interval=(-0.01, 0.02))
+    pair = Comparison("noise-2", "other", 20, 20, 15, 1, 3, 1, 1, 3, metric, none, {"CEX": metric})
     run = ReportInputs("S", make_evaluation(8), comparison=pair, robustness=make_robustness("blur"))
     text = read_page(render_report(run)).text
     assert "−0.1000−0.1457 to −0.0402" in text
@@ -124,8 +124,8 @@ def test_every_file_of_a_run_is_listed(make_evaluation: MakeEvaluation, tmp_path
 
 @pytest.mark.usefixtures("no_figures")
 def test_stacked_cells_name_their_column(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
-    one = Difference(0.8, 0.9, -0.1, (-0.2, 0.1), 0.01)
-    pair = Comparison('a "model"', "other", 20, 20, 15, 1, 3, 1, 1, 3, one, one, {"CEX": one})
+    metric = Difference(0.8, 0.9, -0.1, (-0.2, 0.1), 0.01)
+    pair = Comparison('a "model"', "other", 20, 20, 15, 1, 3, 1, 1, 3, metric, metric, {"CEX": metric})
     run = replace(make_inputs(make_evaluation(24, wrong=2, rejected=4), tmp_path), metadata=METADATA)
     html = render_report(replace(run, comparison=pair, robustness=make_robustness("blur")))
     tables = re.findall(r'<table class="[^"]*stack[^"]*">(.*?)</table>', html, re.DOTALL)

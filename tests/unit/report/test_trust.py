@@ -35,8 +35,8 @@ def test_card_holds_only_what_is_known(make_evaluation: MakeEvaluation) -> None:
     )
     metrics = evaluation.metrics
     assert f"Accuracy {metrics.accuracy:.4f}" in full
-    for name, one in metrics.per_class.items():
-        assert f"| {name} | {one.precision:.4f} | {one.recall:.4f} | {one.f1:.4f} |" in full
+    for name, scores in metrics.per_class.items():
+        assert f"| {name} | {scores.precision:.4f} | {scores.recall:.4f} | {scores.f1:.4f} |" in full
     for heading in (
         "## Data",
         "## Metrics",
