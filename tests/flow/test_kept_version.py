@@ -72,7 +72,9 @@ def test_split_and_audit_keep_groups_and_splits(kept: Path) -> None:
         parts = [row["part"] for row in read_rows(kept / file)]
         assert sorted(record.split for record in records) == sorted(parts)
     audited = read_catalog(kept / "audit" / "audit.csv", verify=False).records
-    assert {record.group for record in audited} == {row["group"] for row in read_rows(kept / "audit/audit.csv")}
+    assert {record.group for record in audited} == {
+        row["group"] for row in read_rows(kept / "audit/audit.csv")
+    }
     assert len(Audit.load(kept / "audit").catalog.records) == len(audited)
 
 
@@ -113,7 +115,7 @@ def test_store_opens_verifies_and_exports(georgia: Any, kept: Path) -> None:
     store.close()
 
 
-def test_store_goes_on_with_its_batch(georgia: Any, kept: Path) -> None:
+def test_store_goes_on_with_its_batch(georgia: Any, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
     (kept / "frames").mkdir()
@@ -124,6 +126,7 @@ def test_store_goes_on_with_its_batch(georgia: Any, kept: Path) -> None:
     from georgia.cli import main
 
     assert main([*map(str, args), "--batch", "kept", *options]) == 0
+    capsys.readouterr()
     code, result, _ = georgia("verify", kept / "store.db")
     assert (code, result["n_frames"]) == (0, 9)
 
