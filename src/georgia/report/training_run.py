@@ -16,7 +16,6 @@ from georgia.metrics.classification import Metrics
 from georgia.records import Failure, Result
 from georgia.report.history import TrainingHistory
 from georgia.split.make import Split
-from georgia.text import count_noun
 from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
 
 
@@ -98,7 +97,7 @@ class TrainingRun(Result):
     def summary(self) -> str:
         """Return the recipe, the epochs, and the metrics on the test split once they are known."""
         found = f": {self.evaluation.summary()}" if self.evaluation else ""
-        return f"{self.recipe}, {count_noun(self.epochs, 'epoch')}{found}"
+        return f"recipe {self.recipe}, epochs: {self.epochs}{found}"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return the metrics of each class on the test split."""

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.helpers.training import make_training_run
 
 from georgia.report.inputs import NO_AUDIT, NO_OOD, ReportInputs
 from georgia.report.training_run import DataAudit
-from tests.helpers.training import make_training_run
 
 AFTER_LEARNING = [
     *("name", "created", "recipe", "backbone", "trainable_base_layers", "data", "audit", "training"),
@@ -29,7 +29,7 @@ def test_metadata_grows_with_the_steps() -> None:
 
 def test_run_without_evaluation_is_said() -> None:
     run = make_training_run()
-    assert repr(run) == "<TrainingRun: fast, 5 epochs>"
+    assert repr(run) == "<TrainingRun: recipe fast, epochs: 5>"
     with pytest.raises(RuntimeError, match="has not been evaluated yet"):
         ReportInputs.of_run(run)
 
