@@ -23,7 +23,7 @@ def write(size_px: int, layout: str, depth: str, stem: str) -> None:
     for layer in base.layers:
         if isinstance(layer, layers.BatchNormalization):
             gamma, beta, mean, variance = layer.get_weights()
-            beta, mean = beta + sampled.normal(0, 0.1, beta.shape), mean + drawn.normal(0, 0.1, mean.shape)
+            beta, mean = beta + sampled.normal(0, 0.1, beta.shape), mean + sampled.normal(0, 0.1, mean.shape)
             layer.set_weights([gamma * 0.5, beta, mean, variance * sampled.uniform(0.5, 2, mean.shape)])
     inputs, x = base.input, base.output
     if layout == "nested":
