@@ -11,10 +11,10 @@ _N_FAULTS_SHOWN = 5
 def count_noun(number: int, noun: str) -> str:
     """Return a count with its noun, singular or plural.
 
-    >>> count_noun(1, "error"), count_noun(1200, "image"), count_noun(2, "class")
-    ('1 error', '1,200 images', '2 classes')
+    >>> count_noun(1, "error"), count_noun(1200, "image"), count_noun(2, "batch"), count_noun(2, "epoch")
+    ('1 error', '1,200 images', '2 batches', '2 epochs')
     """
-    ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s"
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "sh", "tch", "rch")) else "s"
     return f"{number:,} {noun}{ending}"
 
 
