@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import logging
 import threading
 import time
 import urllib.error
@@ -18,6 +20,8 @@ from georgia.monitor.settings import MonitorConfig
 if TYPE_CHECKING:
     from georgia.monitor.run import Monitor
     from georgia.monitor.store import Store
+
+_log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 10.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 300.0
@@ -48,9 +52,10 @@ def open_outputs(config: MonitorConfig, store: Store, monitor: Monitor) -> Itera
 class Webhook:
     """Listens to a monitor and posts ``{"change", "alarm"}`` for each change of an alarm.
 
-    It works in a thread of its own and tries again until the receiver takes a message. An alarm whose raising
-    was never taken is sent again after a restart, so a receiver may get it twice but never misses it;
-    ``alarm.id`` identifies it.
+    It works in a thread of its own and tries again until the receiver takes a message, that is, responds with
+    2xx. A redirect is not followed: it would turn the message into a request without a body. An alarm whose
+    raising was never taken is sent again after a restart, so a receiver may get it twice but never misses it;
+    ``alarm.id`` identifies it. ``error`` says why the last attempt failed; each new reason is logged.
     """
 
     def __init__(self, address: str, store: Store, first_wait_s: float = _FIRST_WAIT_S) -> None:
@@ -58,6 +63,8 @@ class Webhook:
         self._waiting: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._is_open = True
+        self._reason = ""
+        self._opener = urllib.request.build_opener(_NoRedirects)
         self.n_sent = 0
         self.error = ""
         with suppress(StoreAwayError):
@@ -108,14 +115,43 @@ class Webhook:
             {"Content-Type": "application/json", "User-Agent": "georgia"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
+            with self._opener.open(request, timeout=_TIMEOUT_S):
                 pass
-        except (OSError, ValueError) as error:
-            self.error = f"{time.strftime('%H:%M:%S')} {error}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self._note_failure(_describe_failure(error))
             return False
+        if self._reason:
+            _log.warning("the webhook takes messages again")
+        self._reason = ""
         self.n_sent += 1
         self.error = ""
         if message["change"] == AlarmAction.RAISED:
             with suppress(StoreAwayError):
                 self._store.mark_notified(message["alarm"]["id"])
         return True
+
+    def _note_failure(self, reason: str) -> None:
+        """Keep a reason, and log it where it is another than before."""
+        self.error = f"{time.strftime('%H:%M:%S')} {reason}"
+        if reason != self._reason:
+            n = len(self._waiting)
+            _log.warning("the webhook did not take an alarm (%d wait, sent again until taken): %s", n, reason)
+        self._reason = reason
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Makes every redirect the failure that it is for a message with a body."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""
+        return
+
+
+def _describe_failure(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        target = error.headers.get("Location", "") if error.headers else ""
+        if 300 <= error.code < 400:
+            to = f" to {target!r}" if target else ""
+            return f"the receiver redirects{to} ({error.code}); name the final address in webhook"
+        return f"the receiver responded with {error.code} {error.reason}"
+    return str(error) or type(error).__name__

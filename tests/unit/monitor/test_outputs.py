@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -19,19 +20,35 @@ from georgia.monitor.store import Store
 
 
 class Receiver:
-    """A web address that responds with 503 so many times, then takes."""
+    """A web address that rejects so many times, with 503 or a status of choice, then takes.
+
+    Status 302 and the like point to another path of it; status 0 is a line that is no HTTP.
+    """
 
     def __init__(self, n_rejections: int) -> None:
         self.taken: list[dict[str, Any]] = []
-        self.n_rejections = n_rejections
+        self.followed: list[str] = []
+        self.n_rejections, self.status = n_rejections, 503
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                receiver.followed.append(self.path)
+                self.send_response(200)
+                self.end_headers()
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if receiver.n_rejections > 0:
                     receiver.n_rejections -= 1
-                    self.send_error(503)
+                    if not receiver.status:
+                        self.wfile.write(b"this is no HTTP\r\n\r\n")
+                    elif receiver.status < 400:
+                        self.send_response(receiver.status)
+                        self.send_header("Location", "/elsewhere")
+                        self.end_headers()
+                    else:
+                        self.send_error(receiver.status)
                     return
                 receiver.taken.append(json.loads(body))
                 self.send_response(204)
@@ -87,3 +104,28 @@ def test_untaken_alarm_is_sent_after_restart(receiver: Receiver, store: Store) -
     assert len(receiver.taken) == 1
     Webhook(receiver.address, store).close()
     assert len(receiver.taken) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 404, 503, 0])
+def test_rejected_alarm_keeps_its_body(
+    receiver: Receiver, store: Store, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.status, receiver.n_rejections = status, 1
+    with caplog.at_level(logging.WARNING):
+        webhook = Webhook(receiver.address, store, first_wait_s=0.02)
+        wait_for(lambda: store.alarm(1).notified_at_s is not None)
+        webhook.close()
+    assert [item["alarm"]["id"] for item in receiver.taken] == [1]
+    assert receiver.followed == []
+    assert "did not take an alarm" in caplog.text
+    assert webhook.n_sent == 1
+
+
+def test_redirecting_receiver_is_named_in_error(receiver: Receiver, store: Store) -> None:
+    receiver.status, receiver.n_rejections = 302, 10**6
+    webhook = Webhook(receiver.address, store, first_wait_s=0.02)
+    wait_for(lambda: receiver.n_rejections < 10**6 - 2)
+    webhook.close()
+    assert "redirects to '/elsewhere' (302); name the final address in webhook" in webhook.error
+    assert store.alarm(1).notified_at_s is None
+    assert webhook.n_sent == 0
