@@ -139,6 +139,18 @@ def read_info(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """
     with _as_unreadable():
         data = _read_bytes(Path(path), max_pixels)
+    return describe_image(data, max_pixels)
+
+
+def describe_image(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
+    """Return what ``read_info`` does, for a file's content that is already in memory.
+
+    Raises:
+        UnreadableImageError: the header cannot be read; the message is one clause.
+    """
+    with _as_unreadable():
+        if find_format(data[:12]) is None:
+            raise UnreadableImageError(NOT_AN_IMAGE if data else "the file is empty")
         header = _read_header(data, max_pixels)
     size = (header.width_px, header.height_px)
     width_px, height_px = size[::-1] if header.orientation >= 5 else size
