@@ -90,6 +90,27 @@ def export_onnx(
     write_bytes(target, proto.SerializeToString())
 
 
+def remove_output(file: Path, name: str) -> None:
+    """Take an output out of a written file, with the nodes and weights that only it needs."""
+    import onnx
+
+    model = onnx.load(str(file))
+    graph = model.graph
+    kept = [output for output in graph.output if output.name != name]
+    needed = {output.name for output in kept}
+    nodes = []
+    for node in reversed(graph.node):  # nodes are written after those that they depend on
+        if needed & set(node.output):
+            needed |= set(node.input)
+            nodes.append(node)
+    weights = [weight for weight in graph.initializer if weight.name in needed]
+    for field, entries in (("output", kept), ("node", nodes[::-1]), ("initializer", weights)):
+        graph.ClearField(field)
+        getattr(graph, field).extend(entries)
+    onnx.checker.check_model(model)
+    write_bytes(file, model.SerializeToString())
+
+
 def _add_class_outputs(
     graph: GraphBuilder, output: str, n_classes: int, temperature: float, found: Mapping[str, Port]
 ) -> dict[str, Sequence[int | str]]:

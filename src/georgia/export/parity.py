@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import ParityError
-from georgia.export.onnx_file import SIGMOID_PAIR
+from georgia.export.onnx_file import SIGMOID_PAIR, remove_output
 from georgia.images.preprocess import PreprocessSpec
 from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine, Outputs
 from georgia.uncertainty.calibration import softmax
@@ -25,12 +25,24 @@ class Parity:
     """Over ``n_files`` images: largest |Δ probability| from Keras, by engine.
 
     ``outputs`` holds, for each other output, the largest difference between the two engines, in units
-    of its own largest value (of 1 where that is smaller).
+    of its own largest value (of 1 where that is smaller). ``lost_map`` is the class map's difference
+    where it was too large, and the map was taken out of the file.
     """
 
     n_files: int
     differences: dict[str, float]
     outputs: dict[str, float] = field(default_factory=dict)
+    lost_map: float | None = None
+
+    @property
+    def notice(self) -> str:
+        """One line on what the file lacks, empty where it is whole."""
+        if self.lost_map is None:
+            return ""
+        return (
+            f"the file ships without a class map: the engines' maps differ by {self.lost_map:.3g}; "
+            "georgia explain covers parts of the image instead (occlusion)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form that ``bundle.json`` holds."""
@@ -38,6 +50,7 @@ class Parity:
             "n_files": self.n_files,
             "largest_difference": self.differences,
             "between_engines": self.outputs,
+            **({} if self.lost_map is None else {"lost_class_map": self.lost_map}),
         }
 
 
@@ -51,9 +64,12 @@ def check_parity(
 ) -> Parity:
     """Compare the shipped file in each engine with the Keras net, image by image.
 
+    A class map (``cam``) on which the engines disagree on most images is taken out of the file; no label
+    or probability depends on it.
+
     Raises:
         ParityError: an engine's probability differs by more than ``tolerance`` from Keras, or another of
-            its outputs, in units of its largest value, from the other engine's (``cam``: on most images).
+            its outputs, in units of its largest value, from the other engine's.
     """
     batch = np.stack([spec.apply(image) for image in images])
     expected = softmax(_run_keras(model, batch), temperature)
@@ -70,6 +86,10 @@ def check_parity(
             got=f"{differences[worst]:.3g} in {worst} over {len(images)} images",
         )
     between_engines = _compare_engines(*outputs.values())
+    lost_map = None
+    if not between_engines.get("cam", 0.0) <= tolerance:
+        lost_map = between_engines.pop("cam")
+        remove_output(onnx_file, "cam")
     for name, difference in between_engines.items():
         if not difference <= tolerance:
             raise ParityError(
@@ -77,7 +97,7 @@ def check_parity(
                 needs=f"the engines' {name} must agree within {tolerance:g}",
                 got=f"{difference:.3g}",
             )
-    return Parity(len(images), differences, between_engines)
+    return Parity(len(images), differences, between_engines, lost_map)
 
 
 def _compare_engines(first: Outputs, second: Outputs) -> dict[str, float]:

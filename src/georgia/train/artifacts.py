@@ -95,6 +95,8 @@ def _prove_parity(run: TrainingRun, tools: Tools) -> TrainingRun:
     parity = check_parity(
         tools.network.model, run.preprocess, run.files["onnx"], images, temperature=temperature
     )
+    if parity.notice:
+        tools.progress.say(parity.notice)
     return replace(run, parity=parity.to_dict())
 
 

@@ -155,7 +155,10 @@ class _GradientWalk:
     def _linear(self, node: onnx.NodeProto, gradient: str) -> str | None:
         if node.input[1] not in self._graph.weights:
             return None
-        transposed = self._graph.add("Transpose", [node.input[1]], "cam/turned", perm=[1, 0])
+        # A constant of its own: OpenVINO computes a product with the Transpose of a square kernel that the
+        # net uses too as if it were not transposed. Under the kernel's name, it is halved with the kernel.
+        kernel = node.input[1]
+        transposed = self._graph.constant(self._values(kernel).T, f"{kernel}_transposed")
         return self._graph.add("MatMul", [gradient, transposed], "cam/linear")
 
     def _scale(self, node: onnx.NodeProto, gradient: str) -> str | None:
