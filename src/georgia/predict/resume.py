@@ -1,7 +1,8 @@
 """A table that an interrupted run can resume: predictions are kept in a journal as they are made.
 
 A run appends each prediction to ``<table>.part``, a file of JSON lines whose first line identifies the
-model. At the end the table is written from it, whole or not at all.
+model. At the end the table is written from it, whole or not at all. A lock file beside it keeps a second
+run away from the same table.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
-from georgia.files import write_text
+from georgia.files import OutputLock, write_text
 from georgia.labels import Labels
 from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictor import Predictor
@@ -48,39 +49,79 @@ def predict_to_table(
     ones included, are not opened again. Without it, the journal of such a run is dropped.
 
     Raises:
-        InputError: the suffix cannot be written, or the journal was made by another model or engine.
+        InputError: the suffix cannot be written, another run is writing the table, or the journal was made
+            by another model or engine.
     """
     check_table_path(target)
     journal = journal_path(target)
     bundle, engine = predictor.bundle, predictor.engine
     metadata = describe_run(bundle.model_path.read_bytes(), bundle.labels, engine.name, engine.precision)
-    if resume and journal.exists():
-        check_same_run(str(journal), _read_metadata(journal), metadata)
-        done = _repair(journal)
-        progress.say(f"resume: {len(done):,} files are done")
-    else:
-        done = np.empty(0, "S24")
-        write_text(journal, json.dumps(metadata) + "\n")
-    return _iterate(predictor, paths, target, done, progress)
+    lock = OutputLock(target)
+    try:
+        if resume and journal.exists():
+            check_same_run(str(journal), _read_metadata(journal), metadata)
+            done = _repair(journal)
+            progress.say(f"resume: {len(done):,} files are done")
+        else:
+            done = np.empty(0, "S24")
+            write_text(journal, json.dumps(metadata) + "\n")
+    except BaseException:
+        lock.release()
+        raise
+    return _iterate(predictor, paths, target, (done, lock), progress)
 
 
 def _iterate(
-    predictor: Predictor, paths: Iterable[Path], target: Path, done: npt.NDArray[Any], progress: Progress
+    predictor: Predictor,
+    paths: Iterable[Path],
+    target: Path,
+    begun: tuple[npt.NDArray[Any], OutputLock],
+    progress: Progress,
 ) -> Iterator[Outcome]:
-    journal = journal_path(target)
-    yield from _read(journal)
-    if len(done):
-        paths = (path for path in paths if not _is_among(done, path))
-    with journal.open("a", encoding="utf-8", newline="\n") as stream:
-        writer, synced = JsonLinesWriter(stream), time.monotonic()
-        for outcome in predictor.iterate(paths, progress):
-            writer.add(outcome)
-            if time.monotonic() - synced > SYNC_S:
-                _sync(stream)
-                synced = time.monotonic()
+    journal, (done, lock), n_outcomes = journal_path(target), begun, 0
+    try:
+        for outcome in _read(journal):
+            n_outcomes += 1
             yield outcome
-    write_table(target, _read(journal), predictor.bundle.labels, predictor.engine.name)
-    journal.unlink()
+        if len(done):
+            paths = (path for path in paths if not _is_among(done, path))
+        with journal.open("a", encoding="utf-8", newline="\n") as stream:
+            writer, synced = JsonLinesWriter(stream), time.monotonic()
+            for outcome in predictor.iterate(paths, progress):
+                writer.add(outcome)
+                n_outcomes += 1
+                if time.monotonic() - synced > SYNC_S:
+                    _sync(stream)
+                    synced = time.monotonic()
+                yield outcome
+        outcomes = _read_whole(journal, n_outcomes)
+        write_table(target, outcomes, predictor.bundle.labels, predictor.engine.name)
+        journal.unlink()
+    finally:
+        lock.release()
+
+
+def _read_whole(journal: Path, n_outcomes: int) -> Iterator[Outcome]:
+    """Yield the outcomes of a journal, which must be so many.
+
+    Raises:
+        InputError: they are not, so something else wrote into the journal or removed it.
+    """
+    n_read = 0
+    try:
+        for outcome in _read(journal):
+            n_read += 1
+            yield outcome
+        got = f"{n_read:,}"
+    except (OSError, ValueError, KeyError, TypeError, StopIteration, RuntimeError) as error:
+        got = f"{n_read:,}, then {type(error).__name__}"
+    if got != f"{n_outcomes:,}":
+        raise InputError(
+            f"Cannot finish the table of {str(journal)!r}",
+            needs=f"the journal must hold the {n_outcomes:,} predictions that were made",
+            got=got,
+            hint="Another process wrote into it. The table is as it was; predict again.",
+        )
 
 
 def _sync(stream: IO[str]) -> None:

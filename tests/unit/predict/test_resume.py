@@ -97,6 +97,50 @@ def test_resume_rejects_other_model_or_engine(
         predict_to_table(predictor, paths, target, resume=True)
 
 
+def test_second_run_on_table_is_rejected(predictor: Predictor, paths: list[Path], tmp_path: Path) -> None:
+    target = tmp_path / "predictions.csv"
+    whole = run(predictor, paths, tmp_path / "whole.csv")
+    first = predict_to_table(predictor, paths, target)
+    next(first)
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"Cannot write .*one process at a time.*got process \d+ on"):
+            predict_to_table(predictor, paths, target, resume)
+    assert len(list(first)) == len(paths) - 1
+    assert target.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.csv", "whole.csv"]
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "longer", "torn"])
+def test_damaged_journal_replaces_no_table(
+    predictor: Predictor, paths: list[Path], tmp_path: Path, damage: str
+) -> None:
+    target = tmp_path / "predictions.csv"
+    target.write_text("an earlier table")
+    outcomes = predict_to_table(predictor, paths, target)
+    list(itertools.islice(outcomes, len(paths)))
+    journal = journal_path(target)
+    if damage == "lost":
+        journal.unlink()
+    elif damage == "cut":
+        journal.write_bytes(b"")
+    else:
+        more = {"longer": b'{"file": "x.png", "error": "late"}\n', "torn": b'{"file": "x.p\n'}[damage]
+        with journal.open("ab") as stream:
+            stream.write(more)
+    with pytest.raises(InputError, match="must hold the 12 predictions that were made"):
+        next(outcomes)
+    assert target.read_text() == "an earlier table"
+    assert not target.with_name("predictions.csv.lock").exists()
+
+
+def test_rejected_resume_leaves_no_lock(predictor: Predictor, paths: list[Path], tmp_path: Path) -> None:
+    target = tmp_path / "predictions.csv"
+    journal_path(target).write_text("scribble")
+    with pytest.raises(InputError, match="got another first line"):
+        predict_to_table(predictor, paths, target, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv.part"]
+
+
 def test_predictions_stream_from_endless_files(predictor: Predictor, paths: list[Path]) -> None:
     n_read = 0
 
