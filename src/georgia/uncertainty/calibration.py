@@ -54,8 +54,11 @@ class Calibration:
         """
         needs = "temperature, n, n_groups and two reliability diagrams are needed"
         with reading("Cannot read the model's calibration", needs):
+            temperature = float(values["temperature"])
+            if not 0 < temperature < np.inf:
+                raise ValueError(f"temperature {temperature}")
             return cls(
-                temperature=float(values["temperature"]),
+                temperature=temperature,
                 n=int(values["n"]),
                 n_groups=int(values["n_groups"]),
                 before=Reliability.from_json_dict(values["reliability_before"]),

@@ -72,14 +72,18 @@ class ConformalLimits:
         Raises:
             InputError: a value is missing or wrong, or a class has no limit.
         """
-        needs = "limits for every class, n_groups and error_rate are needed"
+        needs = "limits from 0 to 1 for every class, n_groups and error_rate are needed"
         with reading("Cannot read the model's conformal limits", needs):
             limits = {
                 float(rate): {name: float(by_class[name]) for name in labels.names}
                 for rate, by_class in values["limits"].items()
             }
             counts = {name: int(values["n_groups"][name]) for name in labels.names}
-            return cls(limits, counts, float(values["error_rate"]))
+            rate = float(values["error_rate"])
+            outside = [limit for row in limits.values() for limit in row.values() if not 0 <= limit <= 1]
+            if outside or rate not in limits:
+                raise ValueError(f"limit {outside[0]}" if outside else f"no limits for error rate {rate}")
+            return cls(limits, counts, rate)
 
 
 def fit_conformal(

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from georgia.errors import InputError
+from georgia.files import reading
 from georgia.labels import UNKNOWN, Decision, Labels
 from georgia.uncertainty.calibration import Calibration
 from georgia.uncertainty.conformal import ConformalLimits
@@ -48,6 +50,8 @@ class Uncertainty:
         )
 
 
+# Softmax in float32 may pass 1 by some rounding errors.
+_ROUNDING = 1e-4
 NOTHING_FITTED = Uncertainty()
 
 
@@ -70,25 +74,57 @@ class DecisionThresholds:
             InputError: they are damaged.
         """
         unknown, conformal = details.get("unknown"), details.get("conformal")
-        threshold = float(unknown.get("threshold", THRESHOLD)) if isinstance(unknown, Mapping) else None
+        threshold = _read_threshold(unknown) if isinstance(unknown, Mapping) else None
         limits = ConformalLimits.from_dict(conformal, labels) if isinstance(conformal, Mapping) else None
         return cls(labels, threshold, limits)
 
     def decide(self, outputs: Mapping[str, npt.NDArray[np.floating]]) -> list[Decision]:
-        """Return a decision for each row of the outputs: rejected, or the most probable class and its set."""
+        """Return a decision for each row of the outputs: rejected, or the most probable class and its set.
+
+        Raises:
+            InputError: a probability is outside of [0, 1], or the unknown score is missing or no number: the
+                net is not the one that the thresholds were fitted on.
+        """
         probabilities = outputs["probabilities"]
+        self._check(outputs)
         decisions = self.labels.decode(probabilities)
         sets: Sequence[tuple[str, ...]] = [()] * len(decisions)
         if self.conformal is not None:
             sets = self.conformal.sets(probabilities, self.labels)
         decisions = [replace(decision, set=names) for decision, names in zip(decisions, sets, strict=True)]
-        if self.threshold is None or "unknown_score" not in outputs:
+        if self.threshold is None:
             return decisions
         scores = [float(score) for score in outputs["unknown_score"]]
         return [
             _reject(decision, score) if score > self.threshold else replace(decision, unknown_score=score)
             for decision, score in zip(decisions, scores, strict=True)
         ]
+
+    def _check(self, outputs: Mapping[str, npt.NDArray[np.floating]]) -> None:
+        needs, got = "probabilities from 0 to 1 are needed", ""
+        probabilities = np.asarray(outputs["probabilities"])
+        is_outside = ~((probabilities >= -_ROUNDING) & (probabilities <= 1 + _ROUNDING))
+        if is_outside.any():
+            got = f"{float(probabilities[is_outside][0]):.6g}"
+        elif self.threshold is not None:
+            scores = outputs.get("unknown_score")
+            needs = "the unknown score that the threshold is for is needed"
+            got = "none" if scores is None else "one that is no number" if np.isnan(scores).any() else ""
+        if got:
+            raise InputError(
+                "Cannot use the model's outputs",
+                needs=needs,
+                got=got,
+                hint="The net does not fit its description: export or train it again.",
+            )
+
+
+def _read_threshold(values: Mapping[str, Any]) -> float:
+    with reading("Cannot read the model's unknown threshold", "a number above 0 is needed"):
+        threshold = float(values.get("threshold", THRESHOLD))
+        if not 0 < threshold < np.inf:
+            raise ValueError(threshold)
+        return threshold
 
 
 def _reject(decision: Decision, score: float) -> Decision:

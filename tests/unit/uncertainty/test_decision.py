@@ -45,6 +45,40 @@ def test_damaged_thresholds_are_rejected() -> None:
         DecisionThresholds.from_details(LABELS, {"conformal": {"error_rate": 0.05}})
 
 
+@pytest.mark.parametrize("wrong", [106.1, -0.01, np.nan, np.inf])
+def test_probability_outside_range_is_rejected(wrong: float) -> None:
+    probabilities = np.array([[0.9, 0.1], [wrong, 0.5]], np.float32)
+    for thresholds in (DecisionThresholds(LABELS), DecisionThresholds(LABELS, 1.0, CONFORMAL)):
+        with pytest.raises(
+            InputError, match=r"probabilities from 0 to 1 are needed; got (106.1|-0.01|nan|inf)"
+        ):
+            thresholds.decide({"probabilities": probabilities, "unknown_score": np.ones(2, np.float32)})
+    rounded = np.array([[1 + 2e-7, -1e-8]], np.float32)
+    assert DecisionThresholds(LABELS).decide({"probabilities": rounded})[0].label == "CEX"
+
+
+def test_threshold_without_score_is_rejected() -> None:
+    thresholds = DecisionThresholds(LABELS, 1.0)
+    with pytest.raises(InputError, match="the unknown score that the threshold is for is needed; got none"):
+        thresholds.decide({"probabilities": OUTPUTS["probabilities"]})
+    with pytest.raises(InputError, match="got one that is no number"):
+        thresholds.decide({**OUTPUTS, "unknown_score": np.array([0.1, np.nan, 2], np.float32)})
+    assert thresholds.decide({**OUTPUTS, "unknown_score": np.full(3, np.inf)})[0].label == "unknown"
+
+
+@pytest.mark.parametrize("threshold", ["high", float("nan"), float("inf"), 0, -1, None, [1]])
+def test_unusable_threshold_is_rejected(threshold: object) -> None:
+    with pytest.raises(InputError, match="Cannot read the model's unknown threshold: a number above 0"):
+        DecisionThresholds.from_details(LABELS, {"unknown": {"threshold": threshold}})
+
+
+@pytest.mark.parametrize("limit", [float("nan"), 1.5, "high"])
+def test_unusable_conformal_limit_is_rejected(limit: object) -> None:
+    values = {"error_rate": 0.05, "limits": {"0.05": {"CEX": limit, "PG": 0.5}}}
+    with pytest.raises(InputError, match="Cannot read the model's conformal limits"):
+        DecisionThresholds.from_details(LABELS, {"conformal": {**values, "n_groups": {"CEX": 1, "PG": 1}}})
+
+
 def test_bundled_model_is_complete_and_small() -> None:
     bundle = load_bundled_model()
     folder = bundle.model_path.parent
