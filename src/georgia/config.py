@@ -20,6 +20,7 @@ import enum
 import functools
 import json
 import math
+import os
 import tomllib
 import types
 import typing
@@ -27,11 +28,13 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from georgia.errors import InputError, suggest
+from georgia.files import read_plain_text
 
 T = TypeVar("T")
+_LONGEST_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,12 @@ def above(low: float, most: float = math.inf) -> Rule:
 def between(low: float, high: float) -> Rule:
     """Return the rule of a value from ``low`` to ``high``, both allowed."""
     return Rule(f"from {low} to {high}", lambda value: low <= value <= high)
+
+
+# Source: numpy's and scikit-learn's seeds are 32-bit numbers.
+Seed = Annotated[int, between(0, 2**32 - 1)]
+# More threads than any machine has; 0 lets the engine choose.
+Threads = Annotated[int, between(0, 1024)]
 
 
 class Config:
@@ -96,9 +105,25 @@ def _broken_rules(config: Any) -> Iterable[str]:
             yield f"{name} must be finite; got {value!r}"
             continue
         for rule in rules:
-            if not all(rule.holds(item) for item in items):
-                shown = list(value) if isinstance(value, tuple) else value
-                yield f"{name} must be {rule.text}; got {shown!r}"
+            if not all(_holds(rule, item) for item in items):
+                shown = _show(list(value) if isinstance(value, tuple) else value)
+                yield f"{name} must be {rule.text}; got {shown}"
+
+
+def _holds(rule: Rule, value: Any) -> bool:
+    try:
+        return rule.holds(value)
+    except (TypeError, AttributeError, ValueError):  # a value of another kind
+        return False
+
+
+def _show(value: Any) -> str:
+    """Return a value as one short line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists without end
+        text = type(value).__name__
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def _fields_of(cls: type) -> dict[str, Any]:
@@ -141,25 +166,27 @@ def flatten_config(config: Any) -> dict[str, Any]:
 
 
 def read_toml_section(path: Path, section: str) -> dict[str, Any]:
-    """Return one section of a TOML file as a plain dict, empty if the section is absent.
+    """Return one section of a TOML file as a plain dict, empty if the section is absent; "" is all of it.
 
     Raises:
         InputError: the file cannot be read, is no TOML, or holds no table of that name.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_plain_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"Cannot read settings {str(path)!r}", needs="a readable text file is needed", got=error
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"Cannot read settings {str(path)!r}", needs="it must be TOML", got=error) from error
-    table = document.get(section, {})
+    table = document.get(section, {} if section else document)
     if not isinstance(table, dict):
         raise InputError(
             f"Settings {str(path)!r}",
             needs=f"'{section}' must be a table",
-            got=repr(table),
+            got=_show(table),
             hint=f"Write it as [{section}] with one setting a line.",
         )
     return dict(table)
@@ -223,7 +250,7 @@ def build_config(cls: type[T], *layers: Mapping[str, Any], where: str = "setting
         try:
             values[key] = _convert(value, known[key])
         except ValueError as error:
-            faults.append(f"'{key}' {error}; got {value!r}")
+            faults.append(f"'{key}' {error}; got {_show(value)}")
     if not faults:
         try:
             return _make(cls, values)
@@ -265,16 +292,43 @@ def _convert_scalar(value: Any, target: Any) -> Any:
         if isinstance(value, str) and value.lower() in _BOOLEANS:
             return _BOOLEANS[value.lower()]
         raise ValueError("must be true or false")
-    if isinstance(value, bool) and target in (int, float):
+    if typing.get_origin(target) is Mapping:
+        if isinstance(value, Mapping):
+            return value
+        raise ValueError("must be a table")
+    if target not in _NOUNS:
+        return value
+    noun = f"must be {_NOUNS[target]}"
+    if isinstance(value, bool) or (target is int and isinstance(value, float) and not value.is_integer()):
+        raise ValueError(noun)
+    if target in (str, Path):
+        return target(_expand_text(value, target))
+    try:
+        return target(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(noun) from error
+
+
+def _expand_text(value: Any, target: Any) -> str:
+    """Return a text; one that begins with ``~/`` is a path below the home folder, in a file too."""
+    kinds = (str, Path, int, float) if target is str else (str, Path)
+    if not isinstance(value, kinds) or "\0" in str(value) or (target is Path and value == ""):
         raise ValueError(f"must be {_NOUNS[target]}")
-    if target is int and isinstance(value, float) and not value.is_integer():
-        raise ValueError("must be a whole number")
-    if target in _NOUNS:
-        try:
-            return target(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"must be {_NOUNS[target]}") from error
-    return value
+    return expand_home(str(value))
+
+
+def expand_home(text: str) -> str:
+    """Return a path whose leading ``~`` is the home folder, which no shell expands behind ``--out=``.
+
+    >>> expand_home("~/a") == str(Path.home() / "a"), expand_home("a/~"), expand_home("~x")
+    (True, 'a/~', '~x')
+    """
+    if text != "~" and not text.startswith(("~/", "~\\" if os.name == "nt" else "~/")):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:  # an account without a home
+        return text
 
 
 _BOOLEANS = {

@@ -17,7 +17,15 @@ Cannot read 'a.tif': one page is needed; got 3. Split the stack.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# What stands between a user's name and the host of an address, and a password among its parameters. The
+# password may hold "/" or "@" that should have been encoded; a port and a path behind it are none.
+_CREDENTIALS = re.compile(
+    r"(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)(?!\d{1,5}(?:[/?#]|$))[^\s'\"]+(?=@)", re.IGNORECASE
+)
+_PARAMETERS = re.compile(r"([?&](?:password|passwd|pwd|secret|token|key)=)[^&\s'\"#]+", re.IGNORECASE)
 
 
 class GeorgiaError(Exception):
@@ -29,7 +37,7 @@ class GeorgiaError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, needs: str = "", got: object = "", hint: str = "") -> None:
-        super().__init__(format_message(what, needs, got, hint) if needs else what)
+        super().__init__(mask_credentials(format_message(what, needs, got, hint) if needs else what))
 
 
 class InputError(GeorgiaError, ValueError):
@@ -66,7 +74,16 @@ def format_message(what: str, needs: str, got: object, hint: str = "") -> str:
     >>> format_message("port", "0 to 65535 is needed", 80000)
     'port: 0 to 65535 is needed; got 80000.'
     """
-    return f"{what}: {needs}; got {got}. {hint}".strip()
+    return f"{what}: {needs}; got {str(got).removesuffix('.')}. {hint}".strip()
+
+
+def mask_credentials(text: str) -> str:
+    """Return a text in which the passwords of addresses are hidden.
+
+    >>> mask_credentials("postgresql://plant:secret@db/plant")
+    'postgresql://plant:***@db/plant'
+    """
+    return _PARAMETERS.sub(r"\1***", _CREDENTIALS.sub(r"\1***", text))
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

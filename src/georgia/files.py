@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PureWindowsPath
 from typing import IO, Any
 
 from georgia.errors import InputError, UnwritableFileError
 
 CACHE_VARIABLE = "GEORGIA_CACHE"
+# A full disk, a user's quota, and the largest file that the file system or the user's limit allows.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Source: learn.microsoft.com/windows/win32/fileio/naming-a-file, "Naming conventions".
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+_LONGEST_PREFIX = 40
 # Where Windows locks one byte of a lock file: behind its text, which others must be able to read.
 _LOCKED_BYTE = 1 << 20
 
@@ -25,32 +32,123 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` (same suffix); rename it into place on success.
 
     Raises:
-        UnwritableFileError: the folder cannot be made or written to; the old file stays as it was.
-        OSError: the disk is full, say; the old file stays as it was.
+        UnwritableFileError: the folder cannot be made or written to, the target is a folder or no name for
+            a file, or the disk is full; the old file stays as it was.
+        OSError: the system fails otherwise; the old file stays as it was.
+    """
+    _check_target(target)
+    with naming_full_disk(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Names have an end: a long one must not become too long by what is added.
+            prefix = f".{target.stem[:_LONGEST_PREFIX]}-"
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+        except OSError as error:
+            if is_full_disk(error):
+                raise
+            raise UnwritableFileError(
+                f"Cannot write {str(target)!r}",
+                needs="its folder must take files",
+                got=error.strerror or error,
+                hint="Name another.",
+            ) from error
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            # mkstemp makes files for the owner only; give the usual mode instead.
+            mask = os.umask(0)
+            os.umask(mask)
+            with suppress(PermissionError):  # a mounted share may have no modes
+                temporary.chmod(0o666 & ~mask)
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _check_target(target: Path) -> None:
+    if os.path.isdir(target):  # False for a name too long, which Path.is_dir raises for
+        fault = ("it must be a file", "a folder")
+    elif os.name == "nt" and is_device_name(target.name):
+        fault = ("another name is needed", "the name of a device")
+    else:
+        return
+    raise UnwritableFileError(
+        f"Cannot write {str(target)!r}", needs=fault[0], got=fault[1], hint="Name another."
+    )
+
+
+def is_device_name(name: str) -> bool:
+    """Return whether Windows keeps a file name for a device, whatever its suffix.
+
+    >>> is_device_name("con.csv"), is_device_name("NUL "), is_device_name("console.csv")
+    (True, True, False)
+    """
+    return PureWindowsPath(name).name.partition(".")[0].rstrip(" ").upper() in _DEVICES
+
+
+@contextmanager
+def naming_full_disk(target: Path, hint: str = "Free some and run the same command again.") -> Iterator[None]:
+    """Turn what a full disk raises into one line that names the file and the room that there is.
+
+    Raises:
+        UnwritableFileError: the disk is full.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    except OSError as error:
+        yield
+    except Exception as error:
+        if isinstance(error, UnwritableFileError) or not is_full_disk(error):
+            raise
         raise UnwritableFileError(
             f"Cannot write {str(target)!r}",
-            needs="its folder must take files",
-            got=error.strerror or error,
-            hint="Name another.",
+            needs="its disk must have room",
+            got=_tell_room(target),
+            hint=hint,
         ) from error
-    os.close(handle)
-    temporary = Path(name)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether an error says that the disk is full; libraries hide the system's error in theirs."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(os.strerror(number) in str(error) for number in _FULL)
+
+
+def _tell_room(target: Path) -> str:
+    folder = next((folder for folder in target.absolute().parents if folder.is_dir()), None)
+    if folder is None:
+        return "none"
+    return f"{shutil.disk_usage(folder).free:,} free bytes in {str(folder)!r}"
+
+
+def allocate(path: Path) -> None:
+    """Give a file of holes the room that it will need; a full disk would end the process at a later write.
+
+    Raises:
+        UnwritableFileError: the disk has not so much room; the file is taken away.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
     try:
-        yield temporary
-        # mkstemp makes files for the owner only; give the usual mode instead.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with naming_full_disk(path), path.open("rb+") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    except UnwritableFileError:
+        path.unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+def read_plain_text(path: Path) -> str:
+    """Return a text file in UTF-8, or in UTF-16 where it begins with the mark of that.
+
+    Windows editors and PowerShell begin a file with a byte order mark; it is no part of the text.
+    """
+    data = path.read_bytes()
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def write_text(target: Path, text: str) -> None:
@@ -62,6 +160,8 @@ def write_text(target: Path, text: str) -> None:
 class OutputLock:
     """An output that one process writes, marked by ``<output>.lock``, which names the process.
 
+    The mark of a folder that is there lies in it: ``<folder>/.lock``.
+
     The system's file lock decides and ends with the process, so what a killed one left is taken over. Only
     a file that another machine left is not: whether its process lives is not known here.
 
@@ -71,7 +171,8 @@ class OutputLock:
     """
 
     def __init__(self, target: Path) -> None:
-        self.path, self._pid = target.with_name(target.name + ".lock"), os.getpid()
+        self._pid = os.getpid()
+        self.path = target / ".lock" if target.is_dir() else target.with_name(target.name + ".lock")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self._take(target)
@@ -132,6 +233,58 @@ class OutputLock:
             got=who,
             hint=f"{end}, or name another output.",
         )
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and let no other process write it meanwhile; one that stays empty is removed again.
+
+    Raises:
+        InputError: ``folder`` is a file, or another process holds it; the message names the process.
+        UnwritableFileError: the folder cannot be made or written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"Cannot write to {str(folder)!r}", needs="a folder is needed", got="a file")
+    made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableFileError(
+            f"Cannot make the folder {str(folder)!r}",
+            needs="it must be writable",
+            got=error.strerror or error,
+            hint="Name another.",
+        ) from error
+    lock = OutputLock(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
+
+
+def check_outside_data(out: Path, *sources: str | Path) -> None:
+    """Reject an output within a folder of images: the next reading would take it for images or a class.
+
+    A source that is no folder (a CSV file, an image) rules nothing out; of a glob with ``**``, all below
+    its first wildcard counts as data.
+
+    Raises:
+        InputError: ``out`` is one of the folders or lies below it.
+    """
+    here = out.resolve()
+    for source in sources:
+        before, stars, _ = str(source).partition("**")
+        root = Path(os.path.dirname(before) or ".") if stars else Path(source)
+        if root.is_dir() and here.is_relative_to(root.resolve()):
+            raise InputError(
+                f"Cannot write to {str(out)!r}",
+                needs=f"it must not lie in the data folder {str(root)!r}, where it would be read as data",
+                got=repr(str(here)),
+                hint="Name a folder beside it.",
+            )
 
 
 def _lock_file(descriptor: int) -> bool | None:
