@@ -69,7 +69,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def _check_target(target: Path) -> None:
-    if os.path.isdir(target):  # False for a name too long, which Path.is_dir raises for
+    if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises for a name too long
         fault = ("it must be a file", "a folder")
     elif os.name == "nt" and is_device_name(target.name):
         fault = ("another name is needed", "the name of a device")
@@ -277,7 +277,7 @@ def check_outside_data(out: Path, *sources: str | Path) -> None:
     here = out.resolve()
     for source in sources:
         before, stars, _ = str(source).partition("**")
-        root = Path(os.path.dirname(before) or ".") if stars else Path(source)
+        root = Path(before + "_").parent if stars else Path(source)
         if root.is_dir() and here.is_relative_to(root.resolve()):
             raise InputError(
                 f"Cannot write to {str(out)!r}",

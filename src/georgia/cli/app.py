@@ -32,7 +32,10 @@ from georgia.cli import (
     train,
     verify,
 )
-from georgia.errors import GeorgiaError
+from georgia.cli.command import Command
+from georgia.cli.packages import name_missing
+from georgia.errors import GeorgiaError, mask_credentials
+from georgia.files import is_full_disk
 
 _PACKAGE = Path(georgia.__file__).parent
 INTERRUPTED = 130  # Source: 128 + SIGINT, as shells report it.
@@ -44,8 +47,9 @@ _USER_ERRORS = (
     errno.EEXIST,
     errno.ENOTDIR,
     errno.EISDIR,
-    errno.ENOSPC,
     errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 )
 
 app = typer.Typer(
@@ -58,7 +62,7 @@ for module in (
     *(demo, fetch, audit, split, train, evaluate, study, predict, explain, cluster),
     *(monitor, serve, simulate, frames, verify),
 ):
-    app.command(name=module.__name__.rpartition(".")[2])(module.run)
+    app.command(name=module.__name__.rpartition(".")[2], cls=Command)(module.run)
 
 
 @app.callback(invoke_without_command=True)
@@ -82,25 +86,30 @@ def start(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 our bug, 2 input, 3 in part, 4 quality gate failed."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # file names need not be printable
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        with _notices_on_one_line():
-            code = app(
-                args=None if arguments is None else list(arguments),
-                prog_name="georgia",
-                standalone_mode=False,
-            )
-        sys.stdout.flush()
-    except SystemExit:
-        # How typer ends when the reader of a pipe has gone (`| head`), and only then.
+    with console.usable_streams():
+        try:
+            with _notices_on_one_line():
+                code = app(
+                    args=None if arguments is None else list(arguments),
+                    prog_name="georgia",
+                    standalone_mode=False,
+                )
+            sys.stdout.flush()
+        except SystemExit as error:
+            return _end_of_library(error)
+        except Exception as error:
+            return _report(error)
+        if code == INTERRUPTED:
+            console.show_note("stopped by the keyboard; what was finished is kept.")
+        return code if isinstance(code, int) else 0
+
+
+def _end_of_library(error: SystemExit) -> int:
+    """Return the exit code where a library ends the program: typer if the reader of a pipe has gone."""
+    if isinstance(error.__context__, BrokenPipeError):
         return BROKEN_PIPE
-    except Exception as error:
-        return _report(error)
-    if code == INTERRUPTED:
-        console.show_note("stopped by the keyboard; what was finished is kept.")
-    return code if isinstance(code, int) else 0
+    console.show_note(f"stopped by a library, which says: {error.code!r}.")
+    return 1
 
 
 @contextmanager
@@ -129,10 +138,29 @@ def _report(error: Exception) -> int:
         console.show_note(f"{error.format_message().rstrip('.')}. See: {command} --help")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        console.drop_stdout()
+        console.drop_stream(sys.stdout)
         return BROKEN_PIPE
-    if isinstance(error, OSError) and error.errno in _USER_ERRORS and error.filename:
-        console.show_note(f"Cannot use {str(error.filename)!r}: the system says {error.strerror!r}.")
+    line = _name_user_error(error)
+    if line:
+        console.show_note(line)
         return 2
-    traceback.print_exc()
+    sys.stderr.write(mask_credentials("".join(traceback.format_exception(error))))
     return 1
+
+
+def _name_user_error(error: Exception) -> str:
+    """Return one line for a failure of the machine, which the user can repair; "" if it is a bug."""
+    missing = name_missing(error) if isinstance(error, ImportError) else None
+    if missing is not None:
+        return str(missing)
+    if isinstance(error, MemoryError):
+        return f"Not enough memory: {str(error) or 'no more is free'}. Use smaller settings, or fewer images."
+    if not console.is_stdout_writable() and isinstance(error, OSError):
+        return f"Cannot write to stdout: the system says {error.strerror!r}."
+    name = getattr(error, "filename", None)
+    if is_full_disk(error):
+        where = f" {str(name)!r}" if name else ""
+        return f"Cannot write{where}: the disk is full. Free some and run the same command again."
+    if isinstance(error, OSError) and error.errno in _USER_ERRORS and name:
+        return f"Cannot use {str(name)!r}: the system says {error.strerror!r}."
+    return ""

@@ -11,8 +11,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from georgia.cli.packages import TRAINING, check_packages
+from georgia.errors import MissingDependencyError, mask_credentials
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,6 +92,58 @@ def _new_bar(console: Console) -> RichProgress:
     return Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True)
 
 
+@contextmanager
+def usable_streams() -> Iterator[None]:
+    """Make stdout and stderr safe to print to while the block runs, even if they are closed.
+
+    Python has None for a closed one, and ``print`` to a stderr of None goes to stdout. A closed descriptor
+    is given to the next file that is opened, into which native libraries would then print.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)
+    kept = sys.stdout, sys.stderr
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        sys.stdout = sys.stdout or nowhere
+        sys.stderr = cast("TextIO", _Notes(sys.stderr or nowhere))
+        for stream in (sys.stdout, kept[1]):
+            if hasattr(stream, "reconfigure"):  # file names need not be printable
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = kept
+
+
+class _Notes:
+    """A stderr that nobody reads, or that is full, is no reason to stop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            drop_stream(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            drop_stream(self._stream)
+
+
 def show_json(value: Any) -> None:
     """Print one JSON object; results give their own JSON, numbers that JSON does not know become null."""
     print(json.dumps(_plain(value), indent=2))
@@ -115,19 +171,31 @@ def show_live_line(line: str) -> bool:
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        drop_stdout()
+        drop_stream(sys.stdout)
         return False
     return True
 
 
-def drop_stdout() -> None:
-    """Let what follows on stdout, and Python's own last flush, go nowhere: its reader has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def drop_stream(stream: TextIO) -> None:
+    """Let what follows on a stream, and Python's own last flush, go nowhere: it cannot be written to."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def is_stdout_writable() -> bool:
+    """Return whether what was printed could be written; if not, the rest goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_stream(sys.stdout)
+        return False
+    return True
 
 
 def show_note(line: str) -> None:
     """Print one line about the result, or an error, on stderr."""
-    print("georgia: " + " ".join(line.split()), file=sys.stderr)
+    print("georgia: " + mask_credentials(" ".join(line.split())), file=sys.stderr)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], more: str = "") -> None:
@@ -183,20 +251,19 @@ def end_with(failures: Sequence[Failure], n_failures: int | None = None) -> int:
     return DONE_IN_PART if failures else DONE
 
 
-def load_keras() -> None:
+def load_keras(for_training: bool = True) -> None:
     """Import Keras without TensorFlow's start-up lines; an error still shows them.
 
     Its native part writes them before any setting is read, so the file descriptor itself is redirected
     during the import.
     """
+    check_packages("Cannot train", TRAINING if for_training else ("keras", "tensorflow", "h5py"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)
     with _native_stderr_held():
         try:
             import keras  # noqa: F401
         except ImportError as error:
-            from georgia.errors import MissingDependencyError
-
             raise MissingDependencyError(
                 "Cannot train", needs="Keras is needed", got=error, hint="pip install 'georgia[train]'."
             ) from error

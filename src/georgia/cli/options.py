@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -74,8 +73,7 @@ def read_settings(file: Path | None, section: str, is_required: bool = True) -> 
         raise InputError(
             f"Cannot use settings {str(file)!r}",
             needs=f"a section [{section}] is needed",
-            got=", ".join(f"[{name}]" for name in tomllib.loads(file.read_text(encoding="utf-8")))
-            or "nothing",
+            got=", ".join(f"[{name}]" for name in read_toml_section(file, "")) or "nothing",
         )
     return values
 
