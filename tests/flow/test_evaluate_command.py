@@ -117,13 +117,25 @@ def test_report_of_run_is_not_overwritten(georgia: Any, brightness_model: Path, 
     assert sorted(brightness_model.iterdir()) == before
 
 
+def rename_class(model: Path, target: Path) -> None:
+    """Copy a model with the class PX for PG, in ``bundle.json`` and in the ONNX file."""
+    onnx = pytest.importorskip("onnx")
+    from georgia.labels import Labels
+    from georgia.model import load_bundle, save_bundle
+
+    shutil.copytree(model, target)
+    bundle, net = load_bundle(target), onnx.load(str(target / "model.onnx"))
+    for entry in net.metadata_props:
+        entry.value = entry.value.replace("PG", "PX")
+    onnx.save(net, str(target / "model.onnx"))
+    save_bundle(target, "model.onnx", Labels(("CEX", "PX")), bundle.preprocess, bundle.metadata)
+
+
 def test_models_of_other_classes_are_rejected(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
     against = tmp_path / "other"
-    shutil.copytree(brightness_model, against)
-    text = (against / "bundle.json").read_text(encoding="utf-8")
-    (against / "bundle.json").write_text(text.replace('"PG"', '"PX"'), encoding="utf-8")
+    rename_class(brightness_model, against)
     code, _, err = georgia("evaluate", brightness_model, grey_images, "--against", against)
     assert code == 2
     assert "both models must have the same classes (CEX, PG); got CEX, PX" in err

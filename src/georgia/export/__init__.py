@@ -3,7 +3,7 @@
 from georgia.export.hdf5 import save_hdf5
 from georgia.export.onnx_file import FEATURES, SIGMOID_PAIR, export_onnx
 from georgia.export.parity import PARITY_TOLERANCE, Parity, check_parity
-from georgia.model.bundle import METADATA_KEY
+from georgia.model.description import METADATA_KEY
 
 __all__ = [
     "FEATURES",

@@ -25,7 +25,7 @@ from georgia.errors import MissingDependencyError
 from georgia.files import write_bytes
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.metrics.classification import Metrics
-from georgia.model.bundle import METADATA_KEY
+from georgia.model.description import METADATA_KEY
 from georgia.model.engines import import_openvino, open_engine
 
 Images = Sequence[npt.NDArray[np.uint8]]
@@ -62,11 +62,8 @@ class Int8Comparison:
         return [*shown, "int8: kept" if self.kept else f"int8: not kept, {self.why_not}"]
 
 
-def quantize_model(source: Path, target: Path, images: Images) -> None:
-    """Write ``source`` with its net in 8-bit integers to ``target``, whole or not at all.
-
-    Args:
-        images: images (H, W, 3), uint8 RGB, like those to predict; they set the ranges of the integers.
+def require_nncf() -> Any:
+    """Return NNCF, which what is asked for needs: said before the training, not behind it.
 
     Raises:
         MissingDependencyError: NNCF is not installed.
@@ -78,6 +75,19 @@ def quantize_model(source: Path, target: Path, images: Images) -> None:
         raise MissingDependencyError(
             "Cannot quantise", needs="NNCF is needed", got=error, hint="pip install 'georgia[int8]'."
         ) from error
+    return nncf
+
+
+def quantize_model(source: Path, target: Path, images: Images) -> None:
+    """Write ``source`` with its net in 8-bit integers to ``target``, whole or not at all.
+
+    Args:
+        images: images (H, W, 3), uint8 RGB, like those to predict; they set the ranges of the integers.
+
+    Raises:
+        MissingDependencyError: NNCF is not installed.
+    """
+    nncf = require_nncf()
     import onnx
 
     model = _unpack_weights(onnx.load(str(source)))

@@ -23,7 +23,7 @@ from georgia.export.graph.walker import Port, iterate_layers, write_model
 from georgia.files import write_bytes
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.labels import Labels
-from georgia.model.bundle import METADATA_KEY
+from georgia.model.description import METADATA_KEY
 from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
 
 # The layer of Georgia's own nets that holds the pooled features.

@@ -5,7 +5,7 @@ A bare ``.onnx`` works too: class names and preprocessing are in its metadata.
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from georgia.errors import InputError
-from georgia.files import reading, write_json
+from georgia.files import write_json
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
+from georgia.model.description import check_description, parse_metadata
 from georgia.model.engines import open_session
 from georgia.uncertainty.decision import DecisionThresholds
 
 BUNDLE_FILE = "bundle.json"
-# The entry of an ONNX file's metadata that holds what ``bundle.json`` holds.
-METADATA_KEY = "georgia"
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 
 
@@ -52,8 +51,16 @@ class Bundle:
 def save_bundle(
     folder: Path, model_file: str, labels: Labels, spec: PreprocessSpec, metadata: Mapping[str, Any]
 ) -> Path:
-    """Write ``bundle.json`` beside the model file that it names; return its path."""
-    details = {"model": model_file, "classes": list(labels.names), "preprocess": spec.to_dict(), **metadata}
+    """Write ``bundle.json`` beside the model file that it names, with that file's hash; return its path."""
+    with (folder / model_file).open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    details = {
+        "model": model_file,
+        "model_sha256": sha256,
+        "classes": list(labels.names),
+        "preprocess": spec.to_dict(),
+        **metadata,
+    }
     write_json(folder / BUNDLE_FILE, details)
     return folder / BUNDLE_FILE
 
@@ -62,17 +69,16 @@ def read_details(details: Mapping[str, Any], model_path: Path, where: str) -> Bu
     """Build a bundle from the plain form in ``bundle.json`` or in an ONNX file's metadata.
 
     Raises:
-        InputError: class names or preprocessing are missing or wrong.
+        InputError: an entry is missing or wrong.
     """
-    try:
-        labels = Labels(tuple(str(name) for name in details["classes"]))
-        spec = PreprocessSpec.from_dict(details["preprocess"])
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"Cannot use {where}", needs="it must hold 'classes' and 'preprocess'", got=f"no {error}"
-        ) from error
-    rest = {key: value for key, value in details.items() if key not in ("classes", "preprocess", "model")}
-    return Bundle(model_path, labels, spec, rest, str(rest.get("note", "")))
+    check_description(details, where)
+    labels = Labels(tuple(details["classes"]))
+    spec = PreprocessSpec.from_dict(details["preprocess"])
+    left_out = ("classes", "preprocess", "model", "model_sha256")
+    rest = {key: value for key, value in details.items() if key not in left_out}
+    bundle = Bundle(model_path, labels, spec, rest, str(rest.get("note") or ""))
+    _ = bundle.thresholds  # wrong ones are a fault of the model, not of the first image
+    return bundle
 
 
 def read_onnx_bundle(path: Path) -> Bundle:
@@ -82,14 +88,12 @@ def read_onnx_bundle(path: Path) -> Bundle:
         InputError: ONNX Runtime cannot open the file, or Georgia did not write it.
     """
     session = open_session(path, 0, ["CPUExecutionProvider"], is_optimized=False)
-    metadata = session.get_modelmeta().custom_metadata_map
-    if METADATA_KEY not in metadata:
+    details = parse_metadata(session.get_modelmeta().custom_metadata_map, path)
+    if details is None:
         raise InputError(
             f"Cannot use model {str(path)!r}",
             needs="its metadata must hold class names and preprocessing",
             got="a foreign ONNX file",
             hint="Export it with Georgia, or give the Keras .h5 with --classes.",
         )
-    with reading(f"Cannot use model {str(path)!r}", "its metadata must be JSON"):
-        details = json.loads(metadata[METADATA_KEY])
     return read_details(details, path, f"model {str(path)!r}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from georgia.errors import InputError, MissingDependencyError
 from georgia.files import read_json, reading
 from georgia.labels import Labels
 from georgia.model.bundle import BUNDLE_FILE, KERAS_SUFFIXES, Bundle, read_details, read_onnx_bundle
+from georgia.model.description import check_agreement, read_onnx_description
 
 
 def load_bundle(source: str | Path, classes: tuple[str, ...] | None = None) -> Bundle:
@@ -89,14 +93,44 @@ def _load_folder(folder: Path) -> Bundle:
         )
     with reading(f"Cannot read {str(file)!r}", "it must be JSON that names its model file"):
         details = read_json(file)
-        model_path = folder / Path(details["model"]).name
-    if not model_path.exists():
+        model_path = folder / Path(str(details["model"])).name
+        is_there = model_path.is_file()
+    if not is_there:
         raise InputError(
             f"Cannot use {str(file)!r}",
             needs="the model file that it names must lie beside it",
-            got=f"no {model_path.name!r}",
+            got=f"no {model_path.name[:80]!r}",
         )
-    return read_details(details, model_path, repr(str(file)))
+    bundle = read_details(details, model_path, repr(str(file)))
+    _check_model_file(details, model_path)
+    return bundle
+
+
+def _check_model_file(details: Mapping[str, Any], model_path: Path) -> None:
+    """Check that the model file is the one that ``bundle.json`` describes.
+
+    Bundles of version 0.1 hold no hash; what their file says of itself must be what they say.
+    """
+    sha256 = details.get("model_sha256")
+    with model_path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if sha256 is not None and sha256 != found:
+        raise InputError(
+            f"Cannot use model {str(model_path)!r}",
+            needs=f"it must be the file that {BUNDLE_FILE} describes (SHA-256 {sha256[:16]}…)",
+            got=f"{found[:16]}…",
+            hint="Copy both again from where they were trained.",
+        )
+    metadata = read_onnx_description(model_path)
+    if metadata is not None:
+        check_agreement(details, metadata, model_path)
+    elif sha256 is None:
+        raise InputError(
+            f"Cannot use {str(model_path.with_name(BUNDLE_FILE))!r}",
+            needs=f"{model_path.name} must hold class names and preprocessing too",
+            got="a foreign ONNX file",
+            hint="Export it with Georgia.",
+        )
 
 
 def _load_keras(path: Path, classes: tuple[str, ...] | None) -> Bundle:
