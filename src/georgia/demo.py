@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.config import Config
+from georgia.files import check_new_folder
 from georgia.progress import QUIET, Progress
 from georgia.synthetic import render_dataset
 from georgia.train import TrainingRun, recipe_config, train_model
@@ -56,6 +57,7 @@ def run_demo(out: Path, config: DemoConfig = DemoConfig(), progress: Progress = 
         MissingDependencyError: the training packages are not installed.
     """
     started = time.perf_counter()
+    check_new_folder(out)
     settings = {"fractions": config.fractions, "seed": config.seed, **config.changes}
     training = recipe_config(config.recipe, settings)
     records = render_dataset(out / "crystals", config.n_per_class, config.seed, progress=progress)

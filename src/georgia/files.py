@@ -287,6 +287,22 @@ def check_outside_data(out: Path, *sources: str | Path) -> None:
             )
 
 
+def check_new_folder(out: Path, *own: str) -> None:
+    """Reject a folder that holds something else than ``own``: among images, ours would be classes.
+
+    Raises:
+        InputError: ``out`` is a file, or holds files or folders of other names.
+    """
+    held = sorted(path.name for path in out.iterdir() if path.name not in own) if out.is_dir() else []
+    if out.exists() and (held or not out.is_dir()):
+        raise InputError(
+            f"Cannot write to {str(out)!r}",
+            needs="a new or empty folder is needed",
+            got=held[0] if held else "a file",
+            hint="Name another --out.",
+        )
+
+
 def _lock_file(descriptor: int) -> bool | None:
     """Lock an open file; return False if another has it locked, None where the file system has no locks."""
     try:

@@ -97,7 +97,15 @@ class TrainingRun(Result):
     def summary(self) -> str:
         """Return the recipe, the epochs, and the metrics on the test split once they are known."""
         found = f": {self.evaluation.summary()}" if self.evaluation else ""
-        return f"recipe {self.recipe}, epochs: {self.epochs}{found}"
+        return f"recipe {self.recipe}, {self.describe_stop()}{found}"
+
+    def describe_stop(self) -> str:
+        """Return after which epoch the training stopped, why, and which epoch's weights were kept.
+
+        Such as "stopped after epoch 40: all epochs done; kept: epoch 31".
+        """
+        reason = f": {self.history.stop_reason}" if self.history.stop_reason else ""
+        return f"stopped after epoch {self.epochs}{reason}; kept: epoch {self.history.marked_epoch}"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return the metrics of each class on the test split."""
@@ -172,6 +180,8 @@ class TrainingRun(Result):
             "run": str(self.folder),
             "recipe": self.recipe,
             "epochs": self.epochs,
+            "kept_epoch": self.history.kept_epoch,
+            "stopped": self.history.stop_reason,
             "seconds": round(self.seconds, 3),
             "metrics": self.tested.to_json_dict(),
             "files": {kind: str(path) for kind, path in self.files.items()},

@@ -16,13 +16,11 @@ from georgia.audit import Audit
 from georgia.catalog.read import read_catalog
 from georgia.errors import GeorgiaError, InputError
 from georgia.evaluate.score import Evaluation
-from georgia.files import read_json, reading, write_json, write_text
+from georgia.files import check_outside_data, hold_folder, read_json, reading, write_json, write_text
 from georgia.images.preprocess import PreprocessSpec
-from georgia.model.bundle import BUNDLE_FILE
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
 from georgia.report.history import HISTORY_FILE, read_history
-from georgia.report.page import REPORT_FILE
 from georgia.split.make import MANIFEST_CSV, Split, kfold_split
 from georgia.study.compare import compare_variants, summarize_variants
 from georgia.study.files import save_study
@@ -31,7 +29,13 @@ from georgia.study.result import Study
 from georgia.study.rows import StudyRow, load_row, make_failed_row, make_row
 from georgia.train.data_audit import audit_training_data
 from georgia.train.geometry import tells_by_size
-from georgia.train.plan import STATE_FOLDER, split_catalog, subsample_catalog
+from georgia.train.plan import (
+    STATE_FOLDER,
+    is_finished,
+    saying_disk_full,
+    split_catalog,
+    subsample_catalog,
+)
 from georgia.train.recipes import DRY_RUN_EPOCHS, TrainConfig
 from georgia.train.run import train_model
 from georgia.train.shared import SharedWork
@@ -83,26 +87,31 @@ def run_study(
     """
     config, started = config or StudyConfig(), time.perf_counter()
     runs, is_dry_run = _shorten_dry_runs(plan_runs(config, changes))
-    catalog = read_catalog(source, class_names=class_names, verify=False)
-    if is_dry_run:
-        catalog = subsample_catalog(catalog, runs[0].config.seed)
-    _open_study(out, catalog)
-    catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, progress)
-    _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
-    tasks = [_make_task(run, out) for run in runs]
-    rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
-    missing = _order([task for task in tasks if task.run.name not in rows])
-    if rows:
-        progress.say(f"{len(rows)} of {len(tasks)} runs are there already")
-    progress.start("study", len(missing))
-    for row in (runner or run_here)(missing, progress):
-        rows[row.run_name] = row
-        progress.say(_describe_row(row))
-        progress.advance()
-    ordered = tuple(rows[run.name] for run in runs)
-    study = _conclude(ordered, out, str(source), config, catalog.failures)
-    study = replace(study, seconds=time.perf_counter() - started, n_started=len(missing))
-    save_study(study, out)
+    check_outside_data(out, source)
+    with (
+        hold_folder(out),
+        saying_disk_full(f"the study in {str(out)!r}", "Make room and give the same command."),
+    ):
+        catalog = read_catalog(source, class_names=class_names, verify=False)
+        if is_dry_run:
+            catalog = subsample_catalog(catalog, runs[0].config.seed)
+        _open_study(out, catalog)
+        catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, progress)
+        _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
+        tasks = [_make_task(run, out) for run in runs]
+        rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
+        missing = _order([task for task in tasks if task.run.name not in rows])
+        if rows:
+            progress.say(f"{len(rows)} of {len(tasks)} runs are there already")
+        progress.start("study", len(missing))
+        for row in (runner or run_here)(missing, progress):
+            rows[row.run_name] = row
+            progress.say(_describe_row(row))
+            progress.advance()
+        ordered = tuple(rows[run.name] for run in runs)
+        study = _conclude(ordered, out, str(source), config, catalog.failures)
+        study = replace(study, seconds=time.perf_counter() - started, n_started=len(missing))
+        save_study(study, out)
     return study
 
 
@@ -122,7 +131,7 @@ def make_run(task: RunTask, shared: SharedWork | None = None, progress: Progress
     gc.collect()
     spent, started = _spent_before(task.folder), time.perf_counter()
     try:
-        if not _is_finished(task.folder):
+        if not is_finished(task.folder):
             train_model(
                 task.source,
                 task.folder,
@@ -305,11 +314,6 @@ def _spent_before(folder: Path) -> float:
         return sum(row["seconds"] for row in read_history(folder / HISTORY_FILE))
     except InputError:
         return 0.0
-
-
-def _is_finished(folder: Path) -> bool:
-    """Tell whether a run has everything but its row: the report is written last."""
-    return (folder / BUNDLE_FILE).exists() and (folder / REPORT_FILE).exists()
 
 
 def _describe_row(row: StudyRow) -> str:

@@ -57,7 +57,9 @@ def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Pair
         return "No run was finished."
     best = variants[0]
     lead = f"Best: {best.variant}, F1 {format_fraction(best.f1)} ({format_interval(best.f1_ci95)}), "
-    lead += f"{sum(best.missed)} of {best.n_test} test predictions missed in {count_noun(best.n_runs, 'run')}."
+    lead += (
+        f"{sum(best.missed)} of {best.n_test} test predictions missed in {count_noun(best.n_runs, 'run')}."
+    )
     own = [pair for pair in comparisons if best.variant in (pair.first, pair.second)]
     alike = [_other(pair, best.variant) for pair in own if not pair.is_clear]
     clear = [_other(pair, best.variant) for pair in own if pair.is_clear]

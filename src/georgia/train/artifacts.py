@@ -5,6 +5,7 @@ Each step takes the run and returns it with what it found; ``STEPS`` is their or
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -83,6 +84,8 @@ def _export(run: TrainingRun, tools: Tools) -> TrainingRun:
     onnx = weights.with_suffix(".onnx")
     run = _with_files(run, weights=weights, onnx=onnx, bundle=run.folder / BUNDLE_FILE)
     tools.progress.start("export", None)
+    for unfinished in run.folder.glob(f".{glob.escape(weights.stem)}-*"):  # of a try that was killed
+        unfinished.unlink(missing_ok=True)
     save_hdf5(tools.network.model, weights)
     labels, metadata = run.split.labels, run.metadata
     export_onnx(tools.network.model, run.preprocess, labels, onnx, metadata, uncertainty=run.uncertainty)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +18,21 @@ from typing import Any
 import numpy as np
 
 import georgia
-from georgia.errors import InputError
+from georgia.errors import GeorgiaError, InputError, UnwritableFileError
 from georgia.files import read_json, reading, write_json
 from georgia.model.bundle import BUNDLE_FILE
 from georgia.records import SPLITS, Catalog, Record
 from georgia.report.history import HISTORY_FILE
+from georgia.report.page import REPORT_FILE
 from georgia.split.make import Split, SplitConfig, make_split
 from georgia.train.recipes import DRY_RUN_FRACTION, TrainConfig, rename_settings
 from georgia.train.state import STATE_FILE
 
 STATE_FOLDER = "state"
 PLAN_FILE = "plan.json"
+CREATED_FILE = "created.json"
+DISK_FULL_HINT = "Make room and give the same command with --resume: finished epochs are kept."
+_TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 # A dry run keeps at least this many images of a class, so that every split gets some.
 DRY_RUN_MINIMUM = 12
 # Settings that may change between stop and resume without changing what is learned.
@@ -35,20 +43,33 @@ def check_run_folder(out: Path, resume: bool) -> None:
     """Refuse to mix a new run with what lies in its folder.
 
     Raises:
-        InputError: the folder holds a run and ``resume`` is off, or is a file.
+        InputError: the folder holds a run and ``resume`` is off, or a run that cannot be gone on with:
+            one that is finished, or one without its resume point.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"Cannot write the run to {str(out)!r}", needs="a folder is needed", got="a file")
-    held = [
-        name for name in (BUNDLE_FILE, HISTORY_FILE, f"{STATE_FOLDER}/{PLAN_FILE}") if (out / name).exists()
-    ]
-    if held and not resume:
-        raise InputError(
-            f"Cannot write the run to {str(out)!r}",
-            needs="it must hold no run",
-            got=held[0],
-            hint="Choose another --out, or go on with it by --resume.",
+    plan = f"{STATE_FOLDER}/{PLAN_FILE}"
+    held = [name for name in (BUNDLE_FILE, HISTORY_FILE, plan) if (out / name).exists()]
+    if not held:
+        return
+    if is_finished(out):
+        what, got = "it must hold no run", f"a finished run ({BUNDLE_FILE})"
+        hint = "It has nothing to resume, and finished runs are kept: choose another --out."
+    elif not resume:
+        what, got, hint = (
+            "it must hold no run",
+            held[0],
+            "Choose another --out, or go on with it by --resume.",
         )
+    elif plan not in held:
+        what, got = "a run can be resumed from its plan and resume point", f"{held[0]} without {plan}"
+        hint = "Nothing was changed: choose another --out."
+    else:
+        return
+    raise InputError(f"Cannot write the run to {str(out)!r}", needs=what, got=got, hint=hint)
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether a run has everything: the report is written last."""
+    return (folder / BUNDLE_FILE).exists() and (folder / REPORT_FILE).exists()
 
 
 def subsample_catalog(catalog: Catalog, seed: int) -> Catalog:
@@ -110,9 +131,49 @@ def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
                 hint="Give the same settings and data, or start anew in another --out.",
             )
         return key
+    for name in (STATE_FILE, CREATED_FILE):
+        (out / STATE_FOLDER / name).unlink(missing_ok=True)
     write_json(file, plan)
-    (out / STATE_FOLDER / STATE_FILE).unlink(missing_ok=True)
     return key
+
+
+def name_time(out: Path) -> str:
+    """Return the time that the artifacts' names hold: now, or that of the first try to write them.
+
+    So another try after a stop replaces the files of the first, and one pair of weights remains.
+    """
+    file = out / STATE_FOLDER / CREATED_FILE
+    try:
+        known = str(read_json(file)["created"])
+        time.strptime(known, _TIME_FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        known = time.strftime(_TIME_FORMAT)
+        write_json(file, {"created": known})
+    return known
+
+
+@contextmanager
+def saying_disk_full(what: str, hint: str = DISK_FULL_HINT) -> Iterator[None]:
+    """Turn a full disk, whoever noticed it, into one line that says how to go on.
+
+    Raises:
+        UnwritableFileError: the system said that no space, or no quota, is left.
+    """
+    try:
+        yield
+    except GeorgiaError:
+        raise
+    except Exception as error:  # HDF5 and ONNX raise errors of their own kinds
+        numbers = (errno.ENOSPC, errno.EDQUOT)
+        is_full = isinstance(error, OSError) and error.errno in numbers
+        if not is_full and not any(os.strerror(number) in str(error) for number in numbers):
+            raise
+        raise UnwritableFileError(
+            f"Cannot finish {what}",
+            needs="the disk must have room",
+            got=" ".join(str(error).split()),
+            hint=hint,
+        ) from error
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

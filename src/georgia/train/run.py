@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from georgia.catalog.read import read_catalog
 from georgia.errors import InputError, UnreadableImageError
+from georgia.export.int8 import require_nncf
+from georgia.files import check_outside_data, hold_folder
 from georgia.images.decode import read_info
 from georgia.images.preprocess import PreprocessSpec
 from georgia.metrics.classification import Metrics
@@ -32,7 +35,9 @@ from georgia.train.plan import (
     check_run_folder,
     list_versions,
     make_plan,
+    name_time,
     open_plan,
+    saying_disk_full,
     split_catalog,
     subsample_catalog,
 )
@@ -68,8 +73,11 @@ def train_model(
         ParityError: the exported file's predictions differ from those of the trained net.
     """
     config, started = config or TrainConfig(), time.perf_counter()
-    check_run_folder(out, resume)
-    with use_device(config.device) as device:
+    check_outside_data(out, source)
+    with _holding(out, shared), use_device(config.device) as device:
+        check_run_folder(out, resume)
+        if config.int8:
+            require_nncf()
         progress.say(f"device: {device}")
         catalog = read_catalog(source, class_names=class_names, verify=False)
         work = _prepare(catalog, config, out, shared, progress)
@@ -84,7 +92,7 @@ def train_model(
             source=str(source),
             settings=config.to_dict(),
             history=_learn(config, inputs, state, progress),
-            created=time.strftime("%Y-%m-%d_%H-%M-%S"),
+            created=name_time(out),
             device=device,
             versions=plan["versions"],
             backbone=network.describe_backbone(config),
@@ -96,9 +104,17 @@ def train_model(
             data_audit=work.data_audit,
             failures=work.failures,
         )
+        progress.say(f"training {run.describe_stop()}")
         run = make_artifacts(run, Tools(config, network, progress))
-    shutil.rmtree(out / STATE_FOLDER, ignore_errors=True)
+        shutil.rmtree(out / STATE_FOLDER, ignore_errors=True)
     return replace(run, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def _holding(out: Path, shared: SharedWork | None) -> Iterator[None]:
+    """Let no other process write the run; a study holds the folder of all its runs by itself."""
+    with nullcontext() if shared else hold_folder(out), saying_disk_full(f"the run in {str(out)!r}"):
+        yield
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def test_metadata_grows_with_the_steps() -> None:
 
 def test_run_without_evaluation_is_said() -> None:
     run = make_training_run()
-    assert repr(run) == "<TrainingRun: recipe fast, epochs: 5>"
+    assert repr(run) == "<TrainingRun: recipe fast, stopped after epoch 5; kept: epoch 4>"
     with pytest.raises(RuntimeError, match="has not been evaluated yet"):
         ReportInputs.of_run(run)
 

@@ -1,0 +1,71 @@
+"""The plan of a run: what may be gone on with, and what is never overwritten."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from georgia.errors import InputError, UnwritableFileError
+from georgia.files import write_json
+from georgia.train.plan import check_run_folder, name_time, saying_disk_full
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("state", [(), ("state/resume.npz",), ("state/plan.json", "state/resume.npz")])
+def test_finished_run_is_never_begun_again(tmp_path: Path, state: tuple[str, ...], resume: bool) -> None:
+    run = fill(tmp_path, "bundle.json", "history.csv", "report.html", *state)
+    with pytest.raises(InputError, match="finished run .*nothing to resume"):
+        check_run_folder(run, resume)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "history.csv"])
+def test_run_without_plan_is_left_alone(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"got {name} without state/plan.json"):
+        check_run_folder(fill(tmp_path, name, "state/resume.npz"), resume=True)
+
+
+def test_stopped_run_needs_resume(tmp_path: Path) -> None:
+    run = fill(tmp_path, "history.csv", "bundle.json", "state/plan.json")
+    with pytest.raises(InputError, match="--resume"):
+        check_run_folder(run, resume=False)
+    check_run_folder(run, resume=True)
+    check_run_folder(tmp_path / "new", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("known", "is_kept"), [("2021-01-01_00-00-00", True), ("../../x", False), ("2021-13-01_00-00-00", False)]
+)
+def test_names_keep_time_of_first_try(tmp_path: Path, known: str, is_kept: bool) -> None:
+    write_json(tmp_path / "state" / "created.json", {"created": known})
+    assert (name_time(tmp_path) == known) is is_kept
+    assert name_time(tmp_path) == name_time(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("Can't write (errno = 28, error message = 'No space left on device')"),
+    ],
+)
+def test_full_disk_is_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(UnwritableFileError, match=r"^Cannot finish the run: .*--resume"),
+        saying_disk_full("the run"),
+    ):
+        raise error
+
+
+def test_other_errors_pass_unchanged() -> None:
+    with pytest.raises(ZeroDivisionError), saying_disk_full("the run"):
+        raise ZeroDivisionError
