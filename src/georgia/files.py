@@ -103,7 +103,7 @@ def naming_full_disk(target: Path, hint: str = "Free some and run the same comma
             raise
         raise UnwritableFileError(
             f"Cannot write {str(target)!r}",
-            needs="its disk must have room",
+            needs="more room on its disk is needed",
             got=_tell_room(target),
             hint=hint,
         ) from error
@@ -120,7 +120,7 @@ def _tell_room(target: Path) -> str:
     folder = next((folder for folder in target.absolute().parents if folder.is_dir()), None)
     if folder is None:
         return "none"
-    return f"{shutil.disk_usage(folder).free:,} free bytes in {str(folder)!r}"
+    return f"{shutil.disk_usage(folder).free:,} bytes in {str(folder)!r}"
 
 
 def allocate(path: Path) -> None:

@@ -38,7 +38,6 @@ from georgia.errors import GeorgiaError, mask_credentials
 from georgia.files import is_full_disk
 
 _PACKAGE = Path(georgia.__file__).parent
-INTERRUPTED = 130  # Source: 128 + SIGINT, as shells report it.
 BROKEN_PIPE = 141  # Source: 128 + SIGPIPE.
 # Errors of the operating system that the user can repair, as long as they name a file.
 _USER_ERRORS = (
@@ -99,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _end_of_library(error)
         except Exception as error:
             return _report(error)
-        if code == INTERRUPTED:
+        if code == console.INTERRUPTED:
             console.show_note("stopped by the keyboard; what was finished is kept.")
         return code if isinstance(code, int) else 0
 

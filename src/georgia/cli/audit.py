@@ -16,6 +16,7 @@ from georgia.cli.options import (
     make_config,
     parse_folder_names,
 )
+from georgia.cli.packages import PAGES, check_packages
 
 if TYPE_CHECKING:
     from georgia.audit import Audit
@@ -64,6 +65,7 @@ def run(
     from georgia.audit import AuditConfig, run_audit
     from georgia.catalog.read import read_catalog
 
+    check_packages("Cannot audit", PAGES if out is not None else ("cv2", "scipy", "sklearn"))
     given = {
         "deep": deep or None,
         "allow": tuple(allow) if allow else None,

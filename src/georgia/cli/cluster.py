@@ -15,9 +15,12 @@ from georgia.cli.options import (
     EngineOption,
     JsonOption,
     ModelArgument,
+    PreprocessOption,
     make_config,
 )
+from georgia.cli.packages import PAGES, check_packages
 from georgia.errors import InputError
+from georgia.files import check_outside_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +39,7 @@ def run(
     ] = None,
     engine: EngineOption = None,
     classes: ClassesOption = None,
+    preprocess: PreprocessOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -50,11 +54,13 @@ def run(
     from georgia.report.cluster_map import save_cluster_map
     from georgia.report.cluster_page import save_cluster_page
 
+    check_packages("Cannot draw the maps", PAGES)
     typed = {"k": k, "components": components, "engine": engine}
     settings = make_config(ClusterConfig, config, "cluster", typed)
+    check_outside_data(out, data)
     with console.ConsoleProgress() as progress:
         paths, labels, failures = read_images(data)
-        bundle = open_model(model, classes)
+        bundle = open_model(model, classes, preprocess)
         result = cluster_files(bundle, paths, labels, settings, progress)
         progress.start("maps", None)
         files = [*result.save(out), save_cluster_map(result, out), save_cluster_page(result, out)]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from georgia.records import Failure
 
 DONE, DONE_IN_PART, GATE_FAILED = 0, 3, 4
+INTERRUPTED = 130  # Source: 128 + SIGINT, as shells report it.
 SHOWN_FAILURES = 20
 
 

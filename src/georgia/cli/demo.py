@@ -14,6 +14,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, make_config
+from georgia.cli.packages import SERVICE, check_packages
 from georgia.cli.train import show_metrics
 
 # A batch that visibly goes wrong within two minutes on two cores: frames of a third of the
@@ -46,6 +47,7 @@ def run(
     """  # noqa: D301 - \b keeps the lines apart in the help
     folder = out or Path("georgia-demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if live:
+        check_packages("Cannot serve", SERVICE)
         return _serve_simulated(folder, port, as_json)
     console.load_keras()
     from georgia.demo import DemoConfig, run_demo
@@ -64,11 +66,14 @@ def run(
 def _serve_simulated(folder: Path, port: int, as_json: bool) -> int:
     """Serve a simulated probe, its monitor and the page until Ctrl-C; frames and store lie in ``folder``."""
     from georgia.cli.monitor import read_user
-    from georgia.cli.serve import serve_probe
+    from georgia.cli.serve import check_port, serve_probe
+    from georgia.files import check_new_folder
     from georgia.monitor.settings import ChartConfig, MonitorConfig
     from georgia.web.config import ServeConfig, make_token
 
+    check_port("127.0.0.1", port)
     frames, db = folder / "probe", str(folder / "monitor.db")
+    check_new_folder(folder, "probe", *(f"monitor.db{end}" for end in ("", "-wal", "-shm", ".head")))
     frames.mkdir(parents=True, exist_ok=True)
     probe = MonitorConfig(
         watch=frames,

@@ -10,6 +10,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, make_config
+from georgia.cli.packages import check_packages
 from georgia.cli.verify import open_existing
 from georgia.config import Config, at_least
 
@@ -43,6 +44,7 @@ def run(
       georgia frames batch.db
       georgia frames batch.db --batch B-117 --out B-117.csv
     """  # noqa: D301 - \b keeps the lines apart in the help
+    check_packages("Cannot open the store", ["sqlalchemy"])
     from georgia.monitor.frames import TABLE_SUFFIXES, export_frames, find_batch
     from georgia.predict.tables import check_table_path
 

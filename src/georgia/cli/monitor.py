@@ -16,6 +16,8 @@ import typer
 from georgia.cli import console
 from georgia.cli.models import open_model
 from georgia.cli.options import ConfigOption, ProbeModelArgument, SetOption, StoreOption, make_config
+from georgia.cli.packages import check_packages
+from georgia.cli.verify import open_store_named
 from georgia.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,12 +50,15 @@ def run(
       georgia monitor runs/first --watch old-frames --once --json
     Settings for --set and their meaning: docs/monitor.md. Ctrl-C stops; the batch can be resumed.
     """  # noqa: D301 - \b keeps the lines apart in the help
+    check_packages("Cannot monitor", ("sqlalchemy", "cv2"))
     from georgia.monitor.settings import MonitorConfig
 
     typed = {"watch": watch, "db": db, "batch": batch, "operator": operator}
     settings = make_config(MonitorConfig, config, "monitor", typed, changes)
     if not settings.operator:
         settings = replace(settings, operator=read_user())
+    if watch is not None and settings.watch == Path():
+        settings = replace(settings, watch=Path.cwd())
     if settings.watch == Path():
         raise InputError(
             "Cannot watch",
@@ -85,19 +90,24 @@ def read_user() -> str:
 
 
 def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
-    from georgia.monitor import open_store
     from georgia.monitor.outputs import open_outputs
     from georgia.monitor.tile import FrameAnalyzer
 
     bundle = open_model(model, None)
-    store = open_store(settings.db)
+    store = open_store_named(settings.db)
     analyzer = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
     from georgia.monitor.run import Monitor
 
     monitor = Monitor(analyzer, settings, store, who=read_who())
-    monitor.add_listener(_Lines(as_json))
-    stop = threading.Event()
-    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in _SIGNALS}
+    lines = _Lines(as_json)
+    monitor.add_listener(lines)
+    stop, received = threading.Event(), set[int]()
+
+    def end(number: int, _: object) -> None:
+        received.add(number)
+        stop.set()
+
+    previous = {number: signal.signal(number, end) for number in _SIGNALS}
     try:
         with open_outputs(settings, store, monitor):
             console.show_note(
@@ -109,9 +119,12 @@ def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
         store.close()
-    return console.DONE
+    if signal.SIGINT in received:
+        return console.INTERRUPTED
+    return console.DONE_IN_PART if once and lines.n_left_out else console.DONE
 
 
+# A service manager stops a service with SIGTERM, which is no failure; Ctrl-C is SIGINT.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -121,6 +134,7 @@ class _Lines:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._fault = ""
+        self.n_left_out = 0
 
     def __call__(self, event: MonitorEvent) -> None:
         from georgia.monitor.records import EventKind
@@ -134,6 +148,7 @@ class _Lines:
         elif event.kind == EventKind.STATE and event.detail:
             console.show_note(f"{event.status.state}: {event.detail.get('reason', '')}")
         elif event.kind == EventKind.UNREADABLE:
+            self.n_left_out += 1
             console.show_note(f"left out {event.detail['file']!r}: {event.detail['error']}")
         elif event.kind == EventKind.FAULT and event.status.fault != self._fault:
             self._fault = event.status.fault

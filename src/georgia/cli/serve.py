@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +24,10 @@ from georgia.cli.options import (
     given,
     read_settings,
 )
+from georgia.cli.packages import SERVICE, check_packages
+from georgia.cli.verify import open_store_named
 from georgia.config import build_config, parse_assignments
+from georgia.errors import InputError, mask_credentials
 
 if TYPE_CHECKING:
     from georgia.model.bundle import Bundle
@@ -63,6 +68,7 @@ def run(
     Only this machine can reach it unless --host says otherwise. Ctrl-C stops.
     Settings for --set and their meaning: docs/serve.md
     """  # noqa: D301 - \b keeps the lines apart in the help
+    check_packages("Cannot serve", SERVICE)
     from georgia.web.config import ServeConfig, make_token
 
     own, others = _sort_changes(parse_assignments(changes or ()), watch)
@@ -92,17 +98,19 @@ def _sort_changes(changes: Mapping[str, str], watch: Path | None) -> tuple[dict[
 
 def serve_probe(model: Path | None, settings: ServeConfig, probe: MonitorConfig | None, as_json: bool) -> int:
     """Serve until Ctrl-C, with a monitor in a thread where there is a folder to watch."""
-    from georgia.monitor import open_store
     from georgia.web.serve import open_service
 
+    check_port(settings.host, settings.port)
     bundle = open_model(model, None)
-    store = open_store(settings.db)
+    store = open_store_named(settings.db)
     folder = model if model is not None and model.is_dir() else bundle.model_path.parent
 
     def show_address(address: str) -> None:
         link = f"{address}#token={settings.token}"
         if as_json:
-            console.show_json({"url": address, "token": settings.token, "db": settings.db, "page": link})
+            console.show_json(
+                {"url": address, "token": settings.token, "db": mask_credentials(settings.db), "page": link}
+            )
         else:
             console.show_line(f"page: {link}")
             console.show_note(
@@ -115,6 +123,28 @@ def serve_probe(model: Path | None, settings: ServeConfig, probe: MonitorConfig 
     finally:
         store.close()
     return console.DONE
+
+
+def check_port(host: str, port: int) -> None:
+    """Reject an address that cannot be listened on, before anything is begun.
+
+    Raises:
+        InputError: the port is taken or not allowed, or the host is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            if os.name != "nt":  # there it would allow a port that another program listens on
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host.strip("[]"), port))
+    except (OSError, UnicodeError) as error:
+        is_taken = getattr(error, "errno", None) == errno.EADDRINUSE
+        raise InputError(
+            f"Cannot serve on {host} port {port}",
+            needs="a free port of this machine is needed",
+            got="one that another program listens on" if is_taken else getattr(error, "strerror", error),
+            hint="Take another --port; 0 is any free one." if is_taken else "Look at --host and --port.",
+        ) from error
 
 
 @contextmanager

@@ -19,11 +19,12 @@ from georgia.cli.options import (
     parse_folder_names,
     read_settings,
 )
+from georgia.cli.packages import check_packages
 from georgia.config import build_config, parse_assignments
 from georgia.errors import InputError
 
 if TYPE_CHECKING:
-    from georgia.study import Study
+    from georgia.study import Study, StudyConfig
 
 
 def run(
@@ -64,16 +65,14 @@ def run(
       georgia study data/crops --out studies/fast --variants fast --folds 5
       georgia study data/crops --out studies/rates --grid lr=1e-1,1e-2 backbone=resnet18,resnet50
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.study import StudyConfig, plan_runs, run_study
+    from georgia.study import run_study
     from georgia.study.ray_runner import run_on_ray
 
     combined = (*(grid or ()), *(axes or ())) or None
     typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": combined}
-    file = read_settings(config, "study")
-    names = parse_folder_names(file.pop("class_names", None))
-    settings = build_config(StudyConfig, file, given(typed), where="the settings of 'study'")
-    training = {**read_settings(config, "train", is_required=False), **parse_assignments(changes or [])}
-    plan_runs(settings, training)
+    settings, training, names = _read_settings(config, parse_assignments(changes or ()), given(typed))
+    if ray:
+        check_packages("Cannot train on a cluster", ["ray"])
     runner = run_on_ray(ray) if ray else None
     console.load_keras()
     # Each run compiles its own net, which TensorFlow warns of as slow.
@@ -85,6 +84,25 @@ def run(
     else:
         _show(study)
     return _end(study)
+
+
+def _read_settings(
+    config: Path | None, changes: dict[str, str], typed: dict[str, Any]
+) -> tuple[StudyConfig, dict[str, Any], dict[str, str] | None]:
+    """Return the settings of the study, those of its trainings, and names for folders.
+
+    A recipe among the training settings is the study's: it means the same wherever it is given.
+    """
+    from georgia.study import StudyConfig, plan_runs
+
+    file, training = read_settings(config, "study"), read_settings(config, "train", is_required=False)
+    names = parse_folder_names(file.pop("class_names", None))
+    recipes = [{"recipe": layer.pop("recipe")} if "recipe" in layer else {} for layer in (training, changes)]
+    settings = build_config(StudyConfig, recipes[0], file, recipes[1], typed, where="the settings of 'study'")
+    training |= changes
+    if any(run.config.int8 for run in plan_runs(settings, training)):
+        check_packages("Cannot export 8-bit files", ["nncf"])
+    return settings, training, names
 
 
 def _show(study: Study) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, make_config
+from georgia.cli.packages import check_packages
 from georgia.config import Config
 from georgia.errors import GateError, InputError
 
@@ -42,6 +43,7 @@ def run(
     cut off at the end.
     """  # noqa: D301 - \b keeps the lines apart in the help
     settings = make_config(VerifyConfig, config, "verify", {"expect": expect})
+    check_packages("Cannot open the store", ["sqlalchemy"])
     store = open_existing(db)
     from georgia.monitor.verify import verify_store  # needs what the store needs
 
@@ -70,8 +72,6 @@ def open_existing(db: str) -> Store:
     Raises:
         InputError: there is no such file, or it is no store.
     """
-    from georgia.monitor import open_store
-
     path = Path(db.removeprefix("sqlite:///"))
     if "://" not in str(path) and not path.is_file():
         raise InputError(
@@ -80,4 +80,23 @@ def open_existing(db: str) -> Store:
             got="no such file",
             hint="Give the file that 'georgia monitor --db' wrote.",
         )
-    return open_store(db)
+    return open_store_named(db)
+
+
+def open_store_named(db: str) -> Store:
+    """Open or make a store, or say which one cannot be opened.
+
+    Raises:
+        InputError: it is no store, or it cannot be reached or written to.
+    """
+    from georgia.monitor import open_store
+    from georgia.monitor.connect import StoreAwayError
+
+    try:
+        return open_store(db)
+    except (StoreAwayError, OSError) as error:
+        raise InputError(
+            f"Cannot open the store {db!r}",
+            needs="a database that can be reached and written to is needed",
+            got=getattr(error, "strerror", None) or error,
+        ) from error

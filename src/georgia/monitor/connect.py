@@ -29,6 +29,8 @@ CAPACITY = 200
 class StoreAwayError(GeorgiaError, ConnectionError):
     """The database cannot be reached or cannot write now; the same call may work later."""
 
+    exit_code = 2  # the database is the user's, and no bug of ours
+
 
 def connect(url: str) -> Engine:
     """Return an engine for a URL or a plain path of an SQLite file.

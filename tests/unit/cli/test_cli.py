@@ -198,7 +198,7 @@ def test_options_win_over_settings_file(tmp_path: Path) -> None:
         (["GAweights.h5", "a.png", "b"], "GAweights.h5", ["a.png", "b"]),
         (["run", "a.png"], "run", ["a.png"]),
         (["images"], None, ["images"]),
-        (["CEX (1).png", "run"], None, ["CEX (1).png", "run"]),
+        (["CEX (1).png", "images"], None, ["CEX (1).png", "images"]),
         (["probe/*.png"], None, ["probe/*.png"]),
         (["a[1].png"], None, ["a[1].png"]),
         (["not-there", "a.png"], "not-there", ["a.png"]),
