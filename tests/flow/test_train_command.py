@@ -165,3 +165,65 @@ def test_bundle_names_median_side(tiny_run: Path) -> None:
     side_px = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))["data"]["median_side_px"]
     assert 100 < side_px < 260  # what georgia.synthetic renders: 125 to 225 px a side
     assert find_tile_px(load_bundle(tiny_run)) == side_px
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    import hashlib
+
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_finished_run_is_not_resumed(georgia: Any, tiny_run: Path, grey_images: Path) -> None:
+    before = hash_files(tiny_run)
+    for data in (tiny_run / "split.csv", grey_images):
+        code, result, err = georgia("train", data, "--out", tiny_run, *TINY, "--resume")
+        assert (code, result) == (2, None)
+        assert "finished run" in err
+    assert hash_files(tiny_run) == before
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [("evaluate", KeyboardInterrupt()), ("report", OSError(28, "No space left on device"))],
+)
+def test_stop_after_training_is_resumed(
+    georgia: Any,
+    synthetic_crops: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: BaseException,
+) -> None:
+    import time
+
+    from georgia.train import artifacts
+
+    def stop(*_: Any) -> Any:
+        artifacts.STEPS[step] = kept
+        raise error
+
+    kept, args = artifacts.STEPS[step], ("train", synthetic_crops, "--out", tmp_path / "run", *TINY)
+    monkeypatch.setitem(artifacts.STEPS, step, stop)
+    code, _, err = georgia(*args)
+    assert code == (130 if isinstance(error, KeyboardInterrupt) else 2), err
+    assert "Traceback" not in err
+    moment = time.strftime
+    monkeypatch.setattr(time, "strftime", lambda form, *rest: moment(form.replace("%Y", "2031"), *rest))
+    code, _, err = georgia(*args, "--resume")
+    assert code == 0, err
+    assert {path.suffix for path in (tmp_path / "run").glob("GAweights_*")} == {".h5", ".onnx"}
+    assert len(list((tmp_path / "run").glob("GAweights_*"))) == 2
+    assert not (tmp_path / "run" / "state").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "study"])
+def test_output_in_data_is_rejected(georgia: Any, grey_images: Path, command: str) -> None:
+    before = hash_files(grey_images)
+    code, _, err = georgia(command, grey_images, "--out", grey_images / "run", "--set", "epochs=1")
+    assert code == 2
+    assert "must not lie in the data folder" in err
+    assert hash_files(grey_images) == before
