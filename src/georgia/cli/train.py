@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,10 +20,8 @@ from georgia.cli.options import (
     parse_folder_names,
     read_settings,
 )
+from georgia.cli.packages import check_packages
 from georgia.config import parse_assignments
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(
@@ -55,17 +53,22 @@ def run(
     typed: dict[str, Any] = {"weights": weights, "device": device, "rehearse": rehearse or None}
     settings = read_settings(config, "train")
     names = parse_folder_names(class_names)
-    layers = (settings, parse_assignments(changes or ()), given(typed))
+    changed = parse_assignments(changes or ())
+    layers = (settings, changed, given(typed))
     console.load_keras()
     from georgia.train import recipe_config, train_model
 
-    name = recipe or str(settings.get("recipe", "fast"))
+    name = str({"recipe": "fast", **settings, **changed, **given({"recipe": recipe})}["recipe"])
+    chosen = recipe_config(name, *layers)
+    if chosen.int8:
+        check_packages("Cannot export an 8-bit file", ["nncf"])
     with console.ConsoleProgress() as progress:
-        result = train_model(data, out, recipe_config(name, *layers), resume, names, progress)
+        result = train_model(data, out, chosen, resume, names, progress)
     if as_json:
         console.show_json(result.to_json_dict())
     else:
         show_metrics(result.metrics.to_json_dict())
+        console.show_line(f"training {result.describe_stop()}")
         for kind, file in result.files.items():
             console.show_line(f"{kind}: {file}")
     return console.end_with(result.failures)
