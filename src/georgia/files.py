@@ -152,9 +152,19 @@ def read_plain_text(path: Path) -> str:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
+    r"""Write UTF-8 text whole or not at all.
+
+    A file name need not be UTF-8: a CSV table keeps its bytes, so that the file is found again; elsewhere
+    they become escapes (``\udcb5``), which JSON reads back and a person sees.
+    """
+    errors = "surrogateescape" if target.suffix == ".csv" else "backslashreplace"
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors=errors, newline="\n")
+
+
+def read_table(path: Path) -> str:
+    """Return the text of a CSV table that ``write_text`` wrote, line breaks in its cells as they are."""
+    return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
 
 
 class OutputLock:

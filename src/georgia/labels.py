@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -115,23 +116,46 @@ def outputs_to_probabilities(outputs: npt.NDArray[np.floating]) -> npt.NDArray[n
 
 
 def parse_class_names(text: str) -> dict[str, str]:
-    """Read ``0=CEX,1=PG`` (folder → class name).
+    """Read ``0=CEX,1=PG`` (folder → class name); a folder with a comma stands in double quotes.
 
-    >>> parse_class_names("0=CEX,1=PG")
-    {'0': 'CEX', '1': 'PG'}
+    >>> parse_class_names('0=CEX,"CEX, wet"=WET')
+    {'0': 'CEX', 'CEX, wet': 'WET'}
 
     Raises:
         InputError: a pair has no ``=``, or a folder occurs twice.
     """
     mapping: dict[str, str] = {}
-    for pair in text.split(","):
-        folder, separator, name = (piece.strip() for piece in pair.partition("="))
-        if not separator or not folder or not name or folder in mapping:
+    for folder, name in split_pairs(text):
+        if not folder or not name or folder in mapping:
             raise InputError(
                 "Cannot use --class-names",
                 needs="folder=name pairs with commas between them are needed, each folder once",
                 got=repr(text),
-                hint="Example: 0=CEX,1=PG.",
+                hint="Example: 0=CEX,1=PG; a folder with a comma: '\"CEX, wet\"=WET'.",
             )
         mapping[folder] = name
     return mapping
+
+
+def split_pairs(text: str) -> list[tuple[str, str]]:
+    """Return the pairs of ``a=b,c=d``; what stands in double quotes holds no separator.
+
+    >>> split_pairs('a=b, "c,=d" = e,f')
+    [('a', 'b'), ('c,=d', 'e'), ('f', '')]
+    """
+    pairs, pieces, is_value = [], ["", ""], False
+    for token in re.findall(r'"(?:[^"]|"")*"|.', f"{text},", re.DOTALL):
+        if token == ",":
+            pairs.append((_unquote(pieces[0]), _unquote(pieces[1])))
+            pieces, is_value = ["", ""], False
+        elif token == "=" and not is_value:
+            is_value = True
+        else:
+            pieces[is_value] += token
+    return pairs
+
+
+def _unquote(piece: str) -> str:
+    piece = piece.strip()
+    is_quoted = len(piece) > 1 and piece[0] == piece[-1] == '"'
+    return piece[1:-1].replace('""', '"') if is_quoted else piece

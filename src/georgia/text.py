@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 
 # More faults than these are counted, not listed.
 _N_FAULTS_SHOWN = 5
@@ -16,6 +18,34 @@ def count_noun(number: int, noun: str) -> str:
     """
     ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "sh", "tch", "rch")) else "s"
     return f"{number:,} {noun}{ending}"
+
+
+def describe_names(names: Iterable[str]) -> str:
+    """Return the first names in quotes, with the number of the others.
+
+    >>> describe_names("abcdefg")
+    "'a', 'b', 'c', 'd', 'e' and 2 more"
+    """
+    every = list(names)
+    shown = ", ".join(map(repr, every[:_N_FAULTS_SHOWN]))
+    n_more = len(every) - _N_FAULTS_SHOWN
+    return f"{shown} and {n_more} more" if n_more > 0 else shown
+
+
+def format_csv(rows: Iterable[Sequence[object]]) -> str:
+    r"""Return rows as CSV with line breaks between them; a cell may hold any sign, line breaks too.
+
+    >>> format_csv([("path", "n"), ("a, b", 1)])
+    'path,n\n"a, b",1\n'
+    """
+    stream = io.StringIO()
+    plain = csv.writer(stream, lineterminator="\n")
+    # Before Python 3.13 a lone carriage return stays without quotes, and ends the row for a reader.
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (quoted if has_return else plain).writerow(row)
+    return stream.getvalue()
 
 
 def describe_many(faults: Sequence[str]) -> str:

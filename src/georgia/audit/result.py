@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,11 @@ from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import relative_name
 from georgia.config import build_config, flatten_config
 from georgia.errors import InputError
-from georgia.files import read_json, reading, write_json, write_text
+from georgia.files import read_json, read_table, reading, write_json, write_text
 from georgia.labels import Labels
 from georgia.records import Catalog, Failure, Record, Result
 from georgia.split.make import group_of
-from georgia.text import count_noun
+from georgia.text import count_noun, format_csv
 
 AUDIT_JSON = "audit.json"
 AUDIT_CSV = "audit.csv"
@@ -152,15 +152,13 @@ class Audit(Result):
         return [folder / AUDIT_JSON, folder / AUDIT_CSV]
 
     def _list_files(self) -> str:
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*_RECORD_COLUMNS, *self.columns])
+        rows: list[Sequence[str]] = [[*_RECORD_COLUMNS, *self.columns]]
         for position, record in enumerate(self.catalog.records):
             name = relative_name(record.path, self.catalog.root)
             values = [column[position] for column in self.columns.values()]
             cells = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
-            writer.writerow([name, record.class_name, record.group, record.split, record.time, *cells])
-        return stream.getvalue()
+            rows.append([name, record.class_name, record.group, record.split, record.time, *cells])
+        return format_csv(rows)
 
     @classmethod
     def load(cls, folder: Path) -> Audit:
@@ -172,7 +170,7 @@ class Audit(Result):
         what, needs = f"Cannot read the audit in {str(folder)!r}", f"{AUDIT_JSON} and {AUDIT_CSV} are needed"
         with reading(what, needs):
             info = read_json(folder / AUDIT_JSON)
-            text = (folder / AUDIT_CSV).read_text(encoding="utf-8")
+            text = read_table(folder / AUDIT_CSV)
             root = Path(info["root"])
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
             records = tuple(

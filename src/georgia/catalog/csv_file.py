@@ -2,13 +2,18 @@
 
 Paths are relative to the file. The columns may be in any order, other columns are ignored, and the split
 may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line decides between comma,
-semicolon and tab; UTF-8 with or without mark, UTF-16 with mark and Windows-1252 are read. A ``split.json``
-beside the file names the folder that its paths are relative to.
+semicolon and tab, or a line such as ``sep=;`` before it. UTF-8 with or without mark, UTF-16 with mark and
+Windows-1252 are read, and file names that are no text in any encoding. A ``split.json`` beside
+the file names the folder that its paths are relative to.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import os
+import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +22,8 @@ from georgia.errors import InputError
 from georgia.files import read_json, reading
 from georgia.records import SPLITS, Record
 
+# Source: Microsoft Excel, which reads the separator from such a first line.
+_EXCEL_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 # Each column's own name first, then others in use.
 _COLUMNS = {
     "path": ("path", "file", "filename", "image"),
@@ -33,28 +40,64 @@ def read_csv(file: Path) -> Finding:
     Raises:
         InputError: the file cannot be read as text, or a column is missing.
     """
-    root = find_root(file)
-    lines = _read_text(file).splitlines()
-    header = next((line for line in lines if line.strip()), "")
-    delimiter = max(",;\t", key=header.count)
-    rows = csv.reader(lines, delimiter=delimiter)
+    text, delimiter, n_before = _take_delimiter(_read_text(file))
     columns: dict[str, int] = {}
     found = Finding()
-    line_of: dict[Path, int] = {}
-    try:
-        for cells in rows:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not columns:
-                columns = _find_columns(file, cells)
-                continue
-            values = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
-            _read_row(root, rows.line_num, values, found, line_of)
-    except csv.Error as error:
-        found.faults.append(f"line {rows.line_num} is no CSV ({error})")
+    files = _Files(find_root(file), file)
+    lines_without_split = []
+    for line, cells in _parse_rows(text, delimiter, found):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not columns:
+            columns = _find_columns(file, cells)
+            continue
+        # A path may begin or end with a blank; it is looked for as it stands first.
+        values = {name: cells[at] if at < len(cells) else "" for name, at in columns.items()}
+        record = _read_row(line + n_before, values, found, files)
+        if record is not None:
+            found.records.append(record)
+            if not record.split:
+                lines_without_split.append(line + n_before)
     if not columns:
         _find_columns(file, [])
+    if len(lines_without_split) < len(found.records):
+        found.faults.extend(
+            f"line {line} has no split (column part), though other lines have one; "
+            "write train, valid or test there, or leave the column out"
+            for line in lines_without_split
+        )
     return found
+
+
+def _take_delimiter(text: str) -> tuple[str, str, int]:
+    """Return the text, its delimiter, and the number of lines taken off: Excel may write ``sep=;`` first."""
+    told = _EXCEL_LINE.match(text)
+    if told is not None:
+        return text[told.end() :], told[1], 1
+    header = next((line for line in re.split(r"[\r\n]+", text) if line.strip()), "")
+    return text, max(",;\t", key=header.count), 0
+
+
+def _parse_rows(text: str, delimiter: str, found: Finding) -> list[tuple[int, list[str]]]:
+    """Return each row with the number of the line that it ends on; faults join ``found``."""
+    rows: list[tuple[int, list[str]]] = []
+    limit = csv.field_size_limit()
+    csv.field_size_limit(max(limit, len(text) + 1))
+    try:
+        for is_strict in (True, False):
+            rows.clear()
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=is_strict)
+            try:
+                rows.extend((reader.line_num, cells) for cells in reader)
+                break
+            except csv.Error as error:
+                if not is_strict:
+                    found.faults.append(f"line {reader.line_num} is no CSV ({error})")
+                elif "unexpected end" in str(error):
+                    found.faults.append('a cell that begins with " never ends, and holds all that follows it')
+    finally:
+        csv.field_size_limit(limit)
+    return rows
 
 
 def find_root(file: Path) -> Path:
@@ -77,10 +120,15 @@ def _read_text(file: Path) -> str:
             got="bytes",
             hint="Name a folder or a CSV file.",
         )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+    # Bytes that are not UTF-8 are of another encoding, or of a file name that is not UTF-8: see _Files.
+    return data.decode("utf-8-sig", errors="surrogateescape")
+
+
+def _recode(text: str) -> str:
+    """Read what is not UTF-8 as Windows-1252."""
+    if text.isascii() or not any("\udc80" <= sign <= "\udcff" for sign in text):
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("cp1252", errors="replace")
 
 
 def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
@@ -102,9 +150,8 @@ def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
     return columns
 
 
-def _read_row(
-    root: Path, line: int, values: Mapping[str, str], found: Finding, line_of: dict[Path, int]
-) -> None:
+def _read_row(line: int, raw: Mapping[str, str], found: Finding, files: _Files) -> Record | None:
+    values = {name: _recode(text).strip() for name, text in raw.items()}
     faults = []
     if not values["class"]:
         faults.append("has no class")
@@ -112,26 +159,62 @@ def _read_row(
     split = split_of_name(given)
     if given and not split:
         faults.append(f"has split {given!r}, which is none of {', '.join(SPLITS)}")
-    path = _find_file(root, values["path"])
+    path = files.find(raw["path"])
     if path is None:
-        faults.append(f"names {values['path']!r}, which is no file" if values["path"] else "has no path")
-    elif path in line_of:
-        faults.append(f"names {values['path']!r} again after line {line_of[path]}")
+        faults.append(
+            f"names {values['path']!r}, which is no file{files.tell_place()}"
+            if values["path"]
+            else "has no path"
+        )
+    else:
+        before = files.remember(path, line)
+        if before:
+            faults.append(f"names {values['path']!r} again after line {before}")
     if faults or path is None:
         found.faults.extend(f"line {line} {fault}" for fault in faults)
-        return
-    line_of[path] = line
-    found.records.append(
-        Record(path, values["class"], values.get("group", ""), split, values.get("time", ""))
-    )
+        return None
+    return Record(path, values["class"], values.get("group", ""), split, values.get("time", ""))
 
 
-def _find_file(folder: Path, text: str) -> Path | None:
-    """Return the file, also where a path was written with backslashes on another system."""
-    for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
-        try:
-            if spelling and (folder / spelling).is_file():
-                return folder / spelling
-        except (OSError, ValueError):
-            continue
-    return None
+class _Files:
+    """The files that rows name, each once whatever the spelling of its path."""
+
+    def __init__(self, root: Path, table: Path) -> None:
+        self._root, self._table = root, table
+        self._real: dict[Path, str] = {}
+        self._line_of: dict[tuple[str, str], int] = {}
+        self._is_told = False
+
+    def find(self, text: str) -> Path | None:
+        """Return the file, also where a path was written with backslashes, or in Windows-1252, elsewhere."""
+        spellings = [text, text.strip(), _recode(text).strip()]
+        spellings += [unicodedata.normalize(form, spellings[2]) for form in ("NFC", "NFD")]
+        for spelling in dict.fromkeys([*spellings, spellings[2].replace("\\", "/")]):
+            try:
+                if spelling.strip() and (self._root / spelling).is_file():
+                    return self._root / spelling
+            except (OSError, ValueError):
+                continue
+        return None
+
+    def tell_place(self) -> str:
+        """Say once where files are looked for."""
+        if self._is_told:
+            return ""
+        self._is_told = True
+        if self._root == self._table.parent:
+            return f" (looked for in {str(self._root.absolute())!r})"
+        manifest = self._table.with_suffix(".json").name
+        return (
+            f" (looked for in {str(self._root)!r}, the root that {manifest} names; "
+            "where the images have moved, mend the root there or give their folder itself)"
+        )
+
+    def remember(self, path: Path, line: int) -> int:
+        """Return the line that named the same file before; 0 if none did."""
+        if path.parent not in self._real:
+            self._real[path.parent] = os.path.realpath(path.parent)
+        key = self._real[path.parent], path.name
+        before = self._line_of.get(key, 0)
+        self._line_of.setdefault(key, line)
+        return before

@@ -2,102 +2,103 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from georgia.catalog.layout import Level, Section, find_sections, list_level, split_of_name
 from georgia.images.containers import SUFFIXES
-from georgia.images.listing import list_names, walk_files
-from georgia.records import SPLITS, Failure, Record
+from georgia.images.listing import Links, walk_files
+from georgia.records import Failure, Record
+from georgia.text import count_noun, describe_names
 
-_SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "valid": "valid", "val": "valid", "validation": "valid",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_STUDY_FOLDER = re.compile(r".*?_?(train|valid|validation|val|test)_?Binary", re.IGNORECASE)
+__all__ = ["Finding", "find_result_file", "read_folder", "split_of_name"]
+
+# What Georgia writes into a folder of results: such a folder holds no class.
+RESULT_FILES = (
+    *("bundle.json", "evaluation.json", "explain.json", "cluster.json", "audit.json"),
+    *("split.json", "study.csv", "state/plan.json", "monitor.db"),
+)
 
 
 @dataclass
 class Finding:
-    """What a source holds, before names are mapped and images read: ``class_name`` is as given there."""
+    """What a source holds, before names are mapped and images read: ``class_name`` is as given there.
+
+    ``notes`` say what was passed over or understood in a way that one should know of.
+    """
 
     records: list[Record] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     class_folders: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def split_of_name(name: str) -> str:
-    """Return the split that a folder's name means, or an empty text.
-
-    >>> split_of_name("Validation"), split_of_name("GAtrainBinary"), split_of_name("CEX")
-    ('valid', 'train', '')
-    """
-    match = _STUDY_FOLDER.fullmatch(name)
-    return _SPLIT_NAMES.get((match[1] if match else name).lower(), "")
+def find_result_file(folder: Path) -> str:
+    """Return the file that tells that a folder holds results of Georgia, or an empty text."""
+    return next((name for name in RESULT_FILES if (folder / name).is_file()), "")
 
 
-def read_folder(root: Path) -> Finding:
+def read_folder(root: Path, parts: Mapping[str, str] | str | None = None) -> Finding:
     """Return the images below a folder with the names of their class folders.
 
     Raises:
-        InputError: a folder cannot be listed.
+        InputError: a folder cannot be listed, or it cannot be told which level holds the classes.
     """
-    folder = root
-    folders, images = _list_level(folder)
-    while len(folders) == 1 and not images and not split_of_name(folders[0].name):
-        below = _list_level(folders[0])
-        if not below[0]:
-            break
-        folder, (folders, images) = folders[0], below
     found = Finding()
-    # Splits hold folders; a class that is called "test" holds images.
-    if any(split_of_name(child.name) and _list_level(child)[0] for child in folders):
-        _read_splits(folders, found)
-    else:
-        _read_classes(folders, "", found)
-    _reject_stray(folder, images, bool(folders), found)
+    results: list[str] = []
+    level = list_level(root)
+    while len(level.folders) == 1 and not level.images and not list_level(level.folders[0]).split:
+        below = list_level(level.folders[0])
+        if not below.folders:
+            break
+        level = below
+    children = []
+    for folder in level.folders:
+        marker = find_result_file(folder) if len(level.folders) > 1 else ""
+        if marker:
+            results.append(f"{folder.name}/{marker}")
+        else:
+            children.append(list_level(folder))
+    sections = find_sections(children, parts, found.faults)
+    _read_sections(sections, Links(root, level.path), results, found)
+    _reject_stray(level, bool(children), found)
+    if results:
+        what = "folders that hold" if len(results) > 1 else "a folder that holds"
+        found.notes.append(f"passed over {what} results of Georgia: {describe_names(results)}")
     return found
 
 
-def _list_level(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the subfolders and the images of one folder."""
-    names = list_names(folder, lambda name: Path(name).suffix.lower() in SUFFIXES)
-    images = [folder / name for name in names if not name.endswith("/") and (folder / name).is_file()]
-    return [folder / name for name in names if name.endswith("/")], images
+def _read_sections(sections: list[Section], links: Links, results: list[str], found: Finding) -> None:
+    def is_result(folder: Path) -> bool:
+        marker = find_result_file(folder)
+        if marker:
+            results.append(f"{folder.name}/{marker}")
+        return bool(marker)
 
-
-def _read_splits(folders: Sequence[Path], found: Finding) -> None:
-    by_split: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for folder in folders:
-        split = split_of_name(folder.name)
-        if not split:
-            found.faults.append(f"folder {folder.name!r} stands beside split folders but is none")
+    for section in sections:
+        found.class_folders.append(section.class_name)
+        if not links.may_enter(section.path):
+            found.faults.append(f"folder {section.path.name!r} is a link to a folder that is read anyway")
             continue
-        by_split[split].append(folder.name)
-        classes, images = _list_level(folder)
-        _read_classes(classes, split, found)
-        _reject_stray(folder, images, bool(classes), found)
-    for split, names in by_split.items():
-        if len(names) > 1:
-            found.faults.append(f"folders {', '.join(map(repr, names))} all mean the {split} split")
-
-
-def _read_classes(folders: Sequence[Path], split: str, found: Finding) -> None:
-    for folder in folders:
-        found.class_folders.append(folder.name)
-        for path in walk_files(folder):
+        for path in walk_files(section.path, links=links, is_left_out=is_result):
             if path.suffix.lower() in SUFFIXES:
-                found.records.append(Record(path, folder.name, split=split))
+                found.records.append(Record(path, section.class_name, split=section.split))
             else:
                 found.failures.append(Failure(path, f"not an image file (suffix {path.suffix!r})"))
+    if links.passed:
+        n_links = count_noun(len(links.passed), "linked folder")
+        found.notes.append(
+            f"passed over {n_links} such as {str(links.passed[0])!r}: their images are read anyway"
+        )
 
 
-def _reject_stray(folder: Path, images: Sequence[Path], has_folders: bool, found: Finding) -> None:
-    if images and has_folders:
-        which = f"{len(images)} images such as {images[0].name!r}"
-        found.faults.append(f"{which} stand in {folder.name!r} beside class folders; they belong to no class")
-    elif images:
-        found.faults.append(f"{folder.name!r} holds {len(images)} images and no class folders")
+def _reject_stray(level: Level, has_folders: bool, found: Finding) -> None:
+    if not level.images:
+        return
+    if has_folders:
+        which = f"{len(level.images)} images such as {level.images[0]!r}"
+        found.faults.append(f"{which} stand in {level.name!r} beside class folders; they belong to no class")
+    else:
+        found.faults.append(f"{level.name!r} holds {len(level.images)} images and no class folders")

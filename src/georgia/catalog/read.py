@@ -1,14 +1,16 @@
 """Labelled images of one source: class folders, split folders or a CSV file.
 
 Folders. Each folder that stands beside others is a class; everything below it belongs to that class.
-A lone folder is entered, so the folder where an archive was unpacked can be given. Folders named after
-splits (train, valid, val, validation, test, or ``GAtrainBinary`` with any prefix) hold class folders and
-give each image its split. Class order is the natural order of the folders' names, whatever their case:
-folder ``0`` is the network's class 0.
+A lone folder is entered, so the folder where an archive was unpacked can be given. Split folders
+(``train``, ``01_train``, ``val``, ``test_set``, ``GAtrainBinary`` …) hold class folders, or stand in every
+class folder, and give each image its split; ``layout.py`` tells which level is which, and asks where that
+is ambiguous. Class order is the natural order of the folders' names, whatever their case: folder ``0`` is
+the network's class 0.
 
-Files. Hidden files and system files (Thumbs.db, desktop.ini, __MACOSX …) are ignored. Below a class
-folder a file that is no image is listed as a failure. Beside class folders tables and texts such as
-truth.csv or a README are ignored, but images there belong to no class and are rejected.
+Files. Hidden files and system files (Thumbs.db, desktop.ini, __MACOSX …) are ignored, and so are folders
+that hold results of Georgia. Below a class folder a file that is no image is listed as a failure. Beside
+class folders tables and texts such as truth.csv or a README are ignored, but images there belong to no
+class and are rejected.
 
 CSV. See ``csv_file.py``.
 """
@@ -16,8 +18,9 @@ CSV. See ``csv_file.py``.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,59 +31,93 @@ from georgia.images.decode import iter_images
 from georgia.images.listing import natural_key
 from georgia.labels import UNKNOWN, Labels
 from georgia.progress import QUIET, Progress
-from georgia.records import Catalog, Failure, Record
-from georgia.text import describe_many
+from georgia.records import SPLITS, Catalog, Failure, Record
+from georgia.text import count_noun, describe_many, describe_names
 
 _LAYOUTS = (
     "Give one folder per class, train/valid/test folders with class folders in them, "
     "or a CSV file with path,class[,group,time]."
 )
 
+_N_CLASSES_SHOWN = 12
+# Capitals and small letters of Cyrillic and Greek that look like Latin ones.
+_LATIN = str.maketrans("АВЕКМНОРСТУХасеорхуіΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXaceopxyiABEZHIKMNOPTYX")
+
 
 def read_catalog(
     source: str | Path,
     *,
     class_names: Mapping[str, str] | None = None,
+    parts: Mapping[str, str] | str | None = None,
     verify: bool = True,
     progress: Progress = QUIET,
 ) -> Catalog:
     """Return all labelled images of a source, in natural order of their paths below it.
 
     ``class_names`` maps folders (or a CSV's classes) to names; two of one name become one class, and
-    those not mentioned keep theirs. ``verify=False`` skips decoding every image, for callers that read
-    them all anyway and list failures themselves.
+    those not mentioned keep theirs. ``parts`` maps folders to splits where their names do not tell, or is
+    "none" (no folder is a split) or "inner" (the classes are the folders in the outer ones).
+    ``verify=False`` skips decoding every image, for callers that read them all anyway and list failures
+    themselves. ``progress`` is told in one line what was understood.
 
     Raises:
         InputError: the source has no such layout, a class is empty, or rows are wrong; all faults in one.
     """
     root = Path(source)
+    if not str(source).strip():
+        raise InputError("Cannot read data", needs="a folder or a CSV file is needed", got="an empty name")
     if root.is_dir():
-        found = read_folder(root)
+        found = read_folder(root, parts)
     elif root.is_file():
         found = read_csv(root)
         root = find_root(root)
+        if parts:
+            found.faults.append("--parts is for folders; a CSV file has the column part")
     else:
         raise InputError(
             f"Cannot read data {str(root)!r}", needs="it must exist", got="nothing", hint=_LAYOUTS
         )
-    found.faults.extend(_check_names(found, class_names or {}))
+    _compose_names(found)
+    given_names = {_compose(folder): name for folder, name in (class_names or {}).items()}
+    found.faults.extend(_check_names(found, given_names))
     if not found.faults and not found.records:
         found.faults.append("it holds no images")
     _reject(source, found.faults)
     folders = sorted(
         {record.class_name for record in found.records} | set(found.class_folders), key=natural_key
     )
-    names = {folder: (class_names or {}).get(folder, folder) for folder in folders}
+    names = {folder: _compose(given_names.get(folder, folder)) for folder in folders}
     records = [replace(record, class_name=names[record.class_name]) for record in found.records]
     records.sort(key=lambda record: natural_key(relative_name(record.path, root)))
+    order = list(dict.fromkeys(names.values()))
+    progress.say(describe_records(order, records))
+    for note in found.notes:
+        progress.say(f"note: {note}")
     failures = found.failures
     if verify:
         records, unreadable = verify_records(records, progress)
         failures = failures + unreadable
     failures.sort(key=lambda failure: natural_key(relative_name(failure.path, root)))
-    order = list(dict.fromkeys(names.values()))
     _reject(source, _check_classes(order, records, failures))
     return Catalog(root, Labels(tuple(order)), tuple(records), tuple(failures))
+
+
+def describe_records(class_names: Sequence[str], records: Sequence[Record]) -> str:
+    """Return what was understood of a source in one line: classes with counts, and splits.
+
+    >>> describe_records(["CEX", "PG"], [Record(Path("a.png"), "CEX", split="train")])
+    'data: 1 image, 2 classes: CEX 1, PG 0; train 1, valid 0, test 0'
+    """
+    of_class = Counter(record.class_name for record in records)
+    of_split = Counter(record.split for record in records)
+    names = [name if name.isprintable() else ascii(name) for name in class_names[:_N_CLASSES_SHOWN]]
+    shown = ", ".join(f"{name} {of_class[key]:,}" for name, key in zip(names, class_names, strict=False))
+    n_more = len(class_names) - _N_CLASSES_SHOWN
+    counts = f"{shown} and {n_more} more" if n_more > 0 else shown
+    splits = ", ".join(f"{split} {of_split[split]:,}" for split in SPLITS)
+    known = splits if any(of_split[split] for split in SPLITS) else "no splits"
+    n_images, n_classes = count_noun(len(records), "image"), count_noun(len(class_names), "class")
+    return f"data: {n_images}, {n_classes}: {counts}; {known}"
 
 
 def verify_records(
@@ -116,6 +153,28 @@ def _reject(source: str | Path, faults: Sequence[str]) -> None:
         raise InputError(f"Cannot read data {str(source)!r}: {said}{end} {_LAYOUTS}")
 
 
+def _compose(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _compose_names(found: Finding) -> None:
+    """Make one class of names that differ only in how an accent is stored, as macOS and Linux do."""
+    spellings: dict[str, set[str]] = {}
+    for name in {record.class_name for record in found.records} | set(found.class_folders):
+        spellings.setdefault(_compose(name), set()).add(name)
+    twins = [name for name, own in spellings.items() if len(own) > 1]
+    if twins:
+        found.notes.append(f"read as one class, though spelt in two Unicode forms: {describe_names(twins)}")
+    found.records = [replace(record, class_name=_compose(record.class_name)) for record in found.records]
+    found.class_folders = [_compose(name) for name in found.class_folders]
+
+
+def _look(name: str) -> str:
+    """Return what names that look alike have in common, whatever their case, blanks and unseen signs."""
+    seen = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen).translate(_LATIN).split()).casefold()
+
+
 def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
     faults = []
     folders = list(dict.fromkeys([*found.class_folders, *(record.class_name for record in found.records)]))
@@ -128,14 +187,36 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
             faults.append(f"the name of {folder!r} may be neither empty nor {UNKNOWN!r}")
     if UNKNOWN in folders and UNKNOWN not in class_names:
         faults.append(f"no class may be called {UNKNOWN!r}: that is the label of images of no class")
-    alike = Counter(folder.casefold() for folder in folders)
+    alike = Counter(map(_look, folders))
     for folder in folders:
-        if alike[folder.casefold()] > 1 and folder not in class_names:
-            faults.append(f"class {folder!r} differs from another by case only")
+        if folder in class_names:
+            continue
+        if not _is_utf8(folder):
+            faults.append(
+                f"the name of class {folder!r} is not UTF-8; rename the folder, or name it by --class-names"
+            )
+        if any(sign in ",|" or sign < " " for sign in folder):
+            faults.append(
+                f"class {folder!r} may hold no comma, bar or control sign; "
+                f"""rename it, or name it by --class-names '"{folder}"=NAME'"""
+            )
+        if alike[_look(folder)] > 1:
+            others = [other for other in folders if other != folder and _look(other) == _look(folder)]
+            by_case = folder.casefold() in {other.casefold() for other in others}
+            how = "case only" if by_case else f"signs that are not seen: {folder!a}, {others[0]!a}"
+            faults.append(f"class {folder!r} differs from another by {how}")
     return faults
 
 
-def _check_classes(order: Sequence[str], records: Iterable[Record], failures: Sequence[Failure]) -> list[str]:
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_classes(order: Sequence[str], records: Sequence[Record], failures: Sequence[Failure]) -> list[str]:
     counts = Counter(record.class_name for record in records)
     faults = [f"class {name!r} holds no image that can be read" for name in order if not counts[name]]
     if faults and failures:
@@ -143,4 +224,11 @@ def _check_classes(order: Sequence[str], records: Iterable[Record], failures: Se
         faults.append(f"{len(failures)} files are left out, such as {first.path.name!r}: {first.error}")
     if not faults and len(order) < 2:
         faults.append(f"two classes or more are needed; got only {order[0]!r}")
+    trained = {record.class_name for record in records if record.split == SPLITS[0]}
+    for name in order if trained and not faults else ():
+        if name not in trained:
+            held = sorted({record.split for record in records if record.class_name == name})
+            faults.append(
+                f"class {name!r} has no image in train, only in {' and '.join(held)}.{suggest(name, trained)}"
+            )
     return faults

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from georgia.catalog.read import read_catalog
+from georgia.catalog.csv_file import read_csv
 from georgia.errors import InputError
 from georgia.model.bundle import Bundle
+from georgia.progress import QUIET, Progress
 from georgia.records import Record
 
 SPLIT_FILE = "split.csv"
@@ -17,22 +19,31 @@ SPLIT_FILE = "split.csv"
 _FITTED_SPLITS = ("train", "valid")
 
 
-def find_training_overlap(bundle: Bundle, records: Sequence[Record]) -> tuple[Path, ...]:
+def find_training_overlap(
+    bundle: Bundle, records: Sequence[Record], progress: Progress = QUIET
+) -> tuple[Path, ...]:
     """Return the files that are in the training or validation split of the model's run, as path or content.
 
-    Nothing is found if the ``split.csv`` of the run, or the images that it lists, are missing.
+    Images that the ``split.csv`` of the run lists and that are not there any more cannot be compared;
+    ``progress`` is told how many these are, or that the table cannot be read.
     """
     table = bundle.model_path.with_name(SPLIT_FILE)
     if not table.is_file():
         return ()
     try:
-        listed = read_catalog(table, verify=False).records
-    except InputError:
+        listed = read_csv(table)
+    except InputError as error:
+        progress.say(f"note: whether the model was trained on these images is not known: {error}")
         return ()
-    trained = [record.path for record in listed if record.split in _FITTED_SPLITS]
+    if listed.faults:
+        progress.say(
+            f"note: {len(listed.faults):,} rows of the run's {SPLIT_FILE} cannot be compared with these "
+            f"images, so the training overlap may be larger: {listed.faults[0]}"
+        )
+    trained = [record.path for record in listed.records if record.split in _FITTED_SPLITS]
     places = {os.path.realpath(path) for path in trained}
     # Only files of equal size can have equal content.
-    sizes = {_size(record.path) for record in records}
+    sizes = {_size(record.path) for record in records} - {None}
     contents = {_hash(path) for path in trained if _size(path) in sizes} - {None}
     return tuple(
         record.path
@@ -50,14 +61,19 @@ def describe_training_overlap(n_in_training: int, n: int) -> str:
 
 
 def _hash(path: Path) -> bytes | None:
+    if _size(path) is None:
+        return None
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
     except OSError:
         return None
 
 
 def _size(path: Path) -> int | None:
+    """Return a file's size, bytes; None for a pipe or a device, which may give bytes without end."""
     try:
-        return path.stat().st_size
+        info = path.stat()
     except OSError:
         return None
+    return info.st_size if stat.S_ISREG(info.st_mode) else None

@@ -12,8 +12,18 @@ from georgia.errors import InputError
 from georgia.images.containers import is_image_name
 
 # What systems put beside images; names that start with a dot are left out as well.
-SYSTEM_NAMES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
+SYSTEM_NAMES = frozenset(
+    (
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+        *("__macosx", "temporary items", "network trash folder"),
+        *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
+        *("$recycle.bin", "recycler", "system volume information", "found.000", "lost+found"),
+        "__pycache__",
+    )
+)
 _DIGITS = re.compile("[0-9]+")
+# "**" as a whole component of a glob.
+_ALL_BELOW = re.compile(r"(?:(?<=/)|^)\*\*(?:/+|$)" if os.sep == "/" else r"(?:(?<=[/\\])|^)\*\*(?:[/\\]+|$)")
 
 
 def natural_key(text: str) -> str:
@@ -60,18 +70,58 @@ def list_names(folder: Path, is_wanted: Callable[[str], bool] = lambda _: True) 
     return names
 
 
-def walk_files(folder: Path, is_wanted: Callable[[str], bool] = lambda _: True) -> Iterator[Path]:
-    """Yield the files below a folder in natural order of their relative paths; links to folders are left out.
+class Links:
+    """Which links to folders a walk follows: each real folder once, and none of those that it visits anyway.
+
+    ``roots`` are folders that are walked whole. ``passed`` holds the links that were not followed.
+    """
+
+    def __init__(self, *roots: Path) -> None:
+        self._known = {os.path.realpath(root) for root in roots}
+        self.passed: list[Path] = []
+
+    def may_enter(self, folder: Path) -> bool:
+        """Tell whether a subfolder is to be walked; a linked one is remembered."""
+        if not _is_link(folder):
+            # A real folder was visited before only where a link led into it.
+            return len(self._known) == 1 or os.path.realpath(folder) not in self._known
+        place = os.path.realpath(folder)
+        if any(_is_below(place, known) or _is_below(known, place) for known in self._known):
+            self.passed.append(folder)
+            return False
+        self._known.add(place)
+        return True
+
+
+def _is_link(folder: Path) -> bool:
+    # A junction of Windows is no symbolic link. Source: IO_REPARSE_TAG_MOUNT_POINT.
+    return folder.is_symlink() or getattr(folder.lstat(), "st_reparse_tag", 0) == 0xA0000003
+
+
+def _is_below(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def walk_files(
+    folder: Path,
+    is_wanted: Callable[[str], bool] = lambda _: True,
+    links: Links | None = None,
+    is_left_out: Callable[[Path], bool] = lambda _: False,
+) -> Iterator[Path]:
+    """Yield the files below a folder in natural order of their relative paths.
+
+    A linked folder is followed where ``links`` says so; a subfolder that ``is_left_out`` is not entered.
 
     Raises:
         InputError: a folder cannot be listed.
     """
+    links = links or Links(folder)
     for name in list_names(folder, is_wanted):
         path = folder / name
         if not name.endswith("/"):
             yield path
-        elif not path.is_symlink():
-            yield from walk_files(path, is_wanted)
+        elif links.may_enter(path) and not is_left_out(path):
+            yield from walk_files(path, is_wanted, links, is_left_out)
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -158,9 +208,35 @@ def _list_named(source: str | Path) -> list[Path]:
     if Path(source).exists():
         return [Path(source)]
     found: dict[str, Path] = {}
-    for match in sorted(glob.glob(str(source), recursive=True), key=natural_key):  # noqa: PTH207 - absolute too
+    for match in sorted(set(_expand(str(source))), key=natural_key):
         path = Path(match)
         for file in walk_files(path, is_image_name) if path.is_dir() else [path]:
             if path.is_dir() or is_image_name(file.name):
-                found.setdefault(_place_of(file), file)
+                found.setdefault(str(Path(os.path.realpath(file.parent), file.name)), file)
     return list(found.values())
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    """Yield what a glob matches; "**" visits each real folder once, though links may run in circles."""
+    recursive = _ALL_BELOW.search(pattern)
+    if recursive is None:
+        yield from glob.iglob(pattern)  # noqa: PTH207 - absolute too
+        return
+    head, tail = pattern[: recursive.start()], pattern[recursive.end() :]
+    for base in glob.glob(head) if head else [""]:  # noqa: PTH207
+        folder = Path(base)
+        if not folder.is_dir():
+            continue
+        if not tail:
+            yield str(folder)
+            continue
+        for below in _walk_folders(folder, Links(folder)):
+            start = "" if below == Path() else glob.escape(str(below)).rstrip(os.sep) + os.sep
+            yield from _expand(start + tail)
+
+
+def _walk_folders(folder: Path, links: Links) -> Iterator[Path]:
+    yield folder
+    for name in list_names(folder, lambda _: False):
+        if links.may_enter(folder / name):
+            yield from _walk_folders(folder / name, links)

@@ -22,11 +22,11 @@ import numpy as np
 from georgia.catalog.read import relative_name
 from georgia.config import Config, at_least, between, build_config
 from georgia.errors import InputError
-from georgia.files import read_json, reading, write_json, write_text
+from georgia.files import read_json, read_table, reading, write_json, write_text
 from georgia.labels import Labels
 from georgia.records import SPLITS, Catalog, Record, count_by_class
 from georgia.split.assign import assign_groups
-from georgia.text import describe_many
+from georgia.text import describe_many, format_csv
 
 MANIFEST_CSV = "split.csv"
 MANIFEST_JSON = "split.json"
@@ -128,13 +128,11 @@ class Split:
 
     def to_csv(self) -> str:
         """Return the rows of ``split.csv``; paths are relative to the root, with forward slashes."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "class", "group", "part", "time"])
+        rows = [["path", "class", "group", "part", "time"]]
         for record in self.records:
             name = relative_name(record.path, self.root)
-            writer.writerow([name, record.class_name, record.group, record.split, record.time])
-        return stream.getvalue()
+            rows.append([name, record.class_name, record.group, record.split, record.time])
+        return format_csv(rows)
 
     @classmethod
     def load(cls, folder: Path, root: Path | None = None) -> Split:
@@ -147,7 +145,7 @@ class Split:
             f"Cannot read the split in {str(folder)!r}", f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed"
         ):
             info = read_json(folder / MANIFEST_JSON)
-            text = (folder / MANIFEST_CSV).read_text(encoding="utf-8")
+            text = read_table(folder / MANIFEST_CSV)
             base = Path(info["root"]) if root is None else root
             labels = Labels(tuple(info["classes"]))
             config = build_config(SplitConfig, {key: info[key] for key in ("fractions", "order", "seed")})

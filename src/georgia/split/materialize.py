@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 
 from georgia.catalog.read import relative_name
 from georgia.errors import InputError, suggest
-from georgia.files import read_json, write_json
+from georgia.files import read_json, read_table, write_json
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import SPLITS, Record
@@ -189,7 +189,7 @@ def _check_destination(split: Split, dest: Path, mode: Mode) -> None:
             hint="Name a folder beside it.",
         )
     manifest = dest / MANIFEST_CSV
-    if manifest.exists() and manifest.read_text(encoding="utf-8") != split.to_csv():
+    if manifest.exists() and read_table(manifest) != split.to_csv():
         raise InputError(
             what,
             needs="it must be new or hold the same split",

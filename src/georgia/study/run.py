@@ -16,7 +16,15 @@ from georgia.audit import Audit
 from georgia.catalog.read import read_catalog
 from georgia.errors import GeorgiaError, InputError
 from georgia.evaluate.score import Evaluation
-from georgia.files import check_outside_data, hold_folder, read_json, reading, write_json, write_text
+from georgia.files import (
+    check_outside_data,
+    hold_folder,
+    read_json,
+    read_table,
+    reading,
+    write_json,
+    write_text,
+)
 from georgia.images.preprocess import PreprocessSpec
 from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
@@ -226,7 +234,7 @@ def _save_splits(splits: Sequence[Split], out: Path, config: StudyConfig) -> Non
     for number, split in enumerate(splits):
         folder = _split_folder(out, number + 1 if config.folds else 0)
         file = folder / MANIFEST_CSV
-        if file.exists() and file.read_text(encoding="utf-8") != split.to_csv():
+        if file.exists() and read_table(file) != split.to_csv():
             raise InputError(
                 f"Cannot go on with the study in {str(out)!r}",
                 needs="the split must be the one that it began with",

@@ -190,17 +190,18 @@ def test_csv_and_folders_agree(tmp_path):
 
 @pytest.mark.parametrize("column", ["part", "split"])
 def test_csv_gives_splits_and_names(tmp_path, column):
-    make_set(tmp_path, "a.png", "b.png")
-    file = write_csv(tmp_path, f"path,class,{column}\na.png,0,train\nb.png,1,Validation\n")
+    make_set(tmp_path, "a.png", "b.png", "c.png")
+    rows = "a.png,0,train\nb.png,1,train\nc.png,1,Validation\n"
+    file = write_csv(tmp_path, f"path,class,{column}\n{rows}")
     catalog = read_catalog(file, class_names={"0": "CEX"})
-    assert names_of(catalog) == [("a.png", "CEX", "train"), ("b.png", "1", "valid")]
+    assert names_of(catalog) == [("a.png", "CEX", "train"), ("b.png", "1", "train"), ("c.png", "1", "valid")]
 
 
 def test_csv_faults_are_reported_together(tmp_path):
     make_set(tmp_path, "a.png", "b.png")
     rows = ["a.png,CEX", "none.png,CEX", "b.png,", "a.png,PG", ",PG", *(f"{i}.png,PG" for i in range(9))]
     file = write_csv(tmp_path, "\n".join(["path,class", *rows]))
-    match = r"line 3 names 'none\.png', which is no file · line 4 has no class · "
+    match = r"line 3 names 'none\.png', which is no file \(looked for in .*\) · line 4 has no class · "
     match += r"line 5 names 'a\.png' again after line 2 · line 6 has no path · .* · and 8 more"
     with pytest.raises(InputError, match=match):
         read_catalog(file)

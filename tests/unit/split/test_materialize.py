@@ -98,7 +98,7 @@ def test_materialize_again_does_nothing(tmp_path, split, mode):
 
 
 def test_files_of_one_name_stay_separate(tmp_path):
-    for folder in ("a", "b"):
+    for folder in ("run 1", "run 2"):
         for name in ("CEX", "PG"):
             (tmp_path / "data" / name / folder).mkdir(parents=True)
             for index in range(3):
