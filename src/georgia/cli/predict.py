@@ -47,6 +47,7 @@ def run(
       georgia predict GAweights.h5 --classes CEX,PG image.png
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.images.listing import FoundImages
+    from georgia.model.engines import Computation
     from georgia.predict import PredictConfig, Prediction, Predictor, for_few
     from georgia.predict.resume import predict_to_table
 
@@ -63,7 +64,8 @@ def run(
         outcomes = predictor.iterate(paths, progress)
         if out is not None:
             outcomes = predict_to_table(predictor, paths, out, resume, progress)
-        with show_predictions(bundle.labels, predictor.engine.name, as_json, failed) as show:
+        computation = Computation.of(predictor.engine)
+        with show_predictions(bundle.labels, computation, as_json, failed) as show:
             for outcome in outcomes:
                 show(outcome)
                 if sheet is not None and isinstance(outcome, Prediction):

@@ -56,6 +56,7 @@ def restore_url(out: Path) -> str:
 def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
     """Show every prediction, and write the table in the same pass."""
     from georgia.cli.show_predictions import FailedFiles, show_predictions
+    from georgia.model.engines import Computation
     from georgia.predict.prediction import Outcome
     from georgia.predict.tables import write_table
 
@@ -66,9 +67,11 @@ def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
             show(outcome)
             yield outcome
 
-    with show_predictions(result.labels, result.engine, as_json, failed) as show:
+    # The machines of a cluster may have processors of several kinds.
+    computation = Computation(result.engine, result.precision)
+    with show_predictions(result.labels, computation, as_json, failed) as show:
         if table is not None:
-            write_table(table, shown(show), result.labels, result.engine)
+            write_table(table, shown(show), result.labels, computation)
         else:
             deque(shown(show), maxlen=0)
     return console.end_with(failed.first, failed.count)

@@ -14,6 +14,7 @@ from georgia.cli import console
 
 if TYPE_CHECKING:
     from georgia.labels import Labels
+    from georgia.model.engines import Computation
     from georgia.predict.prediction import Outcome
     from georgia.records import Failure
 
@@ -34,12 +35,12 @@ class FailedFiles:
 
 @contextmanager
 def show_predictions(
-    labels: Labels, engine: str, as_json: bool, failed: FailedFiles
+    labels: Labels, computation: Computation, as_json: bool, failed: FailedFiles
 ) -> Iterator[Callable[[Outcome], None]]:
     """Yield the function that shows one prediction, in the table or the JSON object, or counts a failure."""
     from georgia.records import Failure
 
-    with _show_json(labels, engine) if as_json else _show_table(labels) as show:
+    with _show_json(labels, computation) if as_json else _show_table(labels) as show:
 
         def show_or_count(outcome: Outcome) -> None:
             show(outcome)
@@ -50,12 +51,12 @@ def show_predictions(
 
 
 @contextmanager
-def _show_json(labels: Labels, engine: str) -> Iterator[Callable[[Outcome], None]]:
+def _show_json(labels: Labels, computation: Computation) -> Iterator[Callable[[Outcome], None]]:
     """Collect one JSON object in a file and print it at the end: a run that fails prints nothing."""
     from georgia.predict.tables import JsonWriter
 
     with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
-        writer = JsonWriter(stream, labels, engine)
+        writer = JsonWriter(stream, labels, computation)
         yield writer.add
         writer.close()
         stream.seek(0)

@@ -22,7 +22,7 @@ from georgia.errors import InputError
 from georgia.images.listing import FoundImages
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle
-from georgia.model.engines import choose_precision, open_engine
+from georgia.model.engines import open_engine
 from georgia.predict.prediction import Outcome
 from georgia.predict.predictor import PredictConfig
 from georgia.predict.resume import check_same_run, describe_run
@@ -54,6 +54,7 @@ class ArchiveResult:
     folder: str
     labels: Labels
     engine: str
+    precision: str
     n_files: int
     n_shards: int
     n_failed: int
@@ -131,6 +132,7 @@ def predict_archive(
         folder=folder,
         labels=bundle.labels,
         engine=plan["engine"],
+        precision=plan["precision"],
         n_files=plan["n_files"],
         n_shards=plan["n_shards"],
         n_failed=n_failed,
@@ -200,8 +202,7 @@ def _settle(bundle: Bundle, config: PredictConfig) -> PredictConfig:
     """
     name = "auto" if config.engine == RAY else config.engine
     engine = open_engine(bundle.model_path, bundle.preprocess, name, precision=config.precision)
-    precision = choose_precision(config.precision) if engine.name == "openvino" else "auto"
-    return replace(config, engine=engine.name, precision=precision)
+    return replace(config, engine=engine.name, precision=engine.precision)
 
 
 def _open_plan(

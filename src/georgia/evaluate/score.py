@@ -132,7 +132,7 @@ class Evaluation(Result):
             **self.metrics.to_json_dict(),
             "ece": self.ece,
             "ece_ci95": list(self.ece_ci95) if self.ece_ci95 else None,
-            "engine": self.predictions.engine,
+            **self.predictions.computation.to_json_dict(),
             "mistakes": [{**vars(item), "file": str(item.file)} for item in self.misclassified],
             "refused_files": [str(file) for file, _ in self.rejected],
             "failed": [failure.to_json_dict() for failure in self.failed],
@@ -164,7 +164,9 @@ class Evaluation(Result):
             items = tuple(read_prediction(row, labels) for row in rows)
             failed = tuple(map(Failure.from_json_dict, document["failed"]))
             truth, groups = (tuple(row[column] for row in rows) for column in ("truth", "group"))
-            predictions = Predictions(labels, items, failed, document["engine"])
+            # Version 0.1 wrote neither precision nor processor.
+            known = {key: str(document.get(key, "")) for key in ("precision", "processor")}
+            predictions = Predictions(labels, items, failed, document["engine"], **known)
             return _evaluate(predictions, truth, groups, int(document["seed"]))
 
 

@@ -11,9 +11,11 @@ the net's convolutions in it; preprocessing before them and the head behind them
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -38,6 +40,25 @@ BATCH_SIZE = 16
 PRECISION_VARIABLE = "GEORGIA_PRECISION"
 T = TypeVar("T")
 Outputs = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What predictions were computed with: engine, precision, and the kind of processor."""
+
+    engine: str = ""
+    precision: str = ""
+    processor: str = ""
+
+    @classmethod
+    def of(cls, engine: Engine) -> Computation:
+        """Return what an opened engine computes with."""
+        kind = "GPU" if engine.device == "GPU" else describe_processor()
+        return cls(engine.name, engine.precision, kind)
+
+    def to_json_dict(self) -> dict[str, str]:
+        """Return the keys that results hold."""
+        return dict(vars(self))
 
 
 class Engine(Protocol):
@@ -173,6 +194,17 @@ def list_capabilities() -> tuple[str, ...]:
     """Return what OpenVINO lists for this processor, such as ("FP32", "INT8", "BF16")."""
     openvino = import_openvino()
     return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+@cache
+def describe_processor() -> str:
+    """Return the kind of this processor: its name where the system tells it, else its instruction set."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return " ".join(next(named, "").split()) or platform.processor() or platform.machine() or "CPU"
 
 
 @cache

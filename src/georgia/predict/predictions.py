@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.labels import Labels
+from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, Prediction, flatten_outcome
 from georgia.predict.tables import write_table
 from georgia.records import Failure, Result
@@ -19,13 +20,23 @@ from georgia.text import count_noun
 
 @dataclass(frozen=True, repr=False)
 class Predictions(Result):
-    """Predictions in the order of the files, and the files that could not be read."""
+    """Predictions in the order of the files, and the files that could not be read.
+
+    ``precision`` and ``processor`` are "" where they are not known, as in what version 0.1 wrote.
+    """
 
     labels: Labels
     items: tuple[Prediction, ...]
     failed: tuple[Failure, ...]
     engine: str
     seconds: float = 0.0
+    precision: str = ""
+    processor: str = ""
+
+    @property
+    def computation(self) -> Computation:
+        """Engine, precision and processor."""
+        return Computation(self.engine, self.precision, self.processor)
 
     def probability_array(self) -> npt.NDArray[np.float64]:
         """Return probabilities (N, C), float64, columns in label order."""
@@ -49,7 +60,7 @@ class Predictions(Result):
         return {
             "predictions": [item.to_json_dict() for item in self.items],
             "failed": [failure.to_json_dict() for failure in self.failed],
-            "engine": self.engine,
+            **self.computation.to_json_dict(),
             "classes": list(self.labels.names),
         }
 
@@ -60,4 +71,4 @@ class Predictions(Result):
             InputError: the suffix is another.
             MissingDependencyError: Parquet is asked for and pyarrow is not installed.
         """
-        write_table(target, (*self.items, *self.failed), self.labels, self.engine)
+        write_table(target, (*self.items, *self.failed), self.labels, self.computation)

@@ -24,6 +24,7 @@ from georgia.model.bundle import Bundle
 from georgia.model.engines import (
     BATCH_SIZE,
     PRECISION_VARIABLE,
+    Computation,
     Engine,
     EngineName,
     Outputs,
@@ -108,7 +109,7 @@ class Predictor:
         items = tuple(outcome for outcome in outcomes if isinstance(outcome, Prediction))
         failed = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
         seconds = time.perf_counter() - started
-        return Predictions(self.bundle.labels, items, failed, self.engine.name, seconds)
+        return self._gather(items, failed, seconds)
 
     def predict_arrays(self, arrays: Iterable[Image], progress: Progress = QUIET) -> Predictions:
         """Return the predictions of images (H, W, 3), uint8 RGB; ``file`` names the first ``array 0``."""
@@ -128,7 +129,15 @@ class Predictor:
             ]
             progress.advance(len(names))
         seconds = time.perf_counter() - started
-        return Predictions(self.bundle.labels, tuple(items), (), self.engine.name, seconds)
+        return self._gather(tuple(items), (), seconds)
+
+    def _gather(
+        self, items: tuple[Prediction, ...], failed: tuple[Failure, ...], seconds: float
+    ) -> Predictions:
+        used = Computation.of(self.engine)
+        return Predictions(
+            self.bundle.labels, items, failed, used.engine, seconds, used.precision, used.processor
+        )
 
     def _batches(
         self, paths: Iterable[Path], change: Alter | None

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from georgia.errors import InputError
 from georgia.files import OutputLock, write_text
 from georgia.labels import Labels
+from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictor import Predictor
 from georgia.predict.tables import JsonLinesWriter, check_table_path, write_table
@@ -95,7 +96,7 @@ def _iterate(
                     synced = time.monotonic()
                 yield outcome
         outcomes = _read_whole(journal, n_outcomes)
-        write_table(target, outcomes, predictor.bundle.labels, predictor.engine.name)
+        write_table(target, outcomes, predictor.bundle.labels, Computation.of(predictor.engine))
         journal.unlink()
     finally:
         lock.release()
@@ -142,7 +143,9 @@ def check_same_run(where: str, before: Any, now: dict[str, Any]) -> None:
         InputError: names what differs.
     """
     known = before if isinstance(before, dict) else {}
-    differing = [name for name, value in now.items() if known.get(name) != value]
+    # Version 0.1 noted ONNX Runtime's float32 as "auto".
+    same = {"float32": ("float32", "auto")}
+    differing = [name for name, value in now.items() if known.get(name) not in same.get(str(value), (value,))]
     if differing:
         raise InputError(
             f"Cannot resume {where!r}",

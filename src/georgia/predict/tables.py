@@ -11,6 +11,7 @@ from typing import IO, Any, Protocol
 from georgia.errors import InputError, MissingDependencyError
 from georgia.files import atomic_path
 from georgia.labels import Labels
+from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, flatten_outcome, list_columns
 from georgia.records import Failure
 
@@ -55,7 +56,7 @@ def check_table_path(target: Path, suffixes: Sequence[str] = TABLE_SUFFIXES) -> 
             ) from error
 
 
-def write_table(target: Path, outcomes: Iterable[Outcome], labels: Labels, engine: str) -> None:
+def write_table(target: Path, outcomes: Iterable[Outcome], labels: Labels, computation: Computation) -> None:
     """Write a table in the format of its suffix, whole or not at all, in constant memory.
 
     Raises:
@@ -65,14 +66,14 @@ def write_table(target: Path, outcomes: Iterable[Outcome], labels: Labels, engin
     check_table_path(target)
     with atomic_path(target) as temporary:
         if target.suffix.lower() == ".parquet":
-            _fill(ParquetWriter(temporary, labels), outcomes)
+            _fill(ParquetWriter(temporary, labels, computation), outcomes)
             return
         # A file name need not be valid UTF-8: CSV keeps its bytes.
         with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             if target.suffix.lower() == ".csv":
                 _fill(CsvWriter(stream, labels), outcomes)
             elif target.suffix.lower() == ".json":
-                _fill(JsonWriter(stream, labels, engine), outcomes)
+                _fill(JsonWriter(stream, labels, computation), outcomes)
             else:
                 _fill(JsonLinesWriter(stream), outcomes)
 
@@ -131,9 +132,10 @@ class JsonLinesWriter:
 class JsonWriter:
     """The object of ``georgia predict --json``, prediction by prediction; failures follow at the end."""
 
-    def __init__(self, stream: IO[str], labels: Labels, engine: str) -> None:
+    def __init__(self, stream: IO[str], labels: Labels, computation: Computation) -> None:
         self._stream = stream
-        self._rest: dict[str, Any] = {"failed": [], "engine": engine, "classes": list(labels.names)}
+        self._rest: dict[str, Any] = {"failed": [], **computation.to_json_dict()}
+        self._rest["classes"] = list(labels.names)
         self._is_empty = True
         stream.write('{\n  "predictions": [')
 
@@ -153,9 +155,11 @@ class JsonWriter:
 
 
 class ParquetWriter:
-    """A flat table in row groups of ``ROW_GROUP``."""
+    """A flat table in row groups of ``ROW_GROUP``; what computed it stands in the schema's metadata."""
 
-    def __init__(self, target: Path | IO[bytes], labels: Labels) -> None:
+    def __init__(
+        self, target: Path | IO[bytes], labels: Labels, computation: Computation | None = None
+    ) -> None:
         import pyarrow
         import pyarrow.parquet
 
@@ -164,7 +168,9 @@ class ParquetWriter:
         fields = [
             (name, pyarrow.string() if name in text else pyarrow.float64()) for name in list_columns(labels)
         ]
-        self._schema = pyarrow.schema(fields)
+        values = computation.to_json_dict() if computation else {}
+        known = {name: value for name, value in values.items() if value}
+        self._schema = pyarrow.schema(fields, metadata=known or None)
         self._writer = pyarrow.parquet.ParquetWriter(target, self._schema)
         self._rows: list[dict[str, Any]] = []
 

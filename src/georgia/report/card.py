@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from georgia.evaluate.assessment import describe_errors
 from georgia.files import write_text
 from georgia.report.inputs import ReportInputs
 from georgia.report.tables import format_fraction, format_interval, format_percent, name_split
 from georgia.report.trust import Trust, measure_trust
-from georgia.report.verdict import describe_misclassified, describe_robustness
+from georgia.report.verdict import assess_run, describe_robustness
 from georgia.text import count_noun
 
 CARD_FILE = "MODEL_CARD.md"
@@ -102,7 +103,7 @@ def _metrics(run: ReportInputs) -> str:
         f"## Metrics\n\nOf the exported file, on {run.images} in {count_noun(metrics.n_groups, 'group')}, "
         f"with 95 % confidence intervals over groups.\n\n{table}\n\n"
         f"Accuracy {format_fraction(metrics.accuracy)} ({format_interval(metrics.accuracy_ci95)}). "
-        f"{describe_misclassified(metrics, run.images)}{calibration}"
+        f"{describe_errors(metrics, run.images)}{calibration}"
     )
 
 
@@ -137,7 +138,8 @@ def _robustness(run: ReportInputs) -> str:
 
 
 def _limits(run: ReportInputs, trust: Trust) -> str:
-    lines = [f"- Not checked: {item}." for item in run.not_checked]
+    lines = [f"- **{_plain(reason.text)}**" for reason in assess_run(run).reasons]
+    lines += [f"- Not checked: {item}." for item in run.not_checked]
     if run.settings.get("rehearse"):
         lines.append("- A rehearsal on part of the data: its metrics say nothing about the model.")
     if not trust.rejected:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import georgia
+from georgia.evaluate.assessment import describe_errors, format_limit
 from georgia.files import write_text
 from georgia.metrics.classification import N_BOOTSTRAP
 from georgia.metrics.intervals import FEW_GROUPS
@@ -25,7 +26,7 @@ from georgia.report.inputs import ReportInputs, ReportLimits
 from georgia.report.render import render_template
 from georgia.report.settings import describe_model, describe_parity, flatten, format_value
 from georgia.report.trust import measure_trust, read_calibration
-from georgia.report.verdict import describe_misclassified, describe_robustness, make_verdict
+from georgia.report.verdict import describe_robustness, make_verdict
 
 __all__ = ["ReportInputs", "ReportLimits", "render_report", "save_report"]
 
@@ -66,11 +67,12 @@ def render_report(run: ReportInputs) -> str:
         metrics=evaluation.metrics,
         ece=evaluation.ece,
         ece_ci95=evaluation.ece_ci95,
-        engine=evaluation.predictions.engine,
+        computation=evaluation.predictions.computation,
         verdict=make_verdict(run),
+        error_limit=format_limit(evaluation.metrics.error_rate_upper95),
         figures=_draw_figures(run),
         misclassified=gather_misclassified(evaluation, run.limits),
-        misclassified_text=describe_misclassified(evaluation.metrics, run.images),
+        misclassified_text=describe_errors(evaluation.metrics, run.images),
         rejected=gather_rejected(evaluation, run.limits),
         ood=run.ood,
         accepted=gather_accepted(run.ood, run.limits) if run.ood else None,

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from georgia.evaluate.assessment import Acceptance, Assessment, Level, assess, describe_errors
 from georgia.evaluate.robustness import Robustness
 from georgia.metrics.classification import AverageMetrics, ClassMetrics, Metrics
 from georgia.report.inputs import ReportInputs
-from georgia.report.tables import (
-    format_fraction,
-    format_interval,
-    format_percent,
-    write_minus,
-)
+from georgia.report.tables import format_fraction, format_interval, write_minus
 from georgia.text import count_noun
 
 # Up to so many classes each one's F1 stands in the verdict; above, the mean and the weakest do.
@@ -31,8 +27,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The data, the model with its F1, its errors, what was not checked, and what limits the metrics."""
+    """The data, the model with its F1, its errors, what was not checked, and what limits the metrics.
 
+    ``reasons`` stand first: why the model or its metrics cannot be relied on.
+    """
+
+    reasons: tuple[str, ...]
     data: str
     model: str
     scores: tuple[Score, ...]
@@ -44,13 +44,14 @@ class Verdict:
 
 def make_verdict(run: ReportInputs) -> Verdict:
     """Return the verdict; it is "good" only if an audit passed the data and nothing limits the metrics."""
-    notes = tuple(_notes(run))
+    notes, assessment = tuple(_notes(run)), assess_run(run)
     level: Literal["good", "caution", "bad"] = "caution"
-    if run.data_gate == "stop":
+    if run.data_gate == "stop" or assessment.level is Level.BAD:
         level = "bad"
-    elif run.data_gate == "pass" and not notes:
+    elif run.data_gate == "pass" and not notes and assessment.level is Level.OK:
         level = "good"
     return Verdict(
+        reasons=tuple(reason.text for reason in assessment.reasons),
         data=run.data_verdict or "The data was not audited.",
         model=run.model or "The model",
         scores=_choose_scores(run.evaluation.metrics),
@@ -61,18 +62,9 @@ def make_verdict(run: ReportInputs) -> Verdict:
     )
 
 
-def describe_misclassified(metrics: Metrics, images: str) -> str:
-    """Return how many images were misclassified, and the upper limit of that fraction.
-
-    The limit is one-sided and exact, over independent groups.
-    """
-    n_wrong = f"{metrics.n_wrong:,}" if metrics.n_wrong else "None"
-    limit = format_percent(metrics.error_rate_upper95)
-    verb = "was" if metrics.n_wrong == 1 else "were"
-    return (
-        f"{n_wrong} of {metrics.n:,} {images} {verb} misclassified; "
-        f"the error rate is at most {limit} with 95 % confidence."
-    )
+def assess_run(run: ReportInputs) -> Assessment:
+    """Return what is wrong with the model or its test images, from all that was measured."""
+    return assess(run.evaluation.metrics, run.robustness, Acceptance.from_metadata(run.metadata))
 
 
 def describe_robustness(tried: Robustness) -> str:
@@ -94,9 +86,7 @@ def _choose_scores(metrics: Metrics) -> tuple[Score, ...]:
 def _describe_errors(run: ReportInputs) -> str:
     metrics = run.evaluation.metrics
     groups = f" in {count_noun(metrics.n_groups, 'group')}" if metrics.n_groups != metrics.n else ""
-    verb = "was" if metrics.n_unknown == 1 else "were"
-    rejected = f" {metrics.n_unknown:,} {verb} rejected as unknown." if metrics.n_unknown else ""
-    return describe_misclassified(metrics, run.images + groups) + rejected
+    return describe_errors(metrics, run.images + groups)
 
 
 def _notes(run: ReportInputs) -> list[str]:

@@ -251,6 +251,7 @@ RAY_NOISE = pytest.mark.filterwarnings(
 def test_table_survives_dead_node_and_equals_local(cluster: Any, archive: Path, tmp_path: Path) -> None:
     from georgia.distributed import DistributedConfig, predict_archive
     from georgia.images.listing import FoundImages
+    from georgia.model.engines import Computation
     from georgia.model.load import load_bundled_model
     from georgia.predict.predictor import Predictor
     from georgia.predict.tables import write_table
@@ -258,7 +259,8 @@ def test_table_survives_dead_node_and_equals_local(cluster: Any, archive: Path, 
     bundle = load_bundled_model()
     predictor = Predictor(bundle)
     local, there = tmp_path / "local.parquet", tmp_path / "there.parquet"
-    write_table(local, predictor.iterate(FoundImages([archive])), bundle.labels, predictor.engine.name)
+    computation = Computation(predictor.engine.name, predictor.engine.precision)
+    write_table(local, predictor.iterate(FoundImages([archive])), bundle.labels, computation)
 
     class KillsANode:
         killed = False
@@ -277,7 +279,7 @@ def test_table_survives_dead_node_and_equals_local(cluster: Any, archive: Path, 
     result = predict_archive(bundle, [archive], str(tmp_path / "parts"), None, scale, listener)
     assert listener.killed
     assert (result.n_files, result.n_shards, result.n_failed, result.n_reused) == (600, 10, 1, 0)
-    write_table(there, result.outcomes(), bundle.labels, result.engine)
+    write_table(there, result.outcomes(), bundle.labels, Computation(result.engine, result.precision))
     assert there.read_bytes() == local.read_bytes()
     # After the driver died: parts that exist are kept, the others are predicted.
     shutil.rmtree(tmp_path / "parts" / "_SUCCESS", ignore_errors=True)

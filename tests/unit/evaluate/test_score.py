@@ -98,6 +98,23 @@ def test_saved_table_holds_truth_and_prediction(tmp_path: Path) -> None:
     assert len(lines) == 5
 
 
+def test_evaluation_records_its_computation(tmp_path: Path) -> None:
+    predictions, records = simulate(4)
+    used = replace(predictions, precision="float32", processor="some processor")
+    score_predictions(used, records).save(tmp_path)
+    document = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert (document["engine"], document["precision"], document["processor"]) == (
+        "fake",
+        "float32",
+        "some processor",
+    )
+    assert Evaluation.load(tmp_path).predictions.computation == used.computation
+    for key in ("precision", "processor"):  # version 0.1 wrote neither
+        del document[key]
+    (tmp_path / "evaluation.json").write_text(json.dumps(document), encoding="utf-8")
+    assert Evaluation.load(tmp_path).predictions.precision == ""
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"classes": ["a", "b"], "predictions": "x.csv"}'])
 def test_damaged_evaluation_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "evaluation.json").write_text(text, encoding="utf-8")

@@ -105,6 +105,10 @@ def test_table_formats_hold_same_rows(results: Predictions, tmp_path: Path) -> N
     assert list(rows[0]) == ["file", "label", "probability", "p_CEX", "p_PG", "unknown_score", "set", "error"]
     assert rows[2]["error"]
     document = json.loads((tmp_path / "out.json").read_text())
+    known = {"engine": results.engine, "precision": "float32", "processor": results.processor}
+    assert {key: document[key] for key in known} == known
+    metadata = parquet.read_schema(tmp_path / "out.parquet").metadata
+    assert {key.decode(): value.decode() for key, value in metadata.items()} == known
     table = parquet.read_table(tmp_path / "out.parquet").to_pylist()
     for row, item, stored in zip(rows, document["predictions"], table, strict=False):
         assert row["file"] == item["file"] == stored["file"]
@@ -115,7 +119,7 @@ def test_table_formats_hold_same_rows(results: Predictions, tmp_path: Path) -> N
 
 def test_json_has_public_keys(results: Predictions) -> None:
     document = results.to_json_dict()
-    assert set(document) >= {"predictions", "failed"}
+    assert set(document) >= {"predictions", "failed", "engine", "precision", "processor", "classes"}
     wanted = {"file", "label", "probability", "probabilities", "unknown_score", "set"}
     assert set(document["predictions"][0]) == wanted
     assert set(document["failed"][0]) == {"file", "error"}

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.helpers.report import MakeEvaluation, make_inputs, make_small_robustness, read_page
+from tests.helpers.report import (
+    MakeEvaluation,
+    make_inputs,
+    make_robustness,
+    make_small_robustness,
+    read_page,
+)
 from tests.helpers.training import make_training_run
 
 from georgia.evaluate.compare import compare_predictions
@@ -15,6 +21,7 @@ from georgia.evaluate.robustness import LEVEL
 from georgia.evaluate.score import score_predictions
 from georgia.labels import Labels
 from georgia.records import Failure, Record
+from georgia.report.card import render_card
 from georgia.report.page import ReportInputs, render_report
 from georgia.report.verdict import describe_robustness
 
@@ -37,19 +44,61 @@ def test_verdict_stands_first(make_evaluation: MakeEvaluation, tmp_path: Path) -
 def test_verdict_without_errors_states_limit(make_evaluation: MakeEvaluation) -> None:
     text = read_page(render_report(ReportInputs("S", make_evaluation(24)))).text
     assert (
-        "None of 24 test images were misclassified; the error rate is at most 22.09 % with 95 % confidence."
+        "None of 24 test images were misclassified; the error rate is at most 23 % with 95 % confidence."
         in text
     )
 
 
 @pytest.mark.usefixtures("no_figures")
 def test_audit_verdict_stands_first(make_evaluation: MakeEvaluation) -> None:
-    evaluation = make_evaluation(24)
+    evaluation = make_evaluation(40)
     for gate, level in (("pass", "good"), ("stop", "bad"), ("", "caution")):
         run = ReportInputs("S", evaluation, data_verdict="The audit says so.", data_gate=gate)
         html = render_report(run)
         assert f'class="verdict {level}"' in html
         assert "<b>The audit says so.</b>" in html
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(
+    ("counts", "level", "text"),
+    [
+        ({"n": 44, "rejected": 44}, "bad", "The model rejected every image (44 of 44): it cannot be used."),
+        (
+            {"n": 10},
+            "caution",
+            "Too few images to rely on the metrics (fewer than 20 of a class): CEX 5, PG 5.",
+        ),
+        ({"n": 44, "wrong": 40}, "bad", "The model is no better than calling every image CEX"),
+    ],
+)
+def test_reasons_stand_before_all_else(
+    make_evaluation: MakeEvaluation, counts: dict[str, int], level: str, text: str
+) -> None:
+    run = ReportInputs("S", make_evaluation(**counts), data_verdict="The audit says so.", data_gate="pass")
+    html = render_report(run)
+    assert f'class="verdict {level}"' in html
+    shown = read_page(html).text
+    assert 0 < shown.index(text) < shown.index("The audit says so.")
+    assert "None of 44" not in shown
+    assert text in render_card(run).replace("\\", "")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_significant_drops_make_caution(make_evaluation: MakeEvaluation) -> None:
+    robustness = make_robustness("one_size")
+    run = ReportInputs("S", make_evaluation(40), data_gate="pass", robustness=robustness)
+    html = render_report(run)
+    assert 'class="verdict caution"' in html
+    assert "significantly worse when images are: cropped to one size" in read_page(html).text
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_page_names_its_computation(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(4)
+    used = replace(evaluation.predictions, precision="float32", processor="some <processor>")
+    text = read_page(render_report(ReportInputs("S", replace(evaluation, predictions=used)))).text
+    assert "run by fake in float32 on some <processor>." in text
 
 
 @pytest.mark.usefixtures("no_figures")
