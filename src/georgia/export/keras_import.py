@@ -1,7 +1,7 @@
 """Open whole Keras models that others trained, such as a study's published ``GAweights.h5``.
 
 Such a file holds neither class names nor preprocessing: the user names the classes, and the
-preprocessing is inferred from the layers of the backbone in it.
+preprocessing too or it is inferred from the layers of the backbone, and said.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from georgia import __version__
 from georgia.backbones.info import require_keras
 from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets
 from georgia.backbones.tensors import hash_file, reading_weights, weights_error
+from georgia.errors import InputError
 from georgia.export.graph.walker import iterate_layers
 from georgia.export.onnx_file import export_onnx
 from georgia.export.parity import check_parity
@@ -51,14 +52,31 @@ PLAIN_LAYERS = frozenset(
 TF_MODE = PreprocessSpec(224, "RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 # A net with its own Rescaling or Normalization takes pixels as they are.
 PIXELS = PreprocessSpec(224, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+# What others train on, by the names of ``--preprocess``; pixels are 0–255 before it.
+# Source: keras.applications.imagenet_utils.preprocess_input for caffe, tf and torch.
+MODES: dict[str, PreprocessSpec] = {
+    "caffe": CAFFE,
+    "tf": TF_MODE,
+    "torch": TORCHVISION,
+    "unit": PreprocessSpec(224, "RGB", (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "raw": PIXELS,
+}
+_SHOWN = {
+    "caffe": "BGR minus its ImageNet means",
+    "tf": "RGB from −1 to 1",
+    "torch": "RGB by torchvision's means and deviations",
+    "unit": "RGB divided by 255",
+    "raw": "RGB from 0 to 255",
+}
 N_PARITY_IMAGES = 4
 NESTING_LAYERS = ("Functional", "Model", "Sequential")
 
 
-def convert_keras_file(path: Path, labels: Labels) -> Bundle:
+def convert_keras_file(path: Path, labels: Labels, preprocess: str | None = None) -> Bundle:
     """Return a foreign Keras model as a bundle: an ONNX file in the cache folder, checked for parity.
 
-    A file that this version has converted for these classes is not converted again.
+    ``preprocess`` is one of ``MODES``; None infers it from the layers. The bundle's note says which was
+    taken. A file that this version has converted for these classes is not converted again.
 
     Raises:
         InputError: the file cannot be opened, its preprocessing cannot be inferred, or it does not
@@ -66,46 +84,85 @@ def convert_keras_file(path: Path, labels: Labels) -> Bundle:
         ParityError: the probabilities of the converted net differ.
     """
     sha256 = hash_file(path)
-    key = hashlib.sha256(json.dumps([sha256, labels.names, __version__]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([sha256, labels.names, preprocess, __version__]).encode()).hexdigest()
     target = find_cache_folder() / "converted" / f"{path.stem}-{key[:16]}.onnx"
     if not target.exists():
         model = load_foreign_model(path)
-        spec = find_preprocess(model, path)
+        _check_classes(model, path, labels)
+        spec = find_preprocess(model, path, preprocess)
         shape = (N_PARITY_IMAGES, spec.size_px, spec.size_px, 3)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        note = describe_preprocess(path, spec, is_given=preprocess is not None)
+        metadata = {"name": path.name, "note": note, "weights_sha256": sha256}
         with atomic_path(target) as draft:
-            export_onnx(model, spec, labels, draft, {"name": path.name, "weights_sha256": sha256})
+            export_onnx(model, spec, labels, draft, metadata)
             check_parity(model, spec, draft, list(images))
     return read_onnx_bundle(target)
 
 
-def find_preprocess(model: keras.Model, path: Path) -> PreprocessSpec:
-    """Return the preprocessing for a foreign net, inferred from the layers of its backbone.
+def describe_preprocess(path: Path, spec: PreprocessSpec, is_given: bool) -> str:
+    """Return one line that says how images are prepared for a foreign net, and what to do if it is wrong."""
+    plain = replace(spec, size_px=224)
+    mode = next((name for name, known in MODES.items() if known == plain), "")
+    shown = f"{mode} ({_SHOWN[mode]})" if mode else "RGB from −1 to 1, as EfficientNet-Lite"
+    if is_given:
+        return f"images for {path.name} are prepared as {shown}, as requested."
+    others = ", ".join(name for name in MODES if name != mode)
+    return (
+        f"images for {path.name} are prepared as {shown}: assumed from its layers, as the file "
+        f"does not say it. If it was trained on another input, predictions are wrong: give --preprocess "
+        f"({others})."
+    )
+
+
+def _check_classes(model: keras.Model, path: Path, labels: Labels) -> None:
+    """Check that there is a class name for each output; a lone sigmoid is two classes."""
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 2 or not shape[1]:
+        raise weights_error(path, "one output a class (N, classes) is needed", f"an output {shape}")
+    n_classes = max(2, shape[1])
+    if len(labels) != n_classes:
+        means = "one sigmoid output, that is two classes" if shape[1] == 1 else f"{shape[1]} outputs"
+        raise InputError(
+            "Cannot use --classes",
+            needs=f"{path.name} has {means}, so {n_classes} names are needed",
+            got=f"{len(labels)}: {', '.join(labels.names)}",
+        )
+
+
+def find_preprocess(model: keras.Model, path: Path, asked: str | None = None) -> PreprocessSpec:
+    """Return the preprocessing for a foreign net: as asked, else inferred from the layers of its backbone.
 
     Raises:
-        InputError: the input is no square colour image, or the net holds no known backbone.
+        InputError: the input is no square colour image, ``asked`` is not one of ``MODES``, or nothing is
+            asked and the net holds no known backbone.
     """
+    if asked is not None and asked not in MODES:
+        rule = "it must be one of " + ", ".join(MODES)
+        raise InputError("Unknown preprocessing", needs=rule, got=repr(asked))
     _, height, width, n_channels = model.inputs[0].shape
     if height != width or n_channels != 3:
         rule = "square colour images (N, size, size, 3) must be its input"
         raise weights_error(path, rule, f"{tuple(model.inputs[0].shape)}")
-    layers = {layer.name: layer for layer in iterate_layers(model)}
-    kinds = {type(layer).__name__ for layer in layers.values()}
-    spec: PreprocessSpec | None = None
-    if kinds & {"Rescaling", "Normalization"}:
-        spec = PIXELS
-    elif "conv1_conv" in layers and "post_bn" in layers:
-        spec = TF_MODE
-    elif "conv1_conv" in layers:
-        spec = CAFFE if layers["conv1_conv"].use_bias else TORCHVISION
-    elif {"stem_conv", "block1a_dwconv"} <= set(layers):
-        spec = EFFICIENTNET_LITE
+    spec = MODES[asked] if asked else _infer_preprocess(model)
     if spec is None:
         rule = "its layers must determine the preprocessing (a Keras ResNet, or a Rescaling layer)"
-        raise weights_error(
-            path, rule, f"{len(layers)} layers of another net", "Bring the .onnx of a Georgia run."
-        )
+        n_layers = sum(1 for _ in iterate_layers(model))
+        do = f"Name it: --preprocess {', '.join(MODES)}."
+        raise weights_error(path, rule, f"{n_layers} layers of another net", do)
     return replace(spec, size_px=height or spec.size_px)
+
+
+def _infer_preprocess(model: keras.Model) -> PreprocessSpec | None:
+    layers = {layer.name: layer for layer in iterate_layers(model)}
+    kinds = {type(layer).__name__ for layer in layers.values()}
+    if kinds & {"Rescaling", "Normalization"}:
+        return PIXELS
+    if "conv1_conv" in layers and "post_bn" in layers:
+        return TF_MODE
+    if "conv1_conv" in layers:
+        return CAFFE if layers["conv1_conv"].use_bias else TORCHVISION
+    return EFFICIENTNET_LITE if {"stem_conv", "block1a_dwconv"} <= set(layers) else None
 
 
 def load_foreign_model(path: Path) -> keras.Model:

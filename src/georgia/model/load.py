@@ -15,12 +15,16 @@ from georgia.model.bundle import BUNDLE_FILE, KERAS_SUFFIXES, Bundle, read_detai
 from georgia.model.description import check_agreement, read_onnx_description
 
 
-def load_bundle(source: str | Path, classes: tuple[str, ...] | None = None) -> Bundle:
+def load_bundle(
+    source: str | Path, classes: tuple[str, ...] | None = None, preprocess: str | None = None
+) -> Bundle:
     """Open a run folder, a bundle, an exported ``.onnx``, or a foreign Keras ``.h5``/``.keras``.
 
     Args:
         classes: class names in output order; a foreign model needs them, for any other they must be
             the model's own.
+        preprocess: what a foreign Keras file was trained on: caffe, tf, torch, unit or raw; None infers it
+            from its layers. For other models it stays None: they bring their own.
 
     Raises:
         InputError: there is no such model, it is damaged, or its class names are not known.
@@ -41,7 +45,7 @@ def load_bundle(source: str | Path, classes: tuple[str, ...] | None = None) -> B
     elif path.suffix.lower() == ".onnx":
         bundle = read_onnx_bundle(path)
     elif path.suffix.lower() in KERAS_SUFFIXES:
-        return _load_keras(path, classes)
+        return _load_keras(path, classes, preprocess)
     else:
         raise InputError(
             f"Cannot open model {str(path)!r}",
@@ -55,7 +59,18 @@ def load_bundle(source: str | Path, classes: tuple[str, ...] | None = None) -> B
             got=", ".join(classes),
             hint="Leave --classes out: the model brings its own names.",
         )
+    _check_no_preprocess(preprocess, path)
     return bundle
+
+
+def _check_no_preprocess(preprocess: str | None, path: Path) -> None:
+    if preprocess is not None:
+        raise InputError(
+            "Cannot use --preprocess",
+            needs="it is for a Keras file from elsewhere",
+            got=repr(str(path)),
+            hint="Leave it out: the model brings its own preprocessing.",
+        )
 
 
 def load_bundled_model() -> Bundle:
@@ -133,11 +148,12 @@ def _check_model_file(details: Mapping[str, Any], model_path: Path) -> None:
         )
 
 
-def _load_keras(path: Path, classes: tuple[str, ...] | None) -> Bundle:
+def _load_keras(path: Path, classes: tuple[str, ...] | None, preprocess: str | None) -> Bundle:
     sibling = path.parent / BUNDLE_FILE
     if classes is None and sibling.exists():
         bundle = _load_folder(path.parent)
         if bundle.metadata.get("weights_file") == path.name:
+            _check_no_preprocess(preprocess, path)
             return bundle
     if classes is None:
         raise InputError(
@@ -155,4 +171,4 @@ def _load_keras(path: Path, classes: tuple[str, ...] | None) -> Bundle:
             got=error,
             hint="pip install 'georgia[train]', or give the .onnx.",
         ) from error
-    return convert_keras_file(path, Labels(classes))
+    return convert_keras_file(path, Labels(classes), preprocess)

@@ -225,10 +225,81 @@ def test_unknown_preprocessing_is_rejected() -> None:
     layers = keras.layers
     inputs = keras.Input((16, 16, 3))
     strange = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(inputs)))
-    with pytest.raises(InputError, match="its layers must determine the preprocessing"):
+    with pytest.raises(InputError, match="its layers must determine the preprocessing.*--preprocess caffe"):
         find_preprocess(strange, Path("x.h5"))
+    assert find_preprocess(strange, Path("x.h5"), "unit").scale == (255.0, 255.0, 255.0)
     with pytest.raises(InputError, match="square colour images"):
         find_preprocess(build_small(n_channels=1), Path("x.h5"))
+
+
+def build_resnet(n_outputs: int = 2, activation: str = "softmax") -> Any:
+    """Return a net whose layers are named as Keras' own ResNet's, in a few kilobytes."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    inputs = keras.Input((32, 32, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 7, 4, activation="relu", name="conv1_conv")(inputs))
+    return keras.Model(inputs, layers.Dense(n_outputs, activation=activation)(x))
+
+
+@pytest.mark.parametrize(
+    ("mode", "prepare"),
+    [
+        (None, lambda x: x[..., ::-1] - [103.939, 116.779, 123.68]),
+        ("caffe", lambda x: x[..., ::-1] - [103.939, 116.779, 123.68]),
+        ("tf", lambda x: x / 127.5 - 1),
+        ("torch", lambda x: (x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
+        ("unit", lambda x: x / 255),
+        ("raw", lambda x: x),
+    ],
+)
+def test_foreign_net_gets_requested_input(
+    mode: str | None, prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from georgia.model.engines import open_engine
+
+    monkeypatch.setenv("GEORGIA_CACHE", str(tmp_path / "cache"))
+    model = build_resnet()
+    path = save(model, tmp_path / "net.h5")
+    bundle = load_bundle(path, ("a", "b"), mode)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    expected = np.asarray(model(prepare(image[None].astype(np.float64)).astype(np.float32)))
+    for name in ("onnxruntime", "openvino"):
+        engine = open_engine(bundle.model_path, bundle.preprocess, name)
+        outputs = engine.run([engine.prepare(image)])
+        np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-4)
+    assert f"are prepared as {mode or 'caffe'} (" in bundle.note
+    assert ("give --preprocess (tf, torch, unit, raw)" in bundle.note) is (mode is None)
+
+
+def test_preprocessing_is_for_foreign_files_only(tmp_path: Path) -> None:
+    from georgia.model import load_bundled_model
+
+    with pytest.raises(InputError, match=r"--preprocess: it is for a Keras file from elsewhere"):
+        load_bundle(load_bundled_model().model_path, None, "unit")
+    path = save(build_resnet(), tmp_path / "net.h5")
+    with pytest.raises(InputError, match="must be one of caffe, tf, torch, unit, raw; got 'cafe'"):
+        load_bundle(path, ("a", "b"), "cafe")
+
+
+@pytest.mark.parametrize(
+    ("n_outputs", "activation", "names", "match"),
+    [
+        (2, "softmax", "abc", "net.h5 has 2 outputs, so 2 names are needed; got 3: a, b, c"),
+        (3, "softmax", "ab", "net.h5 has 3 outputs, so 3 names are needed; got 2: a, b"),
+        (1, "sigmoid", "abc", "one sigmoid output, that is two classes, so 2 names are needed; got 3"),
+    ],
+)
+def test_wrong_number_of_classes_is_one_line(
+    n_outputs: int, activation: str, names: str, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEORGIA_CACHE", str(tmp_path / "cache"))
+    path = save(build_resnet(n_outputs, activation), tmp_path / "net.h5")
+    with pytest.raises(InputError, match=match) as caught:
+        load_bundle(path, tuple(names))
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "cache").rglob("*.onnx"))
 
 
 def test_renumbering_changes_only_calls_from_one() -> None:
