@@ -118,7 +118,7 @@ def audit(data: str | Path, out: str | Path | None = None, progress: bool = True
 
     config = build_config(AuditConfig, settings)
     with _progress(progress) as shown:
-        result = run_audit(read_catalog(data, verify=False), config, shown)
+        result = run_audit(read_catalog(data, verify=False, progress=shown), config, shown)
     if out is not None:
         result.save(Path(out))
         save_audit_page(result, Path(out) / AUDIT_PAGE)

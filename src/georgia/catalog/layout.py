@@ -1,7 +1,7 @@
 """Which level of folders holds the classes, and which the splits: told by their names and by their structure.
 
 Folders that hold the same subfolders are splits of one set, or classes with the same sections; where the
-names do not tell, one question is asked (``--parts`` answers it) and nothing is read.
+names do not tell, one question is asked (``--parts`` settles it) and nothing is read.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from georgia.images.containers import SUFFIXES
 from georgia.images.listing import list_names
 from georgia.text import describe_names
 
-# Answers of --parts that name no folder: the outer folders are the classes; the inner ones are.
+# Values of --parts that name no folder: the outer folders are the classes; the inner ones are.
 NONE, INNER = "none", "inner"
 
-_WORDS = {
+_TERMS = {
     "train": ("train", "training", "trn", "learn", "learning"),
     "valid": (
         "valid",
@@ -35,7 +35,7 @@ _WORDS = {
     ),
     "test": ("test", "testing", "tst", "holdout", "heldout"),
 }
-_SPLIT_OF_WORD = {word: split for split, words in _WORDS.items() for word in words}
+_SPLIT_OF_WORD = {word: split for split, terms in _TERMS.items() for word in terms}
 # Words that stand beside a split's name and mean nothing: x_train, train_set, 01_train_images.
 _FILLERS = frozenset(
     (
@@ -127,7 +127,7 @@ def find_sections(
 ) -> list[Section]:
     """Return the sections below folders that stand beside one another; what is wrong joins ``faults``.
 
-    ``parts`` is the answer to an earlier question: folder → split, ``"none"`` or ``"inner"``.
+    ``parts`` is what was said of them: folder → split, ``"none"`` or ``"inner"``.
 
     Raises:
         InputError: it cannot be told which level holds the classes; the message asks.
@@ -150,7 +150,7 @@ def find_sections(
         )
         return _inner_splits(levels, inner, {}, faults)
     if any(len(found - {""}) > 1 for found in splits.values()):
-        _ask_about_some(levels, splits)
+        _ask_if_some(levels, splits)
     _ask_if_same(levels)
     return _classes(levels)
 
@@ -178,7 +178,7 @@ def _outer_splits(levels: Sequence[Level], splits: Mapping[str, str], faults: li
             continue
         _ask_if_same([list_level(folder) for folder in level.folders], repr(level.name))
         sections += _inner(level, splits[level.name], faults)
-    for split in _WORDS:
+    for split in _TERMS:
         names = [level.name for level in levels if splits.get(level.name) == split]
         if len(names) > 1:
             told = ",".join(f"{split}={name}" for name, split in splits.items() if split)
@@ -264,7 +264,7 @@ def _ask_if_same(levels: Sequence[Level], within: str = "") -> None:
     )
 
 
-def _ask_about_some(levels: Sequence[Level], splits: Mapping[str, set[str]]) -> None:
+def _ask_if_some(levels: Sequence[Level], splits: Mapping[str, set[str]]) -> None:
     with_splits = [level.name for level in levels if len(splits[level.name] - {""}) > 1]
     others = [level.name for level in levels if "" in splits[level.name] or level.images or not level.folders]
     raise InputError(

@@ -169,10 +169,10 @@ def _compose_names(found: Finding) -> None:
     found.class_folders = [_compose(name) for name in found.class_folders]
 
 
-def _look(name: str) -> str:
-    """Return what names that look alike have in common, whatever their case, blanks and unseen signs."""
-    seen = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", seen).translate(_LATIN).split()).casefold()
+def _appearance(name: str) -> str:
+    """Return what names that appear alike have in common, whatever their case, blanks and unseen signs."""
+    shown = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", shown).translate(_LATIN).split()).casefold()
 
 
 def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
@@ -187,7 +187,7 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
             faults.append(f"the name of {folder!r} may be neither empty nor {UNKNOWN!r}")
     if UNKNOWN in folders and UNKNOWN not in class_names:
         faults.append(f"no class may be called {UNKNOWN!r}: that is the label of images of no class")
-    alike = Counter(map(_look, folders))
+    alike = Counter(map(_appearance, folders))
     for folder in folders:
         if folder in class_names:
             continue
@@ -200,10 +200,12 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
                 f"class {folder!r} may hold no comma, bar or control sign; "
                 f"""rename it, or name it by --class-names '"{folder}"=NAME'"""
             )
-        if alike[_look(folder)] > 1:
-            others = [other for other in folders if other != folder and _look(other) == _look(folder)]
+        if alike[_appearance(folder)] > 1:
+            others = [
+                other for other in folders if other != folder and _appearance(other) == _appearance(folder)
+            ]
             by_case = folder.casefold() in {other.casefold() for other in others}
-            how = "case only" if by_case else f"signs that are not seen: {folder!a}, {others[0]!a}"
+            how = "case only" if by_case else f"signs that do not show: {folder!a}, {others[0]!a}"
             faults.append(f"class {folder!r} differs from another by {how}")
     return faults
 

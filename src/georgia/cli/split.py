@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,8 +16,10 @@ from georgia.cli.options import (
     ConfigOption,
     FoldsOption,
     JsonOption,
+    PartsOption,
     make_config,
     parse_folder_names,
+    parse_split_folders,
     read_settings,
 )
 from georgia.errors import InputError, suggest
@@ -61,6 +64,7 @@ class _Request:
     naming: str
     audit: str | None
     class_names: Mapping[str, str] | None
+    parts: Mapping[str, str] | str | None
     config: Path | None
 
 
@@ -79,6 +83,7 @@ def run(
     ] = "plain",
     audit: AuditOption = None,
     class_names: ClassNamesOption = None,
+    parts: PartsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -102,6 +107,7 @@ def run(
         naming,
         audit,
         parse_folder_names(class_names),
+        parse_split_folders(parts),
         config,
     )
     with console.ConsoleProgress() as progress:
@@ -160,12 +166,19 @@ def _read(request: _Request, progress: console.ConsoleProgress) -> tuple[Catalog
     """Return the images with their groups, and where the groups come from: "source" or "audit"."""
     from georgia.catalog.read import read_catalog
 
+    read = partial(
+        read_catalog,
+        request.data,
+        class_names=request.class_names,
+        parts=request.parts,
+        progress=progress,
+    )
     if request.audit == SOURCE_GROUPS:
-        return read_catalog(request.data, class_names=request.class_names, progress=progress), "source"
+        return read(), "source"
     from georgia.audit import Audit, AuditConfig, group_catalog
     from georgia.config import build_config
 
-    catalog = read_catalog(request.data, class_names=request.class_names, verify=False, progress=progress)
+    catalog = read(verify=False)
     if request.audit is not None:
         return Audit.load(Path(request.audit)).group_catalog(catalog), "audit"
     section = read_settings(request.config, "audit", is_required=False)

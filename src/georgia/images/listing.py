@@ -222,17 +222,17 @@ def _expand(pattern: str) -> Iterator[str]:
     if recursive is None:
         yield from glob.iglob(pattern)  # noqa: PTH207 - absolute too
         return
-    head, tail = pattern[: recursive.start()], pattern[recursive.end() :]
-    for base in glob.glob(head) if head else [""]:  # noqa: PTH207
+    before, rest = pattern[: recursive.start()], pattern[recursive.end() :]
+    for base in glob.glob(before) if before else [""]:  # noqa: PTH207
         folder = Path(base)
         if not folder.is_dir():
             continue
-        if not tail:
+        if not rest:
             yield str(folder)
             continue
         for below in _walk_folders(folder, Links(folder)):
             start = "" if below == Path() else glob.escape(str(below)).rstrip(os.sep) + os.sep
-            yield from _expand(start + tail)
+            yield from _expand(start + rest)
 
 
 def _walk_folders(folder: Path, links: Links) -> Iterator[Path]:
