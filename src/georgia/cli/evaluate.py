@@ -18,6 +18,7 @@ from georgia.cli.options import (
     EngineOption,
     JsonOption,
     ModelArgument,
+    PreprocessOption,
     make_config,
     parse_folder_names,
 )
@@ -59,6 +60,7 @@ def run(
     robustness: RobustnessOption = False,
     engine: EngineOption = None,
     classes: ClassesOption = None,
+    preprocess: PreprocessOption = None,
     class_names: ClassNamesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -82,8 +84,8 @@ def run(
     names = parse_folder_names(class_names)
     _check_folder(out)
     with console.ConsoleProgress() as progress:
-        bundle = open_model(model, classes)
-        other = _open_other(against, classes)
+        bundle = open_model(model, classes, preprocess)
+        other = _open_other(against, classes, preprocess)
         ood_paths = _check_request(bundle, other, unknown)
         catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
         records = choose_split(catalog, part)
@@ -159,13 +161,14 @@ def _show_robustness(robustness: Robustness) -> None:
     console.show_line(robustness.describe())
 
 
-def _open_other(path: Path | None, classes: str | None) -> Bundle | None:
-    """Open the model to compare with; ``--classes`` applies to it only if its file holds no class names."""
+def _open_other(path: Path | None, classes: str | None, preprocess: str | None) -> Bundle | None:
+    """Open the model to compare with; ``--classes`` and ``--preprocess`` apply only to a Keras file."""
     from georgia.model.bundle import KERAS_SUFFIXES
 
     if path is None:
         return None
-    return open_model(path, classes if path.suffix.lower() in KERAS_SUFFIXES else None)
+    is_keras = path.suffix.lower() in KERAS_SUFFIXES
+    return open_model(path, classes if is_keras else None, preprocess if is_keras else None)
 
 
 def _name_models(this: Bundle, other: Bundle, path: Path, against: Path) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from georgia.cli.options import (
     EngineOption,
     JsonOption,
     ModelAndImagesArgument,
+    PreprocessOption,
     make_config,
 )
 from georgia.errors import InputError
@@ -36,6 +37,7 @@ def run(
     ] = None,
     engine: EngineOption = None,
     classes: ClassesOption = None,
+    preprocess: PreprocessOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -55,7 +57,7 @@ def run(
     model, sources = take_model(args)
     paths = find_images(sources)
     _check_folder(out, paths)
-    bundle = open_model(model, classes)
+    bundle = open_model(model, classes, preprocess)
     with console.ConsoleProgress() as progress:
         result = explain_files(bundle, paths, settings, progress)
         files = [result.save(out), *save_overlays(result, out, progress=progress)]

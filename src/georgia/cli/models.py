@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 PathsT = TypeVar("PathsT", bound=Iterable[Path])
 
 
-def open_model(path: Path | None, classes: str | None) -> Bundle:
+def open_model(path: Path | None, classes: str | None, preprocess: str | None = None) -> Bundle:
     """Open a model, or the bundled one, with a note on stderr, if there is no path.
+
+    The note of a Keras file from elsewhere says how images are prepared for it.
 
     Raises:
         InputError: the model cannot be opened, or class names are missing or do not fit.
@@ -26,10 +28,10 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
     from georgia.model.load import load_bundle, load_bundled_model
 
     if path is None:
-        if classes is not None:
+        if classes is not None or preprocess is not None:
             raise InputError(
-                "Cannot use --classes",
-                needs="it names the classes of a model",
+                "Cannot use --classes" if classes is not None else "Cannot use --preprocess",
+                needs="it is for a Keras file from elsewhere",
                 got="no model",
                 hint="Leave it out, or name a model first.",
             )
@@ -38,7 +40,10 @@ def open_model(path: Path | None, classes: str | None) -> Bundle:
         return bundle
     if path.suffix.lower() in KERAS_SUFFIXES and path.exists() and classes is not None:
         console.load_keras()
-    return load_bundle(path, parse_classes(classes))
+    bundle = load_bundle(path, parse_classes(classes), preprocess)
+    if path.suffix.lower() in KERAS_SUFFIXES and bundle.note:
+        console.show_note(bundle.note)
+    return bundle
 
 
 def take_model(args: Sequence[str]) -> tuple[Path | None, list[str]]:

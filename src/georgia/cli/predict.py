@@ -9,7 +9,14 @@ import typer
 
 from georgia.cli import console, predict_ray
 from georgia.cli.models import check_not_read, open_model, take_model
-from georgia.cli.options import ClassesOption, ConfigOption, JsonOption, ModelAndImagesArgument, make_config
+from georgia.cli.options import (
+    ClassesOption,
+    ConfigOption,
+    JsonOption,
+    ModelAndImagesArgument,
+    PreprocessOption,
+    make_config,
+)
 from georgia.cli.show_predictions import FailedFiles, show_predictions
 from georgia.errors import InputError
 
@@ -33,6 +40,7 @@ def run(
         bool, typer.Option("--resume", help="Continue the table in --out after a stop.")
     ] = False,
     classes: ClassesOption = None,
+    preprocess: PreprocessOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -55,9 +63,10 @@ def run(
     _check_outputs(out, sheet, resume, settings.engine)
     model, sources = take_model(args)
     if settings.engine == "ray":
-        return predict_ray.run(open_model(model, classes), sources, out, settings, resume, as_json)
+        bundle = open_model(model, classes, preprocess)
+        return predict_ray.run(bundle, sources, out, settings, resume, as_json)
     paths = check_not_read(FoundImages(sources), {"--sheet": sheet, "--out": out})
-    bundle = open_model(model, classes)
+    bundle = open_model(model, classes, preprocess)
     failed, kept = FailedFiles(), list[Prediction]()
     with console.ConsoleProgress() as progress:
         predictor = Predictor(bundle, settings if out else for_few(settings, paths))
