@@ -24,6 +24,14 @@ ClassNamesOption = Annotated[
     str | None,
     typer.Option("--class-names", help="Names for folders, such as 0=CEX,1=PG.", metavar="FOLDER=NAME,…"),
 ]
+PartsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--parts",
+        help="Splits of folders whose names do not tell; none: they are classes; inner: those in them.",
+        metavar="SPLIT=FOLDER,…",
+    ),
+]
 ClassesOption = Annotated[
     str | None,
     typer.Option(
@@ -59,6 +67,18 @@ ProbeModelArgument = Annotated[
 ]
 StoreOption = Annotated[
     str | None, typer.Option("--db", help="SQLite file or postgresql://… URL.  [georgia-monitor.db]")
+]
+GroupRegexOption = Annotated[
+    str | None,
+    typer.Option(help="Names with the same match (its brackets, or the whole match) are one group."),
+]
+TimeGapOption = Annotated[
+    float | None,
+    typer.Option("--time-gap", help="Images at most so many seconds apart are one group."),
+]
+TimeRegexOption = Annotated[
+    str | None,
+    typer.Option(help="Where the time stands in a name, for --time-gap.  [CSV column time]"),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -119,6 +139,26 @@ def parse_folder_names(text: str | None) -> dict[str, str] | None:
     return None if text is None else parse_class_names(text)
 
 
+def parse_split_folders(text: str | None) -> Mapping[str, str] | str | None:
+    """Read ``train=fold1,test=fold2`` as folder → split; None stays None.
+
+    Raises:
+        InputError: a split is unknown, or a folder is named twice.
+    """
+    from georgia.catalog.layout import parse_parts
+
+    return None if text is None else parse_parts(text)
+
+
+def parse_layout(class_names: str | None, parts: str | None) -> dict[str, Any]:
+    """Return what ``read_catalog`` takes of the two options that tell what folders mean.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    return {"class_names": parse_folder_names(class_names), "parts": parse_split_folders(parts)}
+
+
 def parse_classes(text: str | None) -> tuple[str, ...] | None:
     """Read ``CEX,PG``; None stays None.
 
@@ -126,3 +166,19 @@ def parse_classes(text: str | None) -> tuple[str, ...] | None:
     ('CEX', 'PG')
     """
     return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def read_audit_settings(
+    file: Path | None, group_regex: str | None, time_gap: float | None, time_regex: str | None
+) -> dict[str, Any]:
+    """Return what a settings file's section [audit] and the options say about the audit before a training.
+
+    Raises:
+        InputError: the file or a setting cannot be used.
+    """
+    from georgia.audit import AuditConfig
+
+    typed = {"group_regex": group_regex, "time_gap_s": time_gap, "time_regex": time_regex}
+    settings = {**read_settings(file, "audit", is_required=False), **given(typed)}
+    build_config(AuditConfig, settings, where="the settings of 'audit'")
+    return settings
