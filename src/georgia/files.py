@@ -36,7 +36,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             a file, or the disk is full; the old file stays as it was.
         OSError: the system fails otherwise; the old file stays as it was.
     """
-    _check_target(target)
+    check_target(target)
     with naming_full_disk(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +68,18 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Reject a target that no file can be made at; commands ask before any work.
+
+    Raises:
+        UnwritableFileError: it is a folder, the name of a device, or lies where nothing can be written.
+    """
     if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises for a name too long
         fault = ("it must be a file", "a folder")
     elif os.name == "nt" and is_device_name(target.name):
         fault = ("another name is needed", "the name of a device")
+    elif not os.access(_find_parent(target), os.W_OK):
+        fault = ("its folder must take files", "one that is protected")
     else:
         return
     raise UnwritableFileError(
@@ -116,10 +123,14 @@ def is_full_disk(error: BaseException) -> bool:
     return any(os.strerror(number) in str(error) for number in _FULL)
 
 
+def _find_parent(target: Path) -> Path:
+    """Return the nearest folder above a path that is there."""
+    parents = target.absolute().parents
+    return next((folder for folder in parents if os.path.isdir(folder)), parents[-1])  # noqa: PTH112
+
+
 def _tell_room(target: Path) -> str:
-    folder = next((folder for folder in target.absolute().parents if folder.is_dir()), None)
-    if folder is None:
-        return "none"
+    folder = _find_parent(target)
     return f"{shutil.disk_usage(folder).free:,} bytes in {str(folder)!r}"
 
 

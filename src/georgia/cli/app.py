@@ -154,8 +154,8 @@ def _name_user_error(error: Exception) -> str:
         return str(missing)
     if isinstance(error, MemoryError):
         return f"Not enough memory: {str(error) or 'no more is free'}. Use smaller settings, or fewer images."
-    if not console.is_stdout_writable() and isinstance(error, OSError):
-        return f"Cannot write to stdout: the system says {error.strerror!r}."
+    if error is console.find_stdout_fault():
+        return f"Cannot print the result: the system says {getattr(error, 'strerror', error)!r} of stdout."
     name = getattr(error, "filename", None)
     if is_full_disk(error):
         where = f" {str(name)!r}" if name else ""

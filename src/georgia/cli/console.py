@@ -111,22 +111,23 @@ def usable_streams() -> Iterator[None]:
             os.set_inheritable(descriptor, True)
     kept = sys.stdout, sys.stderr
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        sys.stdout = sys.stdout or nowhere
-        sys.stderr = cast("TextIO", _Notes(sys.stderr or nowhere))
-        for stream in (sys.stdout, kept[1]):
+        for stream in kept:
             if hasattr(stream, "reconfigure"):  # file names need not be printable
                 stream.reconfigure(errors="backslashreplace")
+        sys.stdout = cast("TextIO", _Stream(kept[0] or nowhere, is_needed=True))
+        sys.stderr = cast("TextIO", _Stream(kept[1] or nowhere, is_needed=False))
         try:
             yield
         finally:
             sys.stdout, sys.stderr = kept
 
 
-class _Notes:
-    """A stderr that nobody reads, or that is full, is no reason to stop."""
+class _Stream:
+    """A stream that may be unwritable: stderr is no reason to stop, what was wrong with stdout is kept."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, is_needed: bool) -> None:
+        self._stream, self._is_needed = stream, is_needed
+        self.fault: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -134,15 +135,26 @@ class _Notes:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except OSError:
-            drop_stream(self._stream)
+        except OSError as error:
+            self._drop(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except OSError:
-            drop_stream(self._stream)
+        except OSError as error:
+            self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        drop_stream(self._stream)
+        self.fault = error
+        if self._is_needed:
+            raise error
+
+
+def find_stdout_fault() -> OSError | None:
+    """Return why what was printed could not be written, if it could not."""
+    return getattr(sys.stdout, "fault", None)
 
 
 def show_json(value: Any) -> None:
@@ -182,16 +194,6 @@ def drop_stream(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-def is_stdout_writable() -> bool:
-    """Return whether what was printed could be written; if not, the rest goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        drop_stream(sys.stdout)
-        return False
-    return True
 
 
 def show_note(line: str) -> None:

@@ -13,6 +13,7 @@ from georgia.cli.options import ConfigOption, JsonOption, make_config
 from georgia.cli.packages import check_packages
 from georgia.cli.verify import open_existing
 from georgia.config import Config, at_least
+from georgia.files import check_target
 
 if TYPE_CHECKING:
     from georgia.monitor.result import FrameResult
@@ -51,6 +52,7 @@ def run(
     shown = make_config(FramesConfig, config, "frames", {"limit": limit}).limit
     if out is not None:
         check_table_path(out, TABLE_SUFFIXES)
+        check_target(out)
     store = open_existing(db)
     try:
         chosen = find_batch(store, batch) if batch is not None else None

@@ -19,6 +19,7 @@ from georgia.cli.options import (
 )
 from georgia.cli.show_predictions import FailedFiles, show_predictions
 from georgia.errors import InputError
+from georgia.files import check_target
 
 if TYPE_CHECKING:
     from georgia.predict.prediction import Prediction
@@ -105,6 +106,7 @@ def _check_outputs(out: Path | None, sheet: Path | None, resume: bool, engine: s
         )
     if out is not None and engine != "ray":  # Ray takes a folder or a URL as well
         check_table_path(out)
+        check_target(out)
     if out is None and resume:
         raise InputError(
             "Cannot resume",
@@ -114,6 +116,7 @@ def _check_outputs(out: Path | None, sheet: Path | None, resume: bool, engine: s
         )
     if sheet is None:
         return
+    check_target(sheet)
     from georgia.report.contact_sheet import SHEET_SUFFIXES
 
     if sheet.suffix.lower() not in SHEET_SUFFIXES:

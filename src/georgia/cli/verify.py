@@ -12,7 +12,7 @@ from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, make_config
 from georgia.cli.packages import check_packages
 from georgia.config import Config
-from georgia.errors import GateError, InputError
+from georgia.errors import GateError, InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     from georgia.monitor.store import Store
@@ -72,8 +72,8 @@ def open_existing(db: str) -> Store:
     Raises:
         InputError: there is no such file, or it is no store.
     """
-    path = Path(db.removeprefix("sqlite:///"))
-    if "://" not in str(path) and not path.is_file():
+    path = db.removeprefix("sqlite:///")
+    if "://" not in path and not Path(path).is_file():
         raise InputError(
             f"Cannot open the store {db!r}",
             needs="it must exist",
@@ -94,9 +94,19 @@ def open_store_named(db: str) -> Store:
 
     try:
         return open_store(db)
+    except MissingDependencyError:
+        raise
     except (StoreAwayError, OSError) as error:
+        if isinstance(error, StoreAwayError):
+            got = str(error).removeprefix("The store cannot be used now: ")
+        else:
+            got = error.strerror or str(error)
         raise InputError(
             f"Cannot open the store {db!r}",
             needs="a database that can be reached and written to is needed",
-            got=getattr(error, "strerror", None) or error,
+            got=got,
+        ) from error
+    except InputError as error:
+        raise InputError(
+            str(error).replace("Cannot open the store:", f"Cannot open the store {db!r}:")
         ) from error

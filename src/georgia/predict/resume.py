@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
-from georgia.files import OutputLock, write_text
+from georgia.files import OutputLock, naming_full_disk, write_text
 from georgia.labels import Labels
 from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, Prediction
@@ -86,7 +86,11 @@ def _iterate(
             yield outcome
         if len(done):
             paths = (path for path in paths if not _is_among(done, path))
-        with journal.open("a", encoding="utf-8", newline="\n") as stream:
+        resumable = "Free some and run the same command with --resume."
+        with (
+            naming_full_disk(target, resumable),
+            journal.open("a", encoding="utf-8", newline="\n") as stream,
+        ):
             writer, synced = JsonLinesWriter(stream), time.monotonic()
             for outcome in predictor.iterate(paths, progress):
                 writer.add(outcome)

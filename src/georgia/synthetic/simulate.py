@@ -14,7 +14,7 @@ import numpy as np
 
 from georgia.config import Config, at_least, between, flatten_config
 from georgia.errors import InputError
-from georgia.files import atomic_path, write_json
+from georgia.files import atomic_path, naming_full_disk, write_json
 from georgia.progress import QUIET, Progress
 from georgia.synthetic import render_frame
 from georgia.synthetic.frames import Frame
@@ -116,7 +116,7 @@ def _write(path: Path, frame: Frame, config: SimulateConfig, sleep: Callable[[fl
         with atomic_path(path) as temporary:
             temporary.write_bytes(data)
         return
-    with path.open("wb") as target:
+    with naming_full_disk(path), path.open("wb") as target:
         for part in range(0, len(data), max(1, len(data) // 4)):
             target.write(data[part : part + max(1, len(data) // 4)])
             target.flush()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from georgia.files import allocate
 from georgia.images.augment import NONE, AugmentConfig, augment_batch
 from georgia.train.decoded import ImageSet
 from georgia.train.feature_cache import FeatureCache, Features
@@ -145,10 +146,11 @@ class FixedFeatures:
         if self._memmap_path is None or not _has_room(self._memmap_path.parent, size):
             return None
         files = [self._memmap_path.with_suffix(f".{number}.npy") for number in range(len(sample))]
-        return [
-            np.lib.format.open_memmap(file, "w+", tensor.dtype, (total, *tensor.shape[1:]))
-            for file, tensor in zip(files, sample, strict=True)
-        ]
+        stores: Features = []
+        for file, tensor in zip(files, sample, strict=True):
+            stores.append(np.lib.format.open_memmap(file, "w+", tensor.dtype, (total, *tensor.shape[1:])))
+            allocate(file)
+        return stores
 
 
 def _widen(tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from georgia.files import allocate
 from georgia.images.decode import iter_images
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
@@ -62,6 +63,7 @@ def load_images(
     if int(np.prod(shape)) > memory_limit_bytes:
         memmap_path.parent.mkdir(parents=True, exist_ok=True)
         store = np.lib.format.open_memmap(memmap_path, mode="w+", dtype=np.uint8, shape=shape)
+        allocate(memmap_path)
     else:
         store = np.empty(shape, np.uint8)
     kept: list[Record] = []
