@@ -227,3 +227,19 @@ def test_output_in_data_is_rejected(georgia: Any, grey_images: Path, command: st
     assert code == 2
     assert "must not lie in the data folder" in err
     assert hash_files(grey_images) == before
+
+
+@pytest.mark.slow
+def test_audit_section_and_options_are_obeyed(georgia: Any, synthetic_crops: Path, tmp_path: Path) -> None:
+    import tomllib
+
+    settings = tmp_path / "s.toml"
+    settings.write_text("[audit]\nnear_copies = false\n", encoding="utf-8")
+    args = ("train", synthetic_crops, "--config", settings, "--group-regex", r"\((\d)\d*\)", *TINY)
+    code, _, err = georgia(*args, "--out", tmp_path / "run")
+    assert code == 0, err
+    written = tomllib.loads((tmp_path / "run" / "settings.toml").read_text(encoding="utf-8"))
+    assert written["audit"] == {"near_copies": False, "group_regex": r"\((\d)\d*\)"}
+    code, _, err = georgia(*args, "--out", tmp_path / "other", "--time-regex", "(")
+    assert code == 2
+    assert "time_regex" in err

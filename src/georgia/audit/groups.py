@@ -34,7 +34,7 @@ def join_groups(catalog: Catalog, duplicates: Iterable[ClassIndices], config: Au
     if config.group_regex:
         links += _group_by_regex(catalog, config.group_regex)
     if config.time_gap_s > 0:
-        links += _group_by_time(catalog, config.time_gap_s)
+        links += _group_by_time(catalog, config.time_gap_s, config.time_regex)
     if config.folder_level > 0:
         links += _group_by_folder(catalog, config.folder_level)
     records = list(catalog.records)
@@ -101,22 +101,26 @@ def _group_by_regex(catalog: Catalog, pattern: str) -> list[list[int]]:
     return _reject_whole_class(catalog, _collect(keys), f"the group regex {pattern!r}")
 
 
-def _group_by_time(catalog: Catalog, gap_s: float) -> list[list[int]]:
+def _group_by_time(catalog: Catalog, gap_s: float, pattern: str) -> list[list[int]]:
     moments, faults = [], []
+    rule = re.compile(pattern) if pattern else None
     for position, record in enumerate(catalog.records):
-        if not record.time:
+        name = relative_name(record.path, catalog.root)
+        match = rule.search(name) if rule else None
+        text = _read_time(match) if match else record.time
+        if not text:
             continue
-        moment = parse_time(record.time)
+        moment = parse_time(text)
         if moment is None:
-            faults.append(f"{relative_name(record.path, catalog.root)}: {record.time!r}")
+            faults.append(f"{name}: {text!r}")
         else:
             moments.append((moment, position))
     if faults or not moments:
         raise InputError(
             "Cannot group by time",
-            needs="the source's column 'time' must hold seconds or ISO 8601",
+            needs="the source's column 'time', or what the time regex finds, must be seconds or ISO 8601",
             got=describe_many(faults) or "no times",
-            hint="Example: 2021-03-04T12:30:05, or leave the time gap out.",
+            hint="Example: 2021-03-04T12:30:05, or --time-regex for times in names, or no time gap.",
         )
     moments.sort()
     runs: list[list[int]] = [[moments[0][1]]]
@@ -125,6 +129,18 @@ def _group_by_time(catalog: Catalog, gap_s: float) -> list[list[int]]:
             runs.append([])
         runs[-1].append(position)
     return _reject_whole_class(catalog, runs, f"a time gap of {gap_s:g} s")
+
+
+def _read_time(match: re.Match[str]) -> str:
+    """Return the time in a name: year to second of several brackets, else one text."""
+    texts = [text for text in match.groups() if text is not None]
+    if len(texts) >= 3:
+        day, clock = "-".join(texts[:3]), ":".join([*texts[3:6], "00"][:3] if texts[3:] else ["00"])
+        return f"{day}T{clock}"
+    text = texts[0] if texts else match[0]
+    if len(text) == 14 and text.isascii() and text.isdigit():
+        return f"{text[:8]}T{text[8:]}"
+    return text
 
 
 def parse_time(text: str) -> float | None:

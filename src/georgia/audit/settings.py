@@ -19,7 +19,9 @@ class AuditConfig(Config):
     Groups are joined from near-duplicates, from the source's own groups, and by three rules: ``group_regex``
     on the name below the data folder (the text matched by its brackets, else the whole match, is the group),
     ``time_gap_s`` (images that follow each other within so many seconds) and ``folder_level`` (1: all files
-    of one folder, 2: of the folder above it …). ``n_permutations`` and ``alpha`` belong to the permutation
+    of one folder, 2: of the folder above it …). Times are those of the source, or those that ``time_regex``
+    finds in the names: one text (seconds, ISO 8601, or 14 digits), or a bracket each for year, month, day,
+    hour, minute and second. ``n_permutations`` and ``alpha`` belong to the permutation
     tests against chance.
     """
 
@@ -27,6 +29,7 @@ class AuditConfig(Config):
     allow: tuple[str, ...] = ()
     group_regex: str = ""
     time_gap_s: Annotated[float, at_least(0)] = 0.0
+    time_regex: str = ""
     folder_level: Annotated[int, at_least(0)] = 0
     near_copies: bool = True
     n_permutations: int = 199
@@ -34,18 +37,20 @@ class AuditConfig(Config):
     seed: Annotated[int, at_least(0)] = 42
 
     def find_faults(self) -> Iterable[str]:
-        """Yield what is wrong with the number of permutations and with the group regex."""
+        """Yield what is wrong with the number of permutations and with the regexes."""
         # A permutation test cannot return a p-value below 1 / (n_permutations + 1).
         if 0 < self.alpha < 1 and (self.n_permutations + 1) * self.alpha < 1 - 1e-9:
             yield (
                 "n_permutations must be 1 / alpha or more, as no p-value comes out smaller than "
                 f"1 / (n_permutations + 1); got {self.n_permutations}"
             )
-        try:
-            re.compile(self.group_regex)
-        except re.error as error:
-            got = f"{self.group_regex!r} ({error})"
-            yield format_message("group_regex", "it must be a regular expression", got)
+        if self.time_regex and not self.time_gap_s:
+            yield "time_regex must be with time_gap_s, the largest gap between images of one group; got none"
+        for name, pattern in (("group_regex", self.group_regex), ("time_regex", self.time_regex)):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                yield format_message(name, "it must be a regular expression", f"{pattern!r} ({error})")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,13 @@ from georgia.cli.options import (
     ClassNamesOption,
     ConfigOption,
     DataArgument,
+    GroupRegexOption,
     JsonOption,
+    PartsOption,
+    TimeGapOption,
+    TimeRegexOption,
     make_config,
-    parse_folder_names,
+    parse_layout,
 )
 from georgia.cli.packages import PAGES, check_packages
 
@@ -26,14 +30,6 @@ AllowOption = Annotated[
     typer.Option(
         "--allow", help="Check whose findings do not fail the quality gate; repeatable.", metavar="CHECK"
     ),
-]
-GroupRegexOption = Annotated[
-    str | None,
-    typer.Option(help="Names with the same match (its brackets, or the whole match) are one group."),
-]
-TimeGapOption = Annotated[
-    float | None,
-    typer.Option("--time-gap", help="Images at most so many seconds apart (CSV column time) are one group."),
 ]
 GroupFolderOption = Annotated[
     int | None,
@@ -50,8 +46,10 @@ def run(
     allow: AllowOption = None,
     group_regex: GroupRegexOption = None,
     time_gap: TimeGapOption = None,
+    time_regex: TimeRegexOption = None,
     group_folder: GroupFolderOption = None,
     class_names: ClassNamesOption = None,
+    parts: PartsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -71,13 +69,14 @@ def run(
         "allow": tuple(allow) if allow else None,
         "group_regex": group_regex,
         "time_gap_s": time_gap,
+        "time_regex": time_regex,
         "folder_level": group_folder,
     }
     settings = make_config(AuditConfig, config, "audit", given)
-    names = parse_folder_names(class_names)
+    layout = parse_layout(class_names, parts)
     files: list[Path] = []
     with console.ConsoleProgress() as progress:
-        catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
+        catalog = read_catalog(data, **layout, verify=False, progress=progress)
         audit = run_audit(catalog, settings, progress)
         if out is not None:
             files = _write(audit, out)

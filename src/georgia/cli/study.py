@@ -13,10 +13,16 @@ from georgia.cli.options import (
     ConfigOption,
     DataArgument,
     FoldsOption,
+    GroupRegexOption,
     JsonOption,
+    PartsOption,
     RecipeOption,
+    TimeGapOption,
+    TimeRegexOption,
     given,
     parse_folder_names,
+    parse_split_folders,
+    read_audit_settings,
     read_settings,
 )
 from georgia.cli.packages import check_packages
@@ -50,10 +56,14 @@ def run(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="A training setting for all runs.", metavar="KEY=VALUE")
     ] = None,
+    group_regex: GroupRegexOption = None,
+    time_gap: TimeGapOption = None,
+    time_regex: TimeRegexOption = None,
     ray: Annotated[
         str | None,
         typer.Option(help="Train the runs in parallel on a Ray cluster.", metavar="HOST:PORT|auto"),
     ] = None,
+    parts: PartsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -71,6 +81,7 @@ def run(
     combined = (*(grid or ()), *(axes or ())) or None
     typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": combined}
     settings, training, names = _read_settings(config, parse_assignments(changes or ()), given(typed))
+    audit = read_audit_settings(config, group_regex, time_gap, time_regex)
     if ray:
         check_packages("Cannot train on a cluster", ["ray"])
     runner = run_on_ray(ray) if ray else None
@@ -78,7 +89,8 @@ def run(
     # Each run compiles its own net, which TensorFlow warns of as slow.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with console.ConsoleProgress() as progress:
-        study = run_study(data, out, settings, training, names, progress, runner)
+        told = parse_split_folders(parts)
+        study = run_study(data, out, settings, training, names, progress, runner, audit, told)
     if as_json:
         console.show_json(study.to_json_dict())
     else:

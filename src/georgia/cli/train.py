@@ -13,11 +13,17 @@ from georgia.cli.options import (
     ClassNamesOption,
     ConfigOption,
     DataArgument,
+    GroupRegexOption,
     JsonOption,
+    PartsOption,
     RecipeOption,
     SetOption,
+    TimeGapOption,
+    TimeRegexOption,
     given,
     parse_folder_names,
+    parse_split_folders,
+    read_audit_settings,
     read_settings,
 )
 from georgia.cli.packages import check_packages
@@ -37,6 +43,10 @@ def run(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out after a stop.")] = False,
     class_names: ClassNamesOption = None,
+    parts: PartsOption = None,
+    group_regex: GroupRegexOption = None,
+    time_gap: TimeGapOption = None,
+    time_regex: TimeRegexOption = None,
     changes: SetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -51,7 +61,8 @@ def run(
     Settings for --set and their meaning: docs/train.md
     """  # noqa: D301 - \b keeps the lines apart in the help
     typed: dict[str, Any] = {"weights": weights, "device": device, "rehearse": rehearse or None}
-    settings = read_settings(config, "train")
+    audit = read_audit_settings(config, group_regex, time_gap, time_regex)
+    settings = read_settings(config, "train", is_required=not audit)
     names = parse_folder_names(class_names)
     changed = parse_assignments(changes or ())
     layers = (settings, changed, given(typed))
@@ -62,8 +73,9 @@ def run(
     chosen = recipe_config(name, *layers)
     if chosen.int8:
         check_packages("Cannot export an 8-bit file", ["nncf"])
+    told = parse_split_folders(parts)
     with console.ConsoleProgress() as progress:
-        result = train_model(data, out, chosen, resume, names, progress)
+        result = train_model(data, out, chosen, resume, names, progress, audit=audit, parts=told)
     if as_json:
         console.show_json(result.to_json_dict())
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from georgia.audit import Audit
+from georgia.audit import Audit, AuditConfig
 from georgia.catalog.read import read_catalog
 from georgia.errors import GeorgiaError, InputError
 from georgia.evaluate.score import Evaluation
@@ -35,7 +35,7 @@ from georgia.study.files import save_study
 from georgia.study.plan import PlannedRun, StudyConfig, plan_runs
 from georgia.study.result import Study
 from georgia.study.rows import StudyRow, load_row, make_failed_row, make_row
-from georgia.train.data_audit import audit_training_data
+from georgia.train.data_audit import audit_training_data, choose_audit
 from georgia.train.geometry import tells_by_size
 from georgia.train.plan import (
     STATE_FOLDER,
@@ -73,6 +73,8 @@ def run_study(
     class_names: Mapping[str, str] | None = None,
     progress: Progress = QUIET,
     runner: Runner | None = None,
+    audit: Mapping[str, Any] | None = None,
+    parts: Mapping[str, str] | str | None = None,
 ) -> Study:
     """Train and test every run of a study into ``out/runs``, and compare the variants.
 
@@ -88,6 +90,8 @@ def run_study(
         class_names: folder → class name.
         progress: shows every run.
         runner: makes the runs; ``run_here`` one after the other in this process.
+        audit: settings of the audit, such as ``group_regex``; others are its defaults.
+        parts: folder → split, as ``read_catalog`` takes it.
 
     Raises:
         InputError: images, settings or folders cannot be used, or ``out`` holds a study on other data.
@@ -100,11 +104,11 @@ def run_study(
         hold_folder(out),
         saying_disk_full(f"the study in {str(out)!r}", "Make room and give the same command."),
     ):
-        catalog = read_catalog(source, class_names=class_names, verify=False)
+        catalog = read_catalog(source, class_names=class_names, parts=parts, verify=False, progress=progress)
         if is_dry_run:
             catalog = subsample_catalog(catalog, runs[0].config.seed)
         _open_study(out, catalog)
-        catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, progress)
+        catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, audit, progress)
         _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
         tasks = [_make_task(run, out) for run in runs]
         rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
@@ -187,15 +191,21 @@ def _shorten_dry_runs(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...
     return tuple(replace(run, config=config) for run, config in zip(runs, configs, strict=True)), True
 
 
-def _decode_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, progress: Progress) -> Catalog:
+def _decode_once(
+    catalog: Catalog,
+    runs: Sequence[PlannedRun],
+    folder: Path,
+    audit: Mapping[str, Any] | None,
+    progress: Progress,
+) -> Catalog:
     """Audit and decode the images for all runs; return the readable ones, with the audit's groups.
 
     Raises:
         GateError: the audit found labels that contradict one another, or given splits that leak.
     """
     shared, training = SharedWork(folder), runs[0].config
-    known = shared.audit_folder if _is_known(shared.audit_folder) else None
-    catalog, data_audit = audit_training_data(catalog, training, shared.audit_folder, progress, known)
+    known = shared.audit_folder if _is_known(shared.audit_folder, choose_audit(training, audit)) else None
+    catalog, data_audit = audit_training_data(catalog, training, shared.audit_folder, progress, known, audit)
     by_size = tells_by_size(data_audit.audit)
     # At one scale the window comes with the run; the first of them decodes for all.
     plain = {run.config.size_px for run in runs if run.config.geometry == "stretch" or not by_size}
@@ -206,15 +216,16 @@ def _decode_once(catalog: Catalog, runs: Sequence[PlannedRun], folder: Path, pro
     return catalog
 
 
-def _is_known(folder: Path) -> bool:
-    """Tell whether an audit is there; the plan has said that the images are the same.
+def _is_known(folder: Path, config: AuditConfig) -> bool:
+    """Tell whether an audit with these settings is there; the plan has said that the images are the same.
 
     One that another version wrote is as good as none.
     """
     try:
-        return bool(Audit.load(folder).verdict)
+        audit = Audit.load(folder)
     except InputError:
         return False
+    return bool(audit.verdict) and audit.config == config
 
 
 def _make_splits(catalog: Catalog, config: StudyConfig, training: TrainConfig) -> Sequence[Split]:

@@ -37,6 +37,7 @@ from georgia.report.page import REPORT_FILE, save_report
 from georgia.report.tables import save_results
 from georgia.report.training_run import TrainingRun
 from georgia.split.make import MANIFEST_CSV
+from georgia.train.data_audit import list_audit_settings
 from georgia.train.fit_uncertainty import fit_uncertainty
 from georgia.train.network import Network
 from georgia.train.recipes import TrainConfig
@@ -127,7 +128,10 @@ def _write_results(run: TrainingRun, tools: Tools) -> TrainingRun:
     save_figure(draw_confusion_matrix, run.tested, run.files["confusion_matrix"], title)
     save_results(run.tested, run.files["results"], f"{title}: final test results")
     run.split.save(out)
-    write_text(run.files["settings"], format_toml("train", run.settings))
+    settings, audit = format_toml("train", run.settings), list_audit_settings(run.data_audit, tools.config)
+    if audit:
+        settings += "\n" + format_toml("audit", audit)
+    write_text(run.files["settings"], settings)
     return run
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from georgia.audit import Audit, AuditConfig, Finding, run_audit
 from georgia.audit.checks import validate_check_names
 from georgia.audit.result import AUDIT_JSON
+from georgia.config import build_config
 from georgia.errors import GateError
 from georgia.progress import Progress
 from georgia.records import Catalog
@@ -23,16 +25,22 @@ STOPPING_CHECKS = ("conflict", "leak")
 
 
 def audit_training_data(
-    catalog: Catalog, config: TrainConfig, out: Path, progress: Progress, known: Path | None = None
+    catalog: Catalog,
+    config: TrainConfig,
+    out: Path,
+    progress: Progress,
+    known: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Catalog, DataAudit]:
     """Return the readable images with joined groups, and the audit, which is written into ``out``.
 
     ``known`` is the folder of an audit of all these images, made for several runs; its findings stand, and
-    have been let pass or have stopped the first of them.
+    have been let pass or have stopped the first of them. ``settings`` are those of ``AuditConfig`` that were
+    given; what the training's own settings allow is allowed beside them.
 
     Raises:
         GateError: labels contradict one another, or the given splits leak, and it was not allowed.
-        InputError: ``allow`` names no check.
+        InputError: ``allow`` names no check, or a setting of the audit cannot be used.
     """
     validate_check_names(config.allow)
     if not config.audit:
@@ -40,7 +48,7 @@ def audit_training_data(
     if known is not None and (known / AUDIT_JSON).exists():
         audit = Audit.load(known)
         return audit.group_catalog(catalog), DataAudit(audit)
-    audit = run_audit(catalog, AuditConfig(allow=config.allow, seed=config.seed), progress)
+    audit = run_audit(catalog, choose_audit(config, settings), progress)
     audit.save(out)
     if audit.findings:
         save_audit_page(audit, out / AUDIT_PAGE)
@@ -50,6 +58,28 @@ def audit_training_data(
     if stopping:
         raise GateError(_describe_stop(stopping, out))
     return audit.catalog, DataAudit(audit)
+
+
+def choose_audit(config: TrainConfig, settings: Mapping[str, Any] | None) -> AuditConfig:
+    """Return the audit's settings: those given, with the seed of the training and all that either allows.
+
+    Raises:
+        InputError: a setting of the audit cannot be used.
+    """
+    chosen = build_config(AuditConfig, {"seed": config.seed}, settings or {}, where="the settings of 'audit'")
+    return replace(chosen, allow=tuple(dict.fromkeys((*config.allow, *chosen.allow))))
+
+
+def list_audit_settings(data: DataAudit, config: TrainConfig) -> dict[str, Any]:
+    """Return the settings of the audit that the training's own settings do not imply, as plain values."""
+    if data.audit is None:
+        return {}
+    implied, used = choose_audit(config, None), asdict(data.audit.config)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in used.items()
+        if value != getattr(implied, name)
+    }
 
 
 def check_split(data: DataAudit, split: Split, progress: Progress) -> DataAudit:

@@ -93,7 +93,8 @@ def split_catalog(catalog: Catalog, config: TrainConfig) -> Split:
     Raises:
         InputError: the images cannot be split as asked.
     """
-    given = bool(catalog.records) and all(record.split for record in catalog.records)
+    # Where only some have a split, that order refuses and counts the others.
+    given = any(record.split for record in catalog.records)
     order = "given" if given else config.order
     return make_split(catalog, SplitConfig(config.fractions, order, config.seed))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from georgia.catalog.read import read_catalog
 from georgia.errors import InputError, UnreadableImageError
@@ -57,6 +58,8 @@ def train_model(
     class_names: Mapping[str, str] | None = None,
     progress: Progress = QUIET,
     shared: SharedWork | None = None,
+    audit: Mapping[str, Any] | None = None,
+    parts: Mapping[str, str] | str | None = None,
 ) -> TrainingRun:
     """Train, export, evaluate the exported file, and write the report into ``out``.
 
@@ -66,6 +69,8 @@ def train_model(
         resume: go on with the run in ``out`` where it stopped, or start it.
         class_names: folder → class name.
         shared: images and features that other runs on the same data use as well.
+        audit: settings of the audit, such as ``group_regex``; others are its defaults.
+        parts: folder → split, as ``read_catalog`` takes it.
 
     Raises:
         InputError: images, settings, weights or folders cannot be used.
@@ -78,9 +83,9 @@ def train_model(
         check_run_folder(out, resume)
         if config.int8:
             require_nncf()
+        catalog = read_catalog(source, class_names=class_names, parts=parts, verify=False, progress=progress)
         progress.say(f"device: {device}")
-        catalog = read_catalog(source, class_names=class_names, verify=False)
-        work = _prepare(catalog, config, out, shared, progress)
+        work = _prepare(catalog, config, out, (shared, audit), progress)
         config, network, split = work.config, work.network, work.split
         fingerprint = fingerprint_files([record.path for record in split.records])
         plan = make_plan(config, split, fingerprint, list_versions())
@@ -130,14 +135,19 @@ class _Prepared:
 
 
 def _prepare(
-    catalog: Catalog, config: TrainConfig, out: Path, shared: SharedWork | None, progress: Progress
+    catalog: Catalog,
+    config: TrainConfig,
+    out: Path,
+    given: tuple[SharedWork | None, Mapping[str, Any] | None],
+    progress: Progress,
 ) -> _Prepared:
+    shared, audit = given
     if config.rehearse:
         catalog = subsample_catalog(catalog, config.seed)
     network = build_network(config, len(catalog.labels))
     progress.say(_describe_network(network, config))
     known = shared.audit_folder if shared else None
-    catalog, data_audit = audit_training_data(catalog, config, out, progress, known)
+    catalog, data_audit = audit_training_data(catalog, config, out, progress, known, audit)
     network, config = apply_geometry(network, config, data_audit.audit, progress)
     catalog, images = _load_images(catalog, network.preprocess, out, shared, progress)
     split = _make_split(catalog, config)

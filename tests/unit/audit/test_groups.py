@@ -59,7 +59,7 @@ def test_folder_level_joins_one_folder() -> None:
     [
         (AuditConfig(group_regex="zzz"), "must match names"),
         (AuditConfig(folder_level=1), "one group with all of a"),
-        (AuditConfig(time_gap_s=5), "must hold seconds or ISO 8601"),
+        (AuditConfig(time_gap_s=5), "must be seconds or ISO 8601"),
     ],
 )
 def test_impossible_rule_is_rejected(config: AuditConfig, message: str) -> None:
@@ -71,3 +71,30 @@ def test_connect_ignores_order_of_links() -> None:
     links = [(0, 3), (3, 5), (1, 2), (2, 4)]
     assert connect(6, links) == connect(6, links[::-1]) == [[0, 3, 5], [1, 2, 4]]
     assert connect(6, []) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        (r"_(\d{14})", ["p_20210304123005.png", "p_20210304123009.png", "p_20210304124000.png"]),
+        (
+            r"(\d+)-(\d+)-(\d+)_(\d+)-(\d+)-(\d+)",
+            ["2021-03-04_12-30-05.png", "2021-03-04_12-30-09.png", "2021-03-04_12-40-00.png"],
+        ),
+        (r"t(\d+)", ["t5.png", "t9.png", "t600.png"]),
+    ],
+)
+def test_times_in_names_join_images(pattern: str, names: list[str]) -> None:
+    catalog = catalog_of(*(record_of(f"CEX/{name}") for name in names), record_of("PG/undated.png"))
+    groups = groups_of(catalog, AuditConfig(time_gap_s=10, time_regex=pattern))
+    assert groups == [f"CEX/{names[0]}"] * 2 + ["", ""]
+
+
+def test_time_regex_needs_gap_and_times() -> None:
+    with pytest.raises(InputError, match="time_regex must be with time_gap_s"):
+        AuditConfig(time_regex="x")
+    with pytest.raises(InputError, match="time_regex: it must be a regular expression"):
+        AuditConfig(time_regex="(", time_gap_s=1)
+    catalog = catalog_of(record_of("CEX/noon.png"), record_of("PG/a.png"))
+    with pytest.raises(InputError, match="'noon'"):
+        groups_of(catalog, AuditConfig(time_gap_s=10, time_regex="noon"))
