@@ -19,6 +19,7 @@ from georgia.cli.options import (
     make_config,
 )
 from georgia.errors import InputError
+from georgia.files import check_outside_data
 from georgia.text import count_noun
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def run(
     settings = make_config(ExplainConfig, config, "explain", typed)
     model, sources = take_model(args)
     paths = find_images(sources)
+    check_outside_data(out, *sources)
     _check_folder(out, paths)
     bundle = open_model(model, classes, preprocess)
     with console.ConsoleProgress() as progress:
