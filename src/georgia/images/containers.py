@@ -8,6 +8,7 @@ TIFF has a file of its own, ``tiff.py``.
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -21,6 +22,8 @@ SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff",
 # Image formats that are not read: listed as failures where a folder holds them.
 _OTHER_NAMES = "gif apng jp2 j2k jpx jxl jxr avif heic heif ppm pgm pbm pnm ico psd exr hdr tga dng cr2 nef"
 _OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHER_NAMES.split())
+# A longer list of pages is not counted to its end.
+MAX_PAGES_COUNTED = 10_000
 NOT_AN_IMAGE = "not a PNG, JPEG, TIFF, BMP or WebP image"
 
 
@@ -60,6 +63,8 @@ def find_format(start: bytes) -> str | None:
     """
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
+    if len(start) >= 12 and int.from_bytes(start[:4], "little") in _DIB_SIZES and any(start[4:12]):
+        return "BMP"
     return next((name for magic, name in _MAGICS if start.startswith(magic)), None)
 
 
@@ -73,6 +78,11 @@ _MAGICS = (
     (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
 )
+# A BMP without its file header, as .dib holds it, begins with the size of the header that follows.
+_DIB_SIZES = (12, 40, 52, 56, 64, 108, 124)
+
+
+_EXIF_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 
 
 def read_orientation(exif: bytes) -> int:
@@ -85,8 +95,11 @@ def read_orientation(exif: bytes) -> int:
         (offset,) = struct.unpack_from(order + "I", exif, 4)
         (n_entries,) = struct.unpack_from(order + "H", exif, offset)
         for index in range(n_entries):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, offset + 2 + 12 * index)
+            position = offset + 2 + 12 * index
+            tag, kind = struct.unpack_from(order + "HH", exif, position)
             if tag == 0x0112:
+                # SHORT by the standard; some programs write it in another width.
+                (value,) = struct.unpack_from(order + _EXIF_INTEGERS.get(kind, "H"), exif, position + 8)
                 return value if 1 <= value <= 8 else 1
     except struct.error:
         pass
@@ -95,6 +108,27 @@ def read_orientation(exif: bytes) -> int:
 
 _PNG_MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey+alpha", 6: "RGBA"}
 _PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+# Exif data as text, as ImageMagick and others wrote it before PNG had a chunk for it: a few kilobytes.
+_PNG_EXIF_KEYS = (b"Raw profile type exif", b"Raw profile type APP1")
+_PNG_TEXT_BYTES = 2**20
+
+
+def _read_text_exif(name: bytes, body: bytes) -> bytes:
+    """Return the Exif data in a PNG's chunk of text (tEXt, zTXt, iTXt); none is empty."""
+    key, _, text = body.partition(b"\0")
+    if key not in _PNG_EXIF_KEYS:
+        return b""
+    is_packed = name == b"zTXt"
+    if name == b"iTXt":
+        is_packed = text[:1] == b"\1"
+        text = text[2:].split(b"\0", 2)[-1]
+    try:
+        if is_packed:
+            text = zlib.decompressobj().decompress(text[name == b"zTXt" :], _PNG_TEXT_BYTES)
+        # A line with the kind, a line with the number of bytes, and the bytes as hexadecimal digits.
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except (zlib.error, ValueError):
+        return b""
 
 
 def read_png(data: bytes) -> Header:
@@ -105,7 +139,8 @@ def read_png(data: bytes) -> Header:
     Raises:
         UnreadableImageError: the file is cut off, or a checksum does not fit.
     """
-    position, kept, orientation, n_frames, ended = 8, [data[:8]], 1, 1, False
+    position, kept, orientation, n_frames, ended = 8, [data[:8]], 0, 1, False
+    text_orientation = 1
     while position + 12 <= len(data) and not ended:
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
@@ -118,6 +153,8 @@ def read_png(data: bytes) -> Header:
             kept.append(data[position:end])
         elif name == b"eXIf":
             orientation = read_orientation(body)
+        elif name in (b"tEXt", b"zTXt", b"iTXt") and body.startswith(_PNG_EXIF_KEYS):
+            text_orientation = read_orientation(_read_text_exif(name, body))
         elif name == b"acTL" and length >= 4:
             n_frames = max(1, int.from_bytes(body[:4], "big"))
         ended = name == b"IEND"
@@ -128,7 +165,7 @@ def read_png(data: bytes) -> Header:
         raise UnreadableImageError(f"{DAMAGED} (no header)")
     width, height, bits, color = struct.unpack_from(">IIBB", kept[1], 8)
     mode = _PNG_MODES.get(color, "other")
-    return Header("PNG", width, height, mode, bits, b"".join(kept), orientation, n_frames)
+    return Header("PNG", width, height, mode, bits, b"".join(kept), orientation or text_orientation, n_frames)
 
 
 _JPEG_MODES = {1: "grey", 3: "RGB", 4: "CMYK"}
@@ -137,6 +174,11 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # APP1–APP13, APP15 and comments hold metadata only; APP0 (JFIF) and APP14 (Adobe) describe the colours.
 _JPEG_DROPPED = (frozenset(range(0xE1, 0xF0)) - {0xEE}) | {0xFE}
 
+# Bytes before a marker are passed over: cameras and broken editors leave some there.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+# Markers that no length follows: TEM, restarts and another start of image.
+_JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+
 
 def read_jpeg(data: bytes) -> Header:
     """Return a JPEG's header; of a multi-image file the first image counts.
@@ -144,29 +186,31 @@ def read_jpeg(data: bytes) -> Header:
     Raises:
         UnreadableImageError: the file is cut off or holds no frame.
     """
-    position, kept, orientation, frame = 2, [data[:2]], 1, (0, 0, 0, 0)
+    position, kept, orientation, frame = 2, [data[:2]], 0, (0, 0, 0, 0)
     while True:
-        while data[position : position + 2] == b"\xff\xff":
-            position += 1
-        if position + 4 > len(data):
+        found = _JPEG_MARKER.search(data, position)
+        if found is None or found.end() + 2 > len(data):
             raise UnreadableImageError(TRUNCATED)
-        if data[position] != 0xFF:
-            raise UnreadableImageError(DAMAGED)
-        marker = data[position + 1]
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        marker, position = found[1][0], found.end() - 2
+        if marker in _JPEG_ALONE:
+            position += 2
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == 0xDA:
             break
-        segment = data[position:end]
+        if length < 2 or marker == 0xD9:
+            raise UnreadableImageError(DAMAGED)
+        segment = data[position : position + 2 + length]
         if marker in _JPEG_FRAMES and len(segment) >= 10:
             frame = struct.unpack_from(">BHHB", segment, 4)
         if marker == 0xE1 and segment[4:10] == b"Exif\0\0":
-            orientation = read_orientation(segment[4:])
+            orientation = orientation or read_orientation(segment[4:])
         if marker not in _JPEG_DROPPED:
             kept.append(segment)
-        position = end
+        position += 2 + length
     bits, height, width, n_components = frame
     mode = _JPEG_MODES.get(n_components, "other")
-    return Header("JPEG", width, height, mode, bits, b"".join(kept) + data[position:], orientation)
+    return Header("JPEG", width, height, mode, bits, b"".join(kept) + data[position:], orientation or 1)
 
 
 _BMP_MODES = {24: "RGB", 16: "RGB", 32: "RGB"}
@@ -178,14 +222,13 @@ def read_bmp(data: bytes) -> Header:
     Raises:
         UnreadableImageError: the file ends within its header.
     """
-    if len(data) < 26:
+    start = 14 if data[:2] == b"BM" else 0
+    if len(data) < start + 16:
         raise UnreadableImageError(TRUNCATED)
-    if data[14:18] == b"\x0c\0\0\0":
-        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-    elif len(data) >= 30:
-        width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
+    if data[start : start + 4] == b"\x0c\0\0\0":
+        width, height, _, bits = struct.unpack_from("<HHHH", data, start + 4)
     else:
-        raise UnreadableImageError(TRUNCATED)
+        width, height, _, bits = struct.unpack_from("<iiHH", data, start + 4)
     return Header("BMP", abs(width), abs(height), _BMP_MODES.get(bits, "palette"), 8, data)
 
 

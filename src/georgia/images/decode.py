@@ -5,7 +5,8 @@ Every file becomes uint8 (H, W, 3) RGB, by rules that never look at the content:
 - 16-bit samples become ``round(v / 257)``, the whole range; a TIFF that declares a smaller depth
   (MaxSampleValue or SMaxSampleValue of 2^n − 1) is divided by that instead.
 - Floats are 0 to 1 and become ``round(255 v)``; any other value is rejected.
-- Alpha is composed over black, the colour of no light; where it is opaque it changes nothing.
+- Alpha is composed over black, the colour of no light; where it is opaque it changes nothing. An image that
+  is transparent everywhere is rejected; a BMP's fourth byte that is 0 everywhere is no alpha.
 - Exif orientation is applied. Colour profiles, gamma and XMP are not.
 - One page or frame is needed; reduced versions of it in the same TIFF do not count.
 """
@@ -30,6 +31,7 @@ import numpy.typing as npt
 from georgia.errors import InputError, UnreadableImageError
 from georgia.images.containers import (
     DAMAGED,
+    MAX_PAGES_COUNTED,
     NOT_AN_IMAGE,
     READERS,
     TRUNCATED,
@@ -89,7 +91,9 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
             raise UnreadableImageError(NOT_AN_IMAGE)
         header = _read_header(data, max_pixels)
         if header.n_pages != 1:
-            raise UnreadableImageError(f"one page is needed; got {header.n_pages}. Split the stack")
+            # Longer lists of pages are not counted to their end.
+            more = " or more" if header.n_pages == MAX_PAGES_COUNTED else ""
+            raise UnreadableImageError(f"one page is needed; got {header.n_pages}{more}. Split the stack")
         pixels = _decode_tiff(data) if header.format == "TIFF" else _decode(header)
         upright = EXIF_ORIENTATIONS[header.orientation - 1].apply(pixels)
         return np.require(upright, np.uint8, ["C", "W"])
@@ -170,7 +174,10 @@ def _as_unreadable() -> Iterator[None]:
         text = str(error).split("\n")[0].strip().rstrip(".")
         if "truncated" in text.lower():
             raise UnreadableImageError(TRUNCATED) from error
-        raise UnreadableImageError(f"{DAMAGED} ({text or type(error).__name__})") from error
+        if text.lower().startswith("unsupported"):
+            raise UnreadableImageError(f"its kind is not read ({text})") from error
+        # A number or a single name says nothing to a reader.
+        raise UnreadableImageError(f"{DAMAGED} ({text})" if " " in text else DAMAGED) from error
 
 
 def _read_bytes(path: Path, max_pixels: int) -> bytes:
@@ -229,7 +236,7 @@ def _open(name: str, data: bytes) -> Any:
     classes: dict[str, Any] = {
         "PNG": PngImagePlugin.PngImageFile,
         "JPEG": JpegImagePlugin.JpegImageFile,
-        "BMP": BmpImagePlugin.BmpImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile if data[:2] == b"BM" else BmpImagePlugin.DibImageFile,
         "WebP": WebPImagePlugin.WebPImageFile,
     }
     return classes[name](io.BytesIO(data))
@@ -244,6 +251,9 @@ def _to_rgb(image: Any) -> Image:
         return _grey_to_rgb(np.array(image.convert("L")))
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         pixels = np.array(image.convert("RGBA"))
+        if image.format in ("BMP", "DIB") and not pixels[:, :, 3].any():
+            # The fourth byte has a name in the header, and nothing was written there.
+            return pixels[:, :, :3]
         return _compose(pixels[:, :, :3], pixels[:, :, 3:])
     return np.array(image.convert("RGB"))
 
@@ -253,7 +263,13 @@ def _grey_to_rgb(grey: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _compose(colors: Image, alpha: Image) -> Image:
-    """Compose colours (H, W, 3) over black with alpha (H, W, 1), both uint8."""
+    """Compose colours (H, W, 3) over black with alpha (H, W, 1), both uint8.
+
+    Raises:
+        UnreadableImageError: alpha is 0 everywhere, so that nothing would be left, whatever the colours.
+    """
+    if not alpha.any():
+        raise UnreadableImageError("all its pixels are transparent (alpha is 0). Save it without alpha")
     return ((colors.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
 
 

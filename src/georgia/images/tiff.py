@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import struct
 import zlib
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import UnreadableImageError
-from georgia.images.containers import DAMAGED, TRUNCATED, Header, read_jpeg
+from georgia.images.containers import DAMAGED, MAX_PAGES_COUNTED, TRUNCATED, Header, read_jpeg
 
 # Source: TIFF 6.0, its technical notes and registered numbers. Schemes that make bytes of bytes, with
 # their decoder in imagecodecs; a deflated segment may hold more rows than the image, which zlib cuts off.
@@ -25,6 +26,9 @@ _COMPRESSIONS = frozenset((1, 2, 3, 4, _JPEG, *_BYTE_SCHEMES))  # 2 to 4: CCITT
 _N_SAMPLES_ALLOWED = 8
 _MODES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr"}
 _N_COLORS = {"RGB": 3, "CMYK": 4, "YCbCr": 3}
+_MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+# tifffile reads no page with more tags.
+_N_TAGS_ALLOWED = 4096
 
 
 def read_tiff(data: bytes) -> Header:
@@ -33,15 +37,17 @@ def read_tiff(data: bytes) -> Header:
     ``clean`` stays empty: the pixels are read by ``read_tiff_samples``.
 
     Raises:
-        UnreadableImageError: it has more samples per pixel than any image.
+        UnreadableImageError: its list of pages has no end, or it has more samples per pixel than any image.
         Exception: whatever tifffile raises on a damaged file; ``decode`` puts it into a clause.
     """
+    n_full = _count_pages(data)
     with _open(data) as tif:
         page = tif.pages.first
         if page.samplesperpixel > _N_SAMPLES_ALLOWED:
             rule = f"at most {_N_SAMPLES_ALLOWED} samples per pixel are allowed"
             raise UnreadableImageError(f"{rule}; got {page.samplesperpixel}")
-        n_pages = _count_pages(tif)
+        n_stacked = int((tif.imagej_metadata or {}).get("images", 1)) if tif.is_imagej else 1
+        n_pages = max(1, n_full, n_stacked, int(page.imagedepth))
         mode = _MODES.get(int(page.photometric), "other").replace("YCbCr", "RGB")
         if page.extrasamples and int(page.extrasamples[0]) in (1, 2):
             mode = {"grey": "grey+alpha", "RGB": "RGBA"}.get(mode, mode)
@@ -70,6 +76,8 @@ def read_tiff_samples(data: bytes) -> tuple[npt.NDArray[Any], int, str, bool]:
         page = tif.pages.first
         mode = _check_page(data, page)
         samples = _decode_segments(data, page)
+        if samples.shape[2] != page.samplesperpixel:
+            raise UnreadableImageError(f"{DAMAGED} (its segments do not make its pixels)")
         if samples.dtype.kind == "b":
             samples = samples.astype(np.uint8)
         is_float = samples.dtype.kind == "f"
@@ -100,7 +108,8 @@ def _open(data: bytes) -> Any:
     logger = logging.getLogger("tifffile")
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
-    return tifffile.TiffFile(io.BytesIO(data))
+    # Of these kinds it would make up pages.
+    return tifffile.TiffFile(io.BytesIO(data), is_scanimage=False, is_ndpi=False)
 
 
 def _tag(page: Any, code: int, default: Any) -> Any:
@@ -108,10 +117,45 @@ def _tag(page: Any, code: int, default: Any) -> Any:
     return default if tag is None else tag.value
 
 
-def _count_pages(tif: Any) -> int:
-    n_full = sum(1 for page in tif.pages if not int(_tag(page, 254, 0)) & 1)
-    n_stacked = int((tif.imagej_metadata or {}).get("images", 1)) if tif.is_imagej else 1
-    return max(1, n_full, n_stacked, int(tif.pages.first.imagedepth))
+def _count_pages(data: bytes) -> int:
+    """Return how many pages are not a smaller version of another, of the first ``MAX_PAGES_COUNTED``.
+
+    Raises:
+        UnreadableImageError: a page stands in the list twice. tifffile would follow such a list for ever.
+    """
+    order, is_big = ("<" if data[:2] == b"II" else ">"), 43 in data[2:4]
+    number, count, link = (f"{order}Q", f"{order}Q", 8) if is_big else (f"{order}I", f"{order}H", 4)
+    entry = np.dtype([("code", f"{order}u2"), ("type", f"{order}u2"), ("rest", "V16" if is_big else "V8")])
+    offsets: set[int] = set()
+    n_full = 0
+    while len(offsets) < MAX_PAGES_COUNTED:
+        try:
+            (offset,) = struct.unpack_from(number, data, link)
+            if not offset:
+                break
+            (n_tags,) = struct.unpack_from(count, data, offset)
+            tags = np.frombuffer(data, entry, n_tags, offset + struct.calcsize(count))
+        except (struct.error, ValueError, OverflowError):
+            break
+        if offset in offsets:
+            raise UnreadableImageError(f"{DAMAGED} (its list of pages has no end)")
+        if n_tags > _N_TAGS_ALLOWED:
+            break
+        offsets.add(offset)
+        n_full += not _is_reduced(tags, order)
+        link = offset + struct.calcsize(count) + tags.nbytes
+    return n_full
+
+
+def _is_reduced(tags: npt.NDArray[Any], order: str) -> bool:
+    """Tell whether a page's tags call it a smaller version of another page (NewSubfileType, bit 0)."""
+    for tag in tags[tags["code"] == 254]:
+        values = {3: "H", 4: "I", 16: "Q"}.get(int(tag["type"]), "B")
+        rest = bytes(tag["rest"])
+        # The value follows the count; both fields are of one width.
+        (value,) = struct.unpack_from(order + values, rest, len(rest) // 2)
+        return bool(value & 1)
+    return False
 
 
 def _check_page(data: bytes, page: Any) -> str:
@@ -121,18 +165,42 @@ def _check_page(data: bytes, page: Any) -> str:
         raise UnreadableImageError(f"its colours are not read ({page.photometric.name})")
     if int(page.compression) not in _COMPRESSIONS:
         raise UnreadableImageError(f"its compression is not read ({page.compression.name})")
+    _check_samples(page, mode)
     n_in_segment = math.prod(page.chunks[:2])
-    is_whole = len(page.dataoffsets) == math.prod(page.chunked)
+    is_whole = len(page.dataoffsets) == len(page.databytecounts) == math.prod(page.chunked)
     if not is_whole or n_in_segment > 4 * page.imagewidth * page.imagelength + 2**24:
         raise UnreadableImageError(f"{DAMAGED} (its segments do not make its pixels)")
-    for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
-        if not size or offset + size > len(data):
+    for position, (offset, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        if int(page.compression) == 1:
+            # A byte count may be too large, if the bytes that are needed stand in the file.
+            needed = _n_bytes(page, position)
+            size = needed if size >= needed else 0
+        if not size or offset < 8 or offset + size > len(data):
             raise UnreadableImageError(TRUNCATED)
         if int(page.compression) == _JPEG:
             frame = read_jpeg(data[offset : offset + size])
             if frame.width_px * frame.height_px > 2 * n_in_segment + 2**16:
                 raise UnreadableImageError(f"{DAMAGED} (a segment is larger than the image)")
     return mode
+
+
+def _check_samples(page: Any, mode: str) -> None:
+    """Raise where samples have no stated meaning: to take the first for grey would lose the others unsaid."""
+    n_samples, n_colors = page.samplesperpixel, _N_COLORS.get(mode, 1)
+    if n_samples < n_colors:
+        raise UnreadableImageError(f"{DAMAGED} ({mode} needs {n_colors} samples per pixel; got {n_samples})")
+    has_alpha = bool(page.extrasamples) and int(page.extrasamples[0]) in (1, 2)
+    if n_colors == 1 and n_samples > 1 + has_alpha:
+        reason = f"its {n_samples} samples per pixel have no colours"
+        raise UnreadableImageError(f"{reason}. Save it as RGB or grey")
+
+
+def _n_bytes(page: Any, position: int) -> int:
+    """Return how many bytes the samples of a strip or tile take; the last strip may hold fewer rows."""
+    rows, *row = page.chunks
+    if not page.is_tiled:
+        rows = min(rows, page.imagelength - position % -(-page.imagelength // rows) * rows)
+    return int(rows * -(-math.prod(row) * page.bitspersample // 8))
 
 
 def _decode_segments(data: bytes, page: Any) -> npt.NDArray[Any]:
@@ -143,8 +211,14 @@ def _decode_segments(data: bytes, page: Any) -> npt.NDArray[Any]:
     ]
     options = {"jpegtables": page.jpegtables} if int(page.compression) == _JPEG else {}
     if int(page.compression) in _BYTE_SCHEMES:
+        if int(page.fillorder) == 2:
+            # The bits of the packed bytes are mirrored; tifffile would mirror those of the unpacked ones.
+            segments = [segment.translate(_MIRRORED) for segment in segments]
+            page.fillorder = 1
         segments = [_expand(segment, page) for segment in segments]
         page.compression = 1
+        if not page.is_tiled and any(len(item) < _n_bytes(page, i) for i, item in enumerate(segments)):
+            raise UnreadableImageError(TRUNCATED)
     height, width = page.imagelength, page.imagewidth
     planes: list[npt.NDArray[Any]] = []
     for position, segment in enumerate(segments):

@@ -11,11 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from tests.helpers.images import GREY, GREY_RGB, SCENE, make_png, make_scene, save_png16
 
 from georgia.errors import UnreadableImageError
-from georgia.images.decode import MAX_PIXELS, iter_images, read_image, read_info, reduce_depth
+from georgia.images.decode import (
+    MAX_PIXELS,
+    decode_image,
+    iter_images,
+    read_image,
+    read_info,
+    reduce_depth,
+)
+from georgia.images.symmetry import EXIF_ORIENTATIONS
 from georgia.records import Failure
 
 # --- one scene, many files ---------------------------------------------------------------------
@@ -203,6 +211,102 @@ def test_read_info_describes_file(tmp_path, name, mode, expected):
     assert (info.mode, info.bit_depth, info.format) == expected
     assert (info.width_px, info.height_px) == (7, 5)
     assert info.n_bytes == (tmp_path / name).stat().st_size
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_orientation_of_any_width(tmp_path, order, kind):
+    width = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind]
+    value = struct.pack(order + width, 6).ljust(4, b"\0")
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 1)
+    exif = b"Exif\0\0" + start + struct.pack(order + "HHI", 0x0112, kind, 1) + value + bytes(4)
+    Image.fromarray(SCENE).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as image:
+        expected = EXIF_ORIENTATIONS[6 - 1].apply(np.array(image))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), expected)
+
+
+@pytest.mark.parametrize("key", ["Raw profile type exif", "Raw profile type APP1"])
+@pytest.mark.parametrize("chunk", ["tEXt", "zTXt", "iTXt", "iTXt packed"])
+def test_png_text_orientation_is_applied(tmp_path, key, chunk):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    profile = exif.tobytes()
+    text = f"\nexif\n{len(profile):8d}\n" + "\n".join(
+        profile[i : i + 36].hex() for i in range(0, len(profile), 36)
+    )
+    notes = PngImagePlugin.PngInfo()
+    if chunk.startswith("iTXt"):
+        notes.add_itxt(key, text, zip=chunk.endswith("packed"))
+    else:
+        notes.add_text(key, text, zip=chunk == "zTXt")
+    Image.fromarray(SCENE).save(tmp_path / "a.png", pnginfo=notes)
+    expected = EXIF_ORIENTATIONS[8 - 1].apply(SCENE)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+    # The chunk that PNG has for it wins, wherever it stands.
+    exif[0x0112] = 3
+    Image.fromarray(SCENE).save(tmp_path / "b.png", pnginfo=notes, exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png"), SCENE[::-1, ::-1])
+
+
+@pytest.mark.parametrize("text", ["\nexif\n 4\nnot hexadecimal", "", "\n\n\n", "\nexif\n 4\nffffffff"])
+def test_png_broken_text_is_ignored(tmp_path, text):
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Raw profile type exif", text, zip=True)
+    Image.fromarray(SCENE).save(tmp_path / "a.png", pnginfo=notes)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), SCENE)
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xc0", b"\xff\xc4", b"\xff\xda"])
+@pytest.mark.parametrize("stray", [bytes(26), b"\xff" * 9, b"\x12\xff\0\x34", b"\xff\xd0\xff\x01"])
+def test_jpeg_stray_bytes_change_nothing(tmp_path, marker, stray):
+    Image.fromarray(SCENE).save(tmp_path / "a.jpg", quality=95)
+    data = (tmp_path / "a.jpg").read_bytes()
+    place = data.index(marker)
+    (tmp_path / "b.jpg").write_bytes(data[:place] + stray + data[place:])
+    np.testing.assert_array_equal(read_image(tmp_path / "b.jpg"), read_image(tmp_path / "a.jpg"))
+
+
+def make_bmp(header_size: int, alpha: int, file_header: bool = True) -> bytes:
+    """Write a BMP of 32 bits with BITFIELDS, 8 by 8 pixels (90, 200, 10)."""
+    header = struct.pack("<IiiHHIIiiII", header_size, 8, 8, 1, 32, 3, 256, 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = header.ljust(header_size, b"\0")
+    pixels = bytes([10, 200, 90, alpha]) * 64
+    start = b"BM" + struct.pack("<IHHI", 14 + len(header) + 256, 0, 0, 14 + len(header))
+    return (start if file_header else b"") + header + pixels
+
+
+@pytest.mark.parametrize("header_size", [56, 108, 124])
+@pytest.mark.parametrize("file_header", [True, False])
+def test_bmp_empty_alpha_is_none(header_size, file_header):
+    for alpha in (0, 255):
+        assert decode_image(make_bmp(header_size, alpha, file_header))[3, 3].tolist() == [90, 200, 10]
+    assert decode_image(make_bmp(header_size, 51, file_header))[3, 3].tolist() == [18, 40, 2]
+
+
+@pytest.mark.parametrize("name", ["a.png", "b.png", "c.webp", "d.tif"])
+def test_alpha_clear_everywhere_is_rejected(tmp_path, name):
+    rgba = np.dstack([SCENE, np.zeros_like(GREY)])
+    if name == "b.png":
+        save_png16(tmp_path / name, rgba.astype(np.uint16) * 257)
+    elif name == "d.tif":
+        tifffile.imwrite(tmp_path / name, rgba, photometric="rgb", extrasamples=["unassalpha"])
+    else:
+        options = {"lossless": True, "exact": True} if name == "c.webp" else {}
+        Image.fromarray(rgba).save(tmp_path / name, **options)
+    with pytest.raises(UnreadableImageError, match="all its pixels are transparent"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+def test_dib_equals_bmp(tmp_path, mode):
+    image = Image.fromarray(SCENE).convert(mode)
+    image.save(tmp_path / "a.dib")
+    image.save(tmp_path / "a.bmp")
+    assert (tmp_path / "a.dib").read_bytes()[:2] != b"BM"
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dib"), read_image(tmp_path / "a.bmp"))
+    assert read_info(tmp_path / "a.dib").format == "BMP"
 
 
 # --- what cannot be read -----------------------------------------------------------------------

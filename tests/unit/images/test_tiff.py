@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import struct
 import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +16,8 @@ from PIL import Image
 from tests.helpers.images import GREY, GREY_RGB, SCENE
 
 from georgia.errors import UnreadableImageError
-from georgia.images.decode import read_image
+from georgia.images.containers import MAX_PAGES_COUNTED
+from georgia.images.decode import decode_image, read_image, read_info
 
 
 @pytest.mark.parametrize("scene", [SCENE, GREY], ids=["rgb", "grey"])
@@ -200,3 +204,197 @@ def test_tiff_segment_beyond_image_is_rejected(tmp_path, options, codes, value, 
     (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(UnreadableImageError, match=reason):
         read_image(tmp_path / "a.tif")
+
+
+# --- written byte by byte --------------------------------------------------------------------------
+
+
+def make_tiff(order: str, tags: dict[int, tuple[str, list[int]]], pixels: bytes, following: int = 0) -> bytes:
+    """Write a TIFF with its pixels from byte 8 on, and its one page right behind them."""
+    place = 8 + len(pixels) + len(pixels) % 2
+    entries, far = b"", place + 2 + 12 * len(tags) + 4
+    extra = b""
+    for code, (kind, values) in sorted(tags.items()):
+        content = struct.pack(f"{order}{len(values)}{kind}", *values)
+        if len(content) > 4:
+            extra, content = extra + content, struct.pack(f"{order}I", far + len(extra))
+        entries += struct.pack(f"{order}HHI", code, {"B": 1, "H": 3, "I": 4}[kind], len(values))
+        entries += content.ljust(4, b"\0")
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", place)
+    body = start + pixels.ljust(place - 8, b"\0") + struct.pack(f"{order}H", len(tags)) + entries
+    return body + struct.pack(f"{order}I", following) + extra
+
+
+def make_page(order: str, pixels: bytes, width: int = 8, height: int = 8, **changes: object) -> bytes:
+    tags = {
+        256: ("I", [width]), 257: ("I", [height]), 258: ("H", [8]), 259: ("H", [1]), 262: ("H", [1]),
+        273: ("I", [8]), 277: ("H", [1]), 278: ("I", [height]), 279: ("I", [len(pixels)]),
+    }  # fmt: skip
+    following = changes.pop("following", 0)
+    tags |= {int(code[1:]): value for code, value in changes.items()}
+    return make_tiff(order, tags, pixels, following)
+
+
+PACKERS = {
+    1: bytes,
+    5: imagecodecs.lzw_encode,
+    8: zlib.compress,
+    32773: imagecodecs.packbits_encode,
+    34925: imagecodecs.lzma_encode,
+    50000: imagecodecs.zstd_encode,
+}
+
+
+def pack_rows(samples: np.ndarray, bits: int) -> bytes:
+    rows = ("".join(f"{value:0{bits}b}" for value in row.ravel()) for row in samples)
+    padded = (row + "0" * (-len(row) % 8) for row in rows)
+    return b"".join(int(row, 2).to_bytes(len(row) // 8, "big") for row in padded)
+
+
+@pytest.mark.parametrize("bits", range(2, 16))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_packed_depths_agree(order, bits):
+    top = 2**bits - 1
+    rng = np.random.default_rng(bits)
+    for (scheme, pack), width, n, mirrored in itertools.product(
+        PACKERS.items(), (30, 31), (1, 3), (False, True)
+    ):
+        samples = rng.integers(0, top + 1, (9, width, n))
+        pixels = pack(pack_rows(samples, bits))
+        if mirrored:
+            pixels = bytes(int(f"{value:08b}"[::-1], 2) for value in pixels)
+        data = make_page(
+            order, pixels, width, 9, _258=("H", [bits] * n), _259=("H", [scheme]), _277=("H", [n]),
+            _262=("H", [2 if n == 3 else 1]), _266=("H", [1 + mirrored]),
+        )  # fmt: skip
+        expected = np.broadcast_to(np.rint(samples / top * 255), (9, width, 3))
+        np.testing.assert_array_equal(decode_image(data), expected)
+
+
+@pytest.mark.parametrize("bits", [9, 12, 14])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_wide_samples_use_declared_depth(order, bits):
+    samples = np.arange(64).reshape(8, 8) * (2**bits - 1) // 63
+    pixels = samples.astype(f"{order}u2").tobytes()
+    data = make_page(order, pixels, _258=("H", [16]), _281=("H", [2**bits - 1]))
+    np.testing.assert_array_equal(decode_image(data)[:, :, 0], np.rint(samples / (2**bits - 1) * 255))
+
+
+# --- lists of pages that do not end ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_circle_of_pages_is_damaged(tmp_path, order):
+    first = make_page(order, bytes(64), following=72)
+    # A second page right behind the first, which points to itself, to the first, or before its own start.
+    pages = [first]
+    for target in (len(first), 72):
+        linked = make_page(order, bytes(64), following=len(first))
+        copy = linked[72:-4] + struct.pack(f"{order}I", target)
+        pages.append(linked + copy)
+    for data in pages:
+        (tmp_path / "a.tif").write_bytes(data)
+        for read in (read_image, read_info):
+            with pytest.raises(UnreadableImageError, match=r"damaged \(its list of pages has no end\)"):
+                read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_tiff_big_circle_is_damaged(byteorder):
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream, bigtiff=True, byteorder=byteorder) as tif:
+        tif.write(GREY, metadata=None)
+        tif.write(GREY, metadata=None)
+    data = bytearray(stream.getvalue())
+    (place,) = struct.unpack_from(f"{byteorder}Q", data, 8)
+    (n_tags,) = struct.unpack_from(f"{byteorder}Q", data, place)
+    struct.pack_into(f"{byteorder}Q", data, place + 8 + 20 * n_tags, place)
+    with pytest.raises(UnreadableImageError, match="its list of pages has no end"):
+        decode_image(bytes(data))
+
+
+def test_tiff_sub_pages_are_not_followed():
+    data = make_page("<", bytes([9]) * 64, _330=("I", [72, 72, 72]))
+    assert decode_image(data).mean() == 9
+
+
+def test_tiff_long_list_is_not_followed():
+    first = make_page("<", bytes(64))
+    pages = b"".join(
+        struct.pack("<HHHIII", 1, 256, 4, 1, 8, len(first) + 18 * (index + 1)) for index in range(200_000)
+    )
+    linked = make_page("<", bytes(64), following=len(first)) + pages
+    with pytest.raises(UnreadableImageError, match=f"one page is needed; got {MAX_PAGES_COUNTED} or more"):
+        decode_image(linked)
+
+
+# --- samples and segments that do not fit ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_samples", [2, 3, 4])
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+def test_tiff_samples_without_colours_are_rejected(tmp_path, n_samples, layout):
+    shape = (23, 31, n_samples) if layout == "contig" else (n_samples, 23, 31)
+    samples = np.zeros(shape, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="minisblack", planarconfig=layout)
+    with pytest.raises(UnreadableImageError, match=rf"its {n_samples} samples per pixel have no colours"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_tiff_grey_alpha_is_read(tmp_path):
+    samples = np.dstack([GREY, np.full_like(GREY, 255)])
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="minisblack", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), GREY_RGB)
+
+
+def test_tiff_colours_without_samples_are_damaged():
+    data = make_page("<", bytes(128), _262=("H", [2]), _258=("H", [8, 8]), _277=("H", [2]))
+    with pytest.raises(UnreadableImageError, match="RGB needs 3 samples per pixel; got 2"):
+        decode_image(data)
+
+
+def test_tiff_wrong_layout_is_damaged():
+    pixels = np.full((8, 8, 3), 50, np.uint8).tobytes()
+    options = {"_258": ("H", [8, 8, 8]), "_277": ("H", [3]), "_262": ("H", [2])}
+    assert decode_image(make_page("<", pixels, **options)).shape == (8, 8, 3)
+    # In another width than the standard's, tifffile takes the layout for planes, and finds one.
+    with pytest.raises(UnreadableImageError, match="the file is damaged"):
+        decode_image(make_page("<", pixels, **options, _284=("B", [1])))
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff_unwritten_strips_are_truncated(planar, compression):
+    scene = np.full((64, 64, 3) if planar == "contig" else (3, 64, 64), 200, np.uint8)
+    stream = io.BytesIO()
+    tifffile.imwrite(
+        stream, scene, photometric="rgb", planarconfig=planar, rowsperstrip=8, compression=compression
+    )
+    data = bytearray(stream.getvalue())
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        tags = [tif.pages.first.tags[code] for code in (273, 279)]
+    for tag in tags:
+        kind, width = ("H", 2) if tag.dtype == 3 else ("I", 4)
+        for position in range(4, 8):
+            struct.pack_into(f"<{kind}", data, tag.valueoffset + width * position, 0)
+    with pytest.raises(UnreadableImageError, match="the file is truncated"):
+        decode_image(bytes(data))
+
+
+@pytest.mark.parametrize("scheme", PACKERS)
+def test_tiff_short_strip_is_truncated(scheme):
+    pixels = PACKERS[scheme](bytes([7]) * 64)
+    assert decode_image(make_page("<", pixels, _259=("H", [scheme]))).mean() == 7
+    with pytest.raises(UnreadableImageError, match="the file is truncated"):
+        decode_image(make_page("<", pixels, height=12, _259=("H", [scheme])))
+
+
+def test_tiff_large_byte_count_is_read():
+    data = make_page("<", bytes([7]) * 64, _279=("I", [35_711_440]))
+    assert decode_image(data).mean() == 7
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "lzma", "zstd", "tiff_adobe_deflate", "packbits", "raw"])
+def test_tiff_float_compressions_agree(tmp_path, compression):
+    Image.fromarray((GREY / 255).astype(np.float32)).save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), GREY_RGB)
