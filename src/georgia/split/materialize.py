@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import filecmp
+import hashlib
 import os
 import shutil
 from collections import Counter
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from georgia.catalog.read import relative_name
-from georgia.errors import InputError, suggest
-from georgia.files import read_json, read_table, write_json
+from georgia.errors import InputError, UnwritableFileError, suggest
+from georgia.files import is_device_name, read_json, read_table, write_json
+from georgia.images.listing import is_system_name
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
 from georgia.records import SPLITS, Record
@@ -30,6 +32,8 @@ from georgia.text import describe_many
 Mode = Literal["copy", "link", "symlink", "move", "manifest"]
 # The file name of version 0.1.
 STATE_JSON = "placement.json"
+# Source: NAME_MAX of ext4, XFS, NTFS (there in UTF-16 units) and others.
+_MOST_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ def materialize_split(
             hint=suggest(mode, get_args(Mode)).strip(),
         )
     folders = names or PLAIN
+    if mode != "manifest":
+        _check_folder_names(split, target, folders)
     plan = [] if mode == "manifest" else plan_targets(split, target, folders)
     _check_destination(split, target, mode)
     remaining = _check_plan(plan, target, mode)
@@ -106,14 +112,28 @@ def materialize_split(
             _VERBS[mode](source, path)
             progress.advance()
         _save_state(target, mode, folders, is_done=True)
+    except UnwritableFileError:
+        raise
     except OSError as error:
-        raise InputError(
-            f"Cannot place files in '{dest}'",
-            needs="it must be writable",
-            got=error.strerror or str(error),
-            hint="Run the same command again to resume.",
-        ) from error
+        raise _explain(error, dest) from error
     return MaterializedSplit(target, mode, len(remaining), len(plan) - len(remaining))
+
+
+def _explain(error: OSError, dest: str | Path) -> InputError:
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(
+            f"Cannot place files in '{dest}'",
+            needs="its file system takes shorter names only",
+            got=f"{str(error.filename)!r}",
+            hint="Rename the file, or name a folder with a shorter path.",
+        )
+    return InputError(
+        f"Cannot place files in '{dest}'",
+        needs="it must be writable",
+        got=reason,
+        hint="Run the same command again to resume.",
+    )
 
 
 def plan_targets(split: Split, dest: Path, names: FolderNames = PLAIN) -> list[tuple[Path, Path]]:
@@ -132,13 +152,54 @@ def plan_targets(split: Split, dest: Path, names: FolderNames = PLAIN) -> list[t
         name = record.path.name
         if n_alike[key] > 1:
             below = relative_name(record.path, split.root).strip("/").replace("/", "_").replace(":", "_")
-            name, number = below, 1
+            name, number = _shorten(below), 1
             while (folder, name.casefold()) in taken:
                 number += 1
-                name = f"{Path(below).stem}~{number}{record.path.suffix}"
+                name = _shorten(f"{Path(below).stem}~{number}{record.path.suffix}")
             taken.add((folder, name.casefold()))
         plan.append((record.path, dest / folder / name))
     return plan
+
+
+def _shorten(name: str) -> str:
+    """Return a name that a file system takes, and no other path's: a long one ends with its hash."""
+    if len(os.fsencode(name)) <= _MOST_NAME_BYTES:
+        return name
+    suffix = Path(name).suffix
+    mark = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}{suffix}"
+    stem = os.fsencode(name)[: _MOST_NAME_BYTES - len(os.fsencode(mark))]
+    return stem.decode("utf-8", errors="ignore") + mark
+
+
+def _check_folder_names(split: Split, dest: Path, names: FolderNames) -> None:
+    """Reject class names that, as folders, would lie elsewhere or not be read again as these classes.
+
+    Raises:
+        InputError: a CSV file gives such names.
+    """
+    folders = {name: names.classes.get(name, name) for name in split.labels.names}
+    faults = [
+        f"{name!r} {fault}" for name, folder in folders.items() for fault in [_find_fault(folder)] if fault
+    ]
+    if faults:
+        raise InputError(
+            f"Cannot place files in '{dest}'",
+            needs="each class needs a name that can be a folder's",
+            got=describe_many(faults),
+            hint="Name them by --class-names, or use --naming study, or --mode manifest.",
+        )
+
+
+def _find_fault(folder: str) -> str:
+    if any(sign in folder for sign in "/\\\0"):
+        return "holds a separator of folders"
+    if folder in (".", "..") or is_system_name(folder):
+        return "is a name that is passed over when folders are read"
+    if os.name == "nt" and (folder != folder.rstrip(" .") or is_device_name(folder)):
+        return "is a name that Windows changes or keeps for itself"
+    if len(os.fsencode(folder)) > _MOST_NAME_BYTES:
+        return f"is longer than {_MOST_NAME_BYTES} bytes"
+    return ""
 
 
 def find_unfinished_move(dest: str | Path) -> bool:
@@ -235,7 +296,8 @@ def _is_same(source: Path, target: Path) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy whole or not at all; a leftover of a killed run is hidden and overwritten by the next."""
-    work = target.with_name(f".{target.name}.split")
+    # A name of its own length could be too long.
+    work = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:24]}.split")
     shutil.copyfile(source, work)
     with contextlib.suppress(OSError):
         shutil.copystat(source, work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -323,3 +324,70 @@ def test_killed_process_leaves_whole_files(tmp_path):
     subprocess.run(arguments, check=True)
     placed = {name: digest for name, digest in images(tmp_path / "out").items() if "/." not in name}
     assert sorted(placed.values()) == sorted(images(tmp_path / "data").values())
+
+
+# --- names that are no folders, and long ones ----------------------------------------------------
+
+
+def split_of_class(root: Path, class_name: str):
+    for index in range(4):
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), index).save(root / "images" / f"{index}.png")
+    rows = [f"images/{index}.png,{'PG' if index % 2 else class_name}" for index in range(4)]
+    (root / "set.csv").write_text("\n".join(["path,class", *rows]), encoding="utf-8")
+    return make_split(read_catalog(root / "set.csv"), SplitConfig((0.5, 0.0, 0.5)))
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "..", ".", "/abs", "a\\b", ".hidden", "lost+found"])
+@pytest.mark.parametrize("mode", ["copy", "link", "symlink", "move"])
+def test_class_that_is_no_folder_is_rejected(tmp_path, name, mode):
+    split = split_of_class(tmp_path / "data", name)
+    with pytest.raises(InputError, match="each class needs a name that can be a folder's; got "):
+        materialize_split(split, tmp_path / "sub" / "out", mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_class_that_is_no_folder_has_study_names(tmp_path):
+    split = split_of_class(tmp_path / "data", "../../evil")
+    materialize_split(split, tmp_path / "study", "copy", study_names(split.labels))
+    assert len(images(tmp_path / "study")) == 4
+    assert materialize_split(split, tmp_path / "list", "manifest").n_placed == 0
+
+
+def test_longest_names_are_copied(tmp_path):
+    names = ["x" * 251 + ".png", "晶" * 83 + "x.png"]
+    for folder in ("run 1", "run 2"):
+        for class_name in ("CEX", "PG"):
+            for index, name in enumerate(names):
+                path = tmp_path / "data" / class_name / folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (4, 4), index).save(path)
+    split = make_split(read_catalog(tmp_path / "data"), SplitConfig((0.5, 0.0, 0.5)))
+    assert materialize_split(split, tmp_path / "out", "copy").n_placed == 8
+    assert len(images(tmp_path / "out")) == 8
+    assert materialize_split(split, tmp_path / "out", "copy").n_already == 8
+
+
+def test_name_too_long_says_what_to_do(tmp_path, split, monkeypatch):
+    def fail(source, target):
+        raise OSError(errno.ENAMETOOLONG, "File name too long", str(target))
+
+    monkeypatch.setattr(materialize.shutil, "copyfile", fail)
+    with pytest.raises(InputError, match=r"takes shorter names only; got .*\. Rename the file"):
+        materialize_split(split, tmp_path / "out", "copy")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+def test_split_keeps_names_of_any_bytes(tmp_path):
+    names = [b"\xb5m.png", b"line\nbreak.png", b"return\r.png", "\u2028.png".encode()]
+    for class_name in (b"CEX", b"PG"):
+        folder = os.fsencode(tmp_path) + b"/data/" + class_name
+        Path(os.fsdecode(folder)).mkdir(parents=True)
+        for index, name in enumerate(names):
+            Image.new("L", (4, 4), index).save(Path(os.fsdecode(folder + b"/" + name)))
+    split = make_split(read_catalog(tmp_path / "data"), SplitConfig((0.5, 0.0, 0.5)))
+    materialize_split(split, tmp_path / "out", "copy")
+    assert Split.load(tmp_path / "out").records == split.records
+    assert read_catalog(tmp_path / "out" / "split.csv").records == split.records
+    assert materialize_split(split, tmp_path / "out", "copy").n_already == 8
+    assert {path.name for path in (tmp_path / "out").rglob("*.png")} == set(map(os.fsdecode, names))
