@@ -75,14 +75,20 @@ def test_python_program_predicts_in_fresh_environment(tmp_path: Path) -> None:
     _check(_run([python, "predict.py", BUNDLE.model_path, *files], tmp_path), files)
 
 
-def test_javascript_program_predicts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime-node", "onnxruntime-web"])
+def test_javascript_program_predicts(runtime: str, tmp_path: Path) -> None:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         pytest.skip("needs node and npm")
     files = _images(tmp_path)
     (tmp_path / "package.json").write_text(json.dumps({"name": "predict", "private": True}))
-    packages = ["onnxruntime-node", "pngjs"]
+    packages = [runtime, "pngjs"]
     _run([npm, "install", "--ignore-scripts", "--no-audit", *packages], tmp_path, "needs an npm registry")
-    (tmp_path / "predict.js").write_text(_program("js"), encoding="utf-8")
+    program = _program("js")
+    if runtime == "onnxruntime-web":  # as in a browser: the file's bytes, on the provider that is named
+        wasm = 'create(fs.readFileSync(model), { executionProviders: ["wasm"] })'
+        program = program.replace("onnxruntime-node", runtime).replace("create(model)", wasm)
+        assert wasm in program
+    (tmp_path / "predict.js").write_text(program, encoding="utf-8")
     bundle = BUNDLE.model_path.with_name("bundle.json")
     _check(_run([node, "predict.js", BUNDLE.model_path, bundle, *files], tmp_path), files)

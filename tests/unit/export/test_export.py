@@ -18,7 +18,7 @@ from georgia.export.parity import check_parity
 from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, PreprocessSpec
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine, open_engine
-from georgia.model.load import load_bundle
+from georgia.model.load import load_bundle, load_bundled_model
 from georgia.uncertainty.calibration import fit_temperature, softmax
 from georgia.uncertainty.conformal import fit_conformal
 from georgia.uncertainty.decision import Uncertainty
@@ -123,6 +123,44 @@ def test_onnx_metadata_holds_classes_and_preprocessing(tmp_path: Path) -> None:
     assert PreprocessSpec.from_dict(details["preprocess"]) == SPEC
     assert details["name"] == "Ümlaut"
     assert meta["classes"] == "CEX,PG"
+
+
+def _find_vectors_for_scalars(model: Any) -> list[str]:
+    """Return the inputs that the ONNX specification wants as scalars and that are none."""
+    import onnx
+
+    known = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in known.graph.value_info}
+    ranks |= {weight.name: len(weight.dims) for weight in model.graph.initializer}
+    wanted = {"Range": slice(0, 3), "Clip": slice(1, 3)}
+    scalars = [name for node in model.graph.node for name in node.input[wanted.get(node.op_type, slice(0))]]
+    return [name for name in scalars if ranks[name] != 0]
+
+
+@pytest.mark.parametrize("window_px", [0.0, 50.0])
+def test_graph_follows_the_specification(window_px: float, tmp_path: Path) -> None:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    spec = PreprocessSpec(33, "BGR", SPEC.mean, SPEC.scale, window_px)
+    model = _net(lambda x: layers.ReLU(6.0, name="last")(layers.Conv2D(4, 3)(x)))
+    export_onnx(model, spec, LABELS, tmp_path / "model.onnx", {}, measured_layers=["last"])
+    written = onnx.load(str(tmp_path / "model.onnx"))
+    onnx.checker.check_model(written, full_check=True)
+    assert {"Range", "Clip"} <= {node.op_type for node in written.graph.node}
+    assert not _find_vectors_for_scalars(written)
+    ours = OnnxRuntimeEngine(tmp_path / "model.onnx").run(IMAGES[:1])
+    reference = ReferenceEvaluator(written).run(list(ours), {"image": IMAGES[0][np.newaxis]})
+    for name, values in zip(ours, reference, strict=True):
+        np.testing.assert_allclose(values, ours[name], rtol=1e-3, atol=1e-3)
+
+
+def test_bundled_file_follows_the_specification() -> None:
+    import onnx
+
+    written = onnx.load(str(load_bundled_model().model_path))
+    onnx.checker.check_model(written, full_check=True)
+    assert not _find_vectors_for_scalars(written)
 
 
 def test_float16_weights_change_little(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ class GraphBuilder:
         """Store a weight or a small constant."""
         name = self._fresh(name or "constant")
         self.weights[name] = numpy_helper.from_array(
-            np.ascontiguousarray(np.asarray(values, dtype=dtype)), name
+            # Not ascontiguousarray, which makes a vector of a scalar: Range and Clip take scalars.
+            np.asarray(values, dtype=dtype, order="C"),
+            name,
         )
         return name
 
