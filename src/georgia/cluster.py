@@ -7,6 +7,7 @@ source study's plot (k = 4). With more ``components`` k-means uses more than the
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,16 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.config import Config, at_least
+from georgia.config import Config, Seed, at_least
 from georgia.errors import InputError
-from georgia.files import atomic_path, read_json, reading, write_json
+from georgia.files import read_json, read_table, reading, write_json, write_text
 from georgia.images.listing import natural_key
 from georgia.model.bundle import Bundle
 from georgia.model.engines import EngineName
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
-from georgia.text import count_noun
+from georgia.text import count_noun, format_csv
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ class ClusterConfig(Config):
 
     k: Annotated[int, at_least(1)] = 4
     components: Annotated[int, at_least(2)] = 2
-    seed: int = 42
+    seed: Seed = 42
     engine: EngineName = "auto"
 
 
@@ -127,11 +128,10 @@ class Clustering:
         rest = {key: value for key, value in self.to_json_dict().items() if key != "assignments"}
         write_json(folder / CLUSTER_FILE, rest)
         path = folder / ASSIGNMENTS_FILE
-        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["file", "cluster", "x", "y", "label"])
-            for row in self.assignments:
-                writer.writerow([row.file, row.cluster, repr(row.x), repr(row.y), row.label])
+        rows = [["file", "cluster", "x", "y", "label"]]
+        for row in self.assignments:
+            rows.append([row.file, str(row.cluster), repr(row.x), repr(row.y), row.label])
+        write_text(path, format_csv(rows))
         return [folder / CLUSTER_FILE, path]
 
     @classmethod
@@ -144,8 +144,8 @@ class Clustering:
         needs = f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written"
         with reading(f"Cannot read the clusters in {str(folder)!r}", needs):
             values = read_json(folder / CLUSTER_FILE)
-            with (folder / ASSIGNMENTS_FILE).open(encoding="utf-8", newline="") as stream:
-                rows = tuple(_read_assignment(row) for row in csv.DictReader(stream))
+            table = io.StringIO(read_table(folder / ASSIGNMENTS_FILE), newline="")
+            rows = tuple(_read_assignment(row) for row in csv.DictReader(table))
             first, second = values["explained"]
             return cls(
                 assignments=rows,

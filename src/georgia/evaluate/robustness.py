@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from georgia.config import Config, at_least
+from georgia.config import Config, Seed, at_least
 from georgia.errors import InputError, UnreadableImageError
 from georgia.evaluate.compare import Difference, compare_predictions
 from georgia.evaluate.perturbations import Perturbation, list_perturbations
@@ -47,7 +47,7 @@ class RobustnessConfig(Config):
     """How many images to perturb: more reveal smaller drops and take longer (18 predictions per image)."""
 
     n_files: Annotated[int, at_least(1)] = 200
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def choose_sample(records: Sequence[Record], n: int, seed: int = 0) -> tuple[Rec
 
     def key(record: Record) -> bytes:
         name = "/".join(record.path.parts[-2:])
-        return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+        return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
 
     by_class: dict[str, list[tuple[int, bytes, Record]]] = defaultdict(list)
     n_chosen: Counter[tuple[str, str]] = Counter()

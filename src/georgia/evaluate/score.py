@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 from georgia.config import Config, at_least
 from georgia.errors import InputError
-from georgia.files import atomic_path, read_json, reading, write_json
+from georgia.files import read_json, read_table, reading, write_json, write_text
 from georgia.labels import UNKNOWN, Labels
 from georgia.metrics.classification import Metrics, class_indices, compute_metrics
 from georgia.metrics.intervals import FloatArray, IntArray, Interval
@@ -23,7 +24,7 @@ from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import PredictConfig, predict_files
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record, Result
-from georgia.text import count_noun
+from georgia.text import count_noun, format_csv
 
 EVALUATION_FILE = "evaluation.json"
 PREDICTIONS_FILE = "predictions_test.csv"
@@ -159,8 +160,8 @@ class Evaluation(Result):
         with reading(f"Cannot read the evaluation in {str(folder)!r}", needs):
             document = read_json(folder / EVALUATION_FILE)
             labels = Labels(tuple(document["classes"]))
-            with (folder / document["predictions"]).open(encoding="utf-8", newline="") as stream:
-                rows = list(csv.DictReader(stream))
+            table = read_table(folder / document["predictions"])
+            rows = list(csv.DictReader(io.StringIO(table, newline="")))
             items = tuple(read_prediction(row, labels) for row in rows)
             failed = tuple(map(Failure.from_json_dict, document["failed"]))
             truth, groups = (tuple(row[column] for row in rows) for column in ("truth", "group"))
@@ -276,9 +277,9 @@ def _evaluate(predictions: Predictions, truth: _Names, groups: _Names, seed: int
 def _write_predictions(evaluation: Evaluation, path: Path) -> None:
     by_class = [f"p_{name}" for name in evaluation.labels.names]
     columns = ["file", "truth", "label", "probability", *by_class, "unknown_score", "set", "group"]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        rows = zip(evaluation.predictions.items, evaluation.truth, evaluation.groups, strict=True)
-        for item, true, group in rows:
-            writer.writerow({**flatten_outcome(item, evaluation.labels), "truth": true, "group": group})
+    rows: list[list[object]] = [[*columns]]
+    images = zip(evaluation.predictions.items, evaluation.truth, evaluation.groups, strict=True)
+    for item, true, group in images:
+        values = {**flatten_outcome(item, evaluation.labels), "truth": true, "group": group}
+        rows.append([values.get(column, "") for column in columns])
+    write_text(path, format_csv(rows))

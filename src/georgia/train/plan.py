@@ -190,7 +190,7 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _hash_split(records: Sequence[Record]) -> str:
     lines = [f"{record.split}\t{record.class_name}\t{record.path.name}" for record in records]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def list_versions() -> dict[str, str]:
