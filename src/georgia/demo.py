@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from georgia.config import Config
+from georgia.config import Config, Seed, at_least, between
 from georgia.files import check_new_folder
 from georgia.progress import QUIET, Progress
 from georgia.synthetic import render_dataset
@@ -23,9 +23,9 @@ class DemoConfig(Config):
     ``changes`` are training settings on top of the recipe's.
     """
 
-    n_per_class: int = 800
-    fractions: tuple[float, ...] = (0.5, 0.2, 0.3)
-    seed: int = 42
+    n_per_class: Annotated[int, at_least(10)] = 800
+    fractions: Annotated[tuple[float, ...], between(0, 1)] = (0.5, 0.2, 0.3)
+    seed: Seed = 42
     recipe: str = "fast"
     changes: Mapping[str, Any] = field(default_factory=dict)
 

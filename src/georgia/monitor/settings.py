@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
-from georgia.config import Config, Rule, above, at_least, between, flatten_config
-from georgia.errors import InputError, format_message
+from georgia.config import Config, Rule, Threads, above, at_least, between, flatten_config
+from georgia.errors import InputError, format_message, mask_credentials
 from georgia.model.engines import check_engine_name
 from georgia.monitor.frametime import TimeFrom, compile_pattern, find_zone
 
@@ -71,10 +72,16 @@ class ChartConfig(Config):
 
 
 _FOR_EVER = Rule("0 (for ever) or more", lambda days: days >= 0)
-_WEB = Rule(
-    "http://… or https://…", lambda address: not address or address.startswith(("http://", "https://"))
-)
-_OPCUA = Rule("opc.tcp://HOST:PORT/…", lambda address: not address or address.startswith("opc.tcp://"))
+_WEB = Rule("http://… or https://…", lambda address: not address or _is_address(address, "http", "https"))
+_OPCUA = Rule("opc.tcp://HOST:PORT/…", lambda address: not address or _is_address(address, "opc.tcp"))
+
+
+def _is_address(text: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port >= 0)
+    except ValueError:  # a port above 65535, a bracket that is not closed
+        return False
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class MonitorConfig(Config):
     operator: str = ""
     impurity: str = ""
     engine: str = "auto"
-    threads: int = 0
+    threads: Threads = 0
     poll_interval_s: Annotated[float, between(0.05, 3600)] = 1.0
     grace_s: Annotated[float, at_least(0)] = 30.0
     no_frames_s: Annotated[float, above(0)] = 60.0
@@ -128,7 +135,7 @@ class MonitorConfig(Config):
                 yield str(error)
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Return what the store keeps: everything but the address of the store, which may hold a password."""
+        """Return what the store keeps: all but its own address; passwords of others are hidden."""
         values = {**flatten_config(self), "watch": str(self.watch)}
         del values["db"]
-        return values
+        return {key: mask_credentials(v) if isinstance(v, str) else v for key, v in values.items()}

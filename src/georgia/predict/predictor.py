@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.config import Config, at_least
+from georgia.config import Config, Threads, between
 from georgia.images.decode import iter_images
 from georgia.model.bundle import Bundle
 from georgia.model.engines import (
@@ -31,6 +31,7 @@ from georgia.model.engines import (
     PrecisionName,
     open_engine,
 )
+from georgia.predict.precision import warn_of_precision
 from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictions import Predictions
 from georgia.progress import QUIET, Progress
@@ -52,10 +53,10 @@ class PredictConfig(Config):
     """
 
     engine: EngineName = "auto"
-    batch_size: Annotated[int, at_least(1)] = BATCH_SIZE
-    workers: Annotated[int, at_least(0)] = 0
+    batch_size: Annotated[int, between(1, 65_536)] = BATCH_SIZE
+    workers: Threads = 0
     precision: PrecisionName = "auto"
-    threads: Annotated[int, at_least(0)] = 0
+    threads: Threads = 0
 
 
 def for_few(config: PredictConfig, paths: Iterable[Path]) -> PredictConfig:
@@ -81,6 +82,7 @@ class Predictor:
         self.engine = open_engine(
             bundle.model_path, bundle.preprocess, config.engine, config.threads, config.precision
         )
+        warn_of_precision(bundle, self.engine.precision)
 
     def iterate(
         self, paths: Iterable[Path], progress: Progress = QUIET, change: Alter | None = None

@@ -33,15 +33,15 @@ class SimulateConfig(Config):
     place, or in pieces under their final name.
     """
 
-    frames: Annotated[int, at_least(1)] = 120
-    every_s: Annotated[float, at_least(0)] = 0.5
+    frames: Annotated[int, between(1, 1_000_000)] = 120
+    every_s: Annotated[float, between(0, 86_400)] = 0.5
     clean_frames: Annotated[int, at_least(0)] = 40
     start: Annotated[float, between(0, 1)] = 0.02
     rise: Annotated[float, between(0, 1)] = 0.01
     top: Annotated[float, between(0, 1)] = 0.5
     coverage: Annotated[float, between(0, 0.9)] = 0.4
-    height_px: Annotated[int, at_least(64)] = SIZE_PX[0]
-    width_px: Annotated[int, at_least(64)] = SIZE_PX[1]
+    height_px: Annotated[int, between(64, 16_384)] = SIZE_PX[0]
+    width_px: Annotated[int, between(64, 16_384)] = SIZE_PX[1]
     write: Literal["whole", "pieces"] = "whole"
     seed: Annotated[int, at_least(0)] = 42
 

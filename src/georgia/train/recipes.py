@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from georgia.config import Config, Rule, above, at_least, between, build_config
+from georgia.config import Config, Rule, Seed, above, at_least, between, build_config
 from georgia.images.augment import AugmentName
 from georgia.registry import find_by_name
 
@@ -53,7 +53,7 @@ class TrainConfig(Config):
     head_features: Literal["last", "levels"] = "levels"
     standardize: bool = True
     feature_dropout: Rate = 0.1
-    head_units: Annotated[tuple[int, ...], at_least(1)] = (512,)
+    head_units: Annotated[tuple[int, ...], between(1, 65_536)] = (512,)
     head_norm: bool = False
     dropout: Annotated[tuple[float, ...], Rule("from 0 to below 1", lambda value: 0 <= value < 1)] = (0.5,)
     trainable_fraction: Fraction = 0.0
@@ -62,20 +62,21 @@ class TrainConfig(Config):
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: Annotated[float, above(0)] = 1e-3
     momentum: Rate = 0.9
-    weight_decay: float = 0.1
+    weight_decay: Annotated[float, at_least(0)] = 0.1
     schedule: Literal["constant", "cosine"] = "cosine"
     label_smoothing: Rate = 0.1
     class_weights: bool = True
-    batch_size: AtLeast1 = 64
+    batch_size: Annotated[int, between(1, 65_536)] = 64
     epochs: AtLeast1 = 40
     augmentation: AugmentName = "crystal"
-    views: AtLeast0 = 8
+    views: Annotated[int, between(0, 1000)] = 8
     f1_threshold: Fraction = 0.0
     patience: AtLeast0 = 0
-    min_delta: float = 0.0
-    seed: AtLeast0 = 42
-    size_px: Annotated[int, at_least(32)] = 224
-    fractions: tuple[float, ...] = FRACTIONS
+    min_delta: Annotated[float, at_least(0)] = 0.0
+    seed: Seed = 42
+    # Source: larger ones than 2,048 px need more than 64 GB for one batch of 64 in the first stages.
+    size_px: Annotated[int, between(32, 2048)] = 224
+    fractions: Annotated[tuple[float, ...], between(0, 1)] = FRACTIONS
     order: Literal["grouped", "name"] = "grouped"
     geometry: Literal["auto", "stretch", "scale"] = "auto"
     window_px: Annotated[float, Rule("0 or 16 and more", lambda value: value == 0 or value >= 16)] = 0.0
