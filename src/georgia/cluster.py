@@ -130,7 +130,7 @@ class Clustering:
         path = folder / ASSIGNMENTS_FILE
         rows = [["file", "cluster", "x", "y", "label"]]
         for row in self.assignments:
-            rows.append([row.file, str(row.cluster), repr(row.x), repr(row.y), row.label])
+            rows.append([str(row.file), str(row.cluster), repr(row.x), repr(row.y), row.label])
         write_text(path, format_csv(rows))
         return [folder / CLUSTER_FILE, path]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 # More faults than these are counted, not listed.
@@ -30,6 +31,23 @@ def describe_names(names: Iterable[str]) -> str:
     shown = ", ".join(map(repr, every[:_N_FAULTS_SHOWN]))
     n_more = len(every) - _N_FAULTS_SHOWN
     return f"{shown} and {n_more} more" if n_more > 0 else shown
+
+
+def make_printable(name: str) -> str:
+    r"""Return a file name with escapes for what cannot be drawn: bytes that are no UTF-8, line breaks.
+
+    >>> make_printable("a\nb\udcb5.png")
+    'a\\nb\\udcb5.png'
+    """
+    if name.isprintable():
+        return name
+    # Control signs, separators of lines and paragraphs, surrogates; joiners of emoji stay.
+    return "".join(
+        sign.encode("unicode_escape").decode()
+        if unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs")
+        else sign
+        for sign in name
+    )
 
 
 def format_csv(rows: Iterable[Sequence[object]]) -> str:

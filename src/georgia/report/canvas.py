@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from georgia.report.fonts import use_fonts
 from georgia.report.thumbnails import data_url
+from georgia.text import make_printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
     >>> shorten("argillaceous limestone with veins", 15)
     'argilla…h veins'
     """
-    line = " ".join(text.split())
+    line = make_printable(" ".join(text.split()))
     if len(line) <= longest:
         return line
     n_last = (longest - 1) // 2

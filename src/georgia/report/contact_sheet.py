@@ -18,6 +18,7 @@ from georgia.report.canvas import INK, MUTED, RULE, VERMILION
 from georgia.report.fonts import load_font
 from georgia.report.tables import format_percent
 from georgia.report.thumbnails import encode_image, read_thumbnails
+from georgia.text import make_printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -171,7 +172,7 @@ def _stamp(tile: SheetTile) -> list[tuple[str, int, str]]:
     lines = [(f"{tile.label}{probability}", 14, INK)]
     if tile.truth:
         lines.append((f"truth: {tile.truth}" + (" – wrong" if tile.is_misclassified else ""), 12, INK))
-    return [*lines, (tile.path.name, 11, "#3f4a57")]
+    return [*lines, (make_printable(tile.path.name), 11, "#3f4a57")]
 
 
 def _tile_height(tile_px: int, tiles: Sequence[SheetTile]) -> int:
