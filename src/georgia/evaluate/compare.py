@@ -187,12 +187,13 @@ def compare_predictions(
     seed: int = 0,
     level: float = 0.95,
     n_draws: int = N_DRAWS,
+    n_runs: int = 1,
 ) -> Comparison:
     """Return how the class indices (N,) of two models, −1 = rejected, differ on ``truth`` (N,).
 
     Intervals: paired Bayesian bootstrap over groups. p value of accuracy: exact McNemar test, over groups.
     p value of F1: predictions swapped in random groups (randomisation test). A higher ``level`` needs more
-    ``n_draws``.
+    ``n_draws``. ``n_runs`` as in ``PairTable``.
 
     >>> truth = np.array([0] * 10 + [1] * 10)
     >>> wrong = np.where(np.arange(20) < 6, 1 - truth, truth)
@@ -205,7 +206,7 @@ def compare_predictions(
     """
     for indices in predicted:
         check_class_indices(truth, indices, len(labels), groups)
-    table = PairTable(truth, predicted, labels, group_codes(groups, len(truth)))
+    table = PairTable(truth, predicted, labels, group_codes(groups, len(truth)), n_runs)
     correct = [(truth == indices).tolist() for indices in predicted]
     counts = Counter(zip(*correct, strict=True))
     quantiles = [(1 - level) / 2, (1 + level) / 2]

@@ -49,14 +49,20 @@ class PairTable:
     """Predictions of two models as groups, equal groups counted: ``counts`` (U, 5·C), ``repeats`` (U,).
 
     The five blocks of columns are: support, correct and predicted of this model, correct and predicted of
-    the other. ``classes`` names the classes that have images.
+    the other. ``classes`` names the classes that have images. Where the classes, by name, are those of
+    several runs, ``n_runs``, each image has a class of its own run and macro F1 is the runs' mean.
     """
 
     def __init__(
-        self, truth: IntArray, predicted: tuple[IntArray, IntArray], labels: Labels, codes: IntArray
+        self,
+        truth: IntArray,
+        predicted: tuple[IntArray, IntArray],
+        labels: Labels,
+        codes: IntArray,
+        n_runs: int = 1,
     ) -> None:
         rank = rank_classes(labels)
-        self.n_classes = len(labels)
+        self.n_classes, self._n_of_run = len(labels), len(labels) // n_runs
         triples = [rank[truth], rank[predicted[0]], rank[predicted[1]]]
         patterns, self.repeats = group_patterns(codes, triples)
         self.counts: FloatArray = np.array([self._count(cell) for cell in patterns])
@@ -102,7 +108,12 @@ class PairTable:
         and Min 2005, doi 10.1002/sim.1781 (matched pairs).
         """
         present = self.present.tolist()
-        pairs = [(own, else_) for own in present for else_ in range(self.n_classes) if own != else_]
+        pairs = [
+            (own, else_)
+            for own in present
+            for else_ in range(self.n_classes)
+            if own != else_ and own // self._n_of_run == else_ // self._n_of_run
+        ]
         size = float(self.counts[:, : self.n_classes].sum(axis=1) @ self.repeats / self.repeats.sum())
         extra = [
             self._count([(own, *predicted)], size)

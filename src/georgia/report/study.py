@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from georgia.files import write_bytes, write_text
+from georgia.records import Failure
 from georgia.report.canvas import BLUE, INK, MUTED, RULE, Size, figure_png, figure_url, mark_interval, shorten
 from georgia.report.render import render_template
+from georgia.report.thumbnails import image_url, read_thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from georgia.study.compare import MissedImage
     from georgia.study.result import Study
 
 PAGE_FILE, FIGURE_FILE = "study.html", "study.png"
 _LONGEST_NAME = 34
+# How many misclassified images the page shows, and how large.
+MOST_MISSED, THUMBNAIL_PX = 60, 220
 
 
 def draw_study(result: Study, axes: Axes) -> dict[str, Any]:
@@ -70,8 +75,13 @@ def render_study(study: Study, lead: str, note: str, table: Sequence[Mapping[str
     """
     figure = figure_url(draw_study, study, size_for(study)) if study.variants else ""
     links = [quote(f"./runs/{row.run_name}/report.html") if row.is_done else "" for row in study.rows]
+    best = study.variants[0].variant if study.variants else ""
+    missed = [image for image in study.missed if image.variant == best]
     return render_template(
         "study.html.jinja",
+        missed=list_missed(missed),
+        n_missed=len(missed),
+        missed_total=len({image.file for image in missed}),
         study=study,
         source=Path(study.source).name,
         lead=lead,
@@ -81,6 +91,28 @@ def render_study(study: Study, lead: str, note: str, table: Sequence[Mapping[str
         heads=list(table[0])[:11] if table else [],
         runs=list(zip(study.rows, table, links, strict=True)),
     )
+
+
+def list_missed(missed: Sequence[MissedImage]) -> list[dict[str, Any]]:
+    """Return the images that runs missed, each once, those missed most often first, with a small copy."""
+    by_file: dict[str, list[MissedImage]] = {}
+    for image in missed:
+        by_file.setdefault(image.file, []).append(image)
+    chosen = sorted(by_file.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:MOST_MISSED]
+    shown = [
+        {
+            "name": Path(file).name,
+            "truth": images[0].truth,
+            "labels": ", ".join(dict.fromkeys(image.label for image in images)),
+            "n_runs": len(images),
+            "source": "",
+        }
+        for file, images in chosen
+    ]
+    for position, thumbnail in read_thumbnails([Path(file) for file, _ in chosen], THUMBNAIL_PX):
+        if not isinstance(thumbnail, Failure):
+            shown[position]["source"] = image_url(thumbnail)
+    return shown
 
 
 def save_study_page(

@@ -10,13 +10,14 @@ from georgia.config import build_config
 from georgia.files import read_json, reading, write_json, write_text
 from georgia.records import Failure
 from georgia.report.study import FIGURE_FILE, PAGE_FILE, save_study_figure, save_study_page
-from georgia.study.compare import PairedTest, VariantSummary
+from georgia.study.compare import MissedImage, PairedTest, VariantSummary
 from georgia.study.plan import StudyConfig
 from georgia.study.result import Study
 from georgia.study.rows import StudyRow, table_rows
-from georgia.study.table import TEST_NOTE, describe_best, format_csv, format_markdown
+from georgia.study.table import TEST_NOTE, describe_best, format_csv, format_markdown, format_missed
 
 STUDY_FILE, CSV_FILE, MARKDOWN_FILE = "study.json", "study.csv", "study.md"
+MISSED_FILE = "missed.csv"
 
 
 def save_study(study: Study, folder: Path) -> None:
@@ -24,6 +25,7 @@ def save_study(study: Study, folder: Path) -> None:
     document = study.to_json_dict()
     write_json(folder / STUDY_FILE, document)
     write_text(folder / CSV_FILE, format_csv(study.rows))
+    write_text(folder / MISSED_FILE, format_missed(study.missed))
     write_text(folder / MARKDOWN_FILE, format_markdown(study))
     if study.variants:
         save_study_figure(study, folder / FIGURE_FILE)
@@ -46,6 +48,7 @@ def load_study(folder: Path) -> Study:
             rows=tuple(map(StudyRow.from_json_dict, document["rows"])),
             variants=tuple(VariantSummary(**_with_tuples(values)) for values in document["variants"]),
             comparisons=tuple(PairedTest(**_with_tuples(values)) for values in document["comparisons"]),
+            missed=tuple(MissedImage(**values) for values in document.get("missed", ())),
             failures=tuple(map(Failure.from_json_dict, document["failed"])),
             seconds=document["seconds"],
             n_started=document["n_started"],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.records import Failure
-from georgia.study.compare import PairedTest, VariantSummary
+from georgia.study.compare import MissedImage, PairedTest, VariantSummary
 from georgia.study.plan import StudyConfig
 from georgia.study.rows import StudyRow, table_rows
 
@@ -17,7 +17,7 @@ class Study:
     """All runs in the order of the plan, the variants best first, and the tests between them.
 
     ``n_started`` counts the runs that this call trained; ``seconds`` is its wall time. ``failures`` are
-    images that could not be read.
+    images that could not be read, ``missed`` the test images that a run did not classify correctly.
     """
 
     out: Path
@@ -27,6 +27,7 @@ class Study:
     variants: tuple[VariantSummary, ...]
     comparisons: tuple[PairedTest, ...]
     failures: tuple[Failure, ...] = ()
+    missed: tuple[MissedImage, ...] = ()
     seconds: float = 0.0
     n_started: int = 0
 
@@ -45,6 +46,7 @@ class Study:
             "rows": [asdict(row) for row in self.rows],
             "variants": [asdict(variant) for variant in self.variants],
             "comparisons": [asdict(pair) for pair in self.comparisons],
+            "missed": [asdict(image) for image in self.missed],
             "seconds": self.seconds,
             "n_started": self.n_started,
             "failed": [failure.to_json_dict() for failure in self.failures],

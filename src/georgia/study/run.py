@@ -30,7 +30,7 @@ from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, fingerprint_files
 from georgia.report.history import HISTORY_FILE, read_history
 from georgia.split.make import MANIFEST_CSV, Split, kfold_split
-from georgia.study.compare import compare_variants, summarize_variants
+from georgia.study.compare import compare_variants, list_missed, summarize_variants
 from georgia.study.files import save_study
 from georgia.study.plan import PlannedRun, StudyConfig, plan_runs
 from georgia.study.result import Study
@@ -351,4 +351,5 @@ def _conclude(
     evaluations = {row.run_name: Evaluation.load(out / RUNS_FOLDER / row.run_name) for row in done}
     variants = summarize_variants(rows, evaluations)
     comparisons = compare_variants(variants, rows, evaluations)
-    return Study(out, source, config, rows, variants, comparisons, failures)
+    missed = list_missed(rows, evaluations)
+    return Study(out, source, config, rows, variants, comparisons, failures, missed)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from georgia.metrics.intervals import Interval
 from georgia.report.tables import format_fraction, format_interval, format_percent
-from georgia.study.compare import PairedTest, VariantSummary
+from georgia.study.compare import MissedImage, PairedTest, VariantSummary
 from georgia.study.rows import COLUMNS, StudyRow, format_time, table_rows
 from georgia.text import count_noun
+from georgia.text import format_csv as format_rows
 
 if TYPE_CHECKING:
     from georgia.study.result import Study
@@ -27,10 +28,21 @@ def format_csv(rows: Sequence[StudyRow]) -> str:
     return stream.getvalue()
 
 
+def format_missed(missed: Sequence[MissedImage]) -> str:
+    """Return the test images that runs did not classify correctly as CSV, a row for each run."""
+    heads = ("variant", "run name", "file", "truth", "label", "probability")
+    return format_rows(
+        [heads, *((*list(vars(image).values())[:-1], f"{image.probability:.6f}") for image in missed)]
+    )
+
+
 def format_markdown(study: Study) -> str:
     """Return the whole study as Markdown: variants best first, tests between them, and every run."""
     parts = [f"# Study of {study.source}", describe_best(study.variants, study.comparisons)]
     parts += ["## Variants, best first", _variant_table(study.variants)]
+    for variant in study.variants:
+        if variant.pooled:
+            parts += [f"## Classes of {variant.variant}, all its runs pooled", _class_table(variant.pooled)]
     if study.comparisons:
         parts += ["## Pairs on the same test images", _comparison_table(study.comparisons), TEST_NOTE]
     parts += ["## Runs", _run_table(study.rows)]
@@ -40,10 +52,10 @@ def format_markdown(study: Study) -> str:
 
 
 TEST_NOTE = (
-    "Differences are the first minus the second, in percentage points, with 95 % confidence intervals over "
-    "independent groups. p: both variants' predictions are swapped in random groups, two-sided, for F1; p, all "
-    "pairs: by Holm's rule. Groups: where the first is correct more often, against less often. Repeats: where "
-    "it missed fewer, against more."
+    "F1 is the mean of the runs. Differences are the first minus the second, in percentage points, with 95 % "
+    "confidence intervals over independent groups. p: both variants' predictions are swapped in random "
+    "groups, two-sided, for F1; p, all pairs: by Holm's rule. Groups: where the first is correct more often, "
+    "against less often. Repeats: where it missed fewer, against more."
 )
 
 
@@ -56,7 +68,8 @@ def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Pair
     if not variants:
         return "No run was finished."
     best = variants[0]
-    lead = f"Best: {best.variant}, F1 {format_fraction(best.f1)} ({format_interval(best.f1_ci95)}), "
+    mean = "mean F1 of its runs" if best.n_runs > 1 else "F1"
+    lead = f"Best: {best.variant}, {mean} {format_fraction(best.f1)} ({format_interval(best.f1_ci95)}), "
     lead += (
         f"{sum(best.missed)} of {best.n_test} test predictions missed in {count_noun(best.n_runs, 'run')}."
     )
@@ -114,6 +127,33 @@ def _variant_table(variants: Sequence[VariantSummary]) -> str:
             format_time(variant.seconds / variant.n_runs),
         ]
         for variant in variants
+    ]
+    return _markdown(heads, lines)
+
+
+def _class_table(pooled: Mapping[str, Any]) -> str:
+    """Return metrics of each class and its row of the confusion matrix, truth in rows."""
+    classes = list(pooled["per_class"])
+    heads = [
+        "class",
+        "F1 (95 %)",
+        "precision",
+        "recall",
+        "images",
+        *(f"as {name}" for name in classes),
+        "unknown",
+    ]
+    lines = [
+        [
+            name,
+            f"{format_fraction(row['f1'])} ({format_interval(tuple(row['f1_ci95']))})",
+            format_fraction(row["precision"]),
+            format_fraction(row["recall"]),
+            *map(str, (row["support"], *counts, rejected)),
+        ]
+        for (name, row), counts, rejected in zip(
+            pooled["per_class"].items(), pooled["confusion"], pooled["refused"], strict=True
+        )
     ]
     return _markdown(heads, lines)
 

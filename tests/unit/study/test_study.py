@@ -16,7 +16,7 @@ from georgia.predict.prediction import Prediction
 from georgia.predict.predictions import Predictions
 from georgia.records import Record
 from georgia.study import Study, StudyConfig, plan_runs
-from georgia.study.compare import compare_variants, pool_metrics, summarize_variants
+from georgia.study.compare import average_f1, compare_variants, list_missed, pool_metrics, summarize_variants
 from georgia.study.files import load_study, save_study
 from georgia.study.plan import LETTERS, parse_grid
 from georgia.study.rows import COLUMNS, StudyRow, load_row, make_failed_row, table_rows
@@ -74,7 +74,8 @@ def _study(wrong: dict[str, list[set[int]]], group_size: int = 1) -> Study:
     )
     variants = summarize_variants(rows, evaluations)
     comparisons = compare_variants(variants, rows, evaluations)
-    return Study(Path("none"), "synthetic", StudyConfig(), rows, variants, comparisons)
+    missed = list_missed(rows, evaluations)
+    return Study(Path("none"), "synthetic", StudyConfig(), rows, variants, comparisons, missed=missed)
 
 
 def test_default_is_the_source_study() -> None:
@@ -166,11 +167,16 @@ def test_saved_study_loads_equal(tmp_path: Path) -> None:
     study = _study({"A": [{1, 2}, {3}], "D": [{1}, set()]})
     save_study(study, tmp_path)
     again = load_study(tmp_path)
-    assert (again.rows, again.variants, again.comparisons) == (study.rows, study.variants, study.comparisons)
+    assert (again.rows, again.comparisons, again.missed) == (study.rows, study.comparisons, study.missed)
+    assert again.variants == study.variants
+    table = (tmp_path / "missed.csv").read_text(encoding="utf-8").splitlines()
+    assert table[0] == "variant,run name,file,truth,label,probability"
+    assert table[1:3] == ["A,A-1,1.png,PG,CEX,0.900000", "A,A-1,2.png,CEX,PG,0.900000"]
+    assert len(table) == 1 + 4
     assert (
         (tmp_path / "study.md")
         .read_text(encoding="utf-8")
-        .startswith("# Study of synthetic\n\nBest: D, F1 0.98")
+        .startswith("# Study of synthetic\n\nBest: D, mean F1 of its runs 0.98")
     )
 
 
@@ -274,3 +280,41 @@ def test_metrics_of_one_run_are_kept() -> None:
     predicted = LABELS.indices([item.label for item in evaluation.predictions.items])
     expected = compute_metrics(truth, predicted, LABELS, evaluation.groups)
     assert pool_metrics([evaluation]).to_json_dict() == expected.to_json_dict()
+
+
+def test_opposite_runs_pool_to_no_rank() -> None:
+    odd, even = set(range(1, 40, 2)), set(range(0, 40, 2))
+    study = _study({"lucky": [odd, even], "steady": [odd - {1}, odd - {1}]})
+    assert [variant.variant for variant in study.variants] == ["steady", "lucky"]
+    lucky = study.variants[1]
+    assert [row.f1 for row in study.rows if row.variant == "lucky"] == [pytest.approx(1 / 3)] * 2
+    assert lucky.f1 == pytest.approx(1 / 3)
+    assert lucky.pooled["macro"]["f1"] == pytest.approx(0.5)
+    (pair,) = study.comparisons
+    assert pair.f1_difference == pytest.approx(study.variants[0].f1 - lucky.f1)
+    assert pair.f1_difference > 0
+
+
+def test_mean_f1_lies_among_runs() -> None:
+    runs = [_evaluation({1, 2}), _evaluation({7}), _evaluation(set())]
+    mean, (low, high) = average_f1(runs)
+    assert mean == pytest.approx(sum(run.metrics.macro.f1 for run in runs) / 3)
+    assert low < mean < high <= 1
+    assert average_f1(runs[:1]) == (runs[0].metrics.macro.f1, runs[0].metrics.macro.f1_ci95)
+
+
+def test_pooled_classes_stand_in_study() -> None:
+    from georgia.report.study import render_study
+    from georgia.study.table import TEST_NOTE, describe_best, format_markdown
+
+    study = _study({"A": [{1, 2}, {3}]})
+    (variant,) = study.variants
+    assert variant.pooled["confusion"] == [[39, 1], [2, 38]]
+    assert variant.pooled["per_class"]["PG"]["recall"] == pytest.approx(0.95)
+    text = format_markdown(study)
+    assert "| PG | 0.96" in text
+    assert "| 40 | 2 | 38 | 0 |" in text
+    page = render_study(study, describe_best(study.variants, ()), TEST_NOTE, table_rows(study.rows))
+    assert "all its runs pooled" in page
+    assert "3 of 80 test predictions were not correct" in page
+    assert "3.png" in page
