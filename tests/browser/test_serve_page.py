@@ -144,3 +144,14 @@ def test_phone_needs_no_sideways_scrolling(page: Any, running: Running) -> None:
     )
     assert small == []
     assert running.browser_errors == []
+
+
+def test_page_without_scripts_is_one_line(running: Running, browser: Any) -> None:
+    with closing(browser.new_context(java_script_enabled=False)) as context:
+        page = context.new_page()
+        page.goto(running.url)
+        text = page.inner_text("body").strip()
+        assert text == "This page needs JavaScript. Without it: the state of the probe now."
+        assert "\n" not in text
+        page.get_by_role("link").click()
+        assert '"state":' in page.content()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import atexit
 import io
+import queue
 import shutil
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from georgia.monitor.result import ChartPoint, ClassFraction
 from georgia.monitor.store import Store
 from georgia.web.app import create_app
 from georgia.web.config import ServeConfig
+from georgia.web.serve import open_service
 from georgia.web.service import Service
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -72,6 +77,23 @@ def make_service(tmp_path: Path, n: int = 30, **settings: Any) -> Service:
 def make_app(tmp_path: Path, n: int = 30, **settings: Any) -> Any:
     """Return the application over such a service."""
     return create_app(make_service(tmp_path, n, **settings))
+
+
+@contextmanager
+def running_service(tmp_path: Path, n: int = 3, **settings: Any) -> Iterator[tuple[int, Service]]:
+    """Run a real server over such a service on a free port of the loopback; yield port and service."""
+    service = make_service(tmp_path, n, port=0, **settings)
+    started: queue.Queue[str] = queue.Queue()
+    server = open_service(service.config, service.bundle, service.store, on_start=started.put)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield int(started.get(timeout=10).rstrip("/").rsplit(":", 1)[1]), service
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        service.close()
+        service.store.close()
 
 
 def noise_png(side: int = 40, seed: int = 0) -> bytes:

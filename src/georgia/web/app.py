@@ -39,6 +39,7 @@ def create_app(service: Service) -> SecurityMiddleware:
         await stream.start()
         yield
         await stream.stop()
+        service.close()
 
     # Swagger's own page loads scripts from elsewhere, so there is none; the schema is at /openapi.json.
     app = FastAPI(

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 from georgia.config import Config, Rule, above, at_least, between
 from georgia.errors import format_message
+from georgia.web.addresses import is_network
 
 # A token that somebody could guess is none. Source: 128 bits of base64, RFC 6749 section 10.10.
 MIN_TOKEN = 16
@@ -22,7 +23,9 @@ class ServeConfig(Config):
 
     ``allowed_hosts`` are the names that browsers may use for the service; by default those of the
     loopback, or any where it is bound elsewhere. ``frames`` is the folder with the frames of a monitor
-    that runs in another process. Rates are requests a minute from one address.
+    that runs in another process. Rates are requests a minute from one address. ``trusted_proxies`` are
+    addresses or networks whose ``X-Forwarded-For`` is believed. Raise ``pixels_in_flight`` for more large
+    images at a time, where there is the memory: each pixel takes up to 30 bytes.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"look_s": "poll_interval_s"}
@@ -36,9 +39,21 @@ class ServeConfig(Config):
     engine: str = "auto"
     max_upload_bytes: Annotated[int, at_least(1)] = 32 * 2**20
     max_pixels: Annotated[int, at_least(1)] = 50_000_000
+    pixels_in_flight: Annotated[int, at_least(1)] = 50_000_000
+    decode_timeout_s: Annotated[float, above(0)] = 10.0
     uploads_per_minute: Annotated[int, at_least(1)] = 60
+    changes_per_minute: Annotated[int, at_least(1)] = 60
     requests_per_minute: Annotated[int, at_least(1)] = 1200
     n_predicting: Annotated[int, at_least(1)] = 2
+    n_waiting: Annotated[int, at_least(1)] = 16
+    waiting_per_address: Annotated[int, at_least(1)] = 4
+    connections: Annotated[int, at_least(1)] = 256
+    connections_per_address: Annotated[int, at_least(1)] = 64
+    listeners: Annotated[int, at_least(1)] = 64
+    listeners_per_address: Annotated[int, at_least(1)] = 16
+    head_timeout_s: Annotated[float, above(0)] = 20.0
+    body_timeout_s: Annotated[float, above(0)] = 60.0
+    trusted_proxies: Annotated[tuple[str, ...], Rule("addresses or networks", is_network)] = ()
     poll_interval_s: Annotated[float, between(0.05, 60)] = 1.0
     no_frames_s: Annotated[float, above(0)] = 60.0
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from georgia.errors import GeorgiaError
+from georgia.web.addresses import Slots
+from georgia.web.http_errors import RejectedRequest
 from georgia.web.service import Service
 
 _log = logging.getLogger(__name__)
@@ -22,7 +24,6 @@ MOST_FRAMES = 200
 # A page so far behind is dropped; it connects again and asks for what it missed.
 _QUEUE = 500
 _HEARTBEAT_S = 10.0
-MOST_LISTENERS = 64
 
 
 class EventStream:
@@ -31,6 +32,7 @@ class EventStream:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._listeners: set[asyncio.Queue[str | None]] = set()
+        self._places = Slots(service.config.listeners, service.config.listeners_per_address)
         self._last_id = 0
         self._last_status = ""
         self._task: asyncio.Task[None] | None = None
@@ -48,10 +50,22 @@ class EventStream:
         for queue in self._listeners:
             _offer(queue, None)
 
-    @property
-    def is_full(self) -> bool:
-        """Return whether the number of listening pages has reached its limit."""
-        return len(self._listeners) >= MOST_LISTENERS
+    def take_place(self, address: str) -> Callable[[], None]:
+        """Take the place of one listening page, before it listens; call the result once it has ended.
+
+        Raises:
+            RejectedRequest: 429, this address has all that it may have; 503, all places are taken.
+        """
+        fault = self._places.take(address)
+        if fault == "address":
+            most = self._service.config.listeners_per_address
+            message = (
+                f"{most} pages from {address} listen already. Close some, or raise listeners_per_address."
+            )
+            raise RejectedRequest(429, message, {"Retry-After": "30"})
+        if fault:
+            raise RejectedRequest(503, "Too many pages listen already.", {"Retry-After": "30"})
+        return lambda: self._places.give_back(address)
 
     async def listen(self, last_id: int | None = None) -> AsyncIterator[str]:
         """Yield events: "status" first, then frames after ``last_id``, then all that comes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -14,7 +13,7 @@ from georgia.monitor.connect import StoreAwayError
 from georgia.web import schemas
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.metrics_exporter import MetricsExporter
-from georgia.web.security import REPORT_POLICY
+from georgia.web.security import REPORT_POLICY, UPLOAD_PATH
 from georgia.web.service import CARD_FILE, REPORT_FILE, Service
 
 TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
@@ -65,13 +64,14 @@ def _add_model(router: APIRouter, service: Service) -> None:
 
 def _add_predict(router: APIRouter, service: Service, exporter: MetricsExporter) -> None:
     @router.post(
-        "/api/predict", response_model=schemas.Outcome, tags=["model"], responses=document_errors(403, 415)
+        UPLOAD_PATH, response_model=schemas.Outcome, tags=["model"], responses=document_errors(403, 415)
     )
     async def predict(file: UploadFile) -> Any:
         """What one image shows. Nothing of it is kept."""
         started = time.perf_counter()
         name = (file.filename or "image").replace("\\", "/").rsplit("/", 1)[-1][:200]
-        prediction = await asyncio.to_thread(service.predict, name, await file.read())
+        data = await file.read()
+        prediction = await service.run_apart(service.predict, name, data)
         exporter.predictions.labels(prediction["label"]).inc()
         exporter.seconds.observe(time.perf_counter() - started)
         return prediction

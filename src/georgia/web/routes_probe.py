@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from georgia.monitor.frames import csv_pages
 from georgia.monitor.result import FrameResult
 from georgia.web import schemas
+from georgia.web.addresses import ADDRESS_UNKNOWN, group_address
 from georgia.web.event_stream import EventStream
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.security import require_token
@@ -89,9 +91,9 @@ def _add_reading(router: APIRouter, service: Service) -> None:
         tags=["frames"],
         responses={**document_errors(404), **JPEG},
     )
-    def frame_image(frame_id: FrameId) -> Response:
+    async def frame_image(frame_id: FrameId) -> Response:
         """The frame itself, as a JPEG for the page."""
-        data = service.frame_image(frame_id)
+        data = await service.run_apart(service.frame_image, frame_id)
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -210,14 +212,28 @@ def _add_events(router: APIRouter, stream: EventStream) -> None:
         "/events", response_class=StreamingResponse, tags=["probe"], responses={**document_errors(), **EVENTS}
     )
     async def events(
+        request: Request,
         last_event_id: Annotated[str | None, Header(max_length=20, pattern=r"^\d{1,18}$")] = None,
     ) -> StreamingResponse:
         """Server-sent events: "status", and "frame" for each new frame; its id is the frame's number."""
-        if stream.is_full:
-            raise RejectedRequest(503, "Too many pages listen already.", {"Retry-After": "30"})
+        end = stream.take_place(group_address(request.client.host if request.client else ADDRESS_UNKNOWN))
         since = int(last_event_id) if last_event_id else None
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(stream.listen(since), media_type="text/event-stream", headers=headers)
+        return _Events(end, stream.listen(since), media_type="text/event-stream", headers=headers)
+
+
+class _Events(StreamingResponse):
+    """A stream that gives its place back however it ends, also before its first event."""
+
+    def __init__(self, end: Callable[[], None], *content: Any, **arguments: Any) -> None:
+        super().__init__(*content, **arguments)
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()
 
 
 def _json_lines(frames: Iterator[FrameResult]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What every request passes first: allowed hosts, body size, request rate, security headers, the token.
+"""What every request passes first: allowed hosts, its address, body size, rate, security headers, the token.
 
 Plain ASGI, so that a body is counted while it arrives and a stream of events is never held back.
 """
@@ -18,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from georgia.web.addresses import ADDRESS_UNKNOWN, Proxies, Slots, group_address
 from georgia.web.config import ServeConfig, is_loopback
 from georgia.web.http_errors import RejectedRequest, error_response
 
@@ -40,6 +41,9 @@ _HEADERS = {
     ),
     "cache-control": "no-store",
 }
+UPLOAD_PATH = "/api/predict"
+# No request but an upload needs more.
+_MOST_BYTES = 2**16
 # Addresses whose rate is remembered; beyond that the one that asked longest ago is forgotten.
 _MOST_ADDRESSES = 4096
 
@@ -70,8 +74,15 @@ class SecurityMiddleware:
 
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
         self._app, self._config = app, config
-        self._reads = RateLimiter(config.requests_per_minute)
-        self._uploads = RateLimiter(config.uploads_per_minute)
+        self._proxies = Proxies(config.trusted_proxies)
+        # Nobody who reads, uploads or guesses tokens uses up what those with the token may do.
+        self._limiters = {
+            "read": RateLimiter(config.requests_per_minute),
+            "upload": RateLimiter(config.uploads_per_minute),
+            "change": RateLimiter(config.changes_per_minute),
+            "other": RateLimiter(config.changes_per_minute),
+        }
+        self._uploads = Slots(config.n_waiting, config.waiting_per_address)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it before any route gets it."""
@@ -79,13 +90,46 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         with_headers = _add_headers(send)
-        rejection = self._reject(scope)
+        scope = self._with_client(scope)
+        kind, address = self._kind_of(scope), group_address(scope["client"][0])
+        rejection = self._reject(scope, kind, address)
         if rejection is not None:
             await rejection(scope, receive, with_headers)
             return
-        await self._app(scope, self._limit_body(receive), with_headers)
+        body = self._limit_body(receive, self._most_bytes(kind))
+        if kind != "upload":
+            await self._app(scope, body, with_headers)
+            return
+        fault = self._uploads.take(address)
+        if fault:
+            await _busy(fault, address)(scope, receive, with_headers)
+            return
+        try:
+            await self._app(scope, body, with_headers)
+        finally:
+            self._uploads.give_back(address)
 
-    def _reject(self, scope: Scope) -> JSONResponse | None:
+    def _with_client(self, scope: Scope) -> Scope:
+        """Return the scope with the address of who asks, which a trusted proxy may have forwarded."""
+        peer = scope["client"] or (ADDRESS_UNKNOWN, 0)
+        client = self._proxies.find_client(peer[0], Headers(scope=scope).getlist("x-forwarded-for"))
+        return {**scope, "client": (client, peer[1] if client == peer[0] else 0)}
+
+    def _kind_of(self, scope: Scope) -> str:
+        """Return which limits a request has: read, upload, change with the token, or other."""
+        if scope["method"] in ("GET", "HEAD"):
+            return "read"
+        if scope["path"] == UPLOAD_PATH:
+            return "upload"
+        kind, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        has_token = kind.lower() == "bearer" and is_token(given, self._config)
+        return "change" if has_token else "other"
+
+    def _most_bytes(self, kind: str) -> int:
+        most = self._config.max_upload_bytes
+        return most if kind == "upload" else min(most, _MOST_BYTES)
+
+    def _reject(self, scope: Scope, kind: str, address: str) -> JSONResponse | None:
         """Return the error response of a request that no route may get, None for any other."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
@@ -93,19 +137,17 @@ class SecurityMiddleware:
             message = f"This service does not respond to the name {host!r}. Name it in allowed_hosts."
             return error_response(421, message)
         origin = headers.get("origin")
-        is_read = scope["method"] in ("GET", "HEAD")
-        if origin is not None and not is_read and origin.split("//")[-1] != host:
+        if origin is not None and kind != "read" and origin.split("//")[-1] != host:
             return error_response(
                 403, f"Requests that change something may not come from pages of {origin!r}."
             )
-        address = scope["client"][0] if scope.get("client") else ""
-        wait_s = (self._reads if is_read else self._uploads).take(address)
+        wait_s = self._limiters[kind].take(address)
         if wait_s:
             message = f"Too many requests from {address}. Try again in {wait_s:.0f} s."
             return error_response(429, message, headers={"Retry-After": str(int(wait_s) + 1)})
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._config.max_upload_bytes:
-            error = self._too_large()
+        if not length.isdigit() or int(length) > self._most_bytes(kind):
+            error = _too_large(self._most_bytes(kind))
             return error_response(error.status_code, error.detail, headers=error.headers)
         return None
 
@@ -116,9 +158,9 @@ class SecurityMiddleware:
         # A page elsewhere that points its own name at the loopback (DNS rebinding) is rejected.
         return not self._config.is_loopback or is_loopback(name)
 
-    def _limit_body(self, receive: Receive) -> Receive:
+    def _limit_body(self, receive: Receive, most: int) -> Receive:
         """Cut a body off where it grows beyond what it may hold; the routes' error handlers say so."""
-        left = self._config.max_upload_bytes
+        left = most
 
         async def count() -> Message:
             nonlocal left
@@ -126,14 +168,22 @@ class SecurityMiddleware:
             if message["type"] == "http.request":
                 left -= len(message.get("body", b""))
                 if left < 0:
-                    raise self._too_large()
+                    raise _too_large(most)
             return message
 
         return count
 
-    def _too_large(self) -> RejectedRequest:
-        message = f"A request may hold {self._config.max_upload_bytes} bytes at most."
-        return RejectedRequest(413, message, {"Connection": "close"})
+
+def _too_large(most: int) -> RejectedRequest:
+    return RejectedRequest(413, f"A request may hold {most} bytes at most.", {"Connection": "close"})
+
+
+def _busy(fault: str, address: str) -> JSONResponse:
+    """Return the error response of an upload that would wait behind too many others."""
+    headers = {"Retry-After": "5", "Connection": "close"}
+    if fault == "address":
+        return error_response(429, f"Too many images from {address} wait here.", headers=headers)
+    return error_response(503, "Too many images wait here.", headers=headers)
 
 
 def _add_headers(send: Send) -> Send:
@@ -151,12 +201,17 @@ def _add_headers(send: Send) -> Send:
 _BEARER = HTTPBearer(scheme_name="token", description="Printed when the service starts.", auto_error=False)
 
 
+def is_token(given: str, config: ServeConfig) -> bool:
+    """Return whether a text is the service's token, in a time that tells nothing of it."""
+    return hmac.compare_digest(given.strip().encode("utf-8", "replace"), config.token.encode())
+
+
 def require_token(config: ServeConfig) -> Callable[[HTTPAuthorizationCredentials | None], None]:
     """Return the dependency of routes that change something: it rejects with 401 who has not the token."""
 
     def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
         given = credentials.credentials if credentials else ""
-        if hmac.compare_digest(given.strip().encode("utf-8", "replace"), config.token.encode()):
+        if is_token(given, config):
             return
         got = "another" if given else "none"
         message = f"Changing something needs the service's token as 'Authorization: Bearer …'; got {got}."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from georgia.errors import MissingDependencyError
+from georgia.errors import InputError, MissingDependencyError
 from georgia.web.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -15,6 +17,19 @@ if TYPE_CHECKING:
     from georgia.model.bundle import Bundle
     from georgia.monitor.run import Monitor
     from georgia.monitor.store import Store
+
+_SERVER: dict[str, Any] = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    # Whose word is taken for an address is a setting of ours: trusted_proxies.
+    "proxy_headers": False,
+    "timeout_keep_alive": 20,
+    "timeout_graceful_shutdown": 3,
+    "h11_max_incomplete_event_size": 64 * 1024,
+    "ws": "none",
+    "lifespan": "on",
+}
 
 
 def open_service(
@@ -36,12 +51,14 @@ def open_service(
         on_start: called with the address once the port is open.
 
     Raises:
+        InputError: the port is taken, or the host is not this machine's.
         MissingDependencyError: the extra ``web`` is not installed.
     """
     try:
         import uvicorn
 
         from georgia.web.app import create_app
+        from georgia.web.connections import make_protocol
         from georgia.web.service import Service
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
@@ -50,30 +67,59 @@ def open_service(
             got=error,
             hint="pip install 'georgia[web]'.",
         ) from error
-    app = create_app(Service(config, bundle, store, monitor, folder))
+    opened = open_listeners(config)
     settings = uvicorn.Config(
-        app,
-        host=config.host.strip("[]"),
-        port=config.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=20,
-        timeout_graceful_shutdown=3,
-        limit_concurrency=200,
-        h11_max_incomplete_event_size=64 * 1024,
-        ws="none",
-        lifespan="on",
+        create_app(Service(config, bundle, store, monitor, folder)),
+        http=make_protocol(config),  # type: ignore[arg-type]
+        **_SERVER,
     )
 
     class Server(uvicorn.Server):
-        async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-            await super().startup(sockets)  # type: ignore[arg-type]
+        async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().serve(sockets or opened)
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
             if self.started:
                 port = self.servers[0].sockets[0].getsockname()[1]
                 on_start(f"http://{_in_brackets(config.host)}:{port}/")
 
     return Server(settings)
+
+
+def open_listeners(config: ServeConfig) -> list[socket.socket]:
+    """Return listening sockets for the host and port of the settings; port 0 becomes a free one.
+
+    Raises:
+        InputError: the port is taken or not allowed, or the host is not this machine's.
+    """
+    host, port, opened = config.host.strip("[]"), config.port, []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name such as localhost may stand for an IPv4 and an IPv6 address; both get one port.
+        for family, address in dict.fromkeys((item[0], item[4][0]) for item in found):
+            listener = socket.create_server((str(address), port), family=family, backlog=2048)
+            opened.append(listener)
+            port = listener.getsockname()[1]
+    except OSError as error:
+        for listener in opened:
+            listener.close()
+        raise _describe_fault(error, host, port) from error
+    return opened
+
+
+def _describe_fault(error: OSError, host: str, port: int) -> InputError:
+    what = f"Cannot listen on {_in_brackets(host)}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        hint = f"--port {port + 1 if port < 65535 else 8420}, or --port 0 for any free one."
+        return InputError(what, needs="a free port is needed", got="one that another program uses", hint=hint)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return InputError(
+            what, needs="a port from 1024 on is needed", got=error.strerror, hint="Give --port 8420."
+        )
+    return InputError(
+        what, needs="an address of this machine is needed", got=error.strerror or error, hint="See --host."
+    )
 
 
 def _in_brackets(host: str) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import io
 import threading
 import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from georgia.errors import InputError, UnreadableImageError
-from georgia.images.decode import Image, decode_image, read_image
+from georgia.images.decode import Image
 from georgia.model.bundle import Bundle
 from georgia.model.engines import Engine, Outputs, open_engine
 from georgia.monitor.columns import iso_time
@@ -22,13 +25,15 @@ from georgia.monitor.result import State
 from georgia.monitor.run import Monitor
 from georgia.monitor.store import Store
 from georgia.web.config import ServeConfig
+from georgia.web.decode_pool import BusyError, DecodePool
 from georgia.web.http_errors import RejectedRequest
 
 REPORT_FILE, CARD_FILE = "report.html", "MODEL_CARD.md"
-# The longer side of a frame's image on the page, px.
-PREVIEW_PX = 1112
-# An image that waits longer for a free slot is rejected.
-_PATIENCE_S = 20.0
+# An image that waits longer for its turn is rejected.
+_PATIENCE_S = 30.0
+# The newest images of frames, which every page asks for.
+_MOST_PREVIEWS = 64
+T = TypeVar("T")
 
 
 class Service:
@@ -46,8 +51,27 @@ class Service:
         self._folder = folder
         self._engine: Engine | None = None
         self._opening = threading.Lock()
-        self._slots = threading.BoundedSemaphore(config.n_predicting)
         self._model_sha256 = ""
+        limits = (config.max_pixels, config.pixels_in_flight, config.decode_timeout_s)
+        # Uploads come from anybody and frames from the probe: neither waits for the other.
+        self._uploads, self._frames = DecodePool(config.n_predicting, *limits), DecodePool(1, *limits)
+        self._predicting = threading.BoundedSemaphore(config.n_predicting)
+        self._previews: OrderedDict[int, bytes] = OrderedDict()
+        # Threads that wait for a decoder; those of the event stream and of the routes stay free.
+        self._upload_threads = ThreadPoolExecutor(config.n_waiting, thread_name_prefix="georgia-uploads")
+        self._frame_threads = ThreadPoolExecutor(2, thread_name_prefix="georgia-frames")
+
+    def close(self) -> None:
+        """End what decodes images."""
+        for pool in (self._uploads, self._frames):
+            pool.close()
+        for threads in (self._upload_threads, self._frame_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run_apart(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Return what work with images returns, done in threads of its own kind."""
+        threads = self._upload_threads if work == self.predict else self._frame_threads
+        return await asyncio.get_running_loop().run_in_executor(threads, partial(work, *arguments))
 
     # The probe
 
@@ -106,15 +130,23 @@ class Service:
             RejectedRequest: 404, there is no such frame or its file is gone.
         """
         frame = self.find("frame", frame_id)
+        known = self._previews.get(frame_id)
+        if known is not None:
+            return known
         root = self._frames_folder()
         path = (root / frame.file).resolve() if root else None
         if root is None or path is None or not path.is_relative_to(root.resolve()):
             raise RejectedRequest(404, f"The image of frame {frame_id} is not within reach.")
         try:
-            image = read_image(path, self.config.max_pixels)
+            preview = self._frames.preview(path, _PATIENCE_S)
         except UnreadableImageError as error:
             raise RejectedRequest(404, f"The image of frame {frame_id} is gone: {error}.") from error
-        return encode_preview(image)
+        except BusyError as error:
+            raise RejectedRequest(503, str(error), {"Retry-After": "5"}) from error
+        self._previews[frame_id] = preview
+        while len(self._previews) > _MOST_PREVIEWS:
+            self._previews.popitem(last=False)
+        return preview
 
     def _frames_folder(self) -> Path | None:
         if self.monitor is not None:
@@ -161,15 +193,13 @@ class Service:
         Raises:
             RejectedRequest: 415, it is no readable image; 503, too many wait.
         """
-        if not self._slots.acquire(timeout=_PATIENCE_S):
-            raise RejectedRequest(503, "Too many images wait here.", {"Retry-After": "5"})
         try:
-            image = decode_image(data, self.config.max_pixels)
-            return {"file": name, **self._predict(image)}
+            with self._uploads.decode(data, _PATIENCE_S) as image, self._predicting:
+                return {"file": name, **self._predict(image)}
         except UnreadableImageError as error:
             raise RejectedRequest(415, f"Cannot read {name!r}: {error}.") from error
-        finally:
-            self._slots.release()
+        except BusyError as error:
+            raise RejectedRequest(503, str(error), {"Retry-After": "5"}) from error
 
     def _predict(self, image: Image) -> dict[str, Any]:
         engine = self._open()
@@ -203,14 +233,3 @@ def _class_map(outputs: Outputs, class_index: int) -> list[list[float]] | None:
     positive = np.maximum(maps[0, class_index], 0)
     rows: list[list[float]] = (positive / max(float(positive.max()), 1e-6)).round(3).tolist()
     return rows
-
-
-def encode_preview(image: npt.NDArray[np.uint8]) -> bytes:
-    """Return an image (H, W, 3), uint8 RGB, as JPEG bytes, its longer side at most ``PREVIEW_PX``."""
-    from PIL import Image as Pillow
-
-    preview = Pillow.fromarray(image)
-    preview.thumbnail((PREVIEW_PX, PREVIEW_PX))
-    stream = io.BytesIO()
-    preview.save(stream, "JPEG", quality=85)
-    return stream.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,15 @@ def test_page_loads_nothing_from_elsewhere(reader: TestClient) -> None:
     assert "://" not in page.text.replace("http://www.w3.org", "")
 
 
+def test_page_without_scripts_is_one_line(reader: TestClient) -> None:
+    page = reader.get("/").text
+    (line,) = re.findall(r"<noscript><p>(.*)</p></noscript>", page)
+    assert line.startswith("This page needs JavaScript.")
+    (link,) = re.findall(r'href="([^"]+)"', line)
+    assert reader.get(link).status_code == 200
+    assert "display: none" in reader.get("/static/no-script.css").text
+
+
 # Changing
 
 
@@ -237,10 +247,50 @@ def test_uploads_are_limited_in_size(tmp_path: Path) -> None:
 
 
 def test_requests_are_limited_in_number(tmp_path: Path) -> None:
-    with small(tmp_path, uploads_per_minute=3) as client:
+    with small(tmp_path, changes_per_minute=3) as client:
         responses = [client.post("/api/limits", json={}) for _ in range(5)]
     assert [response.status_code for response in responses] == [401, 401, 401, 429, 429]
     assert int(responses[-1].headers["retry-after"]) >= 1
+
+
+def test_acknowledging_has_limits_of_its_own(tmp_path: Path) -> None:
+    path, body = "/api/alarms/1/acknowledge", {"who": "A"}
+    with small(tmp_path, uploads_per_minute=2, requests_per_minute=2, changes_per_minute=2) as client:
+        uploads = [client.post("/api/predict", files={"file": ("a.png", b"")}) for _ in range(3)]
+        reads = [client.get("/api/health") for _ in range(3)]
+        guesses = [client.post(path, json=body, headers={"Authorization": "Bearer x"}) for _ in range(3)]
+        acknowledged = client.post(path, json=body, headers=AUTHORISED)
+    assert [group[-1].status_code for group in (uploads, reads, guesses)] == [429, 429, 429]
+    assert acknowledged.status_code == 404  # three frames raise no alarm; no limit stood against it
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "statuses"),
+    [
+        ((), ["1.1.1.1", "2.2.2.2", "3.3.3.3"], [200, 200, 429]),
+        (("10.0.0.0/8",), ["1.1.1.1", "2.2.2.2", "3.3.3.3"], [200, 200, 200]),
+        (("10.0.0.0/8",), ["9.9.9.9, 1.1.1.1", "8.8.8.8, 1.1.1.1", "7.7.7.7, 1.1.1.1"], [200, 200, 429]),
+        (("192.0.2.1",), ["1.1.1.1", "2.2.2.2", "3.3.3.3"], [200, 200, 429]),
+    ],
+    ids=["none trusted", "trusted", "trusted but forged", "another trusted"],
+)
+def test_forwarded_address_counts_if_trusted(
+    tmp_path: Path, proxies: tuple[str, ...], forwarded: list[str], statuses: list[int]
+) -> None:
+    app = helpers.make_app(tmp_path, 3, requests_per_minute=2, trusted_proxies=proxies)
+    with TestClient(app, base_url=LOCAL, client=("10.0.0.9", 5000)) as client:
+        responses = [client.get("/api/health", headers={"X-Forwarded-For": hop}) for hop in forwarded]
+    assert [response.status_code for response in responses] == statuses
+
+
+def test_trusted_proxies_are_addresses() -> None:
+    with pytest.raises(InputError, match="trusted_proxies must be addresses or networks"):
+        ServeConfig(trusted_proxies=("proxy.example",))
+
+
+def test_requests_but_uploads_are_short(client: TestClient) -> None:
+    body = {"who": "A", "note": "x" * 70_000}
+    assert is_error(client.post("/api/alarms/1/acknowledge", json=body, headers=AUTHORISED), 413)
 
 
 def test_rate_limiter_refills_with_time() -> None:
