@@ -13,11 +13,11 @@ import numpy.typing as npt
 from georgia.errors import ParityError
 from georgia.export.onnx_file import SIGMOID_PAIR, remove_output
 from georgia.images.preprocess import PreprocessSpec
-from georgia.model.engines import OnnxRuntimeEngine, OpenVinoEngine, Outputs
+from georgia.model.engines import FLOAT32_TOLERANCE, OnnxRuntimeEngine, OpenVinoEngine, Outputs
 from georgia.uncertainty.calibration import softmax
 
-# |Δp| that float32 engines may differ by. Source: the parity aim of the project; measured 1e-6 to 1e-5.
-PARITY_TOLERANCE = 1e-3
+# |Δp| by which an engine may differ from the trained net: what engines may differ by among themselves.
+PARITY_TOLERANCE = FLOAT32_TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,261 @@
+"""One image has one prediction, whatever engine, batch or file count; what bfloat16 changes is said."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from georgia.evaluate.serving import measure_acceptance, try_bfloat16
+from georgia.export.parity import PARITY_TOLERANCE
+from georgia.labels import Labels
+from georgia.model.engines import FLOAT32_TOLERANCE, OpenVinoEngine, list_capabilities, round_as_bfloat16
+from georgia.model.load import load_bundled_model
+from georgia.predict.precision import (
+    BFLOAT16_TOLERANCE,
+    PrecisionTrial,
+    PrecisionWarning,
+    compare_precisions,
+    warn_of_precision,
+)
+from georgia.predict.predictions import Predictions
+from georgia.predict.predictor import FEW, PredictConfig, Predictor, for_few
+from georgia.records import Record
+from georgia.synthetic import render_crop
+from georgia.uncertainty.decision import DecisionThresholds
+
+BUNDLE = load_bundled_model()
+LABELS = Labels(("CEX", "PG"))
+ENGINE = OpenVinoEngine(BUNDLE.model_path, BUNDLE.preprocess)
+N_CROPS = 200
+
+
+def blend_to_border(
+    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], column: str
+) -> list[Image.Image]:
+    """Return blends of two images around the place where they cross a threshold, found by bisection."""
+    height, width = (min(sizes) for sizes in zip(first.shape[:2], second.shape[:2], strict=True))
+    a, b = (image[:height, :width].astype(np.float64) for image in (first, second))
+
+    def mix(weight: float) -> npt.NDArray[np.uint8]:
+        return np.rint(a * (1 - weight) + b * weight).astype(np.uint8)
+
+    def is_beyond(weight: float) -> bool:
+        outputs = ENGINE.run([ENGINE.prepare(mix(weight))])
+        if column == "unknown":
+            return bool(outputs["unknown_score"][0] > 1)
+        return bool(outputs["probabilities"][0].argmax())
+
+    low, high, start = 0.0, 1.0, is_beyond(0.0)
+    for _ in range(9):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_beyond(middle) is start else (low, middle)
+    return [Image.fromarray(mix(weight)) for weight in (low, high)]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of 200 synthetic crops, and of blends that lie at a threshold."""
+    folder = tmp_path_factory.mktemp("crops")
+    crops = [render_crop(name, seed).image for seed in range(N_CROPS // 2) for name in ("CEX", "PG")]
+    black = np.zeros((400, 400, 3), np.uint8)
+    images = [Image.fromarray(crop) for crop in crops]
+    for index in range(0, 12, 2):
+        images += blend_to_border(crops[index], black, "unknown")
+        images += blend_to_border(crops[index], crops[index + 1], "class")
+    found = []
+    for number, image in enumerate(images):
+        found.append(folder / f"{number}.png")
+        image.save(found[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(paths: list[Path]) -> Predictions:
+    return Predictor(BUNDLE, PredictConfig("openvino", precision="float32")).predict(paths)
+
+
+def scores_of(predictions: Predictions) -> npt.NDArray[np.float64]:
+    return np.array([item.unknown_score for item in predictions.items], np.float64)
+
+
+def check_agreement(reference: Predictions, other: Predictions, part: slice = slice(None)) -> None:
+    """Check probabilities and scores within the tolerance, and labels where the margin is larger."""
+    first, p_first, s_first = (
+        reference.items[part],
+        reference.probability_array()[part],
+        scores_of(reference)[part],
+    )
+    assert np.abs(p_first - other.probability_array()).max() <= FLOAT32_TOLERANCE
+    assert np.abs(s_first - scores_of(other)).max() <= FLOAT32_TOLERANCE
+    ordered = np.sort(p_first, axis=1)
+    is_clear = ordered[:, -1] - ordered[:, -2] > 2 * FLOAT32_TOLERANCE
+    is_clear = ((s_first > 1) | is_clear) & (np.abs(s_first - 1) > FLOAT32_TOLERANCE)
+    assert is_clear.sum() > len(first) // 2
+    for item, same, clear in zip(first, other.items, is_clear, strict=True):
+        assert not clear or item.label == same.label
+
+
+@pytest.mark.parametrize(("engine", "batch_size"), [("openvino", 1), ("openvino", 7), ("onnxruntime", 16)])
+def test_engine_and_batch_keep_predictions(
+    reference: Predictions, paths: list[Path], engine: str, batch_size: int
+) -> None:
+    config = PredictConfig(engine, batch_size, precision="float32")
+    check_agreement(reference, Predictor(BUNDLE, config).predict(paths))
+
+
+def test_few_and_many_files_agree(
+    reference: Predictions, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEORGIA_PRECISION", raising=False)
+    for count in (1, FEW, FEW + 1):
+        chosen = paths[-count:]
+        predictor = Predictor(BUNDLE, for_few(PredictConfig(), chosen))
+        assert predictor.engine.precision == "float32"
+        check_agreement(reference, predictor.predict(chosen), slice(-count, None)) if count > 1 else None
+
+
+def test_blends_lie_at_the_thresholds(reference: Predictions) -> None:
+    borders = reference.items[N_CROPS:]
+    scores = np.abs(np.array([item.unknown_score for item in borders], np.float64) - 1)
+    margins = [max(item.probabilities.values()) - 0.5 for item in borders]
+    assert (scores < 0.05).sum() >= 6
+    assert (np.array(margins) < 0.2).sum() >= 4
+    assert {item.label for item in borders} == {"CEX", "PG", "unknown"}
+
+
+def test_tolerance_is_one_number() -> None:
+    assert PARITY_TOLERANCE == FLOAT32_TOLERANCE
+
+
+def test_emulation_rounds_to_eight_bits() -> None:
+    import openvino
+    from openvino import opset13
+
+    image = opset13.parameter([1, 1, 4, 4], np.float32)
+    kernel = opset13.constant(np.full((1, 1, 1, 1), 1.0, np.float32))
+    ends = [1, 1], [0, 0], [0, 0], [1, 1]
+    net = openvino.Model([opset13.convolution(image, kernel, *ends)], [image], "one")
+    values = np.random.default_rng(0).normal(0, 30, (1, 1, 4, 4)).astype(np.float32)
+    compiled = openvino.Core().compile_model(
+        round_as_bfloat16(net), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    bits = values.view(np.uint32).astype(np.uint64)
+    nearest = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+    np.testing.assert_array_equal(compiled(values)[0], nearest)
+    assert (nearest != values).all()
+
+
+def test_emulated_bfloat16_differs_as_real_one(synthetic_crops: Path) -> None:
+    records = [Record(path, path.parent.name) for path in sorted(synthetic_crops.glob("*/*.png"))[::2]]
+    emulated = try_bfloat16(BUNDLE, records, is_emulated=True)
+    assert (emulated.n, emulated.is_emulated) == (40, True)
+    assert 1e-4 < emulated.largest_difference < 0.6
+    assert 1e-4 < emulated.largest_score_difference < 0.6
+    assert emulated.n_changed <= 2
+    if "BF16" in list_capabilities():
+        real = try_bfloat16(BUNDLE, records, is_emulated=False)
+        assert 0.1 < emulated.largest_score_difference / real.largest_score_difference < 10
+
+
+def make_outputs(probabilities: list[float], scores: list[float]) -> dict[str, npt.NDArray[np.float32]]:
+    pg = np.array(probabilities, np.float32)
+    return {"probabilities": np.stack([1 - pg, pg], axis=1), "unknown_score": np.array(scores, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("low", "n_changed", "n_near", "is_shown"),
+    [
+        (([0.1, 0.51, 0.9], [0.5, 0.5, 1.2]), 0, 0, True),
+        (([0.11, 0.49, 0.9], [0.5, 0.5, 1.1]), 0, 1, True),
+        (([0.15, 0.51, 0.9], [0.5, 0.5, 1.2]), 0, 0, False),
+        (([0.1, 0.51, 0.9], [0.5, 0.5, 0.9]), 1, 0, False),
+        (([0.1, 0.51, 0.9], [1.1, 0.5, 1.2]), 1, 0, False),
+        (([0.6, 0.51, 0.9], [0.5, 0.5, 1.2]), 1, 0, False),
+    ],
+)
+def test_trial_counts_changed_predictions(
+    low: tuple[list[float], list[float]], n_changed: int, n_near: int, is_shown: bool
+) -> None:
+    thresholds = DecisionThresholds(LABELS, 1.0)
+    full = make_outputs([0.1, 0.51, 0.9], [0.5, 0.5, 1.2])
+    trial = compare_precisions(full, make_outputs(*low), thresholds)
+    assert (trial.n, trial.n_changed, trial.n_changed_near, trial.is_shown) == (
+        3,
+        n_changed,
+        n_near,
+        is_shown,
+    )
+    metadata = {"precision": {"bfloat16": trial.to_json_dict()}}
+    assert PrecisionTrial.from_metadata(metadata) == trial
+
+
+def test_emulated_trial_needs_half_the_tolerance() -> None:
+    trial = PrecisionTrial(64, 0.75 * BFLOAT16_TOLERANCE, 0.0, 0, 0)
+    assert trial.is_shown
+    assert not replace(trial, is_emulated=True).is_shown
+    assert not replace(trial, n=0).is_shown
+
+
+def test_unproven_bfloat16_is_said_once() -> None:
+    bundle = replace(BUNDLE, metadata={**BUNDLE.metadata, "precision": {}})
+    with pytest.warns(
+        PrecisionWarning, match="not shown .* it was not tried on this model's .* or be rejected"
+    ):
+        warn_of_precision(bundle, "bfloat16")
+    tried = PrecisionTrial(64, 0.31, 0.1, 2, 1).to_json_dict()
+    bundle = replace(BUNDLE, metadata={**BUNDLE.metadata, "precision": {"bfloat16": tried}})
+    with pytest.warns(
+        PrecisionWarning, match=r"on 64 validation images it changed 3 labels and .* up to 0\.31"
+    ):
+        warn_of_precision(bundle, "bfloat16")
+
+
+def test_proven_bfloat16_and_float32_are_quiet() -> None:
+    shown = PrecisionTrial(64, 0.01, 0.01, 0, 2).to_json_dict()
+    bundle = replace(BUNDLE, metadata={**BUNDLE.metadata, "precision": {"bfloat16": shown}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_precision(bundle, "bfloat16")
+        warn_of_precision(BUNDLE, "float32")
+
+
+@pytest.mark.skipif("BF16" not in list_capabilities(), reason="needs a processor that computes in bfloat16")
+def test_predictor_warns_of_bfloat16() -> None:
+    with pytest.warns(PrecisionWarning, match="Leave the precision out for float32"):
+        Predictor(BUNDLE, PredictConfig("openvino", precision="bfloat16"))
+
+
+def test_acceptance_is_measured_on_the_file(synthetic_crops: Path, tmp_path: Path) -> None:
+    paths = sorted(synthetic_crops.glob("*/*.png"))[::4]
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    records = [Record(path, path.parent.name) for path in [*paths, tmp_path / "broken.png"]]
+    found = measure_acceptance(BUNDLE, records)
+    assert found is not None
+    assert (found.n, found.n_groups, found.stated) == (20, 20, 0.99)
+    assert found.fraction > 0.8
+    # A threshold that was fitted in another precision, say, rejects all: the file shows it.
+    strict = {**BUNDLE.metadata, "unknown": {"threshold": 1e-3, "true_acceptance": 0.99}}
+    nothing = measure_acceptance(replace(BUNDLE, metadata=strict), records)
+    assert nothing is not None
+    assert (nothing.fraction, nothing.is_far_off) == (0.0, True)
+    free = {key: value for key, value in BUNDLE.metadata.items() if key != "unknown"}
+    assert measure_acceptance(replace(BUNDLE, metadata=free), records) is None
+
+
+def test_acceptance_weighs_groups(synthetic_crops: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+    records = [
+        Record(path, "CEX", f"g{at}") for at, path in enumerate(sorted(synthetic_crops.glob("CEX/*"))[:3])
+    ]
+    for number in range(6):  # one group of six rejected images
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+        records.append(Record(tmp_path / f"{number}.png", "CEX", "noise"))
+    found = measure_acceptance(BUNDLE, records)
+    assert found is not None
+    assert (found.fraction, found.n, found.n_groups) == (pytest.approx(0.75), 9, 4)
