@@ -15,15 +15,18 @@ from georgia.cli.options import (
     EngineOption,
     JsonOption,
     ModelArgument,
+    PartsOption,
     PreprocessOption,
     make_config,
+    parse_split_folders,
 )
 from georgia.cli.packages import PAGES, check_packages
 from georgia.errors import InputError
 from georgia.files import check_outside_data
+from georgia.progress import QUIET, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from georgia.cluster import Clustering
     from georgia.records import Failure
@@ -39,6 +42,7 @@ def run(
     ] = None,
     engine: EngineOption = None,
     classes: ClassesOption = None,
+    parts: PartsOption = None,
     preprocess: PreprocessOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -59,7 +63,7 @@ def run(
     settings = make_config(ClusterConfig, config, "cluster", typed)
     check_outside_data(out, data)
     with console.ConsoleProgress() as progress:
-        paths, labels, failures = read_images(data)
+        paths, labels, failures = read_images(data, parse_split_folders(parts), progress)
         bundle = open_model(model, classes, preprocess)
         result = cluster_files(bundle, paths, labels, settings, progress)
         progress.start("maps", None)
@@ -72,7 +76,9 @@ def run(
     return console.end_with(failures)
 
 
-def read_images(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Failure]]:
+def read_images(
+    data: Path, parts: Mapping[str, str] | str | None = None, progress: Progress = QUIET
+) -> tuple[list[Path], dict[Path, str], Sequence[Failure]]:
     """Return image files, the labels of those that have one, and what was left out.
 
     Raises:
@@ -82,9 +88,9 @@ def read_images(data: Path) -> tuple[list[Path], dict[Path, str], Sequence[Failu
     from georgia.images.listing import find_images
 
     try:
-        catalog = read_catalog(data, verify=False)
+        catalog = read_catalog(data, parts=parts, verify=False, progress=progress)
     except InputError as error:
-        if not data.is_dir():
+        if not data.is_dir() or parts:
             raise
         paths = find_images([data])
         console.show_note(_tell_unlabelled(data, paths, error))
