@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import importlib
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,10 +124,21 @@ def count_by_class(records: Sequence[Record], labels: Labels) -> dict[str, int]:
     return counts
 
 
-def fingerprint_files(paths: Sequence[Path]) -> str:
-    """Return a sha256 (hex) over the contents of files; neither names nor order change it."""
-    digests = []
-    for path in paths:
+def hash_file(path: Path) -> str | None:
+    """Return the sha256 (hex) of a file's content; None where it is no regular file or cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
         with path.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def fingerprint_files(paths: Sequence[Path]) -> str:
+    """Return a sha256 (hex) over the contents of files; neither names nor order change it.
+
+    What cannot be read, or is a pipe or a device and may give bytes without end, counts as such.
+    """
+    digests = [hash_file(path) or "unreadable" for path in paths]
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

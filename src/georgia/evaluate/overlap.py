@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from georgia.catalog.csv_file import read_csv
 from georgia.errors import InputError
 from georgia.model.bundle import Bundle
 from georgia.progress import QUIET, Progress
-from georgia.records import Record
+from georgia.records import Record, hash_file
 
 SPLIT_FILE = "split.csv"
 # The net learns from the first; its epoch, temperature and thresholds are chosen on the second.
@@ -44,11 +43,11 @@ def find_training_overlap(
     places = {os.path.realpath(path) for path in trained}
     # Only files of equal size can have equal content.
     sizes = {_size(record.path) for record in records} - {None}
-    contents = {_hash(path) for path in trained if _size(path) in sizes} - {None}
+    contents = {hash_file(path) for path in trained if _size(path) in sizes} - {None}
     return tuple(
         record.path
         for record in records
-        if os.path.realpath(record.path) in places or (contents and _hash(record.path) in contents)
+        if os.path.realpath(record.path) in places or (contents and hash_file(record.path) in contents)
     )
 
 
@@ -58,16 +57,6 @@ def describe_training_overlap(n_in_training: int, n: int) -> str:
         f"{n_in_training:,} of {n:,} images are in the model's own training or validation split: "
         "the metrics overstate how well it does on new images."
     )
-
-
-def _hash(path: Path) -> bytes | None:
-    if _size(path) is None:
-        return None
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    except OSError:
-        return None
 
 
 def _size(path: Path) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from georgia.evaluate.overlap import SPLIT_FILE, describe_training_overlap, find
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle
+from georgia.progress import Quiet
 from georgia.records import SPLITS, Record
 
 
@@ -77,3 +79,37 @@ def test_unusable_split_table_finds_nothing(bundle: Bundle, tmp_path: Path, text
 
 def test_overlap_is_described_with_counts() -> None:
     assert describe_training_overlap(1200, 3000).startswith("1,200 of 3,000 images are in")
+
+
+class Listener(Quiet):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_and_devices_are_not_read(bundle: Bundle, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    assert find(bundle, tmp_path / "pipe.png", tmp_path / "zero.png") == ()
+    (tmp_path / "data" / "train.png").unlink()
+    os.mkfifo(tmp_path / "data" / "train.png")
+    assert find(bundle, tmp_path / "pipe.png", tmp_path / "zero.png") == ()
+
+
+def test_missing_training_images_are_told(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "data" / "train.png").unlink()
+    valid, listener = tmp_path / "data" / "valid.png", Listener()
+    assert find_training_overlap(bundle, [Record(valid, "PG")], listener) == (valid,)
+    assert "1 rows of the run's split.csv cannot be compared" in listener.lines[0]
+
+
+def test_unreadable_split_table_is_told(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "run" / SPLIT_FILE).write_text("no table", encoding="utf-8")
+    listener = Listener()
+    assert find_training_overlap(bundle, [Record(tmp_path / "data" / "train.png", "PG")], listener) == ()
+    assert "is not known" in listener.lines[0]
