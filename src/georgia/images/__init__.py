@@ -9,8 +9,8 @@ from georgia.images.decode import (
     iter_images,
     read_image,
     read_info,
-    reduce_depth,
 )
+from georgia.images.depth import reduce_depth
 from georgia.images.listing import SYSTEM_NAMES, find_images, is_system_name, list_files, natural_key
 
 __all__ = [

@@ -3,7 +3,8 @@
 Every file becomes uint8 (H, W, 3) RGB, by rules that never look at the content:
 
 - 16-bit samples become ``round(v / 257)``, the whole range; a TIFF that declares a smaller depth
-  (MaxSampleValue or SMaxSampleValue of 2^n − 1) is divided by that instead.
+  (MaxSampleValue or SMaxSampleValue of 2^n − 1) is divided by that instead, and where the user states a
+  depth (GEORGIA_DEPTH), files that declare none are divided by 2^depth − 1.
 - Floats are 0 to 1 and become ``round(255 v)``; any other value is rejected.
 - Alpha is composed over black, the colour of no light; where it is opaque it changes nothing. An image that
   is transparent everywhere is rejected; a BMP's fourth byte that is 0 everywhere is no alpha.
@@ -21,7 +22,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from georgia.images.containers import (
     Header,
     find_format,
 )
+from georgia.images.depth import check_range, find_stated_bits, reduce_depth
 from georgia.images.symmetry import EXIF_ORIENTATIONS
 from georgia.records import Failure
 
@@ -64,6 +65,29 @@ class ImageInfo:
     n_bytes: int
 
 
+def find_used_bits(path: str | Path) -> int:
+    """Return how many bits the largest sample of a 16-bit file needs; 0 for files of another depth.
+
+    Raises:
+        UnreadableImageError: the file cannot be read; the message is one clause, without the path.
+    """
+    with _as_unreadable():
+        data = _read_bytes(Path(path), MAX_PIXELS)
+        header = _read_header(data, MAX_PIXELS)
+        if header.bit_depth != 16 or header.n_pages != 1:
+            return 0
+        if header.format == "TIFF":
+            from georgia.images.tiff import read_tiff_samples
+
+            samples, top, _, has_alpha = read_tiff_samples(data)
+            if top != 65535:
+                return 0
+            samples = samples[:, :, : samples.shape[2] - has_alpha]
+        else:
+            samples = _decode_deep_png(header)[:, :, :3]
+        return int(samples.max()).bit_length()
+
+
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
     """Return a file's pixels (H, W, 3), uint8 RGB, by the rules at the top of this file.
 
@@ -84,6 +108,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         UnreadableImageError: the content cannot be read; the message is one clause.
     """
+    bits = find_stated_bits()
     with _as_unreadable():
         if not data:
             raise UnreadableImageError("the file is empty")
@@ -94,7 +119,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
             # Longer lists of pages are not counted to their end.
             more = " or more" if header.n_pages == MAX_PAGES_COUNTED else ""
             raise UnreadableImageError(f"one page is needed; got {header.n_pages}{more}. Split the stack")
-        pixels = _decode_tiff(data) if header.format == "TIFF" else _decode(header)
+        pixels = _decode_tiff(data, bits) if header.format == "TIFF" else _decode(header, bits)
         upright = EXIF_ORIENTATIONS[header.orientation - 1].apply(pixels)
         return np.require(upright, np.uint8, ["C", "W"])
 
@@ -103,8 +128,8 @@ def image_from_array(array: npt.NDArray[Any]) -> Image:
     """Return an array as an image (H, W, 3), uint8 RGB, by the rules that hold for files.
 
     Args:
-        array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); uint8, uint16 with its whole range, bool, or
-            floats from 0 to 1.
+        array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); uint8, uint16 with its whole range (or the depth
+            that GEORGIA_DEPTH states), bool, or floats from 0 to 1.
 
     >>> image_from_array(np.array([[0.0, 0.5, 1.0]]))[0, :, 0].tolist()
     [0, 128, 255]
@@ -118,7 +143,7 @@ def image_from_array(array: npt.NDArray[Any]) -> Image:
             "Cannot use an array as an image", needs="(H, W), (H, W, 3) or (H, W, 4)", got=array.shape
         )
     if samples.dtype == np.uint16:
-        samples = reduce_depth(samples)
+        samples = reduce_depth(samples, check_range(samples[:, :, :3], find_stated_bits()))
     elif samples.dtype == np.bool_:
         samples = samples * np.uint8(255)
     elif np.issubdtype(samples.dtype, np.floating) and samples.min() >= 0 and samples.max() <= 1:
@@ -223,9 +248,14 @@ def _read_header(data: bytes, max_pixels: int) -> Header:
     return header
 
 
-def _decode(header: Header) -> Image:
+def _decode(header: Header, bits: int) -> Image:
     if header.format == "PNG" and header.bit_depth == 16:
-        return _decode_deep_png(header)
+        samples = _decode_deep_png(header)
+        pixels = reduce_depth(samples, check_range(samples[:, :, :3], bits))
+        if samples.shape[2] == 4:
+            # Alpha fills its range whatever the camera does.
+            return _compose(pixels[:, :, :3], reduce_depth(samples[:, :, 3:]))
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return _to_rgb(_open(header.format, header.clean))
 
 
@@ -273,50 +303,34 @@ def _compose(colors: Image, alpha: Image) -> Image:
     return ((colors.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
 
 
-@lru_cache(maxsize=16)
-def _depth_table(top: int) -> Image:
-    values = np.minimum(np.arange(65536, dtype=np.uint32), top)
-    return ((values * 255 + top // 2) // top).astype(np.uint8)
-
-
-def reduce_depth(samples: npt.NDArray[np.uint16], top: int = 65535) -> Image:
-    """Return 16-bit samples as uint8 of the same shape: ``round(255 v / top)``, so v / 257 by default.
-
-    >>> reduce_depth(np.array([0, 128, 129, 65535], np.uint16)).tolist()
-    [0, 0, 1, 255]
-    """
-    return _depth_table(top)[samples]
-
-
 def _reduce_floats(samples: npt.NDArray[Any]) -> Image:
     return np.asarray(np.rint(np.clip(samples, 0.0, 1.0) * 255.0), np.uint8)
 
 
-def _decode_deep_png(header: Header) -> Image:
-    """Read 16-bit PNG: colours by OpenCV, as Pillow keeps their high byte only.
+def _decode_deep_png(header: Header) -> npt.NDArray[np.uint16]:
+    """Return the samples (H, W, 1, 3 or 4) of a 16-bit PNG; what its transparent colour covers is 0.
 
-    Grey by Pillow, as OpenCV passes over its transparent value.
+    Colours by OpenCV, as Pillow keeps their high byte only. Grey by Pillow, as OpenCV passes over its
+    transparent value.
     """
     if header.mode == "grey":
         image = _open("PNG", header.clean)
         grey = np.array(image).astype(np.uint16)
-        pixels = np.where(grey == image.info.get("transparency", -1), 0, reduce_depth(grey))
-        return _grey_to_rgb(pixels)
+        return np.where(grey == image.info.get("transparency", -1), np.uint16(0), grey)[:, :, None]
     import cv2
 
     samples = cv2.imdecode(np.frombuffer(header.clean, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None:
         raise UnreadableImageError(DAMAGED)
-    pixels = reduce_depth(np.asarray(samples, np.uint16))
     # Blue, green and red, and alpha where the file has any, or a transparent colour.
-    colors = pixels[:, :, 2::-1]
-    return _compose(colors, pixels[:, :, 3:]) if pixels.shape[2] == 4 else colors
+    order = [2, 1, 0, 3][: samples.shape[2]]
+    return np.asarray(samples, np.uint16)[:, :, order]
 
 
-def _decode_tiff(data: bytes) -> Image:
+def _decode_tiff(data: bytes, bits: int) -> Image:
     from georgia.images.tiff import read_tiff_samples
 
-    samples, top, mode, has_alpha = read_tiff_samples(data)
+    samples, top, mode, has_alpha = read_tiff_samples(data, bits)
     if samples.dtype.kind == "f":
         lowest, highest = float(samples.min()), float(samples.max())
         # NaN fails both comparisons.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from georgia.errors import InputError
 from georgia.files import reading
+from georgia.images.depth import DEPTH_VARIABLE, find_stated_bits
 
 # The graph tensor where preprocessing ends and the network begins, in every model that Georgia exports.
 NETWORK_INPUT = "network_input"
@@ -86,6 +87,8 @@ class PreprocessSpec:
 
     ``mean`` and ``scale`` are in the order of ``color_order`` and on the scale 0–255.
 
+    ``sample_bits`` is the depth stated for 16-bit files (GEORGIA_DEPTH) when a model was trained, or 0.
+
     With ``window_px`` the image is not stretched to the square: its middle ``window_px`` × ``window_px``
     pixels are shown, so that all images have one scale and the size of an image gives nothing away.
     """
@@ -95,6 +98,7 @@ class PreprocessSpec:
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     scale: tuple[float, float, float] = (128.0, 128.0, 128.0)
     window_px: float = 0.0
+    sample_bits: int = 0
 
     def resize(self, image: npt.NDArray[np.uint8]) -> FloatArray:
         """Return an image (H, W, 3), uint8, at (size, size, 3), float32, still 0–255 RGB."""
@@ -156,6 +160,7 @@ class PreprocessSpec:
             "mean": list(self.mean),
             "scale": list(self.scale),
             **({"resize": _WINDOW, "window_px": self.window_px} if self.window_px else {"resize": _STRETCH}),
+            **({"sample_bits": self.sample_bits} if self.sample_bits else {}),
         }
 
     @classmethod
@@ -163,7 +168,8 @@ class PreprocessSpec:
         """Read the plain form.
 
         Raises:
-            InputError: a value is missing, or the resize is not the one defined here.
+            InputError: a value is missing, the resize is not the one defined here, or a depth was stated for
+                16-bit files in training and none is now, so that they would come out darker.
         """
         if values.get("resize", _STRETCH) not in (_STRETCH, _WINDOW):
             raise InputError(
@@ -177,7 +183,16 @@ class PreprocessSpec:
         ):
             window_px = float(values["window_px"]) if values.get("resize") == _WINDOW else 0.0
             mean, scale = _three_floats(values["mean"]), _three_floats(values["scale"])
-            return cls(int(values["size_px"]), values["color_order"], mean, scale, window_px)
+            bits = int(values.get("sample_bits", 0))
+            spec = cls(int(values["size_px"]), values["color_order"], mean, scale, window_px, bits)
+        if bits and not find_stated_bits():
+            raise InputError(
+                "Cannot use this model",
+                needs=f"it was trained with {DEPTH_VARIABLE}={bits} (how many bits 16-bit files use)",
+                got="none",
+                hint=f"Set {DEPTH_VARIABLE} to the bits of your camera; files of 8 bits stay as they are.",
+            )
+        return spec
 
 
 def _three_floats(values: Iterable[Any]) -> tuple[float, float, float]:

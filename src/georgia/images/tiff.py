@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from georgia.errors import UnreadableImageError
 from georgia.images.containers import DAMAGED, MAX_PAGES_COUNTED, TRUNCATED, Header, read_jpeg
+from georgia.images.depth import check_range
 
 # Source: TIFF 6.0, its technical notes and registered numbers. Schemes that make bytes of bytes, with
 # their decoder in imagecodecs; a deflated segment may hold more rows than the image, which zlib cuts off.
@@ -59,13 +60,13 @@ def read_tiff(data: bytes) -> Header:
         )  # fmt: skip
 
 
-def read_tiff_samples(data: bytes) -> tuple[npt.NDArray[Any], int, str, bool]:
+def read_tiff_samples(data: bytes, stated_bits: int = 0) -> tuple[npt.NDArray[Any], int, str, bool]:
     """Return the first page's samples (H, W, S) as stored, their largest value, mode, and if alpha is last.
 
     The mode is "grey", "RGB", "CMYK" or "YCbCr"; white-is-zero pages come inverted, palettes as RGB. The
     largest value is that of the bit depth, or of the smaller depth declared by MaxSampleValue or
     SMaxSampleValue as 2^n − 1: other values there are statistics of the content, which must not change the
-    brightness. Floats have 1.
+    brightness. Without such a depth, 16-bit samples have the one that the user states. Floats have 1.
 
     Raises:
         UnreadableImageError: compression, colours or samples are of a kind that is not read, or the file
@@ -91,6 +92,9 @@ def read_tiff_samples(data: bytes) -> tuple[npt.NDArray[Any], int, str, bool]:
         if mode == "YCbCr" and int(page.compression) == _JPEG:
             mode = "RGB"
         top = 1 if is_float else min(_declared_limit(page), 2 ** int(page.bitspersample) - 1)
+        if top == 65535 and stated_bits:
+            top = 2**stated_bits - 1
+            check_range(samples[:, :, : _N_COLORS.get(mode, 1)], stated_bits)
         # Associated alpha (1) means colours already multiplied: already composed over black.
         n_colors = _N_COLORS.get(mode, 1)
         has_alpha = bool(page.extrasamples) and int(page.extrasamples[0]) == 2 and samples.shape[2] > n_colors

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from georgia.audit import Audit
+from georgia.images.depth import DEPTH_VARIABLE, find_stated_bits
 from georgia.progress import Progress
 from georgia.train.network import Network
 from georgia.train.recipes import TrainConfig
@@ -45,8 +46,13 @@ def apply_geometry(
 ) -> tuple[Network, TrainConfig]:
     """Return the net with the input that the settings and the audit ask for, and settings that say so.
 
-    The returned ``geometry`` is never "auto"; at one scale the scale is jittered more.
+    The returned ``geometry`` is never "auto"; at one scale the scale is jittered more. A depth that is stated
+    for 16-bit files is noted in the input.
     """
+    bits = find_stated_bits()
+    if bits:
+        progress.say(f"depth: {DEPTH_VARIABLE}={bits}; 16-bit files that declare no depth are read with it")
+        network = replace(network, preprocess=replace(network.preprocess, sample_bits=bits))
     is_needed = config.geometry == "auto" and tells_by_size(audit)
     if config.geometry == "stretch" or (config.geometry == "auto" and not is_needed):
         return network, replace(config, geometry="stretch")

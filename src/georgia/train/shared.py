@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.files import atomic_path, read_json, write_json
+from georgia.images.depth import find_stated_bits
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
@@ -39,7 +40,9 @@ class SharedWork:
     ) -> tuple[ImageSet, tuple[Failure, ...]]:
         """Return what ``georgia.train.decoded.load_images`` does, decoded once for all runs."""
         window = f"-of-{spec.window_px:g}" if spec.window_px else ""
-        file = self._folder / f"pictures-{spec.size_px}{window}.npy"
+        bits = find_stated_bits()
+        depth = f"-of-{bits}-bits" if bits else ""
+        file = self._folder / f"pictures-{spec.size_px}{window}{depth}.npy"
         decoded = self._images.get(file) or _open_decoded(file)
         if decoded is None or not decoded.covers(records):
             decoded = _decode(file, records, labels, spec, progress)

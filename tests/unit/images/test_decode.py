@@ -21,8 +21,8 @@ from georgia.images.decode import (
     iter_images,
     read_image,
     read_info,
-    reduce_depth,
 )
+from georgia.images.depth import reduce_depth
 from georgia.images.symmetry import EXIF_ORIENTATIONS
 from georgia.records import Failure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,8 +11,15 @@ import numpy.typing as npt
 
 from georgia.audit.check import AuditData, Check, Column, Finding
 from georgia.catalog.read import relative_name
+from georgia.errors import UnreadableImageError
+from georgia.images.decode import find_used_bits
+from georgia.images.depth import DEPTH_VARIABLE, find_stated_bits
 
 Flags = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+# Depths of cameras. A whole set below the last of them leaves three quarters of the range of 16 bits unused.
+_USUAL_BITS = (8, 10, 12, 14)
+_MOST_BITS_UNUSUAL = _USUAL_BITS[-1]
 _MEASURED_ON = "3,600 synthetic crops"
 
 
@@ -55,19 +63,63 @@ class _ImageCheck(Check):
         if not data.catalog.records:
             return []
         flagged = np.flatnonzero(self.flag(data.columns))
-        if not len(flagged):
-            return []
+        return [self.found_in(data, flagged)] if len(flagged) else []
+
+    def found_in(self, data: AuditData, flagged: Positions, cause: str = "") -> Finding:
+        """Return a finding of the images at these positions."""
         names = data.names(flagged)
         n = "1 image is" if len(flagged) == 1 else f"{len(flagged):,} images are"
         more = f" and {len(flagged) - 3:,} more" if len(flagged) > 3 else ""
-        message = f"{n} {self.text}: {', '.join(names[:3])}{more}"
+        message = f"{n} {self.text}{cause}: {', '.join(names[:3])}{more}"
         values = {
             name: [round(float(value), 4) for value in data.columns[name][flagged]] for name in self.columns
         }
-        return [self.found(message, values, names)]
+        return self.found(message, values, names)
 
 
-class Blank(_ImageCheck):
+class _LightCheck(_ImageCheck):
+    """A check of images that hold hardly any light, or seem so because their 16 bits are not all in use."""
+
+    def find(self, data: AuditData) -> list[Finding]:
+        """Return what is at fault; 16-bit files stand apart where the whole set uses fewer bits."""
+        flagged = np.flatnonzero(self.flag(data.columns)) if data.catalog.records else np.array([], np.int64)
+        if not len(flagged):
+            return []
+        is_deep = data.columns["bit_depth"] == 16
+        is_asked = is_deep[flagged].any() and not find_stated_bits()
+        bits = _find_used_bits(data, is_deep) if is_asked else 16
+        if bits > _MOST_BITS_UNUSUAL:
+            return [self.found_in(data, flagged)]
+        camera_bits = next(usual for usual in _USUAL_BITS if usual >= bits)
+        cause = f" as read, because the 16-bit files of this set use {bits} bits or fewer"
+        found = replace(
+            self.found_in(data, flagged[is_deep[flagged]], cause),
+            remedy=f"Keep them: set {DEPTH_VARIABLE}={camera_bits} if that is your camera's depth, wherever "
+            "images are read (training, prediction, monitor). See docs/catalog.md.",
+        )
+        found = replace(found, evidence={**found.evidence, "used_bits": bits})
+        others = flagged[~is_deep[flagged]]
+        return [found, self.found_in(data, others)] if len(others) else [found]
+
+
+def _find_used_bits(data: AuditData, is_deep: Flags) -> int:
+    """Return how many bits the largest sample of all 16-bit files of a set needs; 16 if that is not known."""
+    # Images that reach half of the brightness use 15 bits or more; no file need be read again.
+    if (data.columns["brightest"][is_deep] >= 128).any():
+        return 16
+    largest = 0
+    for position in np.flatnonzero(is_deep):
+        try:
+            bits = find_used_bits(data.catalog.records[position].path)
+        except UnreadableImageError:
+            continue
+        largest = max(largest, bits)
+        if largest > _MOST_BITS_UNUSUAL:
+            break
+    return largest or 16
+
+
+class Blank(_LightCheck):
     """An image has a single grey level."""
 
     name = "blank"
@@ -83,7 +135,7 @@ class Blank(_ImageCheck):
         return np.asarray(columns["contrast"] < self.threshold)
 
 
-class Dark(_ImageCheck):
+class Dark(_LightCheck):
     """An image is too dark to show a crystal."""
 
     name = "too-dark"
@@ -92,9 +144,7 @@ class Dark(_ImageCheck):
     rule = "99th percentile of the grey levels, below"
     threshold = 40
     source = f"{_MEASURED_ON}: the darkest has 68"
-    remedy = (
-        "Check lamp and exposure, and whether 12-bit data was saved as 16-bit; remove what shows nothing."
-    )
+    remedy = "Check lamp and exposure; remove what shows nothing."
 
     def flag(self, columns: Mapping[str, Column]) -> Flags:
         """Return which images hold hardly any light."""
