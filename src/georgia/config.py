@@ -34,7 +34,7 @@ from georgia.errors import InputError, suggest
 from georgia.files import read_plain_text
 
 T = TypeVar("T")
-_LONGEST_SHOWN = 120
+_LONGEST_SHOWN, _LONGEST_TEXT = 120, 4096
 
 
 @dataclass(frozen=True)
@@ -314,6 +314,8 @@ def _expand_text(value: Any, target: Any) -> str:
     kinds = (str, Path, int, float) if target is str else (str, Path)
     if not isinstance(value, kinds) or "\0" in str(value) or (target is Path and value == ""):
         raise ValueError(f"must be {_NOUNS[target]}")
+    if len(str(value)) > _LONGEST_TEXT:
+        raise ValueError(f"must be {_NOUNS[target]} of {_LONGEST_TEXT:,} letters at most")
     return expand_home(str(value))
 
 

@@ -260,7 +260,10 @@ def load_keras(for_training: bool = True) -> None:
     Its native part writes them before any setting is read, so the file descriptor itself is redirected
     during the import.
     """
-    check_packages("Cannot train", TRAINING if for_training else ("keras", "tensorflow", "h5py"))
+    if for_training:
+        check_packages("Cannot train", TRAINING)
+    else:
+        check_packages("Cannot open a Keras file", ("keras", "tensorflow", "h5py"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)
     with _native_stderr_held():

@@ -17,6 +17,7 @@ from georgia.cli.options import (
     PreprocessOption,
     make_config,
 )
+from georgia.cli.packages import check_packages
 from georgia.cli.show_predictions import FailedFiles, show_predictions
 from georgia.errors import InputError
 from georgia.files import check_target
@@ -61,6 +62,7 @@ def run(
     from georgia.predict.resume import predict_to_table
 
     settings = make_config(PredictConfig, config, "predict", {"engine": engine, "precision": precision})
+    check_packages("Cannot predict", ["cv2"])
     _check_outputs(out, sheet, resume, settings.engine)
     model, sources = take_model(args)
     if settings.engine == "ray":
