@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from PIL import Image
 from georgia.catalog.folders import split_of_name
 from georgia.catalog.read import read_catalog, relative_name
 from georgia.errors import InputError
+from georgia.files import write_text
 from georgia.records import SPLITS, Failure
+from georgia.text import format_csv
 
 
 def save(path: Path, grey: int = 90) -> None:
@@ -303,3 +307,96 @@ def test_real_crystals_are_read(shared_data):
     catalog = read_catalog(shared_data / "crystals")
     assert catalog.count_by_class() == {"CEX": 5, "PG": 6}
     assert catalog.failures == ()
+
+
+# --- tables of other programs, and of ours -----------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", ["sep=;\r\n", "SEP=;\n", '"sep=;"\r\n', "\ufeffsep=;\r\n"])
+def test_separator_line_of_excel_is_read(tmp_path, mark):
+    make_set(tmp_path, "a, b.png", "c.png")
+    file = write_csv(tmp_path, f"{mark}path;class;note\na, b.png;CEX;x,y,z\nc.png;PG;\n")
+    assert names_of(read_catalog(file)) == [("a, b.png", "CEX", ""), ("c.png", "PG", "")]
+    file = write_csv(tmp_path, f"{mark}path;class\na, b.png;CEX\nc.png;\n")
+    with pytest.raises(InputError, match="line 4 has no class"):
+        read_catalog(file)
+
+
+@pytest.mark.parametrize("n_empty", [1, 3])
+def test_row_without_split_is_named(tmp_path, n_empty):
+    make_set(tmp_path, *(f"{index}.png" for index in range(8)))
+    splits = ["train", "train", "valid", "test", "train", "train", "valid", "test"]
+    splits[1 : 1 + n_empty] = [""] * n_empty
+    rows = [f"{index}.png,{('CEX', 'PG')[index // 4]},{split}" for index, split in enumerate(splits)]
+    file = write_csv(tmp_path, "\n".join(["path,class,part", *rows]))
+    with pytest.raises(InputError, match=r"line 3 has no split \(column part\), though other lines have one"):
+        read_catalog(file)
+
+
+def test_file_named_by_two_paths_is_rejected(tmp_path):
+    make_set(tmp_path, "csv/a.png", "csv/b.png")
+    (tmp_path / "link").symlink_to("csv")
+    for other in ("../csv/a.png", "./a.png", "../link/a.png", str(tmp_path / "csv/a.png")):
+        file = write_csv(tmp_path / "csv", f"path,class\na.png,CEX\nb.png,PG\n{other},CEX\n")
+        with pytest.raises(InputError, match="line 4 names .*again after line 2"):
+            read_catalog(file)
+
+
+def test_cell_of_any_length_is_read(tmp_path):
+    make_set(tmp_path, "a.png", "b.png")
+    before = csv.field_size_limit()
+    file = write_csv(tmp_path, f"path,class,note\na.png,CEX,{'x' * 300_000}\nb.png,PG,\n")
+    assert len(read_catalog(file).records) == 2
+    assert csv.field_size_limit() == before
+
+
+def test_quote_that_never_ends_is_rejected(tmp_path):
+    make_set(tmp_path, "a.png", "b.png", "c.png")
+    file = write_csv(tmp_path, 'path,class,note\na.png,CEX,\nb.png,PG,"half\nc.png,PG,\n')
+    with pytest.raises(InputError, match="never ends, and holds all that follows it"):
+        read_catalog(file)
+
+
+def test_moved_images_are_told_with_their_root(tmp_path):
+    make_set(tmp_path, "list.csv.d/a.png")
+    file = write_csv(tmp_path, "path,class\na.png,CEX\nb.png,PG\n")
+    with pytest.raises(InputError, match=r"line 2 names 'a.png', which is no file \(looked for in '.*'\) ·"):
+        read_catalog(file)
+    (tmp_path / "list.json").write_text('{"root": "/gone/away"}', encoding="utf-8")
+    match = r"looked for in '/gone/away', the root that list\.json names; where the images have moved"
+    with pytest.raises(InputError, match=match):
+        read_catalog(file)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+@pytest.mark.parametrize(
+    "name", [b"\xb5m.png", b"a\nb.png", b"a\rb.png", "a\u2028b\x0c.png".encode(), b" a.png "]
+)
+def test_table_of_any_file_name_is_read_back(tmp_path, name):
+    make_set(tmp_path, f"CEX/{os.fsdecode(name).strip()}", "PG/b.png")
+    (tmp_path / "CEX" / os.fsdecode(name).strip()).rename(tmp_path / "CEX" / os.fsdecode(name + b".png"))
+    records = read_catalog(tmp_path).records
+    rows = [(relative_name(record.path, tmp_path), record.class_name) for record in records]
+    write_text(tmp_path / "own.csv", format_csv([("path", "class"), *rows]))
+    assert read_catalog(tmp_path / "own.csv").records == records
+
+
+def test_windows_1252_and_raw_names_are_told_apart(tmp_path):
+    make_set(tmp_path, "K\u00fchl.png", "b.png")
+    text = "path,class,group\nK\u00fchl.png,CEX,\u00fc\nb.png,K\u00e4lte,\n"
+    first, second = read_catalog(write_csv(tmp_path, text, "cp1252")).records[::-1]
+    assert (first.path.name, first.group, second.class_name) == ("K\u00fchl.png", "\u00fc", "K\u00e4lte")
+    make_set(tmp_path, os.fsdecode(b"K\xfchl.png"))
+    assert read_catalog(tmp_path / "list.csv").records[1].path.name == os.fsdecode(b"K\xfchl.png")
+
+
+def test_class_of_several_lines_is_rejected(tmp_path):
+    make_set(tmp_path, "a.png", "b.png")
+    file = write_csv(tmp_path, 'path,class\na.png,"CEX\nwet"\nb.png,PG\n')
+    with pytest.raises(InputError, match=r"class 'CEX\\nwet' may hold no comma, bar or control sign"):
+        read_catalog(file)
+
+
+def test_empty_source_is_rejected():
+    with pytest.raises(InputError, match="a folder or a CSV file is needed; got an empty name"):
+        read_catalog("")
