@@ -123,8 +123,9 @@ class Clustering:
             "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: str | Path) -> list[Path]:
         """Write ``cluster.json`` and ``assignments.csv``; return their paths."""
+        folder = Path(folder)
         rest = {key: value for key, value in self.to_json_dict().items() if key != "assignments"}
         write_json(folder / CLUSTER_FILE, rest)
         path = folder / ASSIGNMENTS_FILE
@@ -135,12 +136,13 @@ class Clustering:
         return [folder / CLUSTER_FILE, path]
 
     @classmethod
-    def load(cls, folder: Path) -> Clustering:
+    def load(cls, folder: str | Path) -> Clustering:
         """Read what `save` wrote.
 
         Raises:
             InputError: a file is missing or is not what `save` wrote.
         """
+        folder = Path(folder)
         needs = f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written"
         with reading(f"Cannot read the clusters in {str(folder)!r}", needs):
             values = read_json(folder / CLUSTER_FILE)

@@ -105,18 +105,20 @@ class Explanations:
             "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Write ``explain.json`` and return its path."""
+        folder = Path(folder)
         write_json(folder / EXPLAIN_FILE, self.to_json_dict(), indent=None)
         return folder / EXPLAIN_FILE
 
     @classmethod
-    def load(cls, folder: Path) -> Explanations:
+    def load(cls, folder: str | Path) -> Explanations:
         """Read what `save` wrote; values have four decimals.
 
         Raises:
             InputError: the file is missing or is not what `save` wrote.
         """
+        folder = Path(folder)
         path = folder / EXPLAIN_FILE
         with reading(f"Cannot read {str(path)!r}", "a file that georgia explain wrote is needed"):
             values = read_json(path)

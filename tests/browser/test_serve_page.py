@@ -154,4 +154,5 @@ def test_page_without_scripts_is_one_line(running: Running, browser: Any) -> Non
         assert text == "This page needs JavaScript. Without it: the state of the probe now."
         assert "\n" not in text
         page.get_by_role("link").click()
-        assert '"state":' in page.content()
+        page.wait_for_url("**/api/status")
+        expect(page.locator("body")).to_contain_text('"state":')

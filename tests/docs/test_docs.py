@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,6 +93,61 @@ def test_python_blocks_compile_and_import_what_exists(page: Path) -> None:
         for line in block.splitlines():
             if line.startswith(("from georgia", "import georgia")):
                 exec(line, {})
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with all that the pages' snippets read: small, and of the kinds that they name."""
+    from PIL import Image
+
+    import georgia
+    from georgia.synthetic import render_dataset, render_frame
+
+    folder = tmp_path_factory.mktemp("snippets")
+    for name, n_per_class in (("data/crops", 12), ("data/cropped", 12), ("data/held-out", 4)):
+        render_dataset(folder / name, n_per_class, seed=n_per_class)
+    for path in (folder / "data/crops").glob("*/*.png"):
+        path.rename(path.with_name(f"run{path.stem[-2]}_{path.name}"))
+    shutil.copytree(folder / "data/held-out/PG", folder / "new-images")
+    shutil.copytree(Path(georgia.__file__).parent / "bundled", folder / "runs/first")
+    (folder / "probe").mkdir()
+    for seed in (1, 2):
+        Image.fromarray(render_frame(seed, (360, 480)).image).save(folder / "probe" / f"frame-{seed}.png")
+    return folder
+
+
+@pytest.fixture
+def snippets(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Return the namespace that a page's snippets run in, one after another, in a copy of that folder.
+
+    What would go on until Ctrl-C ends after its first pass, and a script gets its arguments.
+    """
+    import uvicorn
+
+    from georgia.monitor.run import Monitor
+
+    shutil.copytree(prepared, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    images = sorted(Path("new-images").glob("*.png"))[:2]
+    monkeypatch.setattr(sys, "argv", ["classify.py", "runs/first/model.onnx", *map(str, images)])
+    run_on = Monitor.run
+    monkeypatch.setattr(Monitor, "run", lambda self, stop=None, once=False: run_on(self, stop, True))
+
+    async def end_at_once(_: uvicorn.Server) -> None:
+        return
+
+    monkeypatch.setattr(uvicorn.Server, "main_loop", end_at_once)
+    return {"__name__": "__main__"}
+
+
+WITH_PYTHON = [page for page in PAGES if any(code_blocks(page, "python"))]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_python_snippets_run(page: Path, snippets: dict[str, object]) -> None:
+    for number, block in enumerate(code_blocks(page, "python"), 1):
+        exec(compile(block, f"{page.name}, snippet {number}", "exec"), snippets)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

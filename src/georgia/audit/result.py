@@ -136,8 +136,9 @@ class Audit(Result):
             "verdict": self.verdict,
         }
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: str | Path) -> list[Path]:
         """Write ``audit.json`` and ``audit.csv`` (a catalog with the groups); return the paths."""
+        folder = Path(folder)
         details = {
             **self.to_json_dict(),
             "root": self.catalog.root.absolute().as_posix(),
@@ -161,12 +162,13 @@ class Audit(Result):
         return format_csv(rows)
 
     @classmethod
-    def load(cls, folder: Path) -> Audit:
+    def load(cls, folder: str | Path) -> Audit:
         """Read an audit that was saved.
 
         Raises:
             InputError: a file is missing or is none of ours.
         """
+        folder = Path(folder)
         what, needs = f"Cannot read the audit in {str(folder)!r}", f"{AUDIT_JSON} and {AUDIT_CSV} are needed"
         with reading(what, needs):
             info = read_json(folder / AUDIT_JSON)

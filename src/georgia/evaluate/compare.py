@@ -108,18 +108,20 @@ class Comparison:
             "in_words": self.describe(),
         }
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Write ``comparison.json`` and return its path."""
+        folder = Path(folder)
         write_json(folder / COMPARISON_FILE, self.to_json_dict())
         return folder / COMPARISON_FILE
 
     @classmethod
-    def load(cls, folder: Path) -> Comparison:
+    def load(cls, folder: str | Path) -> Comparison:
         """Read what `save` wrote.
 
         Raises:
             InputError: the file is missing or is not what `save` wrote.
         """
+        folder = Path(folder)
         path = folder / COMPARISON_FILE
         with reading(f"Cannot read {str(path)!r}", "a file that a comparison wrote is needed"):
             values = read_json(path)

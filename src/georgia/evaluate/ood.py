@@ -72,8 +72,9 @@ class OodEvaluation:
             "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Write ``ood.json`` and return its path."""
+        folder = Path(folder)
         write_json(folder / OOD_FILE, self.to_json_dict())
         return folder / OOD_FILE
 

@@ -170,18 +170,20 @@ class Robustness:
         rest = {name: value for name, value in values.items() if name != "in_words"}
         return cls(**{**rest, "rows": rows})
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Write ``robustness.json`` and return its path."""
+        folder = Path(folder)
         write_json(folder / ROBUSTNESS_FILE, self.to_json_dict())
         return folder / ROBUSTNESS_FILE
 
     @classmethod
-    def load(cls, folder: Path) -> Robustness:
+    def load(cls, folder: str | Path) -> Robustness:
         """Read what `save` wrote.
 
         Raises:
             InputError: the file is missing or is not what `save` wrote.
         """
+        folder = Path(folder)
         path = folder / ROBUSTNESS_FILE
         with reading(f"Cannot read {str(path)!r}", "a file that a robustness test wrote is needed"):
             return cls.from_json_dict(read_json(path))

@@ -139,23 +139,25 @@ class Evaluation(Result):
             "failed": [failure.to_json_dict() for failure in self.failed],
         }
 
-    def save(self, folder: Path, predictions_name: str = PREDICTIONS_FILE) -> None:
+    def save(self, folder: str | Path, predictions_name: str = PREDICTIONS_FILE) -> None:
         """Write ``evaluation.json`` and a CSV with truth, prediction and probabilities of each file.
 
         Raises:
             OSError: the folder cannot be written to.
         """
+        folder = Path(folder)
         document = {**self.to_json_dict(), "seed": self.seed, "predictions": predictions_name}
         write_json(folder / EVALUATION_FILE, document)
         _write_predictions(self, folder / predictions_name)
 
     @classmethod
-    def load(cls, folder: Path) -> Evaluation:
+    def load(cls, folder: str | Path) -> Evaluation:
         """Read what `save` wrote; the metrics are computed from the predictions.
 
         Raises:
             InputError: a file is missing or is not what `save` wrote.
         """
+        folder = Path(folder)
         needs = f"{EVALUATION_FILE} and the CSV that it names are needed, as they were written"
         with reading(f"Cannot read the evaluation in {str(folder)!r}", needs):
             document = read_json(folder / EVALUATION_FILE)

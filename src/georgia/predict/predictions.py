@@ -64,11 +64,12 @@ class Predictions(Result):
             "classes": list(self.labels.names),
         }
 
-    def save(self, target: Path) -> None:
+    def save(self, target: str | Path) -> None:
         """Write a table in the format of its suffix: .csv, .json, .jsonl or .parquet.
 
         Raises:
             InputError: the suffix is another.
             MissingDependencyError: Parquet is asked for and pyarrow is not installed.
         """
+        target = Path(target)
         write_table(target, (*self.items, *self.failed), self.labels, self.computation)

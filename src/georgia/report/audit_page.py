@@ -71,12 +71,13 @@ def render_audit(audit: Audit) -> str:
     )
 
 
-def save_audit_page(audit: Audit, path: Path) -> None:
+def save_audit_page(audit: Audit, path: str | Path) -> None:
     """Write the page whole or not at all.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = Path(path)
     write_text(path, render_audit(audit))
 
 

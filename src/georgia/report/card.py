@@ -18,12 +18,13 @@ from georgia.text import count_noun
 CARD_FILE = "MODEL_CARD.md"
 
 
-def save_card(run: ReportInputs, path: Path) -> None:
+def save_card(run: ReportInputs, path: str | Path) -> None:
     """Write the card whole or not at all.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = Path(path)
     write_text(path, render_card(run))
 
 

@@ -45,12 +45,13 @@ _GAP_CELLS = 0.82
 _NAME_GAP_PT, _NAME_PAD_PT, _NUMBER_PT = 3.0, 2.0, 9.0
 
 
-def save_cluster_map(result: Clustering, folder: Path) -> Path:
+def save_cluster_map(result: Clustering, folder: str | Path) -> Path:
     """Write the map as a PNG and return its path.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    folder = Path(folder)
     write_bytes(
         folder / MAP_FILE, figure_png(draw_cluster_map, result, _SIZE_IN, f"Clusters: {result.model}")
     )

@@ -27,12 +27,13 @@ _TILE_PX = ((1500, 64), (6000, 40), (1_000_000_000, 28))
 _TILES_A_ROW = 32
 
 
-def save_cluster_page(result: Clustering, folder: Path) -> Path:
+def save_cluster_page(result: Clustering, folder: str | Path) -> Path:
     """Write the page whole or not at all and return its path.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    folder = Path(folder)
     write_text(folder / PAGE_FILE, render_cluster_page(result))
     return folder / PAGE_FILE
 

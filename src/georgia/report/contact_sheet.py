@@ -87,7 +87,7 @@ def draw_contact_sheet(
 def save_contact_sheet(
     tiles: Sequence[SheetTile],
     classes: Sequence[str],
-    target: Path,
+    target: str | Path,
     config: SheetConfig,
     progress: Progress = QUIET,
 ) -> tuple[Path, ...]:
@@ -97,6 +97,7 @@ def save_contact_sheet(
         InputError: no tile, or a suffix that is not .png, .jpg or .jpeg.
         OSError: the folder cannot be written to.
     """
+    target = Path(target)
     if target.suffix.lower() not in SHEET_SUFFIXES or not tiles:
         raise InputError(
             f"Cannot write the contact sheet {str(target)!r}",

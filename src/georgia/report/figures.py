@@ -312,11 +312,12 @@ FIGURES = (
 )
 
 
-def save_figure(draw: Draw, result: Any, path: Path, title: str = "") -> None:
+def save_figure(draw: Draw, result: Any, path: str | Path, title: str = "") -> None:
     """Draw a result into a PNG at 150 dpi, written whole or not at all; ``title`` stands above it.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = Path(path)
     info = next(info for info in FIGURES if info.draw is draw)
     write_bytes(path, figure_png(draw, result, info.size_for(result), title))

@@ -69,8 +69,9 @@ class TrainingHistory:
         return [float(row[name]) for row in self.rows]
 
 
-def save_history(folder: Path, rows: Sequence[Row]) -> None:
+def save_history(folder: str | Path, rows: Sequence[Row]) -> None:
     """Write ``history.csv`` whole or not at all, six significant digits a value."""
+    folder = Path(folder)
     path = folder / HISTORY_FILE
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")

@@ -37,7 +37,7 @@ _BAR_PX, _FOOT_PX, _LEAST_WIDTH_PX = (200, 12), 88, 500
 
 def save_overlays(
     result: Explanations,
-    folder: Path,
+    folder: str | Path,
     truth: Mapping[Path, str] | None = None,
     progress: Progress = QUIET,
 ) -> list[Path]:
@@ -48,6 +48,7 @@ def save_overlays(
     Raises:
         OSError: the folder cannot be written to.
     """
+    folder = Path(folder)
     progress.start("overlays", len(result.items))
     written: list[Path] = []
     sources = {item.file.resolve() for item in result.items}

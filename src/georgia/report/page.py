@@ -93,13 +93,14 @@ def render_report(run: ReportInputs) -> str:
     )
 
 
-def save_report(run: ReportInputs, path: Path) -> None:
+def save_report(run: ReportInputs, path: str | Path) -> None:
     """Write the page whole or not at all.
 
     Raises:
         InputError: as `render_report`.
         OSError: the folder cannot be written to.
     """
+    path = Path(path)
     write_text(path, render_report(run))
 
 

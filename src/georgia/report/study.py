@@ -62,8 +62,9 @@ def size_for(study: Study) -> Size:
     return 7.2, 1.3 + 0.62 * max(1, len(study.variants))
 
 
-def save_study_figure(study: Study, path: Path) -> None:
+def save_study_figure(study: Study, path: str | Path) -> None:
     """Draw the variants into a PNG at 150 dpi, written whole or not at all."""
+    path = Path(path)
     write_bytes(path, figure_png(draw_study, study, size_for(study)))
 
 
@@ -116,11 +117,12 @@ def list_missed(missed: Sequence[MissedImage]) -> list[dict[str, Any]]:
 
 
 def save_study_page(
-    study: Study, path: Path, lead: str, note: str, table: Sequence[Mapping[str, Any]]
+    study: Study, path: str | Path, lead: str, note: str, table: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write the page whole or not at all.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = Path(path)
     write_text(path, render_study(study, lead, note, table))

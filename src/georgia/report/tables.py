@@ -129,12 +129,13 @@ def format_results(evaluation: Evaluation, title: str = "Final test results") ->
     return "\n\n".join([f"{title}\n{'=' * len(title)}", *(part for part in parts if part)]) + "\n"
 
 
-def save_results(evaluation: Evaluation, path: Path, title: str = "Final test results") -> None:
+def save_results(evaluation: Evaluation, path: str | Path, title: str = "Final test results") -> None:
     """Write `format_results` whole or not at all.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = Path(path)
     write_text(path, format_results(evaluation, title))
 
 

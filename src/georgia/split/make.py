@@ -121,8 +121,9 @@ class Split:
             },
         }
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the manifest: ``split.csv`` (path, class, group, part, time) and ``split.json``."""
+        folder = Path(folder)
         write_text(folder / MANIFEST_CSV, self.to_csv())
         write_json(folder / MANIFEST_JSON, self.to_json_dict())
 
@@ -135,12 +136,13 @@ class Split:
         return format_csv(rows)
 
     @classmethod
-    def load(cls, folder: Path, root: Path | None = None) -> Split:
+    def load(cls, folder: str | Path, root: Path | None = None) -> Split:
         """Read a manifest; give ``root`` where the images have moved since.
 
         Raises:
             InputError: a file is missing or is no such manifest.
         """
+        folder = Path(folder)
         with reading(
             f"Cannot read the split in {str(folder)!r}", f"{MANIFEST_CSV} and {MANIFEST_JSON} are needed"
         ):

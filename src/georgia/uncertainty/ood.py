@@ -95,8 +95,9 @@ class OodDetector:
         """Return the JSON form that ``bundle.json`` and the ONNX metadata hold, without the arrays."""
         return {"threshold": THRESHOLD, "layers": list(self.layers), **self.metadata}
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Write ``reference.npz`` into a folder; return its path."""
+        folder = Path(folder)
         arrays = {f"{number}_mean": part.mean for number, part in enumerate(self.parts)}
         arrays |= {f"{number}_whitening": part.whitening for number, part in enumerate(self.parts)}
         head = {"parts": [part.name for part in self.parts], "about": dict(self.metadata)}
@@ -106,12 +107,13 @@ class OodDetector:
         return folder / REFERENCE_FILE
 
     @classmethod
-    def load(cls, folder: Path) -> OodDetector:
+    def load(cls, folder: str | Path) -> OodDetector:
         """Read what `save` wrote.
 
         Raises:
             InputError: the file is missing or damaged.
         """
+        folder = Path(folder)
         path = folder / REFERENCE_FILE
         with (
             reading(f"Cannot read {str(path)!r}", "the file that Georgia wrote is needed"),
