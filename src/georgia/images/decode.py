@@ -84,7 +84,7 @@ def find_used_bits(path: str | Path) -> int:
                 return 0
             samples = samples[:, :, : samples.shape[2] - has_alpha]
         else:
-            samples = _decode_deep_png(header)[:, :, :3]
+            samples, _ = _decode_deep_png(header)
         return int(samples.max()).bit_length()
 
 
@@ -250,11 +250,11 @@ def _read_header(data: bytes, max_pixels: int) -> Header:
 
 def _decode(header: Header, bits: int) -> Image:
     if header.format == "PNG" and header.bit_depth == 16:
-        samples = _decode_deep_png(header)
-        pixels = reduce_depth(samples, check_range(samples[:, :, :3], bits))
-        if samples.shape[2] == 4:
+        colors, alpha = _decode_deep_png(header)
+        pixels = reduce_depth(colors, check_range(colors, bits))
+        if alpha is not None:
             # Alpha fills its range whatever the camera does.
-            return _compose(pixels[:, :, :3], reduce_depth(samples[:, :, 3:]))
+            pixels = _compose(pixels, reduce_depth(alpha))
         return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return _to_rgb(_open(header.format, header.clean))
 
@@ -307,24 +307,17 @@ def _reduce_floats(samples: npt.NDArray[Any]) -> Image:
     return np.asarray(np.rint(np.clip(samples, 0.0, 1.0) * 255.0), np.uint8)
 
 
-def _decode_deep_png(header: Header) -> npt.NDArray[np.uint16]:
-    """Return the samples (H, W, 1, 3 or 4) of a 16-bit PNG; what its transparent colour covers is 0.
+def _decode_deep_png(header: Header) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16] | None]:
+    """Return colours (H, W, 1 or 3) of a 16-bit PNG, and alpha (H, W, 1) or None; a transparent colour is alpha 0.
 
-    Colours by OpenCV, as Pillow keeps their high byte only. Grey by Pillow, as OpenCV passes over its
-    transparent value.
+    Pillow keeps the high byte of colours only, and OpenCV prints what it finds damaged.
     """
-    if header.mode == "grey":
-        image = _open("PNG", header.clean)
-        grey = np.array(image).astype(np.uint16)
-        return np.where(grey == image.info.get("transparency", -1), np.uint16(0), grey)[:, :, None]
-    import cv2
+    import imagecodecs
 
-    samples = cv2.imdecode(np.frombuffer(header.clean, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None:
-        raise UnreadableImageError(DAMAGED)
-    # Blue, green and red, and alpha where the file has any, or a transparent colour.
-    order = [2, 1, 0, 3][: samples.shape[2]]
-    return np.asarray(samples, np.uint16)[:, :, order]
+    samples = np.asarray(imagecodecs.png_decode(header.clean), np.uint16)
+    samples = samples.reshape(header.height_px, header.width_px, -1)
+    has_alpha = samples.shape[2] % 2 == 0
+    return (samples[:, :, :-1], samples[:, :, -1:]) if has_alpha else (samples, None)
 
 
 def _decode_tiff(data: bytes, bits: int) -> Image:

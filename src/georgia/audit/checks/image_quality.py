@@ -95,7 +95,7 @@ class _LightCheck(_ImageCheck):
         found = replace(
             self.found_in(data, flagged[is_deep[flagged]], cause),
             remedy=f"Keep them: set {DEPTH_VARIABLE}={camera_bits} if that is your camera's depth, wherever "
-            "images are read (training, prediction, monitor). See docs/catalog.md.",
+            "images are read (training, prediction, monitor).",
         )
         found = replace(found, evidence={**found.evidence, "used_bits": bits})
         others = flagged[~is_deep[flagged]]
