@@ -90,7 +90,7 @@ def _read_sections(sections: list[Section], links: Links, results: list[str], fo
     if links.passed:
         n_links = count_noun(len(links.passed), "linked folder")
         found.notes.append(
-            f"passed over {n_links} such as {str(links.passed[0])!r}: their images are read anyway"
+            f"passed over {n_links} that lead back to folders read before, such as {str(links.passed[0])!r}"
         )
 
 

@@ -77,19 +77,21 @@ class Links:
     """
 
     def __init__(self, *roots: Path) -> None:
-        self._known = {os.path.realpath(root) for root in roots}
+        self._roots = {os.path.realpath(root) for root in roots}
+        self._followed: set[str] = set()
         self.passed: list[Path] = []
 
     def may_enter(self, folder: Path) -> bool:
         """Tell whether a subfolder is to be walked; a linked one is remembered."""
         if not _is_link(folder):
             # A real folder was visited before only where a link led into it.
-            return len(self._known) == 1 or os.path.realpath(folder) not in self._known
+            return not self._followed or os.path.realpath(folder) not in self._followed
         place = os.path.realpath(folder)
-        if any(_is_below(place, known) or _is_below(known, place) for known in self._known):
+        leads_back = any(_is_below(place, root) or _is_below(root, place) for root in self._roots)
+        if leads_back or any(_is_below(place, other) for other in self._followed):
             self.passed.append(folder)
             return False
-        self._known.add(place)
+        self._followed.add(place)
         return True
 
 

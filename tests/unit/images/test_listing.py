@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from georgia.errors import InputError
-from georgia.images.listing import FoundImages, find_images, natural_key
+from georgia.images.listing import (
+    FoundImages,
+    Links,
+    find_images,
+    is_system_name,
+    natural_key,
+    walk_files,
+)
 
 
 @pytest.fixture
@@ -103,3 +110,81 @@ def test_find_images_names_all_empty_sources(tmp_path):
     sources = [tmp_path / "empty", tmp_path / "none.png", str(tmp_path / "*.xyz")]
     with pytest.raises(InputError, match=r"Found no images: .*empty'.*none\.png'.*\*\.xyz'"):
         find_images(sources)
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+def make_linked(root: Path) -> Path:
+    """A folder with images, one linked folder from elsewhere, and links that run in circles."""
+    make_tree(root, "k/CEX/1.png", "k/CEX/2.png", "k/PG/3.png", "far/4.png", "far/deep/5.png")
+    links = {"run2": root / "far", "up": "..", "top": "../..", "self": ".", "same": root / "far"}
+    for name, target in links.items():
+        (root / "k" / "CEX" / name).symlink_to(target)
+    (root / "k" / "PG" / "twin").symlink_to("../CEX")
+    return root / "k"
+
+
+def test_linked_folders_are_walked_once(tmp_path):
+    root = make_linked(tmp_path)
+    links = Links(root)
+    files = [path.relative_to(root).as_posix() for path in walk_files(root, links=links)]
+    assert files == ["CEX/1.png", "CEX/2.png", "CEX/run2/4.png", "CEX/run2/deep/5.png", "PG/3.png"]
+    assert {path.name for path in links.passed} == {"up", "top", "self", "same", "twin"}
+    assert [path.name for path in find_images([root])] == ["1.png", "2.png", "4.png", "5.png", "3.png"]
+
+
+def test_links_into_each_other_end(tmp_path):
+    make_tree(tmp_path, "k/1.png", "a/2.png", "b/3.png")
+    (tmp_path / "a" / "to_b").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "to_a").symlink_to(tmp_path / "a")
+    (tmp_path / "k" / "out").symlink_to(tmp_path / "a")
+    assert sorted(path.name for path in walk_files(tmp_path / "k")) == ["1.png", "2.png", "3.png"]
+
+
+def test_wider_link_does_not_repeat_inner_one(tmp_path):
+    make_tree(tmp_path, "k/1.png", "far/2.png", "far/deep/3.png")
+    (tmp_path / "k" / "a").symlink_to(tmp_path / "far" / "deep")
+    (tmp_path / "k" / "b").symlink_to(tmp_path / "far")
+    assert sorted(path.name for path in walk_files(tmp_path / "k")) == ["1.png", "2.png", "3.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("**/*.png", 5),
+        ("**", 5),
+        ("CEX/**/*.png", 4),
+        ("**/CEX/**/*.png", 4),
+        ("*/**/3.png", 1),
+        ("**/*/", 5),
+    ],
+)
+def test_globs_with_circular_links_end(tmp_path, pattern, count):
+    root = make_linked(tmp_path)
+    files = find_images([f"{root}/{pattern}"])
+    assert len({os.path.realpath(path) for path in files}) == len(files) == count
+
+
+def test_globs_below_current_folder_are_relative(tmp_path, monkeypatch):
+    make_tree(tmp_path, "a/1.png", "2.png", ".hidden/3.png", "__MACOSX/4.png", "a [1]/5.png")
+    monkeypatch.chdir(tmp_path)
+    assert sorted(map(str, find_images(["**/*.png"]))) == ["2.png", "a [1]/5.png", "a/1.png"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lost+found",
+        "System Volume Information",
+        "#recycle",
+        "$RECYCLE.BIN",
+        "@Recycle",
+        "#Snapshot",
+        ".Trash-0",
+    ],
+)
+def test_folders_of_systems_are_passed_over(tmp_path, name):
+    make_tree(tmp_path, f"{name}/1.png", "2.png")
+    assert is_system_name(name)
+    assert [path.name for path in find_images([tmp_path])] == ["2.png"]
