@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
+import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from georgia.model.engines import Computation
     from georgia.predict.prediction import Outcome
     from georgia.records import Failure
+
+_CHUNK = 1 << 16
 
 
 @dataclass
@@ -55,12 +57,14 @@ def _show_json(labels: Labels, computation: Computation) -> Iterator[Callable[[O
     """Collect one JSON object in a file and print it at the end: a run that fails prints nothing."""
     from georgia.predict.tables import JsonWriter
 
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as stream:
         writer = JsonWriter(stream, labels, computation)
         yield writer.add
         writer.close()
         stream.seek(0)
-        shutil.copyfileobj(stream, sys.stdout)
+        while chunk := stream.read(_CHUNK):
+            # As all JSON that is printed: plain ASCII is the same in every encoding of a console.
+            print(re.sub(r"[^\x00-\x7f]", lambda match: json.dumps(match[0])[1:-1], chunk), end="")
 
 
 @contextmanager
