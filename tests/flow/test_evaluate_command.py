@@ -109,6 +109,43 @@ def test_robustness_is_measured_and_shown(
     assert "cropped to one size, 30×24 px" in page
 
 
+def test_what_is_wrong_is_said_first(brightness_model: Path, grey_images: Path, capsys: Any) -> None:
+    from georgia.cli import main
+
+    assert main(["evaluate", str(brightness_model), str(grey_images)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("CAUTION: Too few images to rely on the metrics (fewer than 20 of a class)")
+    assert lines[-1].startswith("7 of 8 correct: accuracy 0.8750. 1 of 8 images was misclassified; the error")
+
+
+def test_everything_rejected_is_bad(georgia: Any, grey_images: Path, tmp_path: Path) -> None:
+    from georgia.model.load import load_bundled_model
+
+    rng = np.random.default_rng(0)
+    for path in grey_images.glob("*/*.png"):
+        Image.fromarray(rng.integers(0, 256, (90, 90, 3), np.uint8)).save(path)
+    folder, out = load_bundled_model().model_path.parent, tmp_path / "report"
+    code, result, _ = georgia("evaluate", folder, grey_images, "--out", out)
+    assert (code, result["n_unknown"]) == (0, 8)
+    assert result["verdict"]["level"] == "bad"
+    assert result["verdict"]["reasons"][0]["concern"] == "all-rejected"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert 'class="verdict bad"' in page
+    assert "None of 8" not in page
+    assert "All 8 images in 8 groups were rejected" in page or "All 8 images were rejected" in page
+
+
+def test_precision_is_an_option_and_a_setting(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s.toml").write_text('[evaluate]\nprecision = "half"\n', encoding="utf-8")
+    for args in (("--precision", "half"), ("--config", tmp_path / "s.toml")):
+        code, _, err = georgia("evaluate", brightness_model, grey_images, *args)
+        assert (code, "precision must be one of auto, float32, bfloat16; got" in err) == (2, True)
+    _, result, _ = georgia("evaluate", brightness_model, grey_images, "--precision", "float32")
+    assert (result["precision"], bool(result["processor"])) == ("float32", True)
+
+
 def test_report_of_run_is_not_overwritten(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     before = sorted(brightness_model.iterdir())
     code, _, err = georgia("evaluate", brightness_model, grey_images, "--out", brightness_model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,37 @@ def test_contradicting_labels_stop_with_4(georgia: Any, rotated_duplicate: Path,
     first_line = page[page.index('class="verdict') : page.index("</section>")]
     assert "The data is not sound: conflict" in first_line
     assert "Allowed on request" in first_line
+
+
+def test_bundle_records_precision_and_acceptance(tiny_run: Path) -> None:
+    bundle = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))
+    assert bundle["precision"]["served"] == "float32"
+    trial = bundle["precision"]["bfloat16"]
+    assert trial["n"] > 0
+    assert trial["is_shown"] in (True, False)
+    acceptance = bundle["acceptance"]
+    assert (acceptance["stated"], acceptance["n"] > 0) == (0.99, True)
+    assert acceptance["fraction"] > 0.9
+    evaluation = json.loads((tiny_run / "evaluation.json").read_text(encoding="utf-8"))
+    assert (evaluation["engine"], evaluation["precision"]) == ("openvino", "float32")
+    assert evaluation["processor"]
+
+
+def test_model_that_rejects_all_stops_with_4(
+    georgia: Any, synthetic_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from georgia.evaluate import serving
+    from georgia.evaluate.assessment import Acceptance
+
+    monkeypatch.setattr(serving, "measure_acceptance", lambda *_: Acceptance(0.0, 0.99, 16, 16))
+    out = tmp_path / "run"
+    code, result, err = georgia("train", synthetic_crops, "--out", out, *TINY, "--set", "robustness=0")
+    assert code == 4
+    assert "georgia: quality gate failed: The exported file accepts 0.0 % of the 16 validation images" in err
+    assert (result["verdict"]["level"], result["verdict"]["reasons"][0]["concern"]) == ("bad", "acceptance")
+    page = (out / "report.html").read_text(encoding="utf-8").replace("\xa0", " ")
+    assert page.index('class="verdict bad"') < page.index("The exported file accepts 0.0 %")
+    assert "The exported file accepts 0.0 %" in (out / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_audit_verdict_stands_in_bundle_and_report(tiny_run: Path) -> None:

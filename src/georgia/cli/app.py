@@ -113,12 +113,12 @@ def _end_of_library(error: SystemExit) -> int:
 
 @contextmanager
 def _notices_on_one_line() -> Iterator[None]:
-    """Show a setting's old name as one line on stderr, without the place in the code that read it."""
+    """Show what the package warns of, such as an old name, as one line on stderr without its place."""
     with warnings.catch_warnings():
         show_otherwise = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
-            if issubclass(category, FutureWarning) and Path(filename).is_relative_to(_PACKAGE):
+            if issubclass(category, (FutureWarning, UserWarning)) and Path(filename).is_relative_to(_PACKAGE):
                 console.show_note(str(message))
             else:
                 show_otherwise(message, category, filename, *place)

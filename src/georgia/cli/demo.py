@@ -58,7 +58,7 @@ def run(
     if as_json:
         console.show_json(result.to_json_dict())
         return console.DONE
-    show_metrics(result.trained.metrics.to_json_dict())
+    show_metrics(result.trained.metrics, result.trained.assessment)
     console.show_line(f"Done in {result.seconds:.0f} s. The report: {result.report}")
     return console.DONE
 

@@ -42,6 +42,7 @@ UnknownOption = Annotated[
     Path | None,
     typer.Option(help="Out-of-distribution images, to measure how many are rejected.", metavar="PATH"),
 ]
+PrecisionOption = Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [auto]")]
 RobustnessOption = Annotated[
     bool,
     typer.Option(
@@ -59,6 +60,7 @@ def run(
     unknown: UnknownOption = None,
     robustness: RobustnessOption = False,
     engine: EngineOption = None,
+    precision: PrecisionOption = None,
     classes: ClassesOption = None,
     preprocess: PreprocessOption = None,
     class_names: ClassNamesOption = None,
@@ -74,13 +76,14 @@ def run(
       georgia evaluate runs/first data/held-out --unknown photographs/
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog.read import read_catalog
+    from georgia.evaluate.assessment import Acceptance
     from georgia.evaluate.compare import compare_evaluations
     from georgia.evaluate.ood import evaluate_ood
     from georgia.evaluate.overlap import find_training_overlap
     from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
     from georgia.evaluate.score import EvaluateConfig, evaluate_records
 
-    settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine})
+    settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine, "precision": precision})
     names = parse_folder_names(class_names)
     _check_folder(out)
     with console.ConsoleProgress() as progress:
@@ -92,6 +95,7 @@ def run(
         running = (progress, settings.predict)
         evaluation = evaluate_records(bundle, records, catalog.labels, *running)
         found = Findings(evaluation, n_in_training=len(find_training_overlap(bundle, records)))
+        found.acceptance = Acceptance.from_metadata(bundle.metadata)
         if against is not None and other is not None:
             both = _name_models(bundle, other, model, against)
             other_evaluation = evaluate_records(other, records, evaluation.labels, *running)
@@ -138,7 +142,7 @@ def _check_folder(out: Path | None) -> None:
 
 
 def _show(found: Findings, files: list[Path]) -> None:
-    show_metrics(found.evaluation.to_json_dict())
+    show_metrics(found.evaluation.metrics, found.assessment)
     if found.comparison is not None:
         console.show_line(found.comparison.describe())
     if found.robustness is not None:

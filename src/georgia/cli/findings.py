@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from georgia.evaluate.assessment import Acceptance, Assessment
     from georgia.evaluate.compare import Comparison
     from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.robustness import Robustness
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Findings:
     """All that one call finds: the metrics, and what was asked for besides.
 
-    ``n_in_training`` counts the images that the model was trained on or tuned with.
+    ``n_in_training`` counts the images that the model was trained on or tuned with; ``acceptance`` is what
+    the model's bundle says of its validation images.
     """
 
     evaluation: Evaluation
@@ -27,12 +29,20 @@ class Findings:
     robustness: Robustness | None = None
     unknown: OodEvaluation | None = None
     n_in_training: int = 0
+    acceptance: Acceptance | None = None
 
     @property
     def extra(self) -> tuple[Comparison | Robustness | OodEvaluation, ...]:
         """What was asked for besides the metrics."""
         results = (self.comparison, self.robustness, self.unknown)
         return tuple(result for result in results if result is not None)
+
+    @property
+    def assessment(self) -> Assessment:
+        """What is wrong with the model or with the images."""
+        from georgia.evaluate.assessment import assess
+
+        return assess(self.evaluation.metrics, self.robustness, self.acceptance)
 
     @property
     def failed(self) -> tuple[Failure, ...]:
@@ -55,7 +65,8 @@ class Findings:
         plain = {name: result.to_json_dict() if result else None for name, result in results.items()}
         # Version 0.1 called it n_seen_in_training: both are written until 0.3.
         overlap = {"n_in_training": self.n_in_training, "n_seen_in_training": self.n_in_training}
-        return {**self.evaluation.to_json_dict(), **plain, **overlap}
+        verdict = {"verdict": self.assessment.to_json_dict()}
+        return {**self.evaluation.to_json_dict(), **verdict, **plain, **overlap}
 
 
 def write_findings(

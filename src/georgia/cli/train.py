@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +27,10 @@ from georgia.cli.options import (
 )
 from georgia.cli.packages import check_packages
 from georgia.config import parse_assignments
+
+if TYPE_CHECKING:
+    from georgia.evaluate.assessment import Assessment
+    from georgia.metrics.classification import Metrics
 
 
 def run(
@@ -79,23 +82,31 @@ def run(
     if as_json:
         console.show_json(result.to_json_dict())
     else:
-        show_metrics(result.metrics.to_json_dict())
+        show_metrics(result.metrics, result.assessment)
         console.show_line(f"training {result.describe_stop()}")
         for kind, file in result.files.items():
             console.show_line(f"{kind}: {file}")
-    return console.end_with(result.failures)
+    code = console.end_with(result.failures)
+    if result.assessment.stopping and not chosen.rehearse:
+        for reason in result.assessment.stopping:
+            console.show_note(f"quality gate failed: {reason.text}")
+        return console.GATE_FAILED
+    return code
 
 
-def show_metrics(metrics: Mapping[str, Any]) -> None:
-    """Print a table of per-class metrics with 95 % confidence intervals, and the counts behind them."""
+def show_metrics(metrics: Metrics, assessment: Assessment) -> None:
+    """Print what is wrong, a table of metrics with 95 % confidence intervals, and the counts behind them."""
+    from georgia.evaluate.assessment import describe_errors
+
+    for reason in assessment.reasons:
+        console.show_line(f"{reason.level.upper()}: {reason.text}")
     rows = []
-    for name, row in metrics["per_class"].items():
-        values = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
-        low, high = row["f1_ci95"]
-        rows.append([name, *values, f"{low:.4f}–{high:.4f}", f"{row['support']:,}"])
+    for name, row in metrics.per_class.items():
+        low, high = row.f1_ci95
+        values = [f"{value:.4f}" for value in (row.precision, row.recall, row.f1)]
+        rows.append([name, *values, f"{low:.4f}–{high:.4f}", f"{row.support:,}"])
     console.show_table(["class", "precision", "recall", "F1", "F1 95 %", "images"], rows)
-    rejected = f", {metrics['n_unknown']:,} rejected" if metrics["n_unknown"] else ""
     console.show_line(
-        f"{metrics['n_right']:,} of {metrics['n']:,} correct{rejected}: accuracy {metrics['accuracy']:.4f}; "
-        f"error rate at most {metrics['mistake_limit95']:.2%} at 95 % confidence"
+        f"{metrics.n_correct:,} of {metrics.n:,} correct: accuracy {metrics.accuracy:.4f}. "
+        f"{describe_errors(metrics)}"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from georgia.audit.result import Audit
+from georgia.evaluate.assessment import Acceptance, Assessment, assess
 from georgia.evaluate.robustness import Robustness
 from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
@@ -66,8 +67,8 @@ class TrainingRun(Result):
 
     ``settings`` are those of ``TrainConfig``, ``backbone`` is its name and the source and sha256 of its
     weights, ``trainable_layers`` names the backbone's layers that were trained. ``fingerprint`` (hex) is of
-    the images' contents. ``parity`` and ``int8`` are the plain forms of two comparisons, ``files`` the
-    deliverables by kind.
+    the images' contents. ``parity``, ``serving`` and ``int8`` are the plain forms of what was
+    measured on the exported file, ``files`` the deliverables by kind.
     """
 
     folder: Path
@@ -87,6 +88,7 @@ class TrainingRun(Result):
     failures: tuple[Failure, ...] = ()
     uncertainty: Uncertainty = NOTHING_FITTED
     parity: Mapping[str, Any] | None = None
+    serving: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Evaluation | None = None
     int8: Mapping[str, Any] | None = None
     robustness: Robustness | None = None
@@ -143,6 +145,11 @@ class TrainingRun(Result):
         return self.tested.metrics
 
     @property
+    def assessment(self) -> Assessment:
+        """What is wrong with the model or its test images."""
+        return assess(self.metrics, self.robustness, Acceptance.from_metadata(self.serving))
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """What ``bundle.json`` and the exported file hold beside class names and preprocessing."""
         document = {
@@ -168,6 +175,7 @@ class TrainingRun(Result):
             "versions": dict(self.versions),
             **self.uncertainty.to_dict(),
             "parity": self.parity,
+            **self.serving,
             "metrics": self.evaluation.metrics.to_json_dict() if self.evaluation else None,
             "int8": self.int8,
             "robustness": self.robustness.describe() if self.robustness else None,
@@ -184,6 +192,7 @@ class TrainingRun(Result):
             "stopped": self.history.stop_reason,
             "seconds": round(self.seconds, 3),
             "metrics": self.tested.to_json_dict(),
+            "verdict": self.assessment.to_json_dict(),
             "files": {kind: str(path) for kind, path in self.files.items()},
             "failed": [failure.to_json_dict() for failure in self.failures],
         }

@@ -19,6 +19,7 @@ from georgia.config import format_toml
 from georgia.errors import UnreadableImageError
 from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
 from georgia.evaluate.score import EVALUATION_FILE, PREDICTIONS_FILE, evaluate_records
+from georgia.evaluate.serving import prove_serving
 from georgia.explain import explain_files
 from georgia.export.hdf5 import save_hdf5
 from georgia.export.onnx_file import export_onnx
@@ -27,6 +28,7 @@ from georgia.files import write_text
 from georgia.images.decode import read_image
 from georgia.model.bundle import BUNDLE_FILE, Bundle, save_bundle
 from georgia.model.load import load_bundle
+from georgia.predict.predictor import PredictConfig
 from georgia.progress import Progress
 from georgia.records import Record
 from georgia.report.card import CARD_FILE, save_card
@@ -45,6 +47,8 @@ from georgia.train.recipes import TrainConfig
 SETTINGS_FILE = "settings.toml"
 # Images of the test and validation splits on which the exported file must agree with Keras.
 N_PARITY = 64
+# What fits, proves and evaluates uses the precision that serves, whatever the environment asks for.
+SERVED = PredictConfig(precision="float32")
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,13 @@ def _prove_parity(run: TrainingRun, tools: Tools) -> TrainingRun:
     return replace(run, parity=parity.to_dict())
 
 
+def _prove_serving(run: TrainingRun, tools: Tools) -> TrainingRun:
+    return replace(run, serving=prove_serving(_open_bundle(run), run.split.subset("valid"), tools.progress))
+
+
 def _evaluate(run: TrainingRun, tools: Tools) -> TrainingRun:
     records = run.split.subset("test")
-    evaluation = evaluate_records(_open_bundle(run), records, run.split.labels, tools.progress)
+    evaluation = evaluate_records(_open_bundle(run), records, run.split.labels, tools.progress, SERVED)
     evaluation.save(run.folder, PREDICTIONS_FILE)
     return replace(run, evaluation=evaluation)
 
@@ -146,7 +154,8 @@ def _export_int8(run: TrainingRun, tools: Tools) -> TrainingRun:
     target = onnx.with_name(f"{onnx.stem}_int8.onnx")
     images = _read_some([*run.split.subset("valid"), *run.split.subset("train")], N_CALIBRATION)
     quantize_model(onnx, target, images)
-    tested = evaluate_records(load_bundle(target), run.split.subset("test"), run.split.labels, tools.progress)
+    records, labels = run.split.subset("test"), run.split.labels
+    tested = evaluate_records(load_bundle(target), records, labels, tools.progress, SERVED)
     comparison = compare_int8(onnx, target, run.preprocess, images[:N_PARITY], (run.metrics, tested.metrics))
     for line in comparison.lines():
         tools.progress.say(line)
@@ -162,7 +171,7 @@ def _test_robustness(run: TrainingRun, tools: Tools) -> TrainingRun:
         return run
     config = RobustnessConfig(tools.config.robustness, tools.config.seed)
     records = run.split.subset("test")
-    robustness = measure_robustness(_open_bundle(run), records, config, progress=tools.progress)
+    robustness = measure_robustness(_open_bundle(run), records, config, SERVED, tools.progress)
     return replace(_with_files(run, robustness=robustness.save(run.folder)), robustness=robustness)
 
 
@@ -192,6 +201,7 @@ STEPS: dict[str, Step] = {
     "fit uncertainty": _fit_uncertainty,
     "export": _export,
     "prove parity": _prove_parity,
+    "prove serving": _prove_serving,
     "evaluate": _evaluate,
     "write results": _write_results,
     "int8": _export_int8,
