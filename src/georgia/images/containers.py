@@ -176,6 +176,7 @@ _JPEG_DROPPED = (frozenset(range(0xE1, 0xF0)) - {0xEE}) | {0xFE}
 
 # Bytes before a marker are passed over: cameras and broken editors leave some there.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_JPEG_LS = 0xF7
 # Markers that no length follows: TEM, restarts and another start of image.
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 
@@ -198,6 +199,8 @@ def read_jpeg(data: bytes) -> Header:
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == 0xDA:
             break
+        if marker == _JPEG_LS:
+            raise UnreadableImageError("its kind is not read (JPEG-LS)")
         if length < 2 or marker == 0xD9:
             raise UnreadableImageError(DAMAGED)
         segment = data[position : position + 2 + length]
@@ -209,6 +212,8 @@ def read_jpeg(data: bytes) -> Header:
             kept.append(segment)
         position += 2 + length
     bits, height, width, n_components = frame
+    if not n_components:
+        raise UnreadableImageError(f"{DAMAGED} (no header)")
     mode = _JPEG_MODES.get(n_components, "other")
     return Header("JPEG", width, height, mode, bits, b"".join(kept) + data[position:], orientation or 1)
 

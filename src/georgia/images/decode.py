@@ -256,6 +256,10 @@ def _decode(header: Header, bits: int) -> Image:
             # Alpha fills its range whatever the camera does.
             pixels = _compose(pixels, reduce_depth(alpha))
         return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    if header.format == "JPEG" and header.bit_depth != 8:
+        raise UnreadableImageError(
+            f"JPEG of {header.bit_depth} bits is not read. Save it with 8 bits, or as TIFF"
+        )
     return _to_rgb(_open(header.format, header.clean))
 
 
@@ -308,9 +312,10 @@ def _reduce_floats(samples: npt.NDArray[Any]) -> Image:
 
 
 def _decode_deep_png(header: Header) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16] | None]:
-    """Return colours (H, W, 1 or 3) of a 16-bit PNG, and alpha (H, W, 1) or None; a transparent colour is alpha 0.
+    """Return colours (H, W, 1 or 3) of a 16-bit PNG, and alpha (H, W, 1) if it has any, or None.
 
-    Pillow keeps the high byte of colours only, and OpenCV prints what it finds damaged.
+    A transparent colour is alpha 0. Pillow keeps the high byte of colours only, and OpenCV prints what it
+    finds damaged.
     """
     import imagecodecs
 

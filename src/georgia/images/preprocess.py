@@ -185,7 +185,9 @@ class PreprocessSpec:
             mean, scale = _three_floats(values["mean"]), _three_floats(values["scale"])
             bits = int(values.get("sample_bits", 0))
             spec = cls(int(values["size_px"]), values["color_order"], mean, scale, window_px, bits)
-        if bits and not find_stated_bits():
+        # Asked in any case: a wrong statement stops here, not at the first image.
+        stated_bits = find_stated_bits()
+        if bits and not stated_bits:
             raise InputError(
                 "Cannot use this model",
                 needs=f"it was trained with {DEPTH_VARIABLE}={bits} (how many bits 16-bit files use)",

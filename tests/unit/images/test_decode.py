@@ -8,6 +8,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -478,3 +479,26 @@ def test_iter_images_stops_when_closed(tmp_path):
 
 def test_iter_images_of_nothing_is_empty():
     assert list(iter_images([])) == []
+
+
+@pytest.mark.parametrize(
+    ("encode", "reason"),
+    [
+        (lambda grey: imagecodecs.jpeg8_encode(grey.astype(np.uint16), bitspersample=12), "JPEG of 12 bits"),
+        (imagecodecs.jpegls_encode, r"its kind is not read \(JPEG-LS\)"),
+        (lambda grey: make_bmp(108, 255).replace(b"\0\x20\0\x03", b"\0\x02\0\x03"), "its kind is not read"),
+    ],
+)
+def test_unread_kinds_are_named(encode, reason):
+    with pytest.raises(UnreadableImageError, match=reason):
+        decode_image(bytes(encode(np.ascontiguousarray(GREY))))
+
+
+def test_jpeg_without_frame_is_damaged():
+    stream = io.BytesIO()
+    Image.fromarray(SCENE).save(stream, "JPEG")
+    data = stream.getvalue()
+    start = data.index(b"\xff\xc0")
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    with pytest.raises(UnreadableImageError, match=r"the file is damaged \(no header\)"):
+        decode_image(data[:start] + data[end:])

@@ -68,6 +68,8 @@ def test_stated_depth_of_wrong_kind_stops(tmp_path, monkeypatch, stated):
     monkeypatch.setenv(DEPTH_VARIABLE, stated)
     with pytest.raises(InputError, match="Cannot use GEORGIA_DEPTH: it must be 8 to 16 bits; got"):
         list(iter_images([tmp_path / "a.png"]))
+    with pytest.raises(InputError, match="Cannot use GEORGIA_DEPTH"):
+        PreprocessSpec.from_dict(PreprocessSpec(64).to_dict())
 
 
 @pytest.mark.parametrize("stated", ["", " ", None])
