@@ -21,6 +21,7 @@ from georgia.model.engines import open_engine
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, FrameAnalysis, FrameStatus, TileMap
 from georgia.monitor.settings import TileConfig
+from georgia.predict.precision import warn_of_precision
 
 Boxes = npt.NDArray[np.int32]
 Grey = npt.NDArray[np.float32]
@@ -142,6 +143,7 @@ class FrameAnalyzer:
         self.tile_px = find_tile_px(bundle, config.tile_px)
         self.model_sha256 = hashlib.sha256(bundle.model_path.read_bytes()).hexdigest()
         self._engine = open_engine(bundle.model_path, bundle.preprocess, engine, threads)
+        warn_of_precision(bundle, self._engine.precision)
         self.engine_name = self._engine.name
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="georgia-tiles")
 

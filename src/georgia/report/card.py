@@ -104,8 +104,15 @@ def _metrics(run: ReportInputs) -> str:
         f"## Metrics\n\nOf the exported file, on {run.images} in {count_noun(metrics.n_groups, 'group')}, "
         f"with 95 % confidence intervals over groups.\n\n{table}\n\n"
         f"Accuracy {format_fraction(metrics.accuracy)} ({format_interval(metrics.accuracy_ci95)}). "
-        f"{describe_errors(metrics, run.images)}{calibration}"
+        f"{describe_errors(metrics, run.images)}{calibration}{_computation(run)}"
     )
+
+
+def _computation(run: ReportInputs) -> str:
+    used = run.evaluation.predictions.computation
+    named = [("by", used.engine), ("in", used.precision), ("on", used.processor)]
+    known = " ".join(f"{word} {_plain(text)}" for word, text in named if text)
+    return f" Computed {known}." if known else ""
 
 
 def _claims(trust: Trust) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from georgia.report.tables import format_fraction, format_number, name_split
+from georgia.evaluate.assessment import Acceptance
+from georgia.predict.precision import PrecisionTrial
+from georgia.report.tables import format_fraction, format_number, format_percent, name_split
+from georgia.text import count_noun
 
 # Keys of bundle.json that have a place of their own on the page, or none.
 _SHOWN_ELSEWHERE = (
     *("classes", "preprocess", "versions", "recipe", "metrics", "model", "name", "training", "audit"),
-    *("robustness", "calibration", "unknown", "conformal", "parity", "int8"),
+    *("robustness", "calibration", "unknown", "conformal", "parity", "int8", "acceptance", "precision"),
 )
 _NAMES = {
     "backbone.name": "backbone",
@@ -65,7 +68,35 @@ def describe_model(metadata: Mapping[str, Any], has_counts: bool = False) -> dic
     lines = {_NAMES.get(key, key): text for key, text in lines.items()}
     if isinstance(counts, Mapping) and not has_counts:
         lines |= flatten({f"{name_split(split)} images": _join(classes) for split, classes in counts.items()})
-    return lines | _describe_int8(metadata.get("int8"))
+    return lines | describe_serving(metadata) | _describe_int8(metadata.get("int8"))
+
+
+def describe_serving(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the precision, what bfloat16 changes, and the fraction of validation images that are accepted.
+
+    >>> describe_serving({"precision": {"served": "float32"}})
+    {'precision': 'float32'}
+    """
+    lines = {}
+    precision = metadata.get("precision")
+    if isinstance(precision, Mapping) and precision.get("served"):
+        lines["precision"] = format_value(precision["served"])
+    trial = PrecisionTrial.from_metadata(metadata)
+    if trial is not None:
+        kept = "shown to keep predictions" if trial.is_shown else "not shown to keep predictions"
+        n_changed = count_noun(trial.n_changed + trial.n_changed_near, "label")
+        how = ", emulated" if trial.is_emulated else ""
+        lines["bfloat16"] = (
+            f"{kept}: {n_changed} of {trial.n:,} changed, probabilities by up to "
+            f"{format_number(trial.largest_difference)}{how}"
+        )
+    acceptance = Acceptance.from_metadata(metadata)
+    if acceptance is not None:
+        lines["validation images accepted"] = (
+            f"{format_percent(acceptance.fraction, 1)} of {acceptance.n:,}; "
+            f"stated {format_percent(acceptance.stated, 1)}"
+        )
+    return lines
 
 
 def describe_parity(metadata: Mapping[str, Any]) -> dict[str, str]:

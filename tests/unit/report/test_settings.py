@@ -7,7 +7,9 @@ import re
 import pytest
 from tests.helpers.report import MakeEvaluation, read_page
 
+from georgia.evaluate.assessment import Acceptance
 from georgia.model.load import load_bundled_model
+from georgia.predict.precision import PrecisionTrial
 from georgia.report.page import ReportInputs, render_report
 from georgia.report.settings import describe_model, describe_parity, flatten
 
@@ -49,3 +51,15 @@ def test_bundled_model_has_readable_settings(make_evaluation: MakeEvaluation) ->
 def test_settings_keep_whole_numbers_whole() -> None:
     shown = flatten({"mean": [127.0, 127.0], "dropout": (0.4, 0.25), "epochs": 40, "rate": 1e-5})
     assert shown == {"mean": "127, 127", "dropout": "0.4, 0.25", "epochs": "40", "rate": "1×10⁻⁵"}
+
+
+def test_precision_and_acceptance_are_described() -> None:
+    trial = PrecisionTrial(64, 0.31, 0.1, 2, 1, is_emulated=True).to_json_dict()
+    acceptance = Acceptance(0.985, 0.99, 400, 200).to_json_dict()
+    metadata = {"acceptance": acceptance, "precision": {"served": "float32", "bfloat16": trial}}
+    assert describe_model(metadata) == {
+        "precision": "float32",
+        "bfloat16": "not shown to keep predictions: 3 labels of 64 changed, probabilities by up to 0.31, "
+        "emulated",
+        "validation images accepted": "98.5 % of 400; stated 99.0 %",
+    }
