@@ -23,6 +23,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Source: learn.microsoft.com/windows/win32/fileio/naming-a-file, "Naming conventions".
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 _LONGEST_PREFIX = 40
+# Catalogs that audit, split and train write under the same name as those that they read.
+_REPLACED_TABLES = ("audit.csv", "split.csv")
 # Where Windows locks one byte of a lock file: behind its text, which others must be able to read.
 _LOCKED_BYTE = 1 << 20
 
@@ -289,11 +291,11 @@ def hold_folder(folder: Path) -> Iterator[None]:
 def check_outside_data(out: Path, *sources: str | Path) -> None:
     """Reject an output within a folder of images: the next reading would take it for images or a class.
 
-    A source that is no folder (a CSV file, an image) rules nothing out; of a glob with ``**``, all below
-    its first wildcard counts as data.
+    A source that is no folder (a CSV file, an image) rules nothing out, but a table of ours in ``out`` that
+    would be replaced; of a glob with ``**``, all below its first wildcard counts as data.
 
     Raises:
-        InputError: ``out`` is one of the folders or lies below it.
+        InputError: ``out`` is one of the folders or lies below it, or holds the table that is read.
     """
     here = out.resolve()
     for source in sources:
@@ -305,6 +307,13 @@ def check_outside_data(out: Path, *sources: str | Path) -> None:
                 needs=f"it must not lie in the data folder {str(root)!r}, where it would be read as data",
                 got=repr(str(here)),
                 hint="Name a folder beside it.",
+            )
+        if root.name in _REPLACED_TABLES and root.is_file() and root.resolve().parent == here:
+            raise InputError(
+                f"Cannot write to {str(out)!r}",
+                needs=f"{root.name}, which is read, must not be replaced",
+                got="the folder that holds it",
+                hint="Name another folder.",
             )
 
 

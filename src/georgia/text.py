@@ -1,12 +1,18 @@
-"""Numbers with their nouns, and many faults in one line."""
+"""Numbers with their nouns, many faults in one line, and rows as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
+T = TypeVar("T")
+# How a cell begins that a spreadsheet takes for a formula, also in full width, with the signs of defused ones.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 # More faults than these are counted, not listed.
 _N_FAULTS_SHOWN = 5
 
@@ -34,7 +40,7 @@ def describe_names(names: Iterable[str]) -> str:
 
 
 def make_printable(name: str) -> str:
-    r"""Return a file name with escapes for what cannot be drawn: bytes that are no UTF-8, line breaks.
+    r"""Return a file name with escapes for what cannot be shown: bytes that are no UTF-8, line breaks.
 
     >>> make_printable("a\nb\udcb5.png")
     'a\\nb\\udcb5.png'
@@ -50,8 +56,45 @@ def make_printable(name: str) -> str:
     )
 
 
+def defuse_cell(value: T) -> T | str:
+    """Return a cell of a CSV file as a text that no spreadsheet takes for a formula; numbers stay.
+
+    Source: OWASP, CSV Injection. ``restore_cell`` undoes it.
+
+    >>> defuse_cell("=1+1.png"), defuse_cell("-0.5"), defuse_cell("CEX/a.png"), defuse_cell(-2)
+    ("'=1+1.png", '-0.5', 'CEX/a.png', -2)
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def restore_cell(text: str) -> str:
+    """Return what ``defuse_cell`` was given.
+
+    >>> restore_cell("'=1+1.png"), restore_cell("'quoted'")
+    ('=1+1.png', "'quoted'")
+    """
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def read_rows(table: str) -> list[dict[str, str]]:
+    r"""Return the rows of a CSV text that ``format_csv`` wrote, by the names in its first row.
+
+    >>> read_rows(format_csv([("path", "n"), ("=a", 1)]))
+    [{'path': '=a', 'n': '1'}]
+    """
+    rows = csv.DictReader(io.StringIO(table, newline=""))
+    return [
+        {name: restore_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in rows
+    ]
+
+
 def format_csv(rows: Iterable[Sequence[object]]) -> str:
     r"""Return rows as CSV with line breaks between them; a cell may hold any sign, line breaks too.
+
+    Cells that a spreadsheet would take for formulas are defused; ``read_rows`` undoes it.
 
     >>> format_csv([("path", "n"), ("a, b", 1)])
     'path,n\n"a, b",1\n'
@@ -60,7 +103,7 @@ def format_csv(rows: Iterable[Sequence[object]]) -> str:
     plain = csv.writer(stream, lineterminator="\n")
     # Before Python 3.13 a lone carriage return stays without quotes, and ends the row for a reader.
     quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:
+    for row in ([defuse_cell(cell) for cell in cells] for cells in rows):
         has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)
         (quoted if has_return else plain).writerow(row)
     return stream.getvalue()

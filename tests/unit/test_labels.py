@@ -70,3 +70,16 @@ def test_parse_class_names_rejects_bad_text(text: str) -> None:
 def test_labels_reject_separators(name: str) -> None:
     with pytest.raises(InputError, match="separate names"):
         Labels(("CEX", name))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('"CEX, wet"=WET,PG=PG', {"CEX, wet": "WET", "PG": "PG"}),
+        ('"a=b"="c"', {"a=b": "c"}),
+        ('"say ""x"""=quoted', {'say "x"': "quoted"}),
+        ("0 = CEX , 1 = a=b", {"0": "CEX", "1": "a=b"}),
+    ],
+)
+def test_class_names_in_quotes_hold_separators(text: str, names: dict[str, str]) -> None:
+    assert parse_class_names(text) == names

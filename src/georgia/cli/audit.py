@@ -21,6 +21,7 @@ from georgia.cli.options import (
     parse_layout,
 )
 from georgia.cli.packages import PAGES, check_packages
+from georgia.files import check_outside_data
 
 if TYPE_CHECKING:
     from georgia.audit import Audit
@@ -74,6 +75,8 @@ def run(
     }
     settings = make_config(AuditConfig, config, "audit", given)
     layout = parse_layout(class_names, parts)
+    if out is not None:
+        check_outside_data(out, data)
     files: list[Path] = []
     with console.ConsoleProgress() as progress:
         catalog = read_catalog(data, **layout, verify=False, progress=progress)

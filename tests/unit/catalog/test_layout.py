@@ -75,7 +75,7 @@ def test_blanks_around_split_names_are_ignored(tmp_path, name):
 @pytest.mark.parametrize(
     "outer", ["fold1 fold2", "run1 run2", "2021 2022", "images masks", "alpha beta gamma", "batch-1 batch-2"]
 )
-def test_folders_with_same_subfolders_are_asked_about(tmp_path, outer):
+def test_same_subfolders_raise_one_question(tmp_path, outer):
     make_set(tmp_path, *cross(outer))
     match = r"Cannot tell which folders are the classes: .* hold the same folders 'CEX', 'PG'\. Which are"
     with pytest.raises(InputError, match=match) as error:
@@ -92,7 +92,7 @@ def test_folders_with_same_subfolders_are_asked_about(tmp_path, outer):
     assert splits_of(inner) == {}
 
 
-def test_one_class_missing_in_a_fold_is_asked_about(tmp_path):
+def test_fold_without_a_class_raises_question(tmp_path):
     make_set(tmp_path, "fold1/CEX", "fold1/PG", "fold2/CEX", "fold2/PG", "fold3/CEX")
     with pytest.raises(InputError, match="Which are 'fold1', 'fold2', 'fold3'"):
         read(tmp_path)
@@ -105,7 +105,7 @@ def test_split_folders_in_classes_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("stray", ["PG", "PG/run 7"])
-def test_split_folders_in_some_classes_are_asked_about(tmp_path, stray):
+def test_splits_in_some_classes_raise_question(tmp_path, stray):
     make_set(tmp_path, "CEX/train", "CEX/test", stray)
     with pytest.raises(InputError, match=r"Cannot tell which images are of which split: .*--parts none\)\?"):
         read(tmp_path)
@@ -135,7 +135,7 @@ def test_runs_in_classes_are_no_classes(tmp_path, runs):
         ],
     ],
 )
-def test_third_level_of_folders_is_asked_about(tmp_path, folders):
+def test_third_folder_level_raises_question(tmp_path, folders):
     make_set(tmp_path, *folders)
     with pytest.raises(InputError, match=r"hold the same folders .*Give|hold the same folders .*\?"):
         read(tmp_path)
