@@ -323,8 +323,8 @@ class OpenVinoEngine:
             properties["INFERENCE_NUM_THREADS"] = threads
         try:
             whole = core.read_model(str(model))
-            # Cutting gives a tensor further names, any of which may be returned: keep the first ones.
-            self._names = [output.get_any_name() for output in whole.outputs]
+            # Before cutting, which gives a tensor further names.
+            self._names = [choose_output_name(output.get_names()) for output in whole.outputs]
             net = cut_at_network_input(whole, spec.size_px)
             body, head = (net, None) if precision == "float32" else split_behind_convolutions(net)
             self.precision = precision if head else "float32"
@@ -359,6 +359,17 @@ class OpenVinoEngine:
 
 def _split_batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def choose_output_name(names: Iterable[str]) -> str:
+    """Return the public name of an output; tensors inside the graph have a stroke in theirs.
+
+    OpenVINO up to 2025.3 merges an output with the tensor that it is an Identity of, and knows both names.
+
+    >>> choose_output_name({"head/probabilities", "probabilities"})
+    'probabilities'
+    """
+    return min(names, key=lambda name: ("/" in name, name))
 
 
 def cut_at_network_input(model: Any, size_px: int) -> Any:
