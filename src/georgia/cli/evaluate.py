@@ -76,7 +76,6 @@ def run(
       georgia evaluate runs/first data/held-out --unknown photographs/
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.catalog.read import read_catalog
-    from georgia.evaluate.assessment import Acceptance
     from georgia.evaluate.compare import compare_evaluations
     from georgia.evaluate.ood import evaluate_ood
     from georgia.evaluate.overlap import find_training_overlap
@@ -94,8 +93,8 @@ def run(
         records = choose_split(catalog, part)
         running = (progress, settings.predict)
         evaluation = evaluate_records(bundle, records, catalog.labels, *running)
-        found = Findings(evaluation, n_in_training=len(find_training_overlap(bundle, records)))
-        found.acceptance = Acceptance.from_metadata(bundle.metadata)
+        found = Findings(evaluation, bundle.metadata)
+        found.n_in_training = len(find_training_overlap(bundle, records))
         if against is not None and other is not None:
             both = _name_models(bundle, other, model, against)
             other_evaluation = evaluate_records(other, records, evaluation.labels, *running)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from georgia.evaluate.assessment import Acceptance, Assessment
+    from georgia.evaluate.assessment import Assessment
     from georgia.evaluate.compare import Comparison
     from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.robustness import Robustness
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
 class Findings:
     """All that one call finds: the metrics, and what was asked for besides.
 
-    ``n_in_training`` counts the images that the model was trained on or tuned with; ``acceptance`` is what
-    the model's bundle says of its validation images.
+    ``metadata`` is the content of the model's ``bundle.json``; ``n_in_training`` counts the images that it
+    was trained on or tuned with.
     """
 
     evaluation: Evaluation
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     comparison: Comparison | None = None
     robustness: Robustness | None = None
     unknown: OodEvaluation | None = None
     n_in_training: int = 0
-    acceptance: Acceptance | None = None
 
     @property
     def extra(self) -> tuple[Comparison | Robustness | OodEvaluation, ...]:
@@ -40,9 +41,10 @@ class Findings:
     @property
     def assessment(self) -> Assessment:
         """What is wrong with the model or with the images."""
-        from georgia.evaluate.assessment import assess
+        from georgia.evaluate.assessment import Acceptance, assess
 
-        return assess(self.evaluation.metrics, self.robustness, self.acceptance)
+        acceptance = Acceptance.from_metadata(self.metadata)
+        return assess(self.evaluation.metrics, self.robustness, acceptance)
 
     @property
     def failed(self) -> tuple[Failure, ...]:

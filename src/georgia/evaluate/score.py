@@ -168,8 +168,9 @@ class Evaluation(Result):
             failed = tuple(map(Failure.from_json_dict, document["failed"]))
             truth, groups = (tuple(row[column] for row in rows) for column in ("truth", "group"))
             # Version 0.1 wrote neither precision nor processor.
-            known = {key: str(document.get(key, "")) for key in ("precision", "processor")}
-            predictions = Predictions(labels, items, failed, document["engine"], **known)
+            precision, processor = (str(document.get(key, "")) for key in ("precision", "processor"))
+            engine = document["engine"]
+            predictions = Predictions(labels, items, failed, engine, 0.0, precision, processor)
             return _evaluate(predictions, truth, groups, int(document["seed"]))
 
 
