@@ -31,6 +31,7 @@ from georgia.errors import InputError
 
 if TYPE_CHECKING:
     from georgia.study import Study, StudyConfig
+    from georgia.study.run import Runner
 
 
 def run(
@@ -76,26 +77,31 @@ def run(
       georgia study data/crops --out studies/rates --grid lr=1e-1,1e-2 backbone=resnet18,resnet50
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.study import run_study
-    from georgia.study.ray_runner import run_on_ray
 
-    combined = (*(grid or ()), *(axes or ())) or None
+    combined, told = (*(grid or ()), *(axes or ())) or None, parse_split_folders(parts)
     typed = {"recipe": recipe, "variants": variants, "repeats": repeats, "folds": folds, "grid": combined}
     settings, training, names = _read_settings(config, parse_assignments(changes or ()), given(typed))
     audit = read_audit_settings(config, group_regex, time_gap, time_regex)
-    if ray:
-        check_packages("Cannot train on a cluster", ["ray"])
-    runner = run_on_ray(ray) if ray else None
+    runner = _choose_runner(ray)
     console.load_keras()
     # Each run compiles its own net, which TensorFlow warns of as slow.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with console.ConsoleProgress() as progress:
-        told = parse_split_folders(parts)
         study = run_study(data, out, settings, training, names, progress, runner, audit, told)
     if as_json:
         console.show_json(study.to_json_dict())
     else:
         _show(study)
     return _end(study)
+
+
+def _choose_runner(ray: str | None) -> Runner | None:
+    if ray is None:
+        return None
+    from georgia.study.ray_runner import run_on_ray
+
+    check_packages("Cannot train on a cluster", ["ray"])
+    return run_on_ray(ray)
 
 
 def _read_settings(

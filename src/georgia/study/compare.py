@@ -221,11 +221,11 @@ def _compare(
     labels = evaluations[done[0][both[0]].run_name].labels
     rows = []
     for run, key in enumerate(both):
-        first, second = (evaluations[side[key].run_name] for side in done)
-        for here, there in match_files(first, second):
-            item, other = first.predictions.items[here], second.predictions.items[there]
-            group = first.groups[here] or str(item.file)
-            rows.append((run, first.truth[here], item.label, other.label, group))
+        this, that = (evaluations[side[key].run_name] for side in done)
+        for here, there in match_files(this, that):
+            item, other = this.predictions.items[here], that.predictions.items[there]
+            group = this.groups[here] or str(item.file)
+            rows.append((run, this.truth[here], item.label, other.label, group))
     runs, truth, *named, groups = zip(*rows, strict=True)
     offsets = np.array(runs) * len(labels)
     indices = [class_indices(names, labels) for names in named]

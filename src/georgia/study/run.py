@@ -44,7 +44,7 @@ from georgia.train.plan import (
     split_catalog,
     subsample_catalog,
 )
-from georgia.train.recipes import DRY_RUN_EPOCHS, TrainConfig
+from georgia.train.recipes import DRY_RUN_EPOCHS, TrainConfig, without_added
 from georgia.train.run import train_model
 from georgia.train.shared import SharedWork
 
@@ -298,13 +298,13 @@ def _find_row(task: RunTask) -> StudyRow | None:
     row = load_row(task.folder)
     if row is None or not row.is_done:
         return None
-    now = task.run.config.to_dict()
-    names = [name for name in now if name != "device" and now[name] != row.settings.get(name)]
+    now, before = without_added(task.run.config.to_dict()), without_added(row.settings)
+    names = [name for name in now | before if name != "device" and now.get(name) != before.get(name)]
     if names:
         raise InputError(
             f"Cannot go on with run {row.run_name!r}",
             needs="settings must be those that it began with",
-            got="; ".join(f"{name} {now[name]!r} instead of {row.settings.get(name)!r}" for name in names),
+            got="; ".join(f"{name} {now.get(name)!r} instead of {before.get(name)!r}" for name in names),
             hint="Give the same settings, or another --out.",
         )
     return row

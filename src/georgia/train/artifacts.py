@@ -37,7 +37,7 @@ from georgia.report.history import HISTORY_FILE
 from georgia.report.inputs import ReportInputs, ReportLimits
 from georgia.report.page import REPORT_FILE, save_report
 from georgia.report.tables import save_results
-from georgia.report.training_run import TrainingRun
+from georgia.report.training_run import Baseline, TrainingRun
 from georgia.split.make import MANIFEST_CSV
 from georgia.train.data_audit import list_audit_settings
 from georgia.train.fit_uncertainty import fit_uncertainty
@@ -53,11 +53,16 @@ SERVED = PredictConfig(precision="float32")
 
 @dataclass(frozen=True)
 class Tools:
-    """What steps need beside the run, and no report sees: settings, the Keras net, the progress display."""
+    """What steps need beside the run, and no report sees: settings, the Keras net, the progress display.
+
+    ``refit`` trains the net once more, for so many epochs; ``measure_baseline`` tests a simpler classifier.
+    """
 
     config: TrainConfig
     network: Network
     progress: Progress
+    refit: Callable[[int], None]
+    measure_baseline: Callable[[], Baseline | None]
 
 
 Step = Callable[[TrainingRun, Tools], TrainingRun]
@@ -82,6 +87,14 @@ def make_artifacts(run: TrainingRun, tools: Tools) -> TrainingRun:
 def _fit_uncertainty(run: TrainingRun, tools: Tools) -> TrainingRun:
     levels = find_backbone(tools.config.backbone).levels
     return replace(run, uncertainty=fit_uncertainty(tools.network, run.split, levels, tools.progress))
+
+
+def _refit(run: TrainingRun, tools: Tools) -> TrainingRun:
+    if tools.config.refit:
+        n_epochs = run.history.marked_epoch
+        tools.progress.say(f"refit: {n_epochs} epochs on training and validation images")
+        tools.refit(n_epochs)
+    return run
 
 
 def _export(run: TrainingRun, tools: Tools) -> TrainingRun:
@@ -117,6 +130,13 @@ def _evaluate(run: TrainingRun, tools: Tools) -> TrainingRun:
     evaluation = evaluate_records(_open_bundle(run), records, run.split.labels, tools.progress, SERVED)
     evaluation.save(run.folder, PREDICTIONS_FILE)
     return replace(run, evaluation=evaluation)
+
+
+def _compare_baseline(run: TrainingRun, tools: Tools) -> TrainingRun:
+    baseline = tools.measure_baseline()
+    if baseline is not None:
+        tools.progress.say(baseline.describe())
+    return replace(run, baseline=baseline)
 
 
 def _write_results(run: TrainingRun, tools: Tools) -> TrainingRun:
@@ -199,10 +219,12 @@ def _report(run: TrainingRun, tools: Tools) -> TrainingRun:
 
 STEPS: dict[str, Step] = {
     "fit uncertainty": _fit_uncertainty,
+    "refit": _refit,
     "export": _export,
     "prove parity": _prove_parity,
     "prove serving": _prove_serving,
     "evaluate": _evaluate,
+    "baseline": _compare_baseline,
     "write results": _write_results,
     "int8": _export_int8,
     "robustness": _test_robustness,

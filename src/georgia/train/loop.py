@@ -81,6 +81,30 @@ def run_loop(
     return TrainingHistory(tuple(state.rows), kept, describe_stop(state.stopped, config))
 
 
+def copy_weights(network: Network) -> list[npt.NDArray[Any]]:
+    """Return all variables of the head as they are now, for ``refit_head`` to begin with."""
+    return _copy(network.head.variables)
+
+
+def refit_head(
+    config: TrainConfig,
+    inputs: LoopInputs,
+    initial: list[npt.NDArray[Any]],
+    n_epochs: int,
+    progress: Progress = QUIET,
+) -> None:
+    """Train the head anew from its ``initial`` weights, ``n_epochs`` on ``inputs.train``, and leave it so.
+
+    The learning rate follows the schedule of the whole training, cut off where the first one was best.
+    """
+    loop = _Loop(config, inputs, progress)
+    _assign(inputs.network.head.variables, initial)
+    with use_precision(inputs.network.head, loop.precision):
+        loop.prepare()
+        for epoch in range(1, n_epochs + 1):
+            loop.train_epoch(epoch)
+
+
 def _note_epoch(config: TrainConfig, state: TrainState, loss: float, metrics: Metrics, loop: _Loop) -> None:
     if state.best_loss - loss > config.min_delta or not state.best_weights:
         state.best_loss, state.best_epoch, state.waited = loss, state.epoch, 0

@@ -25,7 +25,7 @@ from georgia.records import SPLITS, Catalog, Record
 from georgia.report.history import HISTORY_FILE
 from georgia.report.page import REPORT_FILE
 from georgia.split.make import Split, SplitConfig, make_split
-from georgia.train.recipes import DRY_RUN_FRACTION, TrainConfig, rename_settings
+from georgia.train.recipes import DRY_RUN_FRACTION, TrainConfig, rename_settings, without_added
 from georgia.train.state import STATE_FILE
 
 STATE_FOLDER = "state"
@@ -119,7 +119,8 @@ def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
         InputError: there is nothing to resume, or settings or data have changed since.
     """
     file = out / STATE_FOLDER / PLAN_FILE
-    free = {"settings": {k: v for k, v in plan["settings"].items() if k not in FREE_SETTINGS}}
+    settings = without_added(plan["settings"])
+    free = {"settings": {name: value for name, value in settings.items() if name not in FREE_SETTINGS}}
     key = hashlib.sha256(json.dumps({**plan, **free, "versions": None}, sort_keys=True).encode()).hexdigest()
     if resume and file.exists():
         with reading(f"Cannot resume {str(out)!r}", f"{PLAN_FILE} must be whole"):
@@ -178,7 +179,7 @@ def saying_disk_full(what: str, hint: str = DISK_FULL_HINT) -> Iterator[None]:
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    old, new = rename_settings(before["settings"]), now["settings"]
+    old, new = (without_added(rename_settings(plan["settings"])) for plan in (before, now))
     faults = [
         f"{name} {new.get(name)!r} instead of {old.get(name)!r}"
         for name in sorted(set(old) | set(new))

@@ -43,6 +43,8 @@ class TrainConfig(Config):
     bounds the features kept for later runs, 0 keeps none; ``int8`` exports an 8-bit file too.
     ``robustness`` test images are tried under 17 perturbations once the net is exported; 0 tries none.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
+    ``refit`` trains once more, from the start and for as many epochs as were kept, on training and
+    validation images together; thresholds stay those of the first net, which had not learned the latter.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"trainable_share": "trainable_fraction"}
@@ -73,6 +75,7 @@ class TrainConfig(Config):
     f1_threshold: Fraction = 0.0
     patience: AtLeast0 = 0
     min_delta: Annotated[float, at_least(0)] = 0.0
+    refit: bool = False
     seed: Seed = 42
     # Source: larger ones than 2,048 px need more than 64 GB for one batch of 64 in the first stages.
     size_px: Annotated[int, between(32, 2048)] = 224
@@ -100,6 +103,8 @@ class TrainConfig(Config):
             yield f"dropout must be empty or {n_hidden} values; got {list(self.dropout)!r}"
         if self.standardize and self.trainable_fraction:
             yield "standardize must be off where layers of the backbone are trained; got True"
+        if self.refit and self.trainable_fraction:
+            yield "refit must be off where layers of the backbone are trained; got True"
         if self.geometry == "scale" and not self.audit and not self.window_px:
             yield "geometry must be with window_px where nothing is audited; got 'scale'"
 
@@ -114,9 +119,20 @@ class TrainConfig(Config):
         }
 
 
+# Settings of later versions: left out, each at its default is what an earlier version did.
+ADDED_SETTINGS = ("refit",)
+
+
 def rename_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return training settings that version 0.1 may have written, under their present names."""
     return {TrainConfig.renamed.get(name, name): value for name, value in settings.items()}
+
+
+def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those of later versions that stand at their defaults, to compare them."""
+    default = TrainConfig().to_dict()
+    is_plain = {name for name in ADDED_SETTINGS if settings.get(name) == default[name]}
+    return {name: value for name, value in settings.items() if name not in is_plain}
 
 
 @dataclass(frozen=True)

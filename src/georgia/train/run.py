@@ -22,14 +22,15 @@ from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, Record, fingerprint_files
 from georgia.report.history import Row, TrainingHistory
 from georgia.report.tables import epoch_lines
-from georgia.report.training_run import DataAudit, TrainingRun
+from georgia.report.training_run import Baseline, DataAudit, TrainingRun
 from georgia.split.make import Split
 from georgia.train.artifacts import Tools, make_artifacts
+from georgia.train.baseline import measure_baseline
 from georgia.train.data_audit import audit_training_data, check_split
 from georgia.train.decoded import ImageSet, load_images
 from georgia.train.device import use_device
 from georgia.train.geometry import apply_geometry
-from georgia.train.loop import LoopInputs, run_loop
+from georgia.train.loop import LoopInputs, copy_weights, refit_head, run_loop
 from georgia.train.network import Network, build_network
 from georgia.train.plan import (
     STATE_FOLDER,
@@ -44,8 +45,10 @@ from georgia.train.plan import (
 )
 from georgia.train.recipes import TrainConfig
 from georgia.train.shared import SharedWork
-from georgia.train.state import TrainState, load_state
+from georgia.train.state import Arrays, TrainState, load_state
 
+# Below so many images folds are advised: 5 % of them are too few test images.
+ADVISED_IMAGES = 1000
 # Training images whose size is read; a median needs no more.
 N_SIZES = 200
 
@@ -87,30 +90,17 @@ def train_model(
         progress.say(f"device: {device}")
         work = _prepare(catalog, config, out, (shared, audit), progress)
         config, network, split = work.config, work.network, work.split
+        if shared is None:
+            _advise(split, source, progress)
         fingerprint = fingerprint_files([record.path for record in split.records])
         plan = make_plan(config, split, fingerprint, list_versions())
         state = _open_state(out, open_plan(out, plan, resume), resume, progress)
-        train, valid = (work.images.select(split.subset(name)) for name in ("train", "valid"))
-        inputs = LoopInputs(network, train, valid, split.labels, out, shared.cache if shared else None)
-        run = TrainingRun(
-            folder=out,
-            source=str(source),
-            settings=config.to_dict(),
-            history=_learn(config, inputs, state, progress),
-            created=name_time(out),
-            device=device,
-            versions=plan["versions"],
-            backbone=network.describe_backbone(config),
-            trainable_layers=network.trainable_layers,
-            preprocess=network.preprocess,
-            split=split,
-            fingerprint=fingerprint,
-            median_side_px=_median_side_px(split.subset("train")),
-            data_audit=work.data_audit,
-            failures=work.failures,
-        )
+        inputs = _choose_inputs(work, out, shared, ("train",))
+        initial = copy_weights(network)
+        history = _learn(config, inputs, state, progress)
+        run = _make_run(work, history, (source, out), device, plan)
         progress.say(f"training {run.describe_stop()}")
-        run = make_artifacts(run, Tools(config, network, progress))
+        run = make_artifacts(run, _make_tools(work, run, shared, initial, progress))
         shutil.rmtree(out / STATE_FOLDER, ignore_errors=True)
     return replace(run, seconds=time.perf_counter() - started)
 
@@ -154,6 +144,72 @@ def _prepare(
     data_audit = replace(data_audit, is_at_one_scale=config.geometry == "scale")
     data_audit = check_split(data_audit, split, progress)
     return _Prepared(config, network, images, split, data_audit, catalog.failures)
+
+
+def _make_run(
+    work: _Prepared,
+    history: TrainingHistory,
+    places: tuple[Path, Path],
+    device: str,
+    plan: Mapping[str, Any],
+) -> TrainingRun:
+    """Return the run after its last epoch; ``places`` are the source and the run folder."""
+    source, out = places
+    return TrainingRun(
+        folder=out,
+        source=str(source),
+        settings=work.config.to_dict(),
+        history=history,
+        created=name_time(out),
+        device=device,
+        versions=plan["versions"],
+        backbone=work.network.describe_backbone(work.config),
+        trainable_layers=work.network.trainable_layers,
+        preprocess=work.network.preprocess,
+        split=work.split,
+        fingerprint=plan["data"],
+        median_side_px=_median_side_px(work.split.subset("train")),
+        data_audit=work.data_audit,
+        failures=work.failures,
+    )
+
+
+def _choose_inputs(
+    work: _Prepared, folder: Path, shared: SharedWork | None, names: Sequence[str]
+) -> LoopInputs:
+    """Return what the loop works on: the images of the splits ``names`` to learn from, and validation."""
+    records = [record for name in names for record in work.split.subset(name)]
+    train, valid = (work.images.select(chosen) for chosen in (records, work.split.subset("valid")))
+    cache = shared.cache if shared else None
+    return LoopInputs(work.network, train, valid, work.split.labels, folder, cache)
+
+
+def _make_tools(
+    work: _Prepared, run: TrainingRun, shared: SharedWork | None, initial: Arrays, progress: Progress
+) -> Tools:
+    def refit(n_epochs: int) -> None:
+        inputs = _choose_inputs(work, run.folder / STATE_FOLDER / "refit", shared, ("train", "valid"))
+        refit_head(work.config, inputs, initial, n_epochs, progress)
+
+    def compare() -> Baseline | None:
+        if shared is not None:  # a study compares by itself
+            return None
+        split, images = work.split, work.images
+        learned = images.select([*split.subset("train"), *split.subset("valid")])
+        test = images.select(split.subset("test"))
+        return measure_baseline(work.config, work.network, learned, test, split.labels, progress)
+
+    return Tools(work.config, work.network, progress, refit, compare)
+
+
+def _advise(split: Split, source: Path, progress: Progress) -> None:
+    """Say what tells more of a small set than one split does."""
+    n_images, n_test = len(split.records), len(split.subset("test"))
+    if n_images < ADVISED_IMAGES:
+        progress.say(
+            f"note: of {n_images:,} images {n_test:,} are tested, which tells little: "
+            f"georgia study {source} --folds 5 --out DIR tests each of them once."
+        )
 
 
 def _load_images(

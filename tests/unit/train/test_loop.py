@@ -14,7 +14,7 @@ from georgia.errors import InputError
 from georgia.report.history import TrainingHistory
 from georgia.train.device import use_precision
 from georgia.train.frozen import FrozenBackbone
-from georgia.train.loop import compile_head, run_loop
+from georgia.train.loop import compile_head, copy_weights, refit_head, run_loop
 from georgia.train.network import build_network
 from georgia.train.recipes import TrainConfig
 from georgia.train.state import TrainState, load_state
@@ -119,8 +119,7 @@ def test_kept_views_are_learned_from(tmp_path: Path, n_classes: int) -> None:
 
 def test_loop_equals_plain_keras_training(tmp_path: Path) -> None:
     plain_sgd = {"optimizer": "sgd", "schedule": "constant", "augmentation": "none", "epochs": 2}
-    # Every epoch counts as better, so that the last one is kept.
-    config = replace(SMALL, trainable_fraction=0.1, min_delta=-1e9, **plain_sgd)
+    config = replace(SMALL, trainable_fraction=0.1, **plain_sgd)
     inputs = make_inputs(config, tmp_path)
     plain = build_network(config, 2).model
     for mine, theirs in zip(plain.variables, inputs.network.model.variables, strict=True):
@@ -188,3 +187,18 @@ def test_damaged_resume_point_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "resume.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(InputError, match="Cannot resume from .*it must be whole.*Delete it to start over"):
         load_state(tmp_path)
+
+
+def test_refit_forgets_the_first_training(tmp_path: Path) -> None:
+    config, found = replace(QUICK, epochs=3), []
+    for name, is_trained in (("a", True), ("b", False)):
+        keras.backend.clear_session()
+        inputs = make_inputs(config, tmp_path / name)
+        initial = copy_weights(inputs.network)
+        if is_trained:
+            run_loop(config, inputs, TrainState("k"))
+        first = predict_validation(inputs)
+        refit_head(config, replace(inputs, folder=tmp_path / name / "refit"), initial, 2)
+        found.append(predict_validation(inputs))
+        assert np.abs(found[-1] - first).max() > 1e-3
+    np.testing.assert_allclose(found[0], found[1], atol=2e-3)

@@ -9,7 +9,8 @@ import pytest
 
 from georgia.errors import InputError, UnwritableFileError
 from georgia.files import write_json
-from georgia.train.plan import check_run_folder, name_time, saying_disk_full
+from georgia.train.plan import check_run_folder, name_time, open_plan, saying_disk_full
+from georgia.train.recipes import TrainConfig
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -69,3 +70,13 @@ def test_full_disk_is_one_line(error: Exception) -> None:
 def test_other_errors_pass_unchanged() -> None:
     with pytest.raises(ZeroDivisionError), saying_disk_full("the run"):
         raise ZeroDivisionError
+
+
+def test_settings_of_later_versions_are_no_other_run(tmp_path: Path) -> None:
+    settings = TrainConfig().to_dict()
+    plan = {"settings": settings, "classes": [], "data": "d", "split": "s", "versions": {}}
+    before = {**plan, "settings": {key: value for key, value in settings.items() if key != "refit"}}
+    key = open_plan(tmp_path, before, resume=False)
+    assert open_plan(tmp_path, plan, resume=True) == key
+    with pytest.raises(InputError, match="refit True instead of None"):
+        open_plan(tmp_path, {**plan, "settings": {**settings, "refit": True}}, resume=True)

@@ -35,7 +35,7 @@ def test_recipe_takes_known_settings_only(recipe: str) -> None:
     assert recipe_config(recipe, {"seed": "7"}).seed == 7
     with pytest.raises(InputError, match="'learning_rat' is no setting. Did you mean 'learning_rate'"):
         recipe_config(recipe, {"learning_rat": 1})
-    with pytest.raises(InputError, match="batch_size must be 1 or more; got 0"):
+    with pytest.raises(InputError, match="batch_size must be from 1 to 65536; got 0"):
         recipe_config(recipe, {"batch_size": 0})
 
 
@@ -56,7 +56,7 @@ def test_number_stands_for_list_of_one() -> None:
     [
         ({"dropout": (0.5, 0.5)}, r"dropout must be empty or 1 values; got \[0.5, 0.5\]"),
         ({"trainable_fraction": 0.1}, "standardize must be off where layers of the backbone are trained"),
-        ({"momentum": 1, "seed": -1}, "momentum must be from 0 to below 1; got 1.0 · seed must be 0 or more"),
+        ({"momentum": 1, "seed": -1}, "momentum must be from 0 to below 1; got 1.0 · seed must be from 0 to 4294967295"),
         ({"window_px": 8}, "window_px must be 0 or 16 and more; got 8"),
         ({"prefix": "a/b"}, "prefix must be letters that a file name may hold; got 'a/b'"),
     ],
@@ -64,3 +64,9 @@ def test_number_stands_for_list_of_one() -> None:
 def test_settings_that_clash_are_rejected(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
         recipe_config("fast", changes)
+
+
+def test_refit_needs_a_frozen_backbone() -> None:
+    with pytest.raises(InputError, match="refit must be off"):
+        recipe_config("georgia", {"refit": "yes"})
+    assert recipe_config("fast", {"refit": "yes"}).refit
