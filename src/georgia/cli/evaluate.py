@@ -93,8 +93,7 @@ def run(
         records = choose_split(catalog, part)
         running = (progress, settings.predict)
         evaluation = evaluate_records(bundle, records, catalog.labels, *running)
-        found = Findings(evaluation, bundle.metadata)
-        found.n_in_training = len(find_training_overlap(bundle, records))
+        found = Findings(evaluation, bundle.metadata, len(find_training_overlap(bundle, records)))
         if against is not None and other is not None:
             both = _name_models(bundle, other, model, against)
             other_evaluation = evaluate_records(other, records, evaluation.labels, *running)

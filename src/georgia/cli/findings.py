@@ -27,10 +27,10 @@ class Findings:
 
     evaluation: Evaluation
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    n_in_training: int = 0
     comparison: Comparison | None = None
     robustness: Robustness | None = None
     unknown: OodEvaluation | None = None
-    n_in_training: int = 0
 
     @property
     def extra(self) -> tuple[Comparison | Robustness | OodEvaluation, ...]:
