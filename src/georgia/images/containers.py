@@ -177,6 +177,8 @@ _JPEG_DROPPED = (frozenset(range(0xE1, 0xF0)) - {0xEE}) | {0xFE}
 # Bytes before a marker are passed over: cameras and broken editors leave some there.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
 _JPEG_LS = 0xF7
+# A colour profile takes at most 255; millions of empty ones would only take time.
+_JPEG_N_SEGMENTS_ALLOWED = 10_000
 # Markers that no length follows: TEM, restarts and another start of image.
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 
@@ -188,7 +190,7 @@ def read_jpeg(data: bytes) -> Header:
         UnreadableImageError: the file is cut off or holds no frame.
     """
     position, kept, orientation, frame = 2, [data[:2]], 0, (0, 0, 0, 0)
-    while True:
+    for _ in range(_JPEG_N_SEGMENTS_ALLOWED):
         found = _JPEG_MARKER.search(data, position)
         if found is None or found.end() + 2 > len(data):
             raise UnreadableImageError(TRUNCATED)
@@ -211,6 +213,8 @@ def read_jpeg(data: bytes) -> Header:
         if marker not in _JPEG_DROPPED:
             kept.append(segment)
         position += 2 + length
+    else:
+        raise UnreadableImageError(f"{DAMAGED} (too many segments)")
     bits, height, width, n_components = frame
     if not n_components:
         raise UnreadableImageError(f"{DAMAGED} (no header)")
@@ -263,6 +267,8 @@ def read_webp(data: bytes) -> Header:
             orientation = read_orientation(body)
         n_frames += name == b"ANMF"
         position += 8 + length + (length & 1)
+    if not size[0]:
+        raise UnreadableImageError(f"{DAMAGED} (no image in it)")
     mode = "RGBA" if has_alpha else "RGB"
     return Header("WebP", *size, mode, 8, data, orientation, max(1, n_frames))
 

@@ -27,6 +27,9 @@ _COMPRESSIONS = frozenset((1, 2, 3, 4, _JPEG, *_BYTE_SCHEMES))  # 2 to 4: CCITT
 _N_SAMPLES_ALLOWED = 8
 _MODES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr"}
 _N_COLORS = {"RGB": 3, "CMYK": 4, "YCbCr": 3}
+# Offsets and byte counts of strips and tiles; more would take minutes, and no program writes so many.
+_SEGMENT_TAGS = (273, 279, 324, 325)
+_N_SEGMENTS_ALLOWED = 100_000
 _MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 # tifffile reads no page with more tags.
 _N_TAGS_ALLOWED = 4096
@@ -125,11 +128,20 @@ def _count_pages(data: bytes) -> int:
     """Return how many pages are not a smaller version of another, of the first ``MAX_PAGES_COUNTED``.
 
     Raises:
-        UnreadableImageError: a page stands in the list twice. tifffile would follow such a list for ever.
+        UnreadableImageError: a page stands in the list twice, which tifffile would follow for ever; or the
+            first page has more strips or tiles than any image.
     """
     order, is_big = ("<" if data[:2] == b"II" else ">"), 43 in data[2:4]
     number, count, link = (f"{order}Q", f"{order}Q", 8) if is_big else (f"{order}I", f"{order}H", 4)
-    entry = np.dtype([("code", f"{order}u2"), ("type", f"{order}u2"), ("rest", "V16" if is_big else "V8")])
+    width = struct.calcsize(number)
+    entry = np.dtype(
+        [
+            ("code", f"{order}u2"),
+            ("type", f"{order}u2"),
+            ("count", f"{order}u{width}"),
+            ("value", f"V{width}"),
+        ]
+    )
     offsets: set[int] = set()
     n_full = 0
     while len(offsets) < MAX_PAGES_COUNTED:
@@ -145,6 +157,8 @@ def _count_pages(data: bytes) -> int:
             raise UnreadableImageError(f"{DAMAGED} (its list of pages has no end)")
         if n_tags > _N_TAGS_ALLOWED:
             break
+        if not offsets and (tags["count"][np.isin(tags["code"], _SEGMENT_TAGS)] > _N_SEGMENTS_ALLOWED).any():
+            raise UnreadableImageError(f"at most {_N_SEGMENTS_ALLOWED} strips or tiles are allowed")
         offsets.add(offset)
         n_full += not _is_reduced(tags, order)
         link = offset + struct.calcsize(count) + tags.nbytes
@@ -154,11 +168,8 @@ def _count_pages(data: bytes) -> int:
 def _is_reduced(tags: npt.NDArray[Any], order: str) -> bool:
     """Tell whether a page's tags call it a smaller version of another page (NewSubfileType, bit 0)."""
     for tag in tags[tags["code"] == 254]:
-        values = {3: "H", 4: "I", 16: "Q"}.get(int(tag["type"]), "B")
-        rest = bytes(tag["rest"])
-        # The value follows the count; both fields are of one width.
-        (value,) = struct.unpack_from(order + values, rest, len(rest) // 2)
-        return bool(value & 1)
+        kind = {3: "H", 4: "I", 16: "Q"}.get(int(tag["type"]), "B")
+        return bool(struct.unpack_from(order + kind, bytes(tag["value"]))[0] & 1)
     return False
 
 

@@ -502,3 +502,9 @@ def test_jpeg_without_frame_is_damaged():
     end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
     with pytest.raises(UnreadableImageError, match=r"the file is damaged \(no header\)"):
         decode_image(data[:start] + data[end:])
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xe1\0\2", b"\xff\xd0", b"\xff\xfe\0\4ab"])
+def test_jpeg_of_empty_segments_is_damaged(segment):
+    with pytest.raises(UnreadableImageError, match="too many segments"):
+        decode_image(b"\xff\xd8" + segment * 1_000_000)

@@ -398,3 +398,10 @@ def test_tiff_large_byte_count_is_read():
 def test_tiff_float_compressions_agree(tmp_path, compression):
     Image.fromarray((GREY / 255).astype(np.float32)).save(tmp_path / "a.tif", compression=compression)
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), GREY_RGB)
+
+
+@pytest.mark.parametrize("code", [273, 279])
+def test_tiff_countless_strips_are_rejected(code):
+    tags = {f"_{code}": ("I", [8] * 100_001)}
+    with pytest.raises(UnreadableImageError, match="at most 100000 strips or tiles are allowed"):
+        decode_image(make_page("<", bytes(64), **tags))
