@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import georgia
-from georgia.errors import GeorgiaError, InputError, UnwritableFileError
-from georgia.files import read_json, reading, write_json
+from georgia.errors import InputError, UnwritableFileError
+from georgia.files import is_full_disk, read_json, reading, write_json
 from georgia.model.bundle import BUNDLE_FILE
 from georgia.records import SPLITS, Catalog, Record
 from georgia.report.history import HISTORY_FILE
@@ -31,6 +29,8 @@ from georgia.train.state import STATE_FILE
 STATE_FOLDER = "state"
 PLAN_FILE = "plan.json"
 CREATED_FILE = "created.json"
+# What a full disk says of a single file; a run says how it goes on.
+FREE_SOME = "Free some and run the same command again."
 DISK_FULL_HINT = "Make room and give the same command with --resume: finished epochs are kept."
 _TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 # A dry run keeps at least this many images of a class, so that every split gets some.
@@ -163,17 +163,15 @@ def saying_disk_full(what: str, hint: str = DISK_FULL_HINT) -> Iterator[None]:
     """
     try:
         yield
-    except GeorgiaError:
-        raise
     except Exception as error:  # HDF5 and ONNX raise errors of their own kinds
-        numbers = (errno.ENOSPC, errno.EDQUOT)
-        is_full = isinstance(error, OSError) and error.errno in numbers
-        if not is_full and not any(os.strerror(number) in str(error) for number in numbers):
+        cause = error.__cause__ if isinstance(error, UnwritableFileError) else error
+        if cause is None or not is_full_disk(cause):
             raise
+        found = " ".join(str(error).split()).removesuffix(FREE_SOME).rstrip(" .")
         raise UnwritableFileError(
             f"Cannot finish {what}",
             needs="the disk must have room",
-            got=" ".join(str(error).split()),
+            got=found,
             hint=hint,
         ) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from georgia.errors import InputError, UnwritableFileError
-from georgia.files import write_json
+from georgia.files import naming_full_disk, write_json
 from georgia.train.plan import check_run_folder, name_time, open_plan, saying_disk_full
 from georgia.train.recipes import TrainConfig
 
@@ -80,3 +80,15 @@ def test_settings_of_later_versions_are_no_other_run(tmp_path: Path) -> None:
     assert open_plan(tmp_path, plan, resume=True) == key
     with pytest.raises(InputError, match="refit True instead of None"):
         open_plan(tmp_path, {**plan, "settings": {**settings, "refit": True}}, resume=True)
+
+
+def test_full_disk_of_one_file_tells_to_resume(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UnwritableFileError, match=r"a.h5.* --resume") as found,
+        saying_disk_full("the run"),
+        naming_full_disk(tmp_path / "a.h5"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "same command again" not in str(found.value)
+    with pytest.raises(UnwritableFileError, match="^Cannot write 'x'"), saying_disk_full("the run"):
+        raise UnwritableFileError("Cannot write 'x'", needs="a folder is needed", got="a file")
