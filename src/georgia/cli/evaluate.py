@@ -18,12 +18,15 @@ from georgia.cli.options import (
     EngineOption,
     JsonOption,
     ModelArgument,
+    PartsOption,
     PreprocessOption,
     make_config,
-    parse_folder_names,
+    parse_layout,
 )
+from georgia.cli.packages import PAGES, check_packages
 from georgia.cli.train import show_metrics
 from georgia.errors import InputError, suggest
+from georgia.files import check_outside_data
 
 if TYPE_CHECKING:
     from georgia.evaluate.robustness import Robustness
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from georgia.records import Catalog, Record
 
 
-PartOption = Annotated[
+SplitOption = Annotated[
     str | None,
     typer.Option(help="Split to use: train, valid, test or all.  [test of split folders, else all]"),
 ]
@@ -55,7 +58,7 @@ def run(
     model: ModelArgument,
     data: DataArgument,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report and its tables.")] = None,
-    part: PartOption = None,
+    part: SplitOption = None,
     against: AgainstOption = None,
     unknown: UnknownOption = None,
     robustness: RobustnessOption = False,
@@ -64,6 +67,7 @@ def run(
     classes: ClassesOption = None,
     preprocess: PreprocessOption = None,
     class_names: ClassNamesOption = None,
+    parts: PartsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -83,17 +87,17 @@ def run(
     from georgia.evaluate.score import EvaluateConfig, evaluate_records
 
     settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine, "precision": precision})
-    names = parse_folder_names(class_names)
-    _check_folder(out)
+    layout = parse_layout(class_names, parts)
+    _check_folder(out, data, *([unknown] if unknown else []))
     with console.ConsoleProgress() as progress:
         bundle = open_model(model, classes, preprocess)
         other = _open_other(against, classes, preprocess)
         ood_paths = _check_request(bundle, other, unknown)
-        catalog = read_catalog(data, class_names=names, verify=False, progress=progress)
+        catalog = read_catalog(data, **layout, verify=False, progress=progress)
         records = choose_split(catalog, part)
         running = (progress, settings.predict)
         evaluation = evaluate_records(bundle, records, catalog.labels, *running)
-        found = Findings(evaluation, bundle.metadata, len(find_training_overlap(bundle, records)))
+        found = Findings(evaluation, bundle.metadata, len(find_training_overlap(bundle, records, progress)))
         if against is not None and other is not None:
             both = _name_models(bundle, other, model, against)
             other_evaluation = evaluate_records(other, records, evaluation.labels, *running)
@@ -126,11 +130,15 @@ def _check_request(bundle: Bundle, other: Bundle | None, unknown: Path | None) -
     return find_images([unknown])
 
 
-def _check_folder(out: Path | None) -> None:
-    """Reject an output that would overwrite the report and the metrics of a run."""
+def _check_folder(out: Path | None, *sources: Path) -> None:
+    """Reject an output that would overwrite the report and the metrics of a run, or lie in the data."""
     from georgia.model.load import is_model
 
-    if out is not None and out.is_dir() and is_model(out):
+    if out is None:
+        return
+    check_packages("Cannot write the report", PAGES)
+    check_outside_data(out, *sources)
+    if out.is_dir() and is_model(out):
         raise InputError(
             "Cannot use --out",
             needs="it must not be the folder of a run, which holds the report of the training",
