@@ -74,7 +74,11 @@ def test_lock_of_other_machine_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "p.csv.lock").exists()
 
 
-@pytest.mark.parametrize(("pid", "is_taken"), [(os.getpid(), True), (2**22 + 5, False), ("x", False)])
+@pytest.mark.parametrize(
+    ("pid", "is_taken"),
+    [(os.getpid(), True), (2**22 + 5, False), ("x", False)],
+    ids=["own process", "no process", "no number"],
+)
 def test_lock_without_file_locks_asks_for_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: object, is_taken: bool
 ) -> None:
