@@ -6,8 +6,6 @@ source study's plot (k = 4). With more ``components`` k-means uses more than the
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from georgia.model.engines import EngineName
 from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
-from georgia.text import count_noun, format_csv
+from georgia.text import count_noun, format_csv, read_rows
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -146,8 +144,7 @@ class Clustering:
         needs = f"{CLUSTER_FILE} and {ASSIGNMENTS_FILE} are needed, as they were written"
         with reading(f"Cannot read the clusters in {str(folder)!r}", needs):
             values = read_json(folder / CLUSTER_FILE)
-            table = io.StringIO(read_table(folder / ASSIGNMENTS_FILE), newline="")
-            rows = tuple(_read_assignment(row) for row in csv.DictReader(table))
+            rows = tuple(map(_read_assignment, read_rows(read_table(folder / ASSIGNMENTS_FILE))))
             first, second = values["explained"]
             return cls(
                 assignments=rows,

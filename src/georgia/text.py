@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
-# How a cell begins that a spreadsheet takes for a formula, also in full width, with the signs of defused ones.
+# How a cell begins that a spreadsheet takes for a formula, also in full width, or defused before.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 # More faults than these are counted, not listed.

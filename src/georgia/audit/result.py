@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +21,7 @@ from georgia.files import read_json, read_table, reading, write_json, write_text
 from georgia.labels import Labels
 from georgia.records import Catalog, Failure, Record, Result
 from georgia.split.make import group_of
-from georgia.text import count_noun, format_csv
+from georgia.text import count_noun, format_csv, read_rows
 
 AUDIT_JSON = "audit.json"
 AUDIT_CSV = "audit.csv"
@@ -174,7 +172,7 @@ class Audit(Result):
             info = read_json(folder / AUDIT_JSON)
             text = read_table(folder / AUDIT_CSV)
             root = Path(info["root"])
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+            rows = read_rows(text)
             records = tuple(
                 Record(root / row["path"], *(row[name] for name in _RECORD_COLUMNS[1:])) for row in rows
             )

@@ -21,6 +21,7 @@ from georgia.catalog.folders import Finding, split_of_name
 from georgia.errors import InputError
 from georgia.files import read_json, reading
 from georgia.records import SPLITS, Record
+from georgia.text import restore_cell
 
 # Source: Microsoft Excel, which reads the separator from such a first line.
 _EXCEL_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
@@ -151,7 +152,7 @@ def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
 
 
 def _read_row(line: int, raw: Mapping[str, str], found: Finding, files: _Files) -> Record | None:
-    values = {name: _recode(text).strip() for name, text in raw.items()}
+    values = {name: restore_cell(_recode(text).strip()) for name, text in raw.items()}
     faults = []
     if not values["class"]:
         faults.append("has no class")
@@ -188,6 +189,7 @@ class _Files:
     def find(self, text: str) -> Path | None:
         """Return the file, also where a path was written with backslashes, or in Windows-1252, elsewhere."""
         spellings = [text, text.strip(), _recode(text).strip()]
+        spellings += map(restore_cell, spellings[:])
         spellings += [unicodedata.normalize(form, spellings[2]) for form in ("NFC", "NFD")]
         for spelling in dict.fromkeys([*spellings, spellings[2].replace("\\", "/")]):
             try:

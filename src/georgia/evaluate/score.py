@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +22,7 @@ from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import PredictConfig, predict_files
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, Record, Result
-from georgia.text import count_noun, format_csv
+from georgia.text import count_noun, format_csv, read_rows
 
 EVALUATION_FILE = "evaluation.json"
 PREDICTIONS_FILE = "predictions_test.csv"
@@ -163,7 +161,7 @@ class Evaluation(Result):
             document = read_json(folder / EVALUATION_FILE)
             labels = Labels(tuple(document["classes"]))
             table = read_table(folder / document["predictions"])
-            rows = list(csv.DictReader(io.StringIO(table, newline="")))
+            rows = read_rows(table)
             items = tuple(read_prediction(row, labels) for row in rows)
             failed = tuple(map(Failure.from_json_dict, document["failed"]))
             truth, groups = (tuple(row[column] for row in rows) for column in ("truth", "group"))

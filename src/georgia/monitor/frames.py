@@ -13,6 +13,7 @@ from georgia.errors import InputError, suggest
 from georgia.files import atomic_path
 from georgia.monitor.columns import TABLE
 from georgia.predict.tables import check_table_path
+from georgia.text import defuse_cell
 
 if TYPE_CHECKING:
     from georgia.monitor.records import Batch
@@ -75,7 +76,9 @@ def csv_pages(frames: Iterable[FrameResult]) -> Iterator[str]:
     writer.writeheader()
     for number, frame in enumerate(frames, 1):
         row = frame_row(frame)
-        writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
+        writer.writerow(
+            {key: f"{v:.6f}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
+        )
         if number % _LINES_AT_ONCE == 0:
             yield stream.getvalue()
             stream.seek(0)

@@ -14,6 +14,7 @@ from georgia.labels import Labels
 from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, flatten_outcome, list_columns
 from georgia.records import Failure
+from georgia.text import defuse_cell
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 # Rows of one Parquet row group, which are in memory at a time.
@@ -109,7 +110,9 @@ class CsvWriter:
     def add(self, outcome: Outcome) -> None:
         """Write one more row."""
         row = flatten_outcome(outcome, self._labels)
-        self._writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
+        self._writer.writerow(
+            {key: f"{v:.6f}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
+        )
 
     def close(self) -> None:
         """Every row is written already."""

@@ -8,8 +8,6 @@ has. The result depends on names below the root and on the seed, not on where th
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +24,7 @@ from georgia.files import read_json, read_table, reading, write_json, write_text
 from georgia.labels import Labels
 from georgia.records import SPLITS, Catalog, Record, count_by_class
 from georgia.split.assign import assign_groups
-from georgia.text import describe_many, format_csv
+from georgia.text import describe_many, format_csv, read_rows
 
 MANIFEST_CSV = "split.csv"
 MANIFEST_JSON = "split.json"
@@ -153,7 +151,7 @@ class Split:
             config = build_config(SplitConfig, {key: info[key] for key in ("fractions", "order", "seed")})
             records = tuple(
                 Record(base / row["path"], row["class"], row["group"], row["part"], row["time"])
-                for row in csv.DictReader(io.StringIO(text, newline=""))
+                for row in read_rows(text)
             )
             return cls(base, labels, records, config, str(info.get("groups_from", "source")))
 

@@ -11,7 +11,7 @@ from georgia.metrics.intervals import Interval
 from georgia.report.tables import format_fraction, format_interval, format_percent
 from georgia.study.compare import MissedImage, PairedTest, VariantSummary
 from georgia.study.rows import COLUMNS, StudyRow, format_time, table_rows
-from georgia.text import count_noun
+from georgia.text import count_noun, defuse_cell
 from georgia.text import format_csv as format_rows
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def format_csv(rows: Sequence[StudyRow]) -> str:
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in table_rows(rows):
-        writer.writerow({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()})
+        writer.writerow(
+            {key: f"{v:.6f}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
+        )
     return stream.getvalue()
 
 
