@@ -18,9 +18,8 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +32,21 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_PICKLE_BYTES = 64 * 2**20
 # Where training scripts keep the weights inside a checkpoint. Source: timm and torchvision references.
 NESTS = ("state_dict", "model", "model_state", "model_state_dict", "state_dict_ema", "model_ema")
+# Weights of a convolution have four axes; numpy knows at most 64.
+MAX_RANK = 16
+# The instructions that torch.save writes, with any protocol of pickle's; those that call, make or change
+# anything are further restricted in _RestrictedUnpickler.
+_INSTRUCTIONS = frozenset(
+    (
+        *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE"),
+        *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "INT", "LONG", "FLOAT"),
+        *("BINUNICODE", "SHORT_BINUNICODE", "UNICODE", "BINSTRING", "SHORT_BINSTRING"),
+        *("BINBYTES", "SHORT_BINBYTES", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE"),
+        *("TUPLE1", "TUPLE2", "TUPLE3", "DICT", "EMPTY_DICT", "SETITEM", "SETITEMS", "PUT", "BINPUT"),
+        *("LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE"),
+        *("BUILD", "BINPERSID"),
+    )
+)
 DO_STATE_DICT = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')."
 
 STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
@@ -53,9 +67,11 @@ class _Forbidden(Exception):
     """A pickle asks for a name that is not on the list."""
 
 
-@dataclass(frozen=True)
-class _Storage:
-    """A run of numbers in the file: where it is kept and how many there are."""
+class _Storage(NamedTuple):
+    """A run of numbers in the file: where it is kept and how many there are.
+
+    Like all that a pickle gets hold of, it has neither attributes to set nor a state.
+    """
 
     key: str
     dtype: np.dtype[Any]
@@ -63,8 +79,7 @@ class _Storage:
     offset: int = 0
 
 
-@dataclass(frozen=True)
-class _Description:
+class _Description(NamedTuple):
     """A tensor as the pickle describes it; the numbers are elsewhere."""
 
     storage: _Storage
@@ -94,8 +109,8 @@ def _describe_tensor(
     if not isinstance(storage, _Storage) or not isinstance(offset, int):
         raise ValueError("a tensor without storage")
     sizes, steps = _whole_numbers(shape), _whole_numbers(strides)
-    if offset < 0 or len(sizes) != len(steps):
-        raise ValueError("a tensor with a wrong offset or wrong strides")
+    if offset < 0 or len(sizes) != len(steps) or len(sizes) > MAX_RANK:
+        raise ValueError("a tensor with a wrong offset, wrong strides or too many axes")
     n_items = math.prod(sizes)
     last = offset + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
     if n_items and (last >= storage.n_items or n_items > storage.n_items):
@@ -128,12 +143,88 @@ _CALLABLE: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Reads plain containers, numbers and tensor descriptions, and rejects every other name."""
+class _RestrictedUnpickler(pickle._Unpickler):
+    """Reads plain containers, numbers and tensor descriptions, and rejects every other name.
+
+    It is pickle's own reader in Python, whose steps can be restricted one by one: what is called, what is
+    changed, and what becomes a key (the hash of a small nested tuple can take for ever).
+    """
+
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__(stream)
         self.item_bytes: dict[str, int] = {}
+
+    def load_build(self) -> None:
+        """Drop what would become attributes of an ordered dict; nothing else may be changed."""
+        self.stack.pop()
+        if type(self.stack[-1]) is not OrderedDict:
+            raise _Forbidden("a change of what is no ordered dict")
+
+    def load_reduce(self) -> None:
+        """Call an allowed name."""
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if not isinstance(arguments, tuple):
+            raise ValueError("a call without arguments")
+        if function is OrderedDict:
+            pairs = arguments[0] if arguments else []
+            if len(arguments) > 1 or not isinstance(pairs, list) or any(len(pair) != 2 for pair in pairs):
+                raise ValueError("an ordered dict of something else than pairs")
+            self.stack[-1] = OrderedDict((_check_key(key), value) for key, value in pairs)
+        elif isinstance(function, _StandIn):
+            self.stack[-1] = function(*arguments)
+        else:
+            raise _Forbidden("a call of what cannot be called")
+
+    def load_setitem(self) -> None:
+        """Put one entry into a dict."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._put([key, value])
+
+    def load_setitems(self) -> None:
+        """Put several entries into a dict."""
+        self._put(self.pop_mark())
+
+    def load_dict(self) -> None:
+        """Make a dict of entries."""
+        entries = self.pop_mark()
+        self.stack.append({})
+        self._put(entries)
+
+    def load_append(self) -> None:
+        """Put one value into a list."""
+        self._extend([self.stack.pop()])
+
+    def load_appends(self) -> None:
+        """Put several values into a list."""
+        self._extend(self.pop_mark())
+
+    def _put(self, entries: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict) or len(entries) % 2:
+            raise ValueError("entries of what is no dict")
+        for key, value in zip(entries[::2], entries[1::2], strict=True):
+            target[_check_key(key)] = value
+
+    def _extend(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not list:
+            raise ValueError("values of what is no list")
+        target.extend(values)
+
+    for _code, _step in (
+        (pickle.BUILD, load_build),
+        (pickle.REDUCE, load_reduce),
+        (pickle.DICT, load_dict),
+        (pickle.SETITEM, load_setitem),
+        (pickle.SETITEMS, load_setitems),
+        (pickle.APPEND, load_append),
+        (pickle.APPENDS, load_appends),
+    ):
+        dispatch[_code[0]] = _step
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in for an allowed name."""
@@ -155,6 +246,8 @@ class _RestrictedUnpickler(pickle.Unpickler):
             or n_items < 0
         ):
             raise ValueError("an unknown kind of storage")
+        if not isinstance(key, (str, int)):
+            raise ValueError("a storage without a name")
         key = str(key)
         self.item_bytes[key] = storage_type.dtype.itemsize
         if not rest or rest[0] is None:
@@ -164,15 +257,21 @@ class _RestrictedUnpickler(pickle.Unpickler):
             type(offset) is not int
             or type(view_items) is not int
             or offset < 0
+            or view_items < 0
             or offset + view_items > n_items
         ):
             raise ValueError("a storage view that reaches beyond its storage")
         return _Storage(key, storage_type.dtype, view_items, offset)
 
 
-@dataclass(frozen=True, slots=True)
-class _StorageType:
+class _StorageType(NamedTuple):
     dtype: np.dtype[Any]
+
+
+def _check_key(key: object) -> Any:
+    if not isinstance(key, (str, bytes, int, float, type(None))):
+        raise ValueError(f"a {type(key).__name__} as a key")
+    return key
 
 
 def _take_pickle(stream: BinaryIO) -> bytes:
@@ -189,7 +288,7 @@ def _take_pickle(stream: BinaryIO) -> bytes:
         for opcode, argument, _position in pickletools.genops(bounded):
             if opcode.name.endswith("PUT") and isinstance(argument, int):
                 highest = max(highest, argument)
-            if opcode.name.startswith("EXT") or opcode.name in ("INST", "OBJ", "STRING"):
+            if opcode.name not in _INSTRUCTIONS:
                 raise _Forbidden(f"the instruction {opcode.name}")
     n_bytes = stream.tell() - start
     if highest > n_bytes:
@@ -321,7 +420,11 @@ def _find_state_dict(content: Any) -> dict[str, _Description]:
     for _ in range(3):
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__} where a state dict is needed")
-        found = {str(name): item for name, item in content.items() if isinstance(item, _Description)}
+        found = {
+            name: item
+            for name, item in content.items()
+            if isinstance(name, str) and isinstance(item, _Description)
+        }
         nested = next((content[name] for name in NESTS if isinstance(content.get(name), dict)), None)
         if nested is None:
             break
@@ -342,7 +445,11 @@ def _to_tensor(path: Path, item: _Description, fetch: Callable[[_Storage, int, i
 
 
 def _read_numbers(item: _Description, fetch: Callable[[_Storage, int, int], bytes]) -> FloatArray:
-    """Return one tensor as float32 in its logical order, whatever its strides in the file."""
+    """Return one tensor as float32 in its logical order, whatever its strides in the file.
+
+    Its bounds are checked once more where memory is read by them.
+    """
+    item = _describe_tensor(*item)
     dtype = item.storage.dtype
     if 0 in item.shape:
         return np.zeros(item.shape, np.float32)

@@ -7,10 +7,13 @@ preprocessing too or it is inferred from the layers of the backbone, and said.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +72,22 @@ _SHOWN = {
     "raw": "RGB from 0 to 255",
 }
 N_PARITY_IMAGES = 4
+# What else a layer's description may hold: how weights start and what limits them.
+_PLAIN_HELPERS = frozenset(
+    (
+        *("Zeros", "Ones", "Constant", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling"),
+        *("GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "LecunNormal", "LecunUniform"),
+        *("Orthogonal", "OrthogonalInitializer", "Identity", "IdentityInitializer"),
+        *("L1", "L2", "L1L2", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"),
+        *("DTypePolicy", "Policy", "__keras_tensor__", "__tuple__"),
+    )
+)
+# The parts of a .keras file without layers that keep files of their own.
+_ARCHIVE_PARTS = ("config.json", "metadata.json", "model.weights.h5")
+# Most numbers that a layer may put out for one image: 1 GB in float32, that of ResNet at 4096 px.
+MAX_OUTPUT_SIZE = 2**28
+# Weights beyond those in the file that a net may have, in numbers: states of random layers and the like.
+N_SPARE_WEIGHTS = 2**16
 NESTING_LAYERS = ("Functional", "Model", "Sequential")
 
 
@@ -181,12 +200,13 @@ def load_foreign_model(path: Path) -> keras.Model:
     if path.suffix.lower() not in KERAS_SUFFIXES:
         raise weights_error(path, f"a file named {', '.join(KERAS_SUFFIXES)} is needed", repr(path.name))
     description = _read_description(path)
-    _check_layers(path, description)
     try:
-        if renumber_nested_calls(description):
-            model = _load_renumbered(path, description)
-        else:
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
+        _check_layers(path, description)
+        with _bounded_weights(path):
+            model = _build(path, description)
+        _check_outputs(model)
+    except InputError:
+        raise
     except Exception as error:  # a description can break Keras in any of its parts
         rule = "a model that Keras can build is needed"
         do = "Save it again with model.save('name.h5')."
@@ -198,6 +218,44 @@ def load_foreign_model(path: Path) -> keras.Model:
         raise weights_error(path, rule, got)
     # A net from a Keras 2 file takes its one input in a list.
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def _build(path: Path, description: Any) -> keras.Model:
+    import keras
+
+    if renumber_nested_calls(description):
+        return _load_renumbered(path, description)
+    return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+@contextmanager
+def _bounded_weights(path: Path) -> Iterator[None]:
+    """Let Keras make no more weights than the file can hold: a small one may describe a net of gigabytes."""
+    import keras
+
+    left = MAX_UNPACKED_RATIO * path.stat().st_size // 4 + N_SPARE_WEIGHTS
+    original = keras.layers.Layer.add_weight
+
+    def add_weight(layer: Any, shape: Any = None, *arguments: Any, **settings: Any) -> Any:
+        nonlocal left
+        left -= math.prod((shape,) if isinstance(shape, int) else shape or ())
+        if left < 0:
+            raise ValueError(f"a net with more weights than the file's {path.stat().st_size} bytes can hold")
+        return original(layer, shape, *arguments, **settings)
+
+    keras.layers.Layer.add_weight = add_weight
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = original
+
+
+def _check_outputs(model: keras.Model) -> None:
+    for layer in iterate_layers(model):
+        outputs = layer.output if isinstance(layer.output, (list, tuple)) else [layer.output]
+        for output in outputs:
+            if math.prod(size or 1 for size in output.shape[1:]) > MAX_OUTPUT_SIZE:
+                raise ValueError(f"layer {layer.name!r} with an output {tuple(output.shape)}")
 
 
 def _read_description(path: Path) -> Any:
@@ -212,6 +270,13 @@ def _read_archive_description(path: Path) -> bytes:
         n_bytes = sum(item.file_size for item in archive.infolist())
         if n_bytes > MAX_UNPACKED_RATIO * path.stat().st_size:
             raise ValueError(f"an archive that would unpack to {n_bytes} bytes")
+        names = archive.namelist()
+        if sorted(names) != sorted(set(names) & set(_ARCHIVE_PARTS)):
+            raise ValueError(f"an archive of {', '.join(names[:9])} instead of {', '.join(_ARCHIVE_PARTS)}")
+        import h5py
+
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+            check_plain_datasets(file)
         return archive.read("config.json")
 
 
@@ -236,23 +301,28 @@ def _check_layers(path: Path, description: Any) -> None:
         raise weights_error(path, rule, ", ".join(forbidden), do)
 
 
-def _find_foreign_names(value: Any, is_layer: bool = True) -> Iterator[str]:
-    """Yield the names of layers that are not plain and of classes from outside Keras."""
+def _find_foreign_names(value: Any, is_layer: bool = True, is_top: bool = True) -> Iterator[str]:
+    """Yield the names of layers that are not plain, of other classes, and of those from outside Keras.
+
+    Keras builds an object from any table with a ``class_name``, wherever it stands.
+    """
     if isinstance(value, dict):
         module, name = value.get("module"), value.get("class_name")
-        if is_layer and isinstance(name, str) and name not in PLAIN_LAYERS:
-            yield name
-        if isinstance(module, str) and module.partition(".")[0] not in ("keras", "builtins"):
+        allowed = PLAIN_LAYERS if is_layer else PLAIN_LAYERS | _PLAIN_HELPERS
+        if "class_name" in value and (not isinstance(name, str) or name not in allowed):
+            yield str(name)
+        if module is not None and (
+            not isinstance(module, str) or module.partition(".")[0] not in ("keras", "builtins")
+        ):
             yield f"{module}.{name}"
         if value.get("registered_name") not in (None, name):
             yield str(value["registered_name"])
-        if name in ("function", "__lambda__", "__function__", "Lambda"):
-            yield str(name)
         for key, entry in value.items():
-            yield from _find_foreign_names(entry, is_layer=key == "layers")
+            if not (is_top and key == "compile_config"):  # how it was trained: not read
+                yield from _find_foreign_names(entry, key == "layers", False)
     elif isinstance(value, list):
         for entry in value:
-            yield from _find_foreign_names(entry, is_layer)
+            yield from _find_foreign_names(entry, is_layer, False)
 
 
 def renumber_nested_calls(description: Any) -> bool:

@@ -227,6 +227,61 @@ def test_tensor_beyond_storage_is_rejected(
         check_rejected(write(format_name, {"x": view}), "tensor")
 
 
+def _changed_tensor(torch_writer: Any, torch_view: Any) -> bytes:
+    """Describe eight numbers as a tensor, then set its shape to a million by BUILD."""
+    view = torch_view(np.zeros(8, np.float32), (8,), (1,), dtype="float32")
+    p = torch_writer.pickle
+    state = b"}" + p.text("shape") + p.row(p.whole(10**6)) + b"s"
+    return p.ordered({"x": torch_writer.describe(view, "0", False) + state + b"b"})
+
+
+def _changed_storage_type(torch_writer: Any, torch_view: Any) -> bytes:
+    p = torch_writer.pickle
+    return p.ordered({"x": p.name("torch", "FloatStorage") + b"](" + p.text("f16") + b"eb"})
+
+
+def _endless_key(torch_writer: Any, torch_view: Any) -> bytes:
+    """A key of tuples in tuples, whose hash takes 2**60 steps."""
+    return b"}" + b")" + b"q\x01h\x01\x86" * 60 + b"Ns"
+
+
+def _called_container(torch_writer: Any, torch_view: Any) -> bytes:
+    return b"})R"
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (_changed_tensor, "a change of what is no ordered dict"),
+        (_changed_storage_type, "a change of what is no ordered dict"),
+        (_endless_key, "a tuple as a key"),
+        (_called_container, "a call of what cannot be called"),
+    ],
+)
+def test_instructions_are_restricted_by_target(
+    make: Callable[..., bytes], match: str, torch_writer: Any, torch_view: Any, tmp_path: Path
+) -> None:
+    runs = {"0": (np.zeros(8, np.float32), "float32")}
+    check_rejected(
+        torch_writer.write_zip_parts(tmp_path / "w.pth", make(torch_writer, torch_view), runs), match
+    )
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_checkpoint_attributes_are_dropped(protocol: int, torch_writer: Any, tmp_path: Path) -> None:
+    """torch keeps versions in an attribute of the state dict; whatever is there changes nothing."""
+    from collections import OrderedDict
+
+    plain = OrderedDict([("a", 1), ("b", [1.5, True, None, b"x", (1, 2)])])
+    plain._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]
+    body = pickle.dumps({"state": plain, "n": 10**30}, protocol=protocol)
+    if protocol < 2:
+        body = pickle.dumps({"state": dict(plain), "n": 10**30}, protocol=protocol)
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", body)
+    check_rejected(tmp_path / "w.pth", "no tensors")
+
+
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_truncated_file_is_rejected_in_one_line(write: Callable[..., Path], format_name: str) -> None:
     path = write(format_name, STATE)

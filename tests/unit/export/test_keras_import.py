@@ -173,6 +173,87 @@ def test_classes_outside_keras_are_rejected(tmp_path: Path, change: dict[str, An
     check_rejected(path, match)
 
 
+@pytest.mark.parametrize("name", ["TFSMLayer", "Lambda", "TorchModuleWrapper", "Wrapper", 3, None])
+@pytest.mark.parametrize("place", ["inbound_nodes", "build_config", "kernel_initializer"])
+def test_classes_anywhere_are_on_the_list(name: Any, place: str, tmp_path: Path) -> None:
+    path = save(build_small(), tmp_path / "net.h5")
+    with h5py.File(path, "r+") as file:
+        description = json.loads(file.attrs["model_config"])
+        layer = description["config"]["layers"][2]
+        evil = {"class_name": name, "module": "keras.layers", "config": {"filepath": "/x", "name": "y"}}
+        if place == "inbound_nodes":
+            layer["inbound_nodes"][0]["args"].append({"deep": [evil]})
+        else:
+            (layer if place == "build_config" else layer["config"])[place] = evil
+        file.attrs["model_config"] = json.dumps(description)
+    check_rejected(path, f"only Keras' own layers that compute.*got {name}")
+
+
+@pytest.mark.parametrize(
+    "change", [{"filters": 10**8}, {"filters": 3 * 10**5}, {"kernel_size": [5000, 5000]}]
+)
+def test_small_file_describes_no_net_of_gigabytes(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = save(build_small(size_px=16), tmp_path / "net.h5")
+    with h5py.File(path, "r+") as file:
+        description = json.loads(file.attrs["model_config"])
+        description["config"]["layers"][2]["config"].update(change, padding="same")
+        file.attrs["model_config"] = json.dumps(description)
+    check_rejected(path, r"more weights than the file's \d+ bytes can hold")
+    import keras
+
+    assert keras.layers.Layer.add_weight.__module__.startswith("keras.")
+
+
+def test_enormous_output_is_rejected(tmp_path: Path) -> None:
+    import keras
+
+    path = save(build_small(keras.layers.UpSampling2D(4)), tmp_path / "net.h5")
+    with h5py.File(path, "r+") as file:
+        description = json.loads(file.attrs["model_config"])
+        description["config"]["layers"][2]["config"]["size"] = [5000, 5000]
+        file.attrs["model_config"] = json.dumps(description)
+    check_rejected(path, "with an output")
+
+
+def test_deep_description_is_rejected(tmp_path: Path) -> None:
+    path = save(build_small(), tmp_path / "net.h5")
+    for depth in (800, 100_000):
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = '{"config": ' + "[" * depth + "]" * depth + "}"
+        check_rejected(path, "RecursionError|Keras can build")
+
+
+def _rewrite_archive(path: Path, weights: bytes | None = None, **more: bytes) -> None:
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    if weights is not None:
+        parts["model.weights.h5"] = weights
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**parts, **more}.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("kind", ["link", "external"])
+def test_archive_with_numbers_elsewhere_is_rejected(kind: str, tmp_path: Path) -> None:
+    import io
+
+    path = save(build_small(), tmp_path / "net.keras")
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        if kind == "link":
+            file["layers"] = h5py.ExternalLink("/etc/other.h5", "/layers")
+        else:
+            file.create_dataset("layers/x", (4,), "f4", external=[("/etc/hostname", 0, 16)])
+    _rewrite_archive(path, stream.getvalue())
+    check_rejected(path, "is a link to elsewhere" if kind == "link" else "is kept in another file")
+
+
+def test_archive_with_further_files_is_rejected(tmp_path: Path) -> None:
+    path = save(build_small(), tmp_path / "net.keras")
+    _rewrite_archive(path, **{"../../evil": b"x"})
+    check_rejected(path, r"an archive of .*\.\./\.\./evil")
+
+
 def test_weights_without_architecture_are_rejected(tmp_path: Path) -> None:
     model = build_small()
     model.save_weights(tmp_path / "net.weights.h5")
