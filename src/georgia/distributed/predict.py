@@ -19,6 +19,7 @@ from georgia.distributed.ray_cluster import MAX_CPUS, count_cpus, has_many_hosts
 from georgia.distributed.shards import ShardFolder
 from georgia.distributed.worker import ShardPredictor, WorkerSetup
 from georgia.errors import InputError
+from georgia.files import OutputLock
 from georgia.images.listing import FoundImages
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle
@@ -106,11 +107,28 @@ def predict_archive(
 
     Raises:
         MissingDependencyError: Ray or pyarrow is not installed.
-        InputError: model, sources, folder or cluster cannot be used, or what is in the folder was made
-            with another model, engine or precision.
+        InputError: model, sources, folder or cluster cannot be used, another run writes into the folder, or
+            what is in it was made with another model, engine or precision.
     """
-    started = time.perf_counter()
     import_ray()
+    # Behind a URL there are no locks.
+    lock = None if is_url(folder) else OutputLock(Path(folder).absolute())
+    try:
+        return _predict_shards(bundle, sources, folder, config, scale, progress)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _predict_shards(
+    bundle: Bundle,
+    sources: Sequence[str | Path],
+    folder: str,
+    config: PredictConfig | None,
+    scale: DistributedConfig,
+    progress: Progress,
+) -> ArchiveResult:
+    started = time.perf_counter()
     config = _settle(bundle, config or PredictConfig())
     shards = ShardFolder(folder)
     plan = _open_plan(shards, bundle, sources, config, scale, progress)

@@ -209,6 +209,19 @@ def test_note_of_stopped_cluster_is_ignored(tmp_path: Path, monkeypatch: pytest.
     assert _is_left_over()
 
 
+def test_second_run_in_folder_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from georgia.distributed import predict
+    from georgia.files import OutputLock
+    from georgia.model.load import load_bundled_model
+
+    monkeypatch.setattr(predict, "import_ray", lambda: None)
+    lock = OutputLock(tmp_path / "parts")
+    with pytest.raises(InputError, match=r"Cannot write .*parts.*one process at a time"):
+        predict.predict_archive(load_bundled_model(), [tmp_path], str(tmp_path / "parts"))
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of a head without processors and two nodes of one processor each."""
