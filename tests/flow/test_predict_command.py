@@ -86,6 +86,14 @@ def test_input_image_is_never_overwritten(
     assert target.read_bytes() == before
 
 
+def test_sheet_among_images_is_rejected(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+    sheet = grey_images / "PG" / "sheet.png"
+    code, _, err = georgia("predict", brightness_model, grey_images, "--sheet", sheet)
+    assert code == 2
+    assert "must not lie in the data folder" in err
+    assert not sheet.exists()
+
+
 def test_only_broken_files_exit_with_3(georgia: Any, brightness_model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     code, result, _ = georgia("predict", brightness_model, tmp_path / "a.png", "--sheet", tmp_path / "s.png")

@@ -20,7 +20,7 @@ from georgia.cli.options import (
 from georgia.cli.packages import check_packages
 from georgia.cli.show_predictions import FailedFiles, show_predictions
 from georgia.errors import InputError
-from georgia.files import check_target
+from georgia.files import check_outside_data, check_target
 
 if TYPE_CHECKING:
     from georgia.predict.prediction import Prediction
@@ -69,6 +69,8 @@ def run(
         bundle = open_model(model, classes, preprocess)
         return predict_ray.run(bundle, sources, out, settings, resume, as_json)
     paths = check_not_read(FoundImages(sources), {"--sheet": sheet, "--out": out})
+    if sheet is not None:
+        check_outside_data(sheet, *sources)
     bundle = open_model(model, classes, preprocess)
     failed, kept = FailedFiles(), list[Prediction]()
     with console.ConsoleProgress() as progress:
