@@ -272,7 +272,7 @@ def test_checkpoint_attributes_are_dropped(protocol: int, torch_writer: Any, tmp
     """torch keeps versions in an attribute of the state dict; whatever is there changes nothing."""
     from collections import OrderedDict
 
-    plain = OrderedDict([("a", 1), ("b", [1.5, True, None, b"x", (1, 2)])])
+    plain = OrderedDict([("a", 1), ("b", [1.5, True, None, "x", (1, 2)])])
     plain._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]
     body = pickle.dumps({"state": plain, "n": 10**30}, protocol=protocol)
     if protocol < 2:
