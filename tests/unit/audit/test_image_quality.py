@@ -43,6 +43,7 @@ def test_unused_bits_are_no_reason_to_delete(tmp_path, monkeypatch, bits, camera
     }
     for item in findings:
         assert f"because the 16-bit files of this set use {bits} bits or fewer" in item.message
+        assert f"(GEORGIA_DEPTH={camera} reads them as {camera} bits)" in item.message
         assert item.remedy.startswith(f"Keep them: set GEORGIA_DEPTH={camera} ")
         assert item.evidence["used_bits"] == bits
     monkeypatch.setenv(DEPTH_VARIABLE, str(bits))

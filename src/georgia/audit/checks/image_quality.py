@@ -91,7 +91,10 @@ class _LightCheck(_ImageCheck):
         if bits > _MOST_BITS_UNUSUAL:
             return [self.found_in(data, flagged)]
         camera_bits = next(usual for usual in _USUAL_BITS if usual >= bits)
-        cause = f" as read, because the 16-bit files of this set use {bits} bits or fewer"
+        cause = (
+            f" as read, because the 16-bit files of this set use {bits} bits or fewer "
+            f"({DEPTH_VARIABLE}={camera_bits} reads them as {camera_bits} bits)"
+        )
         found = replace(
             self.found_in(data, flagged[is_deep[flagged]], cause),
             remedy=f"Keep them: set {DEPTH_VARIABLE}={camera_bits} if that is your camera's depth, wherever "
