@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -61,10 +61,7 @@ def _list_tensors(path: Path, opening: Callable[[], Path | BinaryIO]) -> dict[st
     import h5py
 
     with reading_weights(path, RULE, HINT), h5py.File(opening(), "r") as file:
-        check_plain_datasets(file)
-        found: list[tuple[str, h5py.Dataset]] = []
-        file.visititems(lambda place, item: found.append((place, item)))
-        datasets = [(place, item) for place, item in found if isinstance(item, h5py.Dataset)]
+        datasets = check_plain_datasets(file)
         named = _name_checkpointed(datasets) or _name_legacy(datasets)
         tensors: dict[str, Tensor] = {}
         for key, dataset in named:
@@ -76,27 +73,48 @@ def _list_tensors(path: Path, opening: Callable[[], Path | BinaryIO]) -> dict[st
     return tensors
 
 
-def check_plain_datasets(file: h5py.File) -> None:
-    """Check that an open HDF5 file keeps all its numbers in itself.
+def check_plain_datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
+    """Return all datasets of an open HDF5 file, which must keep its numbers in itself.
 
     Raises:
         ValueError: it has links, data kept in other files, or data that claim to be larger than it.
     """
     import h5py
 
-    links: list[tuple[str, Any]] = []
-    file.visititems_links(lambda place, link: links.append((place, link)))
+    found: list[tuple[str, h5py.Dataset]] = []
     n_bytes = 0
-    for place, link in links:
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{place} is a link to elsewhere")
-        item = file[place]
-        if isinstance(item, h5py.Dataset):
-            n_bytes += item.nbytes
-            if item.external or item.is_virtual:
-                raise ValueError(f"{place} is kept in another file")
-            if n_bytes > MAX_UNPACKED_RATIO * file.id.get_filesize():
-                raise ValueError(f"{place} would unpack to {item.nbytes} bytes")
+    for place, item in _walk(file):
+        if not isinstance(item, h5py.Dataset):
+            continue
+        n_bytes += item.nbytes
+        if item.external or item.is_virtual:
+            raise ValueError(f"{place} is kept in another file")
+        if n_bytes > MAX_UNPACKED_RATIO * file.id.get_filesize():
+            raise ValueError(f"{place} would unpack to {item.nbytes} bytes")
+        found.append((place, item))
+    return found
+
+
+def _walk(file: h5py.File) -> Iterator[tuple[str, Any]]:
+    """Yield all objects with their places, groups that contain themselves once.
+
+    h5py's own ``visititems`` breaks its lock where a damaged file stops it.
+    """
+    import h5py
+
+    waiting, seen = [("", file)], set()
+    while waiting:
+        above, group = waiting.pop()
+        for name in group:
+            place = f"{above}{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{place} is a link to elsewhere")
+            item = group[name]
+            yield place, item
+            address = h5py.h5o.get_info(item.id).addr
+            if isinstance(item, h5py.Group) and address not in seen:
+                seen.add(address)
+                waiting.append((f"{place}/", item))
 
 
 def _name_checkpointed(datasets: Sequence[tuple[str, h5py.Dataset]]) -> list[tuple[str, h5py.Dataset]]:
