@@ -209,9 +209,11 @@ def hash_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_finished_run_is_not_resumed(georgia: Any, tiny_run: Path, grey_images: Path) -> None:
+def test_finished_run_is_not_resumed(
+    georgia: Any, tiny_run: Path, synthetic_crops: Path, grey_images: Path
+) -> None:
     before = hash_files(tiny_run)
-    for data in (tiny_run / "split.csv", grey_images):
+    for data in (synthetic_crops, grey_images):
         code, result, err = georgia("train", data, "--out", tiny_run, *TINY, "--resume")
         assert (code, result) == (2, None)
         assert "finished run" in err

@@ -52,7 +52,7 @@ def check_run_folder(out: Path, resume: bool) -> None:
         return
     if is_finished(out):
         what, got = "it must hold no run", f"a finished run ({BUNDLE_FILE})"
-        hint = "It has nothing to resume, and finished runs are kept: choose another --out."
+        hint = "--resume has nothing to do there, and finished runs are kept: choose another --out."
     elif not resume:
         what, got, hint = (
             "it must hold no run",

@@ -9,7 +9,9 @@ import pytest
 
 from georgia.errors import InputError, UnwritableFileError
 from georgia.files import naming_full_disk, write_json
-from georgia.train.plan import check_run_folder, name_time, open_plan, saying_disk_full
+from georgia.labels import Labels
+from georgia.records import Catalog, Record
+from georgia.train.plan import check_run_folder, name_time, open_plan, saying_disk_full, split_catalog
 from georgia.train.recipes import TrainConfig
 
 
@@ -24,7 +26,7 @@ def fill(folder: Path, *names: str) -> Path:
 @pytest.mark.parametrize("state", [(), ("state/resume.npz",), ("state/plan.json", "state/resume.npz")])
 def test_finished_run_is_never_begun_again(tmp_path: Path, state: tuple[str, ...], resume: bool) -> None:
     run = fill(tmp_path, "bundle.json", "history.csv", "report.html", *state)
-    with pytest.raises(InputError, match="finished run .*nothing to resume"):
+    with pytest.raises(InputError, match="finished run .*--resume has nothing to do"):
         check_run_folder(run, resume)
 
 
@@ -92,3 +94,16 @@ def test_full_disk_of_one_file_tells_to_resume(tmp_path: Path) -> None:
     assert "same command again" not in str(found.value)
     with pytest.raises(UnwritableFileError, match="^Cannot write 'x'"), saying_disk_full("the run"):
         raise UnwritableFileError("Cannot write 'x'", needs="a folder is needed", got="a file")
+
+
+@pytest.mark.parametrize("n_without", [0, 1, 3])
+def test_some_given_splits_are_never_dropped(tmp_path: Path, n_without: int) -> None:
+    splits = ["train", "train", "valid", "test"] * 2
+    splits[:n_without] = [""] * n_without
+    records = [Record(tmp_path / f"{n}.png", "AB"[n // 4], split=split) for n, split in enumerate(splits)]
+    catalog = Catalog(tmp_path, Labels(("A", "B")), tuple(records))
+    if n_without:
+        with pytest.raises(InputError, match=f"got {n_without} images without"):
+            split_catalog(catalog, TrainConfig())
+    else:
+        assert split_catalog(catalog, TrainConfig()).records == catalog.records
