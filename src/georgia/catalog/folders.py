@@ -14,10 +14,10 @@ from georgia.text import count_noun, describe_names
 
 __all__ = ["Finding", "find_result_file", "read_folder", "split_of_name"]
 
-# What Georgia writes into a folder of results: such a folder holds no class.
-RESULT_FILES = (
-    *("bundle.json", "evaluation.json", "explain.json", "cluster.json", "audit.json"),
-    *("split.json", "study.csv", "state/plan.json", "monitor.db"),
+# What Georgia writes into a folder of results, which holds no class: files that stand there together.
+_RESULT_FILES = (
+    *(("bundle.json",), ("evaluation.json",), ("explain.json",), ("cluster.json",), ("state/plan.json",)),
+    *(("audit.json", "audit.csv"), ("split.json", "split.csv"), ("study.csv", "study.html")),
 )
 
 
@@ -37,7 +37,8 @@ class Finding:
 
 def find_result_file(folder: Path) -> str:
     """Return the file that tells that a folder holds results of Georgia, or an empty text."""
-    return next((name for name in RESULT_FILES if (folder / name).is_file()), "")
+    found = (names[0] for names in _RESULT_FILES if all((folder / name).is_file() for name in names))
+    return next(found, "")
 
 
 def read_folder(root: Path, parts: Mapping[str, str] | str | None = None) -> Finding:

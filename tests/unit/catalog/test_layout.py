@@ -207,11 +207,19 @@ def test_class_only_in_test_is_rejected(tmp_path):
 @pytest.mark.parametrize("place", ["why", "CEX/why"])
 def test_results_of_georgia_are_no_images(tmp_path, marker, place):
     make_set(tmp_path, "CEX", "PG", place)
-    (tmp_path / place / marker).write_text("{}", encoding="utf-8")
+    for name in (marker, "split.csv"):
+        (tmp_path / place / name).write_text("{}", encoding="utf-8")
     listener = Listener()
     catalog = read_catalog(tmp_path, progress=listener)
     assert catalog.count_by_class() == {"CEX": 2, "PG": 2}
     assert f"passed over a folder that holds results of Georgia: 'why/{marker}'" in listener.lines[1]
+
+
+@pytest.mark.parametrize("name", ["study.csv", "split.json", "audit.json", "split.csv"])
+def test_files_of_similar_names_hide_no_class(tmp_path, name):
+    make_set(tmp_path, "CEX", "PG", "wet")
+    (tmp_path / "wet" / name).write_text("x", encoding="utf-8")
+    assert read(tmp_path).count_by_class() == {"CEX": 2, "PG": 2, "wet": 2}
 
 
 def test_folders_of_systems_are_no_classes(tmp_path):
