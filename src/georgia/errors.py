@@ -25,7 +25,9 @@ from collections.abc import Iterable
 _CREDENTIALS = re.compile(
     r"(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)(?!\d{1,5}(?:[/?#]|$))[^\s'\"]+(?=@)", re.IGNORECASE
 )
-_PARAMETERS = re.compile(r"([?&](?:password|passwd|pwd|secret|token|key)=)[^&\s'\"#]+", re.IGNORECASE)
+_PARAMETERS = re.compile(
+    r"([?&](?:password|passwd|pwd|secret|token|key)=)[^&\s'\"#]*[^&\s'\"#;.,:)]", re.IGNORECASE
+)
 
 
 class GeorgiaError(Exception):

@@ -91,12 +91,8 @@ def test_predictions_on_full_disk_are_resumed(
 def test_full_disk_leaves_old_file(number: int, tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    with (
-        pytest.raises(
-            UnwritableFileError, match=r"a\.txt': more room on its disk is needed; got [\d,]+ bytes"
-        ),
-        atomic_path(target) as temporary,
-    ):
+    rule = r"a\.txt': more room on its disk is needed; got [\d,]+ bytes"
+    with pytest.raises(UnwritableFileError, match=rule), atomic_path(target) as temporary:
         temporary.write_text("half")
         raise OSError(number, os.strerror(number))
     assert target.read_text() == "old"
