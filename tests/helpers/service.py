@@ -92,6 +92,7 @@ def running_service(tmp_path: Path, n: int = 3, **settings: Any) -> Iterator[tup
     finally:
         server.should_exit = True
         thread.join(20)
+        assert not thread.is_alive(), "the server does not end"
         service.close()
         service.store.close()
 

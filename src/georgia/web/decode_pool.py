@@ -24,6 +24,7 @@ from georgia.errors import GeorgiaError, UnreadableImageError
 from georgia.images.decode import Image
 
 _START_S = 60.0
+_STOPPING = "The service is being stopped."
 _CODE = "import sys; sys.path[:] = {path!r}; from georgia.web.decode_worker import main; main()"
 
 
@@ -116,12 +117,17 @@ class DecodePool:
             return process
         with self._lock:
             if not self._is_open:
-                raise BusyError("The service is being stopped.")
+                raise BusyError(_STOPPING)
             self._all = {other for other in self._all if other.is_usable}
             process = _Process()
             self._all.add(process)
         with _killing_after(process, _START_S):
-            process.receive()
+            try:
+                process.receive()
+            except (OSError, EOFError, ValueError) as error:
+                process.kill()
+                reason = "A process that decodes images cannot be started." if self._is_open else _STOPPING
+                raise BusyError(reason) from error
         return process
 
     @contextmanager
@@ -133,6 +139,8 @@ class DecodePool:
                 raise UnreadableImageError(str(error)) from None
             except (OSError, EOFError, ValueError) as error:
                 process.kill()
+                if not self._is_open:
+                    raise BusyError(_STOPPING) from error
                 if has_run_out.is_set():
                     reason = f"it takes longer than {self._timeout_s:g} s to decode"
                 else:

@@ -41,12 +41,16 @@ class EventStream:
         """Begin to poll."""
         self._last_id = await asyncio.to_thread(self._newest_id)
         self._task = asyncio.create_task(self._poll_for_ever())
+        self._service.ends.append(self._end_all)
 
     async def stop(self) -> None:
         """Stop polling, and end the streams of all listeners."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self._end_all()
+
+    def _end_all(self) -> None:
         for queue in self._listeners:
             _offer(queue, None)
 

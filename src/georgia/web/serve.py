@@ -67,9 +67,9 @@ def open_service(
             got=error,
             hint="pip install 'georgia[web]'.",
         ) from error
-    opened = open_listeners(config)
+    opened, service = open_listeners(config), Service(config, bundle, store, monitor, folder)
     settings = uvicorn.Config(
-        create_app(Service(config, bundle, store, monitor, folder)),
+        create_app(service),
         http=make_protocol(config),  # type: ignore[arg-type]
         **_SERVER,
     )
@@ -77,6 +77,11 @@ def open_service(
     class Server(uvicorn.Server):
         async def serve(self, sockets: list[socket.socket] | None = None) -> None:
             await super().serve(sockets or opened)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # What hangs in a decoder, and pages that listen, would otherwise be waited for.
+            service.close()
+            await super().shutdown(sockets)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)

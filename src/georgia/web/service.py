@@ -52,6 +52,8 @@ class Service:
         self._engine: Engine | None = None
         self._opening = threading.Lock()
         self._model_sha256 = ""
+        # Called in the event loop when the service ends.
+        self.ends: list[Callable[[], None]] = []
         limits = (config.max_pixels, config.pixels_in_flight, config.decode_timeout_s)
         # Uploads come from anybody and frames from the probe: neither waits for the other.
         self._uploads, self._frames = DecodePool(config.n_predicting, *limits), DecodePool(1, *limits)
@@ -62,7 +64,9 @@ class Service:
         self._frame_threads = ThreadPoolExecutor(2, thread_name_prefix="georgia-frames")
 
     def close(self) -> None:
-        """End what decodes images."""
+        """End what decodes images, and what else is to end with the service."""
+        for end in self.ends:
+            end()
         for pool in (self._uploads, self._frames):
             pool.close()
         for threads in (self._upload_threads, self._frame_threads):

@@ -225,6 +225,30 @@ def test_hanging_decoder_blocks_nobody(tmp_path: Path, monkeypatch: pytest.Monke
         assert sound.result(60)[0] == 200
 
 
+def test_hanging_upload_does_not_outlast_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import time, georgia.images.decode as d\nd.describe_image = lambda *_: time.sleep(600)\n"
+    monkeypatch.setattr(decode_pool, "_CODE", code + decode_pool._CODE)
+    made: list[Any] = []
+    process = decode_pool._Process
+    monkeypatch.setattr(decode_pool, "_Process", lambda: made.append(process()) or made[-1])
+    with ThreadPoolExecutor(1) as threads:
+        with helpers.running_service(tmp_path, decode_timeout_s=600.0) as (port, _):
+            waiting = threads.submit(upload, port, b"\x89PNG\r\n\x1a\n12345")
+            wait_for(lambda: made, 20)
+        assert not made[0].is_usable
+        status, body = waiting.result(20)
+    assert (status, body["error"]["message"]) == (503, "The service is being stopped.")
+
+
+def test_decoder_that_cannot_start_is_told(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "_CODE", "raise SystemExit(3)")
+    with pytest.raises(BusyError, match="cannot be started"), pool.decode(plain_png(9), 30):
+        pass
+    monkeypatch.undo()
+    with pool.decode(plain_png(9), 30) as image:
+        assert image.shape == (9, 9, 3)
+
+
 def test_endless_page_list_is_rejected(tmp_path: Path) -> None:
     with helpers.running_service(tmp_path, decode_timeout_s=3.0) as (port, _):
         assert upload(port, endless_tiff())[0] == 415
