@@ -24,6 +24,7 @@ from georgia.monitor.connect import StoreAwayError
 from georgia.monitor.result import State
 from georgia.monitor.run import Monitor
 from georgia.monitor.store import Store
+from georgia.predict.precision import warn_of_precision
 from georgia.web.config import ServeConfig
 from georgia.web.decode_pool import BusyError, DecodePool
 from georgia.web.http_errors import RejectedRequest
@@ -226,6 +227,7 @@ class Service:
             if self._engine is None:
                 bundle = self.bundle
                 self._engine = open_engine(bundle.model_path, bundle.preprocess, self.config.engine)
+                warn_of_precision(bundle, self._engine.precision)
             return self._engine
 
 

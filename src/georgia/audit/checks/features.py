@@ -32,7 +32,7 @@ def open_feature_extractor() -> FeatureExtractor:
         InputError: this installation holds no bundled model.
     """
     bundle = load_bundled_model()
-    engine = open_engine(bundle.model_path, bundle.preprocess)
+    engine = open_engine(bundle.model_path, bundle.preprocess, precision="float32")
 
     def extract(prepared: Sequence[npt.NDArray[Any]]) -> Features:
         return np.asarray(engine.run(prepared)["features"], np.float32)
