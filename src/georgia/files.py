@@ -61,7 +61,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             # mkstemp makes files for the owner only; give the usual mode instead.
             mask = os.umask(0)
             os.umask(mask)
-            with suppress(PermissionError):  # a mounted share may have no modes
+            with suppress(PermissionError):  # a mounted network folder may have no modes
                 temporary.chmod(0o666 & ~mask)
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())

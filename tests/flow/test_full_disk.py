@@ -99,7 +99,7 @@ def test_full_disk_leaves_old_file(number: int, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_full_disk_is_seen_through_libraries(tmp_path: Path) -> None:
+def test_full_disk_hidden_by_libraries_is_found(tmp_path: Path) -> None:
     hidden = f"Unable to write (errno = 28, error message = '{os.strerror(errno.ENOSPC)}')"
     with pytest.raises(UnwritableFileError, match="more room"), naming_full_disk(tmp_path / "a.h5"):
         raise RuntimeError(hidden)

@@ -1,4 +1,4 @@
-"""How every command reads its words: an empty one is a mistake, and ``~`` is the home folder."""
+"""How every command reads its arguments: an empty one is an error, and ``~`` is the home folder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Command(TyperCommand):
         Raises:
             InputError: a word is empty, as an unset variable of a shell leaves it.
         """
-        words: list[str] = []
+        given: list[str] = []
         for word in args:
             option, sign, value = word.partition("=")
             is_option = word.startswith("--") and bool(sign)
             if not (value if is_option else word):
-                before = option if is_option else words[-1] if words else ctx.info_name
+                before = option if is_option else given[-1] if given else ctx.info_name
                 raise InputError(
                     f"Cannot use the word after {before!r}",
                     needs="a name is needed",
                     got="an empty one",
                     hint="Is a variable unset? Leave the option out, or write . for this folder.",
                 )
-            words.append(f"{option}={expand_home(value)}" if is_option else expand_home(word))
-        return super().parse_args(ctx, words)
+            given.append(f"{option}={expand_home(value)}" if is_option else expand_home(word))
+        return super().parse_args(ctx, given)
