@@ -102,7 +102,7 @@ def _walk(file: h5py.File) -> Iterator[tuple[str, Any]]:
     """
     import h5py
 
-    waiting, seen = [("", file)], set()
+    waiting, visited = [("", file)], set()
     while waiting:
         above, group = waiting.pop()
         for name in group:
@@ -112,8 +112,8 @@ def _walk(file: h5py.File) -> Iterator[tuple[str, Any]]:
             item = group[name]
             yield place, item
             address = h5py.h5o.get_info(item.id).addr
-            if isinstance(item, h5py.Group) and address not in seen:
-                seen.add(address)
+            if isinstance(item, h5py.Group) and address not in visited:
+                visited.add(address)
                 waiting.append((f"{place}/", item))
 
 

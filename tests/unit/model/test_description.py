@@ -57,8 +57,8 @@ def check_one_line(source: Path, match: str) -> None:
     assert len(str(caught.value)) < 600
 
 
-def open_or_refuse(source: Path) -> Bundle | None:
-    """Return the bundle, None where one line refuses it."""
+def open_or_reject(source: Path) -> Bundle | None:
+    """Return the bundle, None where one line rejects it."""
     try:
         return load_bundle(source)
     except InputError as error:
@@ -138,11 +138,11 @@ DECIDING = ("model", "classes", "preprocess", "unknown", "conformal", "calibrati
 
 
 @pytest.mark.parametrize("place", [p for p in _list_places(DETAILS) if p[0] in DECIDING], ids=str)
-def test_any_odd_value_is_refused_or_changes_nothing(folder: Path, place: tuple[Any, ...]) -> None:
+def test_any_odd_value_is_rejected_or_changes_nothing(folder: Path, place: tuple[Any, ...]) -> None:
     expected = load_bundle(BUNDLED)
     for value in ODD:
         change(folder, lambda details, value=value: _put(details, place, value))
-        bundle = open_or_refuse(folder)
+        bundle = open_or_reject(folder)
         if bundle is not None:
             assert (bundle.labels, bundle.preprocess) == (expected.labels, expected.preprocess)
             assert bundle.thresholds == expected.thresholds
@@ -164,7 +164,7 @@ def _rewrite_metadata(file: Path, edit: Callable[[dict[str, Any]], object]) -> N
 def test_odd_metadata_of_lone_file_is_one_line(folder: Path, place: tuple[Any, ...]) -> None:
     for value in (NAN, "x", -1, {}):
         _rewrite_metadata(folder / "model.onnx", lambda details, value=value: _put(details, place, value))
-        open_or_refuse(folder / "model.onnx")
+        open_or_reject(folder / "model.onnx")
         shutil.copy(BUNDLED / "model.onnx", folder / "model.onnx")
 
 
@@ -192,7 +192,7 @@ def test_cut_model_file_is_one_line(folder: Path, keep: int) -> None:
     check_one_line(folder, "Cannot (open|use) ")
 
 
-def test_foreign_net_beside_bundle_is_refused(folder: Path) -> None:
+def test_foreign_net_beside_bundle_is_rejected(folder: Path) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(str(folder / "model.onnx"))
     del model.metadata_props[:]
