@@ -39,7 +39,7 @@ def open_model(path: Path | None, classes: str | None, preprocess: str | None = 
         console.show_note(bundle.note or f"no model given: using the {bundle.name}.")
         return bundle
     if path.suffix.lower() in KERAS_SUFFIXES and path.exists() and classes is not None:
-        console.load_keras()
+        console.load_keras(for_training=False)
     bundle = load_bundle(path, parse_classes(classes), preprocess)
     if path.suffix.lower() in KERAS_SUFFIXES and bundle.note:
         console.show_note(bundle.note)
@@ -57,6 +57,14 @@ def take_model(args: Sequence[str]) -> tuple[Path | None, list[str]]:
     first = Path(args[0])
     is_alone = len(args) == 1 and first.exists()
     if not is_model(first) and (is_alone or _names_images(first)):
+        later = [arg for arg in args[1:] if is_model(Path(arg))]
+        if later:
+            raise InputError(
+                "Cannot predict",
+                needs="the model comes first, then the images",
+                got=f"the model {later[0]!r} behind {args[0]!r}",
+                hint=f"Example: georgia predict {later[0]!r} {args[0]!r}.",
+            )
         return None, list(args)
     if is_alone:
         raise InputError(
