@@ -77,7 +77,7 @@ class TrainConfig(Config):
     min_delta: Annotated[float, at_least(0)] = 0.0
     refit: bool = False
     seed: Seed = 42
-    # Source: larger ones than 2,048 px need more than 64 GB for one batch of 64 in the first stages.
+    # No backbone here was trained above 600 px; more than 2,048 is taken for a typing error.
     size_px: Annotated[int, between(32, 2048)] = 224
     fractions: Annotated[tuple[float, ...], between(0, 1)] = FRACTIONS
     order: Literal["grouped", "name"] = "grouped"
