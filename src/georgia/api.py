@@ -160,7 +160,7 @@ def evaluate(
     bundle = model.bundle if isinstance(model, Model) else load_bundle(model)
     config = build_config(EvaluateConfig, settings)
     with _progress(progress) as shown:
-        catalog = read_catalog(data, verify=False, progress=shown)
+        catalog = read_catalog(data, verify=False, is_for_training=False, progress=shown)
         records = catalog.subset("test") or catalog.records
         return evaluate_records(bundle, records, catalog.labels, shown, config.predict)
 

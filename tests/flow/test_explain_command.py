@@ -42,7 +42,7 @@ def test_explain_overwrites_no_image(georgia: Any, brightness_model: Path, grey_
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     code, _, err = georgia("explain", brightness_model, folder, "--out", folder)
     assert code == 2
-    assert "another folder" in err
+    assert "beside it" in err
     image = folder / "PG (0).png"
     code, result, _ = georgia("explain", brightness_model, image, "--out", folder.parent)
     assert code == 0

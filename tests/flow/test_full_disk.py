@@ -42,6 +42,7 @@ def check_one_line(capsys: pytest.CaptureFixture[str], code: int, folder: Path) 
     assert [path.name for path in folder.rglob(".*")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -130,6 +131,7 @@ def test_unnamed_full_disk_is_one_line(
     assert capsys.readouterr().err.startswith("georgia: Cannot write: the disk is full.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

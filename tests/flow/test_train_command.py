@@ -220,6 +220,7 @@ def test_finished_run_is_not_resumed(
     assert hash_files(tiny_run) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "error"),
     [("evaluate", KeyboardInterrupt()), ("report", OSError(28, "No space left on device"))],

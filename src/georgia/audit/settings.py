@@ -32,7 +32,7 @@ class AuditConfig(Config):
     time_regex: str = ""
     folder_level: Annotated[int, at_least(0)] = 0
     near_copies: bool = True
-    n_permutations: int = 199
+    n_permutations: Annotated[int, between(1, 10**6)] = 199
     alpha: Annotated[float, Rule("above 0 and below 1", lambda value: 0 < value < 1)] = 0.01
     seed: Annotated[int, at_least(0)] = 42
 

@@ -50,6 +50,7 @@ def read_catalog(
     class_names: Mapping[str, str] | None = None,
     parts: Mapping[str, str] | str | None = None,
     verify: bool = True,
+    is_for_training: bool = True,
     progress: Progress = QUIET,
 ) -> Catalog:
     """Return all labelled images of a source, in natural order of their paths below it.
@@ -58,7 +59,8 @@ def read_catalog(
     those not mentioned keep theirs. ``parts`` maps folders to splits where their names do not tell, or is
     "none" (no folder is a split) or "inner" (the classes are the folders in the outer ones).
     ``verify=False`` skips decoding every image, for callers that read them all anyway and list failures
-    themselves. ``progress`` is told in one line what was understood.
+    themselves. ``is_for_training`` demands that a class of a source with given splits has an image in train.
+    ``progress`` is told in one line what was understood.
 
     Raises:
         InputError: the source has no such layout, a class is empty, or rows are wrong; all faults in one.
@@ -98,7 +100,7 @@ def read_catalog(
         records, unreadable = verify_records(records, progress)
         failures = failures + unreadable
     failures.sort(key=lambda failure: natural_key(relative_name(failure.path, root)))
-    _reject(source, _check_classes(order, records, failures))
+    _reject(source, _check_classes(order, records, failures, is_for_training))
     return Catalog(root, Labels(tuple(order)), tuple(records), tuple(failures))
 
 
@@ -218,7 +220,9 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _check_classes(order: Sequence[str], records: Sequence[Record], failures: Sequence[Failure]) -> list[str]:
+def _check_classes(
+    order: Sequence[str], records: Sequence[Record], failures: Sequence[Failure], is_for_training: bool
+) -> list[str]:
     counts = Counter(record.class_name for record in records)
     faults = [f"class {name!r} holds no image that can be read" for name in order if not counts[name]]
     if faults and failures:
@@ -227,7 +231,7 @@ def _check_classes(order: Sequence[str], records: Sequence[Record], failures: Se
     if not faults and len(order) < 2:
         faults.append(f"two classes or more are needed; got only {order[0]!r}")
     trained = {record.class_name for record in records if record.split == SPLITS[0]}
-    for name in order if trained and not faults else ():
+    for name in order if is_for_training and trained and not faults else ():
         if name not in trained:
             held = sorted({record.split for record in records if record.class_name == name})
             faults.append(

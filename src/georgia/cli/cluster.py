@@ -88,7 +88,7 @@ def read_images(
     from georgia.images.listing import find_images
 
     try:
-        catalog = read_catalog(data, parts=parts, verify=False, progress=progress)
+        catalog = read_catalog(data, parts=parts, verify=False, is_for_training=False, progress=progress)
     except InputError as error:
         if not data.is_dir() or parts:
             raise

@@ -93,7 +93,7 @@ def run(
         bundle = open_model(model, classes, preprocess)
         other = _open_other(against, classes, preprocess)
         ood_paths = _check_request(bundle, other, unknown)
-        catalog = read_catalog(data, **layout, verify=False, progress=progress)
+        catalog = read_catalog(data, **layout, verify=False, is_for_training=False, progress=progress)
         records = choose_split(catalog, part)
         running = (progress, settings.predict)
         evaluation = evaluate_records(bundle, records, catalog.labels, *running)

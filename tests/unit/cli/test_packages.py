@@ -69,8 +69,11 @@ CASES = [
 
 @pytest.mark.parametrize(
     ("modules", "command", "extra"),
-    CASES,
-    ids=[f"{modules}-{command[0]}-{index}" for index, (modules, command, _) in enumerate(CASES)],
+    [
+        # One in eight with the quick tests: each starts a process.
+        pytest.param(*case, id=f"{case[0]}-{case[1][0]}-{index}", marks=[pytest.mark.slow] * bool(index % 8))
+        for index, case in enumerate(CASES)
+    ],
 )
 def test_missing_package_is_one_line(
     modules: str, command: tuple[str, ...], extra: str, tmp_path: Path

@@ -101,6 +101,7 @@ def check_agreement(reference: Predictions, other: Predictions, part: slice = sl
         assert not clear or item.label == same.label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "batch_size"), [("openvino", 1), ("openvino", 7), ("onnxruntime", 16)])
 def test_engine_and_batch_keep_predictions(
     reference: Predictions, paths: list[Path], engine: str, batch_size: int

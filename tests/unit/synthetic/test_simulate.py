@@ -49,5 +49,5 @@ def test_simulate_keeps_an_earlier_batch(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_reported_together() -> None:
-    with pytest.raises(InputError, match=r"frames must be 1 or more.*rise must be from 0 to 1"):
+    with pytest.raises(InputError, match=r"frames must be from 1 to 1000000.*rise must be from 0 to 1"):
         SimulateConfig(frames=0, rise=2.0)
