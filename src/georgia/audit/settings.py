@@ -39,7 +39,7 @@ class AuditConfig(Config):
     def find_faults(self) -> Iterable[str]:
         """Yield what is wrong with the number of permutations and with the regexes."""
         # A permutation test cannot return a p-value below 1 / (n_permutations + 1).
-        if 0 < self.alpha < 1 and (self.n_permutations + 1) * self.alpha < 1 - 1e-9:
+        if 0 < self.alpha < 1 and self.n_permutations + 1 < (1 - 1e-9) / self.alpha:
             yield (
                 "n_permutations must be 1 / alpha or more, as no p-value comes out smaller than "
                 f"1 / (n_permutations + 1); got {self.n_permutations}"

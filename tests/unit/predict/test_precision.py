@@ -152,6 +152,7 @@ def test_emulation_rounds_to_eight_bits() -> None:
     assert (nearest != values).all()
 
 
+@pytest.mark.slow
 def test_emulated_bfloat16_differs_as_real_one(synthetic_crops: Path) -> None:
     records = [Record(path, path.parent.name) for path in sorted(synthetic_crops.glob("*/*.png"))[::2]]
     emulated = try_bfloat16(BUNDLE, records, is_emulated=True)

@@ -189,6 +189,7 @@ def test_damaged_resume_point_is_one_line(tmp_path: Path) -> None:
         load_state(tmp_path)
 
 
+@pytest.mark.slow
 def test_refit_forgets_the_first_training(tmp_path: Path) -> None:
     config, found = replace(QUICK, epochs=3), []
     for name, is_trained in (("a", True), ("b", False)):

@@ -203,6 +203,7 @@ def test_uploads_of_one_address_wait_few(tmp_path: Path) -> None:
         assert upload(port, helpers.noise_png())[0] == 200
 
 
+@pytest.mark.slow
 def test_hanging_decoder_blocks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The first image of each process hangs: its decoder waits for a file that never comes.
     code = "import time, georgia.images.decode as d\n"
