@@ -17,6 +17,12 @@ os.environ.setdefault("GEORGIA_PRECISION", "float32")
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a run of all tests in bfloat16 go on where only the notice of it would stop a test."""
+    if os.environ["GEORGIA_PRECISION"] == "bfloat16":
+        config.addinivalue_line("filterwarnings", "ignore:bfloat16 is not shown")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What training keeps for later runs stays out of the user's own cache folder."""

@@ -39,7 +39,7 @@ def test_georgia_recipe_agrees_in_keras_and_onnx(
     # As others open them: Keras alone, fed as the study feeds it; ONNX Runtime alone, fed with pixels.
     net = keras.models.load_model(run / f"{stem}.h5")
     session = onnxruntime.InferenceSession(str(run / f"{stem}.onnx"))
-    inside = keras.Model(net.input, [net.output, net.get_layer(FEATURES).output])
+    inside = keras.Model(net.inputs[0], [net.outputs[0], net.get_layer(FEATURES).output])
     differences = []
     for path in sorted(synthetic_crops.glob("*/*.png"))[::8]:
         image = Image.open(path).convert("RGB")

@@ -14,8 +14,9 @@ KEPT = Path(__file__).parents[1] / "kept" / "v0.1"
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """A copy of what version 0.1 wrote, as if it had been made where the copy lies."""
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what version 0.1 wrote (in float32), as if it had been made where the copy lies."""
+    monkeypatch.setenv("GEORGIA_PRECISION", "float32")
     folder = tmp_path / "kept"
     shutil.copytree(KEPT, folder)
     for path in folder.rglob("*"):

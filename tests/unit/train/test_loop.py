@@ -99,7 +99,7 @@ def test_threshold_stops_at_first_epoch(tmp_path: Path) -> None:
 
 
 def test_patience_restores_best_weights(tmp_path: Path) -> None:
-    config = replace(SMALL, epochs=12, patience=2, min_delta=1e9)
+    config = replace(SMALL, epochs=12, patience=2, min_delta=1e9, precision="float32")
     inputs = make_inputs(config, tmp_path)
     result = run_loop(config, inputs, TrainState("k"))
     assert len(result.rows) == 3
@@ -142,7 +142,7 @@ def test_loop_equals_plain_keras_training(tmp_path: Path) -> None:
 
 
 def test_standardised_features_have_unit_spread(tmp_path: Path) -> None:
-    config = replace(QUICK, epochs=1, views=1)
+    config = replace(QUICK, epochs=1, views=1, precision="float32")
     inputs = make_inputs(config, tmp_path)
     run_loop(config, inputs, TrainState("k"))
     model = inputs.network.model
