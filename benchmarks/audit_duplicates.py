@@ -2,13 +2,15 @@
 
     .venv/bin/python benchmarks/audit_duplicates.py planted  [--scenes 2000] [--seed 2]
     .venv/bin/python benchmarks/audit_duplicates.py distinct [--scenes 2000] [--seed 3]
+    .venv/bin/python benchmarks/audit_duplicates.py alike    [--scenes 120] [--seed 6]
     .venv/bin/python benchmarks/audit_duplicates.py real     FOLDER…
     .venv/bin/python benchmarks/audit_duplicates.py speed    [--sizes 1000 14000 100000]
 
-Each prints a table and writes JSON (``--out``). Thresholds were chosen on seed 1; take another here.
-``planted`` renders 2,000 crops and a duplicate of each. ``speed`` cuts synthetic frames into tiles of 151 px
-(48 px beyond 20,000), three in ten of them duplicates, and runs every size in a process of its own; CPU
-seconds are reported too, as other programs may run.
+Each prints a table and writes JSON (``--out``). Thresholds were chosen on seed 1, those of look-alikes on
+seed 5; take another here. ``planted`` renders 2,000 crops and a duplicate of each. ``alike`` renders
+different images that look alike, of one apparatus, plate or shape, with one duplicate of every third.
+``speed`` cuts synthetic frames into tiles of 151 px (48 px beyond 20,000), three in ten of them duplicates,
+and runs every size in a process of its own; CPU seconds are reported too, as other programs may run.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 import cv2
 import numpy as np
 from planted_duplicates import KINDS, make_planted, write_planted, write_tiles
+from planted_lookalikes import LOOKALIKES, Rendered, render_lookalikes, render_videos
 
 from georgia.audit.near_duplicates.descriptors import Description, describe_image
 from georgia.audit.near_duplicates.search import Duplicates, find_near_duplicates
@@ -137,6 +140,44 @@ def run_distinct(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def run_alike(options: argparse.Namespace) -> dict[str, Any]:
+    """Search among images of one apparatus, plate or shape, and among the frames of few scenes."""
+    sets = {kind: list(render_lookalikes(kind, options.scenes, options.seed)) for kind in LOOKALIKES}
+    sets["frames, drifting"] = list(render_videos(6, 25, options.seed))
+    sets["frames, at rest"] = list(render_videos(6, 25, options.seed + 1, drift_px=0.0))
+    rows = {}
+    for kind, items in sets.items():
+        images = [np.repeat(item.pixels[:, :, None], 3, axis=2) for item in items]
+        duplicates = find_near_duplicates([describe_image(image) for image in images])
+        rows[kind] = score_alike(duplicates, items)
+        print(kind, rows[kind], flush=True)
+    return rows
+
+
+def score_alike(duplicates: Duplicates, items: Sequence[Rendered]) -> dict[str, Any]:
+    """Return found and planted duplicates, wrong pairs, and how many scenes one group joins."""
+    group_of = {member: at for at, group in enumerate(duplicates.groups) for member in group}
+    original = {item.scene: place for place, item in enumerate(items) if not item.change}
+    changed = [place for place, item in enumerate(items) if item.change]
+    missed = Counter(
+        items[place].change
+        for place in changed
+        if group_of.get(place, -1) != group_of.get(original[items[place].scene], -2)
+    )
+    wrong = sum(items[pair.first].scene != items[pair.second].scene for pair in duplicates.pairs)
+    scenes = [len({items[member].scene for member in group}) for group in duplicates.groups]
+    return {
+        "n_images": len(items),
+        "planted": len(changed),
+        "found": len(changed) - missed.total(),
+        "missed": dict(missed),
+        "pairs": len(duplicates.pairs),
+        "wrong_pairs": wrong,
+        "scenes_in_largest_group": max(scenes, default=0),
+        "in_question": sum(map(len, duplicates.same_scene)),
+    }
+
+
 def run_real(options: argparse.Namespace) -> dict[str, Any]:
     """Search for duplicates in folders of real images; every group is named, to be inspected."""
     result = {}
@@ -201,6 +242,7 @@ def main() -> None:
     parts = {
         "planted": run_planted,
         "distinct": run_distinct,
+        "alike": run_alike,
         "real": run_real,
         "speed": run_speed,
         "measure": run_measure,
@@ -210,11 +252,14 @@ def main() -> None:
     )
     parser.add_argument("part", choices=parts)
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--scenes", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--scenes", type=int, help="scenes to render; without it 2,000, or 120 for alike")
+    parser.add_argument("--seed", type=int, help="without it 2, or 6 for alike")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 14_000, 100_000])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    is_alike = options.part == "alike"
+    options.scenes = options.scenes or (120 if is_alike else 2000)
+    options.seed = (6 if is_alike else 2) if options.seed is None else options.seed
     result = parts[options.part](options)
     text = json.dumps(result, ensure_ascii=False)
     if options.out:

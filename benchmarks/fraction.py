@@ -5,6 +5,9 @@ frame: the fraction of its windows with crystals whose truth is PG, which is wha
 docs/monitor.md. The area fraction (PG's area in that of all crystals) is shown beside it.
 
     python benchmarks/fraction.py --frames 220 --seed 50000 --out fraction.json
+    python benchmarks/fraction.py --frames 96 --seed 820000 --levels 0 0.05 0.1 0.2 0.35 0.5
+
+Each result stands beside that of windows which all count the same ("equal").
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,24 +29,27 @@ from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE
 from georgia.monitor.settings import TileConfig
 from georgia.monitor.tile import FrameAnalyzer, measure_detail
-from georgia.synthetic import render_frame
+from georgia.monitor.visibility import find_fine, measure_cover, to_grey
+from georgia.synthetic import Frame, render_frame
 
 # A window with less crystal than this shows none, for the truth.
 COVER_FROM = 0.1
-_ARRAYS = ("boxes", "codes", "probabilities", "detail", "cover")
+_ARRAYS = ("boxes", "codes", "probabilities", "detail", "cover", "weights", "area_fraction", "aimed")
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """One frame's windows: where they are, the net's predictions, the truth."""
+    """One frame's windows: where they are, the net's predictions, the truth, and what they count by."""
 
     boxes: npt.NDArray[np.int32]
     codes: npt.NDArray[np.int8]
     probabilities: npt.NDArray[np.float32]
     detail: npt.NDArray[np.float32]
     cover: Floats
+    weights: Floats
     area_fraction: float
+    aimed: float
 
     @property
     def truth(self) -> float:
@@ -55,34 +62,49 @@ class Windows:
         )
 
 
-def aim_at(seed: int, index: int) -> tuple[float, float]:
-    """Return PG's fraction (none in a tenth of the frames, else evenly to 50 %) and the crystals' cover."""
+def aim_at(seed: int, index: int, levels: Sequence[float] = ()) -> tuple[float, float]:
+    """Return PG's fraction and the crystals' cover.
+
+    Without levels, none in a tenth of the frames, else evenly to 50 %; with levels, one after the other.
+    """
     rng = np.random.default_rng([seed, index])
     fraction = 0.0 if index % 10 == 0 else float(rng.uniform(0, 0.5))
-    return fraction, float(rng.uniform(0.15, 0.6))
+    cover = float(rng.uniform(0.15, 0.6))
+    return (levels[index % len(levels)] if levels else fraction), cover
 
 
-def collect(analyzer: FrameAnalyzer, indices: range, seed: int) -> list[Windows]:
+def collect(
+    analyzer: FrameAnalyzer, indices: range, seed: int, levels: Sequence[float] = ()
+) -> list[Windows]:
     """Render frames and predict every window of each."""
     found = []
     started = time.perf_counter()
     for index in indices:
-        fraction, cover = aim_at(seed, index)
+        fraction, cover = aim_at(seed, index, levels)
         frame = render_frame(seed + index, pg_fraction=fraction, coverage=cover)
-        found_map = analyzer.analyze(frame.image).map
-        covers = np.stack(
-            [measure_cover(mask, found_map.boxes) for mask in (frame.mask_cex, frame.mask_pg)], axis=1
-        )
-        detail = measure_detail(frame.image, found_map.boxes)
-        probabilities = found_map.probabilities.astype(np.float32)
-        windows = Windows(found_map.boxes, found_map.codes, probabilities, detail, covers, frame.fraction)
-        found.append(windows)
+        found.append(predict(analyzer, frame, fraction))
         if index % 20 == 19:
             print(f"{index + 1} frames in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     return found
 
 
-def measure_cover(mask: npt.NDArray[np.bool_], boxes: npt.NDArray[np.int32]) -> Floats:
+def predict(analyzer: FrameAnalyzer, frame: Frame, aimed: float) -> Windows:
+    """Return the windows of one frame."""
+    found = analyzer.analyze(frame.image).map
+    masks = (frame.mask_cex, frame.mask_pg)
+    return Windows(
+        boxes=found.boxes,
+        codes=found.codes,
+        probabilities=found.probabilities.astype(np.float32),
+        detail=measure_detail(frame.image, found.boxes),
+        cover=np.stack([cover_by(mask, found.boxes) for mask in masks], axis=1),
+        weights=measure_cover(find_fine(to_grey(frame.image)), found.boxes),
+        area_fraction=frame.fraction,
+        aimed=aimed,
+    )
+
+
+def cover_by(mask: npt.NDArray[np.bool_], boxes: npt.NDArray[np.int32]) -> Floats:
     """Return how much of each window a mask covers, 0–1."""
     total = cv2.integral(mask.astype(np.uint8))
     left, top, width, height = boxes.T
@@ -93,15 +115,14 @@ def measure_cover(mask: npt.NDArray[np.bool_], boxes: npt.NDArray[np.int32]) -> 
 
 def save(path: Path, frames: list[Windows]) -> None:
     """Keep what was collected, so that an estimator can be tried again without the net."""
-    arrays = {name: np.stack([getattr(f, name) for f in frames]) for name in _ARRAYS}
-    np.savez_compressed(path, area_fraction=[f.area_fraction for f in frames], **arrays)
+    np.savez_compressed(path, **{name: np.stack([getattr(f, name) for f in frames]) for name in _ARRAYS})
 
 
 def load(path: Path) -> list[Windows]:
     """Read what ``save`` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
-        columns = [arrays[name] for name in (*_ARRAYS, "area_fraction")]
-    return [Windows(*row[:-1], float(row[-1])) for row in zip(*columns, strict=True)]
+        columns = [arrays[name] for name in _ARRAYS]
+    return [Windows(*row[:-2], float(row[-2]), float(row[-1])) for row in zip(*columns, strict=True)]
 
 
 def estimate(
@@ -109,7 +130,7 @@ def estimate(
 ) -> tuple[float, float, float] | None:
     """Return PG's fraction and its interval, as ``georgia monitor`` does from the same predictions."""
     codes = np.where(frame.detail >= min_detail, frame.codes, EMPTY_CODE).astype(np.int8)
-    classes, _ = estimate_fractions(frame.boxes, codes, frame.probabilities, names, smoothing)
+    classes, _ = estimate_fractions(frame.boxes, codes, frame.probabilities, names, smoothing, frame.weights)
     for item in classes:
         if item.name == "PG":
             return item.fraction, item.low, item.high
@@ -117,42 +138,59 @@ def estimate(
 
 
 def measure(
-    frames: list[Windows], names: tuple[str, ...], min_detail: float, smoothing: float
+    frames: list[Windows],
+    names: tuple[str, ...],
+    min_detail: float,
+    smoothing: float,
+    levels: Sequence[float] = (),
 ) -> dict[str, object]:
-    """Return errors and coverage, of all frames and by ranges of the truth."""
+    """Return errors and coverage, of all frames and by ranges of the truth, or by the level aimed at."""
     rows = []
     for frame in frames:
         estimated = estimate(frame, names, min_detail, smoothing)
         if estimated is not None and not np.isnan(frame.truth):
-            rows.append((frame.truth, frame.area_fraction, *estimated))
+            rows.append((frame.truth, frame.area_fraction, *estimated, frame.aimed))
     table = np.array(rows)
-    ranges = {
-        "all": (0.0, 1.0),
-        "0": (0.0, 0.001),
-        "0–10 %": (0.001, 0.1),
-        "10–25 %": (0.1, 0.25),
-        "25–50 %": (0.25, 1),
-    }
     result: dict[str, object] = {"n_frames": len(rows), "n_without_crystals": len(frames) - len(rows)}
-    for name, (low, high) in ranges.items():
-        chosen = table[(table[:, 0] >= low) & (table[:, 0] <= high)]
+    for name, chosen in _choose_groups(table, levels).items():
         if len(chosen):
             result[name] = summarize(chosen)
     return result
 
 
+def _choose_groups(table: Floats, levels: Sequence[float]) -> dict[str, Floats]:
+    if levels:
+        return {"all": table, **{f"{level:g}": table[np.isclose(table[:, 5], level)] for level in levels}}
+    ranges = {
+        "all": (0.0, 1.0),
+        "0": (0.0, 0.001),
+        "0–10 %": (0.001, 0.1),
+        "10–25 %": (0.1, 0.25),
+        "25–50 %": (0.25, 1.01),
+    }
+    return {name: table[(table[:, 0] >= low) & (table[:, 0] < high)] for name, (low, high) in ranges.items()}
+
+
 def summarize(table: Floats) -> dict[str, float]:
-    """Return error, coverage and width of rows (truth, area, fraction, low, high)."""
-    truth, area, fraction, low, high = table.T
+    """Return error, coverage and width of rows (truth, area, fraction, low, high, aimed)."""
+    truth, area, fraction, low, high, _ = table.T
     return {
         "n": len(table),
         "mean_absolute_error": round(float(np.abs(fraction - truth).mean()), 4),
         "bias": round(float((fraction - truth).mean()), 4),
+        "bias_error": round(standard_error(fraction - truth), 4),
         "coverage": round(float(((low <= truth) & (truth <= high)).mean()), 4),
         "mean_width": round(float((high - low).mean()), 4),
         "mean_absolute_error_area": round(float(np.abs(fraction - area).mean()), 4),
+        "bias_area": round(float((fraction - area).mean()), 4),
+        "bias_area_error": round(standard_error(fraction - area), 4),
         "coverage_area": round(float(((low <= area) & (area <= high)).mean()), 4),
     }
+
+
+def standard_error(values: Floats) -> float:
+    """Return the standard error of the mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def main() -> None:
@@ -162,6 +200,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=220)
     parser.add_argument("--seed", type=int, default=50_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first frame: to go on in pieces")
+    parser.add_argument("--levels", type=float, nargs="+", default=[], help="fractions to aim at, in turn")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument(
         "--cache",
@@ -177,10 +216,16 @@ def main() -> None:
         frames = [frame for file in options.cache for frame in load(file)]
     else:
         analyzer = FrameAnalyzer(bundle, TileConfig(min_detail=0.0), threads=options.threads)
-        frames = collect(analyzer, range(options.first, options.first + options.frames), options.seed)
+        indices = range(options.first, options.first + options.frames)
+        frames = collect(analyzer, indices, options.seed, options.levels)
         if options.cache:
             save(options.cache[0], frames)
-    result = measure(frames, bundle.labels.names, TileConfig().min_detail, find_smoothing(bundle.metadata))
+    names, smoothing = bundle.labels.names, find_smoothing(bundle.metadata)
+    equal = [replace(frame, weights=np.ones(len(frame.boxes))) for frame in frames]
+    result = {
+        name: measure(chosen, names, TileConfig().min_detail, smoothing, options.levels)
+        for name, chosen in (("by cover", frames), ("equal", equal))
+    }
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if options.out is not None:

@@ -34,7 +34,8 @@ from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.engines import OnnxRuntimeEngine
 from georgia.synthetic import render_crop
-from georgia.uncertainty.ood import LIGHT, N_LIGHT, Measured, count_scales, fit_ood_detector
+from georgia.uncertainty.fit_ood import Measured, fit_ood_detector
+from georgia.uncertainty.ood import LIGHT, N_LIGHT, count_scales
 
 Table = np.ndarray
 PHOTOS = (

@@ -119,13 +119,12 @@ def run_keras(file: Path, bundle: Bundle, images: list[np.ndarray]) -> np.ndarra
     """Return the calibrated probabilities of the Keras file."""
     import keras
 
-    from georgia.export.parity import _run_keras
+    from georgia.export.parity import run_keras
     from georgia.uncertainty.calibration import softmax
 
     model = keras.models.load_model(file, compile=False)
     parts = [
-        _run_keras(model, np.stack([bundle.preprocess.apply(image) for image in images[start : start + 50]]))
-        for start in range(0, len(images), 50)
+        run_keras(model, bundle.preprocess, images[start : start + 50]) for start in range(0, len(images), 50)
     ]
     temperature = float(bundle.metadata.get("calibration", {}).get("temperature", 1.0))
     return softmax(np.concatenate(parts), temperature)

@@ -95,7 +95,7 @@ def write_tiles(n_tiles: int, seed: int, folder: Path, side_px: int) -> None:
         for top in range(0, image.shape[0] - side_px + 1, side_px):
             for left in range(0, image.shape[1] - side_px + 1, side_px):
                 tile = np.ascontiguousarray(image[top : top + side_px, left : left + side_px])
-                versions = [tile, _light(SYMMETRIES[int(rng.integers(8))].apply(tile), rng)]
+                versions = [tile, change_light(SYMMETRIES[int(rng.integers(8))].apply(tile), rng)]
                 for pixels in versions[: 1 + (rng.random() < 3 / 7)]:
                     (folder / f"{number:06d}.png").write_bytes(encode(pixels, ".png"))
                     number += 1
@@ -130,7 +130,7 @@ def _resize(view: View, rng: Rng) -> Pixels:
     return np.asarray(cv2.resize(grey, size, interpolation=method), np.uint8)
 
 
-def _light(grey: Pixels, rng: Rng) -> Pixels:
+def change_light(grey: Pixels, rng: Rng) -> Pixels:
     """Change contrast by 0.6–1.5, brightness by up to 40 grey levels and gamma by 0.7–1.4; clip."""
     light = 255 * (grey / 255.0) ** rng.uniform(0.7, 1.4)
     light = (light - light.mean()) * rng.uniform(0.6, 1.5) + light.mean() + rng.uniform(-40, 40)
@@ -145,7 +145,7 @@ def _shift(view: View, rng: Rng) -> Pixels:
             return view.cut(round(down * view.height), round(right * view.width))
 
 
-def _crop(grey: Pixels, rng: Rng) -> Pixels:
+def crop_image(grey: Pixels, rng: Rng) -> Pixels:
     """Keep 80–100 % of each side, anywhere; half of them enlarged to the old size."""
     height, width = grey.shape
     kept_height, kept_width = (round(side * rng.uniform(0.8, 0.97)) for side in (height, width))
@@ -166,7 +166,7 @@ def _next_frame(view: View, rng: Rng) -> Pixels:
 
 def _all_at_once(view: View, rng: Rng) -> Pixels:
     """Crop, other light and JPEG together."""
-    return pack(_light(_crop(view.cut(), rng), rng), int(rng.integers(50, 90)))
+    return pack(change_light(crop_image(view.cut(), rng), rng), int(rng.integers(50, 90)))
 
 
 def pack(grey: Pixels, quality: int) -> Pixels:
@@ -180,9 +180,9 @@ CHANGES: dict[str, Callable[[View, Rng], Pixels]] = {
     "file type": lambda view, rng: view.cut(),
     "jpeg": lambda view, rng: pack(view.cut(), int(rng.integers(30, 91))),
     "resized": _resize,
-    "light": lambda view, rng: _light(view.cut(), rng),
+    "light": lambda view, rng: change_light(view.cut(), rng),
     "shifted": _shift,
-    "cropped": lambda view, rng: _crop(view.cut(), rng),
+    "cropped": lambda view, rng: crop_image(view.cut(), rng),
     "next frame": _next_frame,
     "all at once": _all_at_once,
 }

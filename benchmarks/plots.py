@@ -14,17 +14,17 @@ STEPS = (
 )
 
 
-def draw_all(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw every figure whose section was measured; return the files."""
+def draw_all(results: dict[str, Any], folder: Path, name: str) -> list[Path]:
+    """Draw every figure whose section was measured on the processor ``name``; return the files."""
     import matplotlib as mpl
 
     mpl.use("agg")
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     if results.get("predict"):
-        files.append(draw_predict(results["predict"], folder / "speed_predict.png"))
+        files.append(draw_predict(results["predict"], folder / f"speed_predict_{name}.png"))
     if results.get("growth"):
-        files.append(draw_growth(results["growth"], folder / "speed_growth.png"))
+        files.append(draw_growth(results["growth"], folder / f"speed_growth_{name}.png"))
     return files
 
 

@@ -1,6 +1,7 @@
 """Frames per second that a monitor sustains, and how quickly a store of 100,000 frames can be read.
 
 python benchmarks/probe_speed.py --frames 12                  # the bundled model, from file to store
+python benchmarks/probe_speed.py --threads 1                  # threads of the net; 0: as the monitor chooses
 python benchmarks/probe_speed.py --model runs/resnet          # another one
 python benchmarks/probe_speed.py --store 100000               # queries
 """
@@ -12,7 +13,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +25,19 @@ from georgia.monitor.result import ChartPoint, ClassFraction, FileKey, FrameResu
 from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
+from georgia.monitor.thread_choice import N_TRIAL
 from georgia.monitor.tile import FrameAnalyzer
 from georgia.synthetic.simulate import SimulateConfig, simulate_batch
 
 
-def measure_frames(model: Path | None, n_frames: int) -> dict[str, float | str]:
+def measure_frames(model: Path | None, n_frames: int, threads: int = 0) -> dict[str, object]:
     """Return frames per second from file to store at 1112×1000, and where the time goes."""
     bundle = load_bundled_model() if model is None else load_bundle(model)
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "probe"
         simulate_batch(folder, SimulateConfig(frames=n_frames, every_s=0.0))
         config = MonitorConfig(watch=folder, poll_interval_s=0.05)
-        analyzer = FrameAnalyzer(bundle, config.tiles)
+        analyzer = FrameAnalyzer(bundle, config.tiles, threads=threads)
         store = Store(str(Path(root) / "store.db"))
         moments: list[float] = []
         monitor = Monitor(
@@ -44,11 +46,20 @@ def measure_frames(model: Path | None, n_frames: int) -> dict[str, float | str]:
         monitor.run(once=True)
         frames = store.frames()
         store.close()
-    # The first frame also waits for the engine to warm up.
-    rate = (len(moments) - 1) / (moments[-1] - moments[0])
-    steps = {name: statistics.median(frame.seconds[name] for frame in frames) for name in frames[0].seconds}
+    # The first frames wait for the engine to warm up, and are computed both ways.
+    n_first = min(N_TRIAL + 1, len(moments) - 2)
+    rate = (len(moments) - 1 - n_first) / (moments[-1] - moments[n_first])
+    last = frames[: len(frames) - n_first]
+    steps = {name: statistics.median(frame.seconds[name] for frame in last) for name in last[0].seconds}
     windows = {"windows_per_frame": float(frames[0].n_tiles), "windows_per_s": rate * frames[0].n_tiles}
-    return {"model": bundle.name, "engine": analyzer.engine_name, "frames_per_s": rate, **windows, **steps}
+    return {
+        "model": bundle.name,
+        "engine": analyzer.engine_name,
+        "frames_per_s": rate,
+        **windows,
+        **steps,
+        **analyzer.describe_threads(),
+    }
 
 
 def fill(store: Store, n_frames: int) -> int:
@@ -125,9 +136,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--store", type=int, default=0)
     options = parser.parse_args()
-    result = measure_store(options.store) if options.store else measure_frames(options.model, options.frames)
+    result: Mapping[str, object]
+    if options.store:
+        result = measure_store(options.store)
+    else:
+        result = measure_frames(options.model, options.frames, options.threads)
     print(json.dumps(result, indent=2))
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from epochs import LABELS, measure_frozen, measure_stages, measure_train
 
 from georgia.images.decode import iter_images, read_image
-from georgia.labels import Labels
 from georgia.model.bundle import Bundle
 from georgia.model.engines import open_engine
 from georgia.model.load import load_bundle, load_bundled_model
@@ -24,13 +24,14 @@ from georgia.predict.predictor import PredictConfig, Predictor
 from georgia.predict.resume import predict_to_table
 from georgia.synthetic import render_dataset
 
-LABELS = Labels(("CEX", "PG"))
 # Files of a round, by net: a few seconds each on two cores.
 N_FILES = {"resnet101": 48, "resnet50": 96, "efficientnet-lite0": 384}
 N_ONE_BY_ONE = {"resnet101": 8, "resnet50": 12, "efficientnet-lite0": 24}
 BATCH = 32
-# The net of the study; --net puts another in its place.
-TRAINED = "resnet101"
+
+
+# Sections that another file holds; ``main`` finds them here.
+__all__ = ["Bench", "measure_frozen", "measure_stages", "measure_train"]
 
 
 class Bench:
@@ -112,107 +113,6 @@ def measure_predict(bench: Bench) -> dict[str, float]:
             "decode and prepare": lambda: sum(1 for _ in iter_images(paths, transform=engine.prepare)),
         }
     )
-
-
-def _split(bench: Bench, n_train: int, n_valid: int) -> Path:
-    """Return a folder with training and validation splits, a folder per class each."""
-    folder = bench.work / f"split-{n_train}-{n_valid}"
-    crops = bench.crops(60 if bench.quick else 200)
-    if not folder.exists():
-        for name in LABELS.names:
-            own = [path for path in crops if path.parent.name == name]
-            for part, start, count in (("train", 0, n_train // 2), ("valid", n_train // 2, n_valid // 2)):
-                (folder / part / name).mkdir(parents=True)
-                for path in own[start : start + count]:
-                    os.link(path, folder / part / name / path.name)
-    return folder
-
-
-def _georgia_epochs(bench: Bench, folder: Path, changes: dict[str, Any]) -> tuple[float, float]:
-    """Return seconds of the validation split's pass through the frozen backbone, and of an epoch."""
-    from georgia.catalog.read import read_catalog
-    from georgia.train.batches import FixedFeatures
-    from georgia.train.decoded import load_images
-    from georgia.train.device import choose_train_precision
-    from georgia.train.frozen import FrozenBackbone
-    from georgia.train.loop import LoopInputs, run_loop
-    from georgia.train.network import build_network
-    from georgia.train.recipes import recipe_config
-    from georgia.train.state import TrainState
-
-    net = bench.net or TRAINED
-    settings = {
-        "backbone": net,
-        "weights": "none",
-        "f1_threshold": 0,
-        "patience": 0,
-        "feature_cache_gb": 0,
-        **changes,
-    }
-    config = recipe_config("georgia", settings)
-    network = build_network(config, 2)
-    records = read_catalog(folder).records
-    images, _ = load_images(records, LABELS, network.preprocess, bench.work / "images.npy")
-    parts = {
-        part: images.select([record for record in records if record.split == part])
-        for part in ("train", "valid")
-    }
-    inputs = LoopInputs(network, parts["train"], parts["valid"], LABELS, bench.work / "run")
-    frozen = FrozenBackbone(
-        network.frozen, network.preprocess, choose_train_precision(config.precision, False)
-    )
-    frozen(parts["valid"].images(np.arange(2)))
-    started = time.perf_counter()
-    for _ in FixedFeatures(parts["valid"], frozen).batches():
-        pass
-    fixed_s = time.perf_counter() - started
-    result = run_loop(config, inputs, TrainState("bench"))
-    # The first epoch compiles; a run of many images does not feel that.
-    return fixed_s, statistics.median(row["seconds"] for row in result.rows[1:])
-
-
-def _study_epochs(bench: Bench, folder: Path, trainable_fraction: float, augmented: bool) -> float:
-    """Return seconds of an epoch as the study does it, once compiled."""
-    import study_loop
-
-    model = study_loop.build_net(bench.net or TRAINED, trainable_fraction)
-    train, valid = study_loop.open_generators(folder, 32, augmented)
-    study_loop.warm_up(model, train, valid)
-    seconds = []
-    for _ in range(bench.rounds):
-        started = time.perf_counter()
-        study_loop.train_epoch(model, train, valid)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
-def measure_train(bench: Bench) -> dict[str, float]:
-    """Seconds of an epoch of recipe ``georgia`` with its validation, and of the study's."""
-    n_train, n_valid = (32, 12) if bench.quick else (64, 24)
-    folder = _split(bench, n_train, n_valid)
-    study_s = _study_epochs(bench, folder, 0.1, augmented=True)
-    fixed_s, epoch_s = _georgia_epochs(bench, folder, {"batch_size": 32, "epochs": 2 + bench.rounds})
-    return {
-        "n_train": n_train,
-        "n_valid": n_valid,
-        "study_epoch_s": study_s,
-        "first_epoch_s": fixed_s + epoch_s,
-        "later_epoch_s": epoch_s,
-    }
-
-
-def measure_frozen(bench: Bench) -> dict[str, float]:
-    """The same with a frozen base and no augmentation (the study's variant A without its views)."""
-    n_train, n_valid = (32, 12) if bench.quick else (64, 24)
-    folder = _split(bench, n_train, n_valid)
-    changes = {"trainable_fraction": 0.0, "augmentation": "none", "dropout": ()}
-    _, epoch_s = _georgia_epochs(bench, folder, {"batch_size": 32, "epochs": 12, **changes})
-    return {
-        "n_train": n_train,
-        "n_valid": n_valid,
-        "study_epoch_s": _study_epochs(bench, folder, 0.0, augmented=False),
-        "later_epoch_s": epoch_s,
-    }
 
 
 def measure_fast(bench: Bench) -> dict[str, float]:

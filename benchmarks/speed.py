@@ -1,8 +1,8 @@
 """What Georgia gains over the study's way, and how near it is to the machine's limit: ratios of one run.
 
-Each section runs in a process of its own; inside a section, everything that is compared alternates in
-rounds, and the median of the rounds counts. Results are written as JSON with the machine beside them, and the
-ratios are shown next to those of the last run.
+Each section runs in a process of its own; inside ``predict``, everything that is compared alternates in
+rounds, and the median of the rounds counts. Results are written as JSON with the machine beside them, a file
+for each kind of processor, and the ratios are shown next to those of the last run on the same kind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,11 +18,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import processors
+import study_size
+
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.json"
-SECTIONS = ("predict", "train", "frozen", "fast", "growth", "cores", "memory", "start")
-# Long ones, of counts that scatter little: the first run measures them, further runs do not.
-ONCE = ("growth", "memory")
+SECTIONS = ("predict", "train", "stages", "frozen", "fast", "growth", "cores", "memory", "start")
+# Long ones, or of counts that scatter little: the first run measures them, further runs do not.
+ONCE = ("train", "growth", "memory")
+# Study's epoch over Georgia's first and later ones in float32, by what the processor computes with.
+TRAIN_AIMS = {"AMX": (">= 8", ">= 10")}
+OTHER_TRAIN_AIMS = (">= 4", ">= 4.5")
 MARKS = ("<!-- measured: scripts/bench --docs -->", "<!-- end of measured -->")
 NETS = ("resnet101", "resnet50", "efficientnet-lite0")
 
@@ -40,41 +44,9 @@ def run_section(name: str, net: str, work: Path, quick: bool, rounds: int) -> di
     return dict(json.loads(out.read_text(encoding="utf-8")))
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return what the values depend on."""
-    from importlib.metadata import version
-
-    from georgia.model.engines import list_capabilities
-
-    names = ("georgia", "openvino", "onnxruntime", "keras", "tensorflow-cpu", "numpy")
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except ImportError:
-            continue
-    return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "processor": _read_processor(),
-        "openvino_capabilities": list(list_capabilities()),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _read_processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def list_ratios(found: dict[str, Any]) -> list[tuple[str, float | None, str]]:
+def list_ratios(found: dict[str, Any], machine: dict[str, Any]) -> list[tuple[str, float, str]]:
     """Return (what, value, aim) of everything that was measured."""
-    rows: list[tuple[str, float | None, str]] = []
+    rows: list[tuple[str, float, str]] = []
 
     def add(what: str, value: float | None, aim: str = "") -> None:
         if value is not None:
@@ -105,9 +77,8 @@ def list_ratios(found: dict[str, Any]) -> list[tuple[str, float | None, str]]:
             files / speed["onnxruntime: files → CSV"],
         )
     if part("train"):
-        study = part("train", "study_epoch_s")
-        add("train georgia: study's epoch / first epoch", study / part("train", "first_epoch_s"), ">= 6")
-        add("train georgia: study's epoch / later epochs", study / part("train", "later_epoch_s"), ">= 8")
+        aims = TRAIN_AIMS.get(machine["instructions"], OTHER_TRAIN_AIMS)
+        rows += study_size.list_train_rows(part("train"), aims, processors.choose_clocks(machine))
     if part("frozen"):
         add(
             "train, base frozen, no augmentation: study's epoch / later epochs",
@@ -145,39 +116,91 @@ def merge(runs: list[Any]) -> Any:
     """Return the median of each value over several runs."""
     first = runs[0]
     if isinstance(first, dict):
-        return {key: merge([run[key] for run in runs if key in run]) for key in first}
+        keys = dict.fromkeys(key for run in runs for key in run)
+        return {key: merge([run[key] for run in runs if key in run]) for key in keys}
     return statistics.median(runs)
+
+
+def rows_of(document: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Return the table of one processor: of its runs, or as a page of docs held it before files were kept."""
+    if not document["runs"]:
+        return [(what, value, aim) for what, value, aim in document["table"]]
+    return list_ratios(merge(document["runs"]), document["machine"])
 
 
 def show(document: dict[str, Any], before: dict[str, Any] | None) -> None:
     """Print the table, with the last run's values where there is one of the same kind."""
-    same = before is not None and before.get("quick") == document["quick"] and "runs" in before
-    last = {what: value for what, value, _ in list_ratios(merge(before["runs"]))} if same and before else {}
-    print(f"{'what':74} {'now':>8} {'last':>8}  aim")
-    for what, value, aim in list_ratios(merge(document["runs"])):
+    same = before is not None and before.get("quick") == document["quick"]
+    last = {what: value for what, value, _ in rows_of(before)} if same and before else {}
+    print(f"{'what':100} {'now':>8} {'last':>8}  aim")
+    for what, value, aim in rows_of(document):
         shown = f"{last[what]:8.2f}" if what in last else " " * 8
-        print(f"{what:74} {value:8.2f} {shown}  {aim}")
+        print(f"{what:100} {value:8.2f} {shown}  {aim}")
 
 
-def write_docs(document: dict[str, Any], page: Path, figures: list[Path]) -> None:
-    """Put the table, what it was measured on, and the figures between the marks of a docs page."""
-    machine = document["machine"]
+def render_document(document: dict[str, Any], figures: list[str]) -> list[str]:
+    """Return the lines of one processor: what it is, its table, its profile, the arithmetic, its figures."""
+    machine, results = document["machine"], merge(document["runs"]) if document["runs"] else {}
+    minutes = ", ".join(f"{seconds / 60:.0f}" for seconds in document["seconds"])
+    clocks = processors.choose_clocks(machine)
     capabilities = " ".join(machine["openvino_capabilities"])
     lines = [
-        f"`scripts/bench{' --quick' if document['quick'] else ''}`, median of {len(document['runs'])}; "
-        f"{machine['cores']} cores, {machine['processor']} ({capabilities}), "
-        f"load before {machine['load_before']:.1f}; "
-        f"{', '.join(f'{seconds / 60:.0f}' for seconds in document['seconds'])} minutes.",
+        f"### {processors.title(machine)}",
+        "",
+        f"`scripts/bench{' --quick' if document['quick'] else ''}`, median of {len(document['seconds'])}; "
+        f"OpenVINO lists {capabilities}; load before {machine['load_before']:.1f}; "
+        f"{minutes} minutes.{' ' + document['remark'] if document.get('remark') else ''}",
         "",
         "| what | measured | aim |",
         "|---|---|---|",
-        *(f"| {what} | {value:.2f} | {aim} |" for what, value, aim in list_ratios(merge(document["runs"]))),
-        "",
-        *(f"![{file.stem.replace('_', ' ')}](../images/{file.name})" for file in figures),
+        *(f"| {what} | {value:.2f} | {aim} |" for what, value, aim in rows_of(document)),
     ]
+    if results.get("train"):
+        lines += [
+            "",
+            "How the hours come about:",
+            "",
+            *study_size.describe_arithmetic(results["train"], clocks),
+        ]
+    if results.get("stages"):
+        lines += ["", *render_stages(results["stages"], clocks)]
+    return [*lines, "", *(f"![{Path(name).stem.replace('_', ' ')}](../images/{name})" for name in figures)]
+
+
+def render_stages(stages: dict[str, Any], clocks: tuple[str, ...]) -> list[str]:
+    """Return the table of an epoch by stage, in milliseconds of an image."""
+    columns = [(precision, clock) for precision in stages for clock in clocks]
+    names = {"wall_s": "wall", "cpu_s": "processor"}
+    lines = [
+        "An epoch by stage, milliseconds of one image in batches of 64 (ResNet-101, last tenth trained):",
+        "",
+        "| stage | " + " | ".join(f"{precision}, {names[clock]}" for precision, clock in columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for stage in next(iter(stages.values())):
+        cells = (f"{1e3 * stages[precision][stage][clock]:.1f}" for precision, clock in columns)
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    return lines
+
+
+def write_docs(page: Path, documents: dict[str, dict[str, Any]], figures: dict[str, list[str]]) -> None:
+    """Put the tables and figures of every processor between the marks of a docs page."""
+    lines = [line for name, value in documents.items() for line in render_document(value, figures[name])]
     text = page.read_text(encoding="utf-8")
     start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
-    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[end:], encoding="utf-8")
+    page.write_text(text[:start] + "\n" + "\n".join(lines).strip() + "\n" + text[end:], encoding="utf-8")
+
+
+def draw_documents(documents: dict[str, dict[str, Any]], folder: Path) -> dict[str, list[str]]:
+    """Draw the figures of every processor; return their names, those that exist where no runs are kept."""
+    from plots import draw_all
+
+    return {
+        name: [file.name for file in draw_all(merge(document["runs"]), folder, name)]
+        if document["runs"]
+        else list(document.get("figures", []))
+        for name, document in documents.items()
+    }
 
 
 def main() -> int:
@@ -186,47 +209,47 @@ def main() -> int:
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--nets", choices=NETS, nargs="+", default=list(NETS), metavar="NET")
     parser.add_argument("--quick", action="store_true", help="a tenth of the images, one round")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help="default: the file of this kind of processor")
     parser.add_argument("--runs", type=int, default=1, help="whole runs, one after another; medians count")
     parser.add_argument("--add", action="store_true", help="go on with the runs that --out holds")
     parser.add_argument(
-        "--docs", action="store_true", help="also write table and figures of docs/measurements/speed.md"
+        "--docs", action="store_true", help="also write tables and figures of docs/measurements/speed.md"
     )
     parser.add_argument("--show", action="store_true", help="print the table of --out, measure nothing")
     chosen = parser.parse_args()
-    before = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.exists() else None
+    machine = processors.describe_machine()
+    file = chosen.out or processors.FOLDER / processors.name_results(machine)
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     if chosen.show:
         if before is None:
-            raise SystemExit(f"{chosen.out} is not there: measure first")
+            raise SystemExit(f"{file} is not there: measure first")
         document, before = before, None
     else:
-        document = {"machine": describe_machine(), "quick": chosen.quick, "runs": [], "seconds": []}
+        document = {"machine": machine, "quick": chosen.quick, "runs": [], "seconds": []}
         if chosen.add and before is not None:
+            processors.check_same(file, machine, before)
             document |= {"runs": list(before["runs"]), "seconds": list(before["seconds"])}
         while len(document["runs"]) < chosen.runs:
             started = time.perf_counter()
-            document["runs"].append(measure(chosen, is_first=not document["runs"]))
+            document["runs"].append(measure(chosen, {name for run in document["runs"] for name in run}))
             document["seconds"].append(round(time.perf_counter() - started, 1))
-            chosen.out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            processors.write(document, file)
     show(document, before)
     if chosen.docs:
-        from plots import draw_all
-
-        docs = HERE.parent / "docs"
-        write_docs(
-            document, docs / "measurements" / "speed.md", draw_all(merge(document["runs"]), docs / "images")
-        )
-    print(chosen.out)
+        docs, documents = HERE.parent / "docs", processors.read_all()
+        page = docs / "measurements" / "speed.md"
+        write_docs(page, documents, draw_documents(documents, docs / "images"))
+    print(file)
     return 0
 
 
-def measure(chosen: argparse.Namespace, is_first: bool) -> dict[str, Any]:
-    """Return the values of all sections, with progress on stderr."""
+def measure(chosen: argparse.Namespace, held: set[str]) -> dict[str, Any]:
+    """Return the values of all sections, with progress on stderr; ``held`` are those of earlier runs."""
     results: dict[str, Any] = {}
     # Several runs are rounds themselves.
     rounds = 1 if chosen.quick or chosen.runs > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
-        for name in [name for name in chosen.only if is_first or name not in ONCE]:
+        for name in [name for name in chosen.only if name not in ONCE or name not in held]:
             for net in chosen.nets if name == "predict" else [""]:
                 now = time.perf_counter()
                 found = run_section(name, net, Path(folder), chosen.quick, rounds)

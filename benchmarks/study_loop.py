@@ -73,6 +73,24 @@ def train_epoch(model: Any, train: Any, valid: Any) -> None:
             (model.predict(valid, verbose=0) > 0.5).astype(int)
 
 
+def _train(model: Any, train: Any, valid: Any, steps: int) -> None:
+    model.fit(train, steps_per_epoch=steps, epochs=1, verbose=0)
+
+
+def _evaluate(model: Any, train: Any, valid: Any, steps: int) -> None:
+    model.evaluate(valid, steps=steps, verbose=0)
+
+
+def _predict(model: Any, train: Any, valid: Any, steps: int) -> None:
+    valid.reset()
+    model.predict(valid, steps=steps, verbose=0)
+
+
+# What an epoch is made of: every training image once through the first, every validation image once through
+# the second (Keras' own metrics) and twice through the third (class-wise report, F1 threshold).
+STAGES = {"train": _train, "evaluate": _evaluate, "predict": _predict}
+
+
 def warm_up(model: Any, train: Any, valid: Any) -> None:
     """Let Keras compile what an epoch needs, on a batch of each kind."""
     with warnings.catch_warnings():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
-from collections.abc import Iterator
+import random
+import signal
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +19,76 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Engines are compared to the fifth decimal, which bfloat16 does not have.
 os.environ.setdefault("GEORGIA_PRECISION", "float32")
 
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # Under nohup all that tests start would ignore it, too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 ROOT = Path(__file__).parents[1]
+# The generators of random numbers at the head of each file of tests, with their states after its import.
+START_STATES = pytest.StashKey[dict[Path, list[tuple[Any, Any]]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let a run of all tests in bfloat16 go on where only the notice of it would stop a test."""
     if os.environ["GEORGIA_PRECISION"] == "bfloat16":
-        config.addinivalue_line("filterwarnings", "ignore:bfloat16 is not shown")
+        config.addinivalue_line("filterwarnings", "ignore:bfloat16 .*is not (shown|used)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage as long as nearly everything that is made lives to the end, nor in that later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
+        gc.enable()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that none is left alone; remember where files' generators start."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    modules = {item.path: item.module for item in items if isinstance(item, pytest.Function)}
+    config.stash[START_STATES] = {path: _find_generators(module) for path, module in modules.items()}
+
+
+def _find_generators(module: Any) -> list[tuple[Any, Any]]:
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return []
+    found = [value for value in vars(module).values() if isinstance(value, numpy.random.Generator)]
+    return [(generator.bit_generator, generator.bit_generator.state) for generator in found]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give each test the same random numbers, whichever ran before it in this process.
+
+    Keras takes the seeds of new weights from Python's own generator.
+    """
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    for generator, state in item.config.stash[START_STATES].get(item.path, ()):
+        generator.state = state
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What training keeps for later runs stays out of the user's own cache folder."""
     os.environ["GEORGIA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_put_together_once() -> Iterator[None]:
+    """The command line is put together once a process, as for its user, and not for each call of a test."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -52,44 +114,11 @@ def synthetic_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_backbone() -> Iterator[str]:
     """Name of a backbone with the kinds of layers of the real ones, built in a blink."""
     pytest.importorskip("keras")
-    import georgia.backbones as backbones
-    from georgia.images.preprocess import EFFICIENTNET_LITE
+    from tests.helpers.tiny_backbone import make_card
 
-    card = backbones.BackboneInfo(
-        name="tiny",
-        preprocess=EFFICIENTNET_LITE,
-        n_features=12,
-        n_parameters=0,
-        imagenet="nowhere",
-        is_offline=True,
-        license="MIT",
-        build=_build_tiny,
-        levels=("middle_add", "last_add"),
-    )
+    import georgia.backbones as backbones
+
+    card = make_card()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbones, "BACKBONES", (*backbones.BACKBONES, card))
         yield card.name
-
-
-def _build_tiny(info: Any, request: Any) -> Any:
-    from dataclasses import replace
-
-    import keras
-    from keras import layers
-
-    from georgia.backbones import Backbone
-    from georgia.backbones.assign import fill_random
-
-    def block(x: Any, filters: int, stride: int, name: str) -> Any:
-        x = before = layers.Conv2D(filters, 3, stride, "same", use_bias=False, name=f"{name}_conv")(x)
-        x = layers.ReLU(6.0)(layers.BatchNormalization(name=f"{name}_bn")(x))
-        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_dwconv")(x)
-        x = layers.Conv2D(filters, 1, name=f"{name}_project_conv")(layers.BatchNormalization()(x))
-        return layers.Add(name=f"{name}_add")([x, before])
-
-    image = keras.Input((request.size_px, request.size_px, 3))
-    x = block(block(image, 8, 2, "middle"), info.n_features, 2, "last")
-    model = keras.Model(image, x, name=info.name)
-    fill_random(model, request.seed)
-    preprocess = replace(info.preprocess, size_px=request.size_px)
-    return Backbone(model, preprocess, f"random numbers, seed {request.seed}", None)

@@ -39,7 +39,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "simulate": ("synthetic.simulate",),
     "strangers": ("evaluate.ood",),
     "tiff": ("images.tiff",),
-    "unknown": ("uncertainty.ood",),
+    "unknown": ("uncertainty.ood", "uncertainty.fit_ood"),
     "verify": ("monitor.verify",),
     "words": ("text",),
 }
@@ -63,3 +63,33 @@ class MovedModules(MetaPathFinder, Loader):
         for place in places:
             names = vars(importlib.import_module(place)).items()
             vars(module).update({name: value for name, value in names if not name.startswith("__")})
+
+
+# Functions and classes of version 0.1 by package, each with its present name there.
+RENAMED: dict[str, dict[str, str]] = {
+    "georgia.synthetic": {
+        "Traps": "PlantedDefects",
+        "draw_crop": "render_crop",
+        "draw_dataset": "render_dataset",
+        "draw_empty": "render_empty",
+        "draw_frame": "render_frame",
+    },
+}
+
+
+def find_renamed(package: str, name: str) -> object:
+    """Return what a package held under a name of version 0.1, with one line of notice.
+
+    Raises:
+        AttributeError: it never held that name.
+    """
+    present = RENAMED[package].get(name)
+    if present is None:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{package}.{name} is called {present}; the old name goes with version 0.3.",
+        FutureWarning,
+        stacklevel=3,
+    )
+    found: object = getattr(importlib.import_module(package), present)
+    return found

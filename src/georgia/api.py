@@ -25,12 +25,19 @@ Pixels = npt.NDArray[Any]
 Source = str | Path | Pixels
 
 
-def load(source: str | Path | None = None, classes: Sequence[str] | None = None, **settings: Any) -> Model:
+def load(
+    source: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    preprocess: str | None = None,
+    **settings: Any,
+) -> Model:
     """Open a model: a run folder, a bundle, an ``.onnx``, a Keras ``.h5``; None is the bundled model.
 
     Args:
         source: where the model is.
         classes: class names in output order, for a Keras file of others.
+        preprocess: what such a file was trained on: caffe, tf, torch, unit or raw; None assumes it from the
+            layers, and ``model.bundle.note`` says what was assumed.
         settings: those of ``[predict]``, such as ``engine`` or ``precision``.
 
     Raises:
@@ -39,7 +46,13 @@ def load(source: str | Path | None = None, classes: Sequence[str] | None = None,
     from georgia.predict import PredictConfig
 
     names = None if classes is None else tuple(classes)
-    bundle = load_bundled_model() if source is None else load_bundle(source, names)
+    if source is None and (names is not None or preprocess is not None):
+        raise InputError(
+            "Cannot load the bundled model",
+            needs="classes and preprocess are for a Keras file from elsewhere",
+            got="no source",
+        )
+    bundle = load_bundled_model() if source is None else load_bundle(source, names, preprocess)
     return Model(bundle, build_config(PredictConfig, settings))
 
 
@@ -80,6 +93,7 @@ class Model:
         Raises:
             InputError: nothing is found under a name, or an array is no image.
         """
+        from georgia.catalog.sources import expand_tables
         from georgia.images import find_images, image_from_array
 
         sources = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
@@ -95,7 +109,7 @@ class Model:
         with _progress(progress) as shown:
             if arrays:
                 return self._predictor.predict_arrays([image_from_array(array) for array in arrays], shown)
-            return self._predictor.predict(find_images(files), shown)
+            return self._predictor.predict(find_images(expand_tables(files)), shown)
 
     def evaluate(self, data: str | Path, progress: bool = True) -> Evaluation:
         """Return metrics on labelled images, as ``georgia.evaluate`` does."""
@@ -137,7 +151,8 @@ def train(
 
     Raises:
         InputError: the data, a setting (those of ``[train]``) or the folder cannot be used.
-        GateError: the audit found errors.
+        GateError: the audit found errors; or the exported model cannot be used, as it rejects every image,
+            say: ``error.result`` is the run then, with all its metrics and files.
         MissingDependencyError: the training packages are not installed.
     """
     from georgia.train import recipe_config, train_model

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from georgia.config import Config, Seed, at_least
 from georgia.errors import InputError
-from georgia.files import read_json, read_table, reading, write_json, write_text
+from georgia.files import check_fields, read_json, read_table, reading, write_json, write_text
 from georgia.images.listing import natural_key
 from georgia.model.bundle import Bundle
 from georgia.model.engines import EngineName
@@ -146,9 +146,9 @@ class Clustering:
             values = read_json(folder / CLUSTER_FILE)
             rows = tuple(map(_read_assignment, read_rows(read_table(folder / ASSIGNMENTS_FILE))))
             first, second = values["explained"]
-            return cls(
+            found = cls(
                 assignments=rows,
-                clusters=tuple(ClusterSummary(**entry) for entry in values["clusters"]),
+                clusters=tuple(check_fields(ClusterSummary(**entry)) for entry in values["clusters"]),
                 explained=(first, second),
                 purity=values["purity"],
                 rand=values["rand"],
@@ -156,6 +156,7 @@ class Clustering:
                 model=values["model"],
                 k=int(values.get("k", 0)),  # files of older versions do not hold it
             )
+            return check_fields(found)
 
 
 def _read_assignment(row: Mapping[str, str]) -> Assignment:
@@ -174,7 +175,7 @@ def cluster_files(
     Raises:
         InputError: the model gives no features, or fewer images than clusters can be read.
     """
-    predictor = Predictor(bundle, PredictConfig(config.engine))
+    predictor = Predictor(bundle, PredictConfig(config.engine, precision="float32"))
     files, features, failed = read_features(predictor, paths, progress)
     names = [(labels or {}).get(file, "") for file in files]
     return cluster_features(files, features, names, config, failed, bundle.name)

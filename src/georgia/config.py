@@ -126,9 +126,15 @@ def _show(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
+@functools.cache
+def _hints_of(cls: type) -> dict[str, Any]:
+    """Return the types of the fields of a class; their texts are read once."""
+    return typing.get_type_hints(cls)
+
+
 def _fields_of(cls: type) -> dict[str, Any]:
     """Return the settings of a class with their types; those of a ``Config`` within it among them."""
-    hints, known = typing.get_type_hints(cls), {}
+    hints, known = _hints_of(cls), {}
     for field in dataclasses.fields(cls):
         kind = hints[field.name]
         nested = isinstance(kind, type) and issubclass(kind, Config)
@@ -137,7 +143,7 @@ def _fields_of(cls: type) -> dict[str, Any]:
 
 
 def _make(cls: type[T], values: Mapping[str, Any]) -> T:
-    hints, own, faults = typing.get_type_hints(cls), {}, []
+    hints, own, faults = _hints_of(typing.cast(type, cls)), {}, []
     for field in dataclasses.fields(typing.cast(Any, cls)):
         kind = hints[field.name]
         if isinstance(kind, type) and issubclass(kind, Config):

@@ -16,11 +16,29 @@ from georgia.train import TrainingRun, recipe_config, train_model
 
 
 @dataclass(frozen=True)
+class LabelDemoConfig(Config):
+    """How many frames are labelled from and monitored, with how many keystrokes, and their size, px.
+
+    PG rises evenly over the batch from nothing to ``top`` (a fraction of the crystals' area, 0–1); the
+    frames that are labelled from have any fraction up to that.
+    """
+
+    frames: Annotated[int, at_least(4)] = 16
+    labels: Annotated[int, at_least(20)] = 140
+    batch_frames: Annotated[int, at_least(2)] = 24
+    names: Annotated[int, at_least(1)] = 60
+    top: Annotated[float, between(0, 1)] = 0.4
+    height_px: Annotated[int, between(64, 16_384)] = 560
+    width_px: Annotated[int, between(64, 16_384)] = 624
+    seed: Seed = 42
+
+
+@dataclass(frozen=True)
 class DemoConfig(Config):
     """How many images to render, and how to train on them.
 
     Rendering costs little, so the test split is larger than the study's: its intervals are tighter.
-    ``changes`` are training settings on top of the recipe's.
+    ``changes`` are training settings on top of the recipe's; ``label`` are those of ``LabelDemoConfig``.
     """
 
     n_per_class: Annotated[int, at_least(10)] = 800
@@ -28,6 +46,7 @@ class DemoConfig(Config):
     seed: Seed = 42
     recipe: str = "fast"
     changes: Mapping[str, Any] = field(default_factory=dict)
+    label: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,7 @@ def run_demo(out: Path, config: DemoConfig = DemoConfig(), progress: Progress = 
     Raises:
         InputError: ``out`` holds images or a run already, or a setting is out of range.
         MissingDependencyError: the training packages are not installed.
+        GateError: the trained model cannot be used.
     """
     started = time.perf_counter()
     check_new_folder(out)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 # What stands between a user's name and the host of an address, and a password among its parameters. The
 # password may hold "/" or "@" that should have been encoded; a port and a path behind it are none.
@@ -28,6 +29,10 @@ _CREDENTIALS = re.compile(
 _PARAMETERS = re.compile(
     r"([?&](?:password|passwd|pwd|secret|token|key)=)[^&\s'\"#]*[^&\s'\"#;.,:)]", re.IGNORECASE
 )
+
+# Passwords that were used in this process and whose end no pattern finds, and pieces of them.
+_secrets: set[str] = set()
+_pieces: set[str] = set()
 
 
 class GeorgiaError(Exception):
@@ -61,9 +66,18 @@ class MissingDependencyError(InputError, ImportError):
 
 
 class GateError(GeorgiaError):
-    """A check stopped the run; nothing is wrong with the program or the call."""
+    """A check stopped the run; nothing is wrong with the program or the call.
+
+    ``result`` is what was finished all the same, such as a training run whose model cannot be used.
+    """
 
     exit_code = 4
+
+    def __init__(
+        self, what: str, *, needs: str = "", got: object = "", hint: str = "", result: object = None
+    ) -> None:
+        super().__init__(what, needs=needs, got=got, hint=hint)
+        self.result = result
 
 
 class ParityError(GeorgiaError, RuntimeError):
@@ -85,14 +99,37 @@ def mask_credentials(text: str) -> str:
     >>> mask_credentials("postgresql://plant:secret@db/plant")
     'postgresql://plant:***@db/plant'
     """
-    return _PARAMETERS.sub(r"\1***", _CREDENTIALS.sub(r"\1***", text))
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    text = _PARAMETERS.sub(r"\1***", _CREDENTIALS.sub(r"\1***", text))
+    for piece in sorted(_pieces, key=len, reverse=True):
+        text = text.replace(piece, "***")
+    return text
+
+
+def remember_password(address: str) -> None:
+    """Have the password of an address hidden from now on wherever ``mask_credentials`` is asked.
+
+    Its form tells where a plain password ends. One with blanks, quotes, "@" or "/", which should have been
+    encoded, must be known; a database's own message may hold what stands behind its "@".
+    """
+    found = [match[1] for match in re.finditer(r"[?&](?:password|passwd|pwd)=([^&#]*)", address)]
+    user, at, _ = address.partition("://")[2].rpartition("@")
+    found += [user.partition(":")[2]] if at else []
+    for secret in {text for raw in found for text in (raw, unquote(raw))}:
+        if re.search(r"[\s@/'\"]", secret) and len(secret) > 3:
+            escaped = secret.replace("\\", "\\\\")
+            quoted = (escaped.replace("'", "\\'"), escaped.replace('"', '\\"'))
+            _secrets.update((secret, " ".join(secret.split()), *quoted))
+            _pieces.update(piece for piece in re.split("[@/]", secret)[1:] if len(piece) > 3)
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest choice, or an empty string.
+    """Return ``" Did you mean 'x'?"`` for the nearest choice in any case, or an empty string.
 
-    >>> suggest("fsat", ["fast", "georgia"])
-    " Did you mean 'fast'?"
+    >>> suggest("fsat", ["fast", "georgia"]), suggest("cex", ["CEX", "PG"])
+    (" Did you mean 'fast'?", " Did you mean 'CEX'?")
     """
-    near = difflib.get_close_matches(word, list(choices), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    by_folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(word.casefold(), list(by_folded), n=1)
+    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""

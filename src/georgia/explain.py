@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from georgia.config import Config
 from georgia.errors import InputError
-from georgia.files import read_json, reading, write_json
+from georgia.files import check_fields, read_json, reading, write_json
 from georgia.images.decode import iter_images
 from georgia.images.preprocess import PreprocessSpec, resize_weights
 from georgia.labels import UNKNOWN, Labels
@@ -84,7 +84,9 @@ class Explanation:
     def from_json_dict(cls, values: Mapping[str, Any]) -> Explanation:
         """Read the plain form."""
         table = np.array([[np.nan if v is None else v for v in row] for row in values["values"]], np.float32)
-        return cls(**{**values, "file": Path(values["file"]), "values": table})
+        if table.ndim != 2 or not table.size:
+            raise ValueError("a map of values is needed")
+        return check_fields(cls(**{**values, "file": Path(values["file"]), "values": table}))
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def explain_files(
     """
     if config.class_name:
         bundle.labels.index(config.class_name)
-    predictor = Predictor(bundle, PredictConfig(config.engine))
+    predictor = Predictor(bundle, PredictConfig(config.engine, precision="float32"))
     progress.start("explain", len(paths))
     items: list[Explanation] = []
     failed: list[Failure] = []
@@ -187,22 +189,23 @@ def explain_image(
 def place_on_image(input_map: FloatMap, spec: PreprocessSpec, size_px: tuple[int, int]) -> FloatMap:
     """Return a map of the net's input (h, w) as a map of the whole image of ``size_px`` (height, width).
 
-    Where the whole image is resized to the input, the map is unchanged. Where the input is a window at fixed
-    scale, the map is placed at the window; what lies outside is NaN.
+    Where the whole image is stretched to the input, the map is unchanged. Where it keeps its aspect, cells on
+    the padding are cut off. Where the input is a window at fixed scale, the map is placed at the window; what
+    lies outside is NaN.
 
     >>> spec = PreprocessSpec(224, window_px=100)
     >>> place_on_image(np.ones((7, 7), np.float32), spec, (100, 200))[0, [0, 7, -1]]
     array([nan,  1., nan], dtype=float32)
     """
-    if not spec.window_px:
+    if not spec.window_px and not spec.keeps_aspect:
         return input_map
-    old = input_map.shape
+    old, window_px = input_map.shape, spec.window_px or float(max(size_px))
     # A cell of the new map is as large as one of the old, so that no detail is invented.
-    cells = [max(1, round(side / spec.window_px * n)) for side, n in zip(size_px, old, strict=True)]
+    cells = [max(1, round(side / window_px * n)) for side, n in zip(size_px, old, strict=True)]
     places, outside = [], []
     for side, n_new, n_old in zip(size_px, cells, old, strict=True):
         centres_px = (np.arange(n_new) + 0.5) / n_new * side - side / 2
-        at = (centres_px / spec.window_px + 0.5) * n_old
+        at = (centres_px / window_px + 0.5) * n_old
         outside.append((at < 0) | (at >= n_old))
         places.append(np.clip(at.astype(np.int64), 0, n_old - 1))
     placed = input_map[np.ix_(*places)].astype(np.float32)

@@ -13,7 +13,6 @@ import shutil
 import socket
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Annotated, Any
 
 from georgia.config import Config, above
 from georgia.errors import InputError, MissingDependencyError
+from georgia.files import DAMAGE
 from georgia.images.containers import SUFFIXES
 from georgia.images.listing import walk_files
 from georgia.progress import QUIET, Progress
@@ -34,6 +34,9 @@ WORK_FOLDER = ".fetch"
 # Source: 13,664 crops of 11 kB on average (11 real ones) are 150 MB; the archive and its frames stand
 # beside the unpacked files for a while, and the page says over 1 GB.
 NEEDED_BYTES = 3_000_000_000
+# Most that an archive may unpack to: ten times what the set needs.
+MAX_UNPACKED_BYTES = 10 * NEEDED_BYTES
+_FAULTS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 _HOST = ("api.kaggle.com", 443)
 _BY_HAND = f"Or download the zip at {PAGE} and give it with --source FILE.zip."
 _AGAIN = "Run the same command again to resume"
@@ -159,13 +162,18 @@ def _unpack(archive: Path, target: Path, progress: Progress) -> Path:
     try:
         with zipfile.ZipFile(archive) as source:
             members = source.infolist()
+            n_bytes = sum(member.file_size for member in members)
+            if n_bytes > MAX_UNPACKED_BYTES:
+                raise zipfile.BadZipFile(f"one that would unpack to {n_bytes / 1e9:,.0f} GB")
             progress.start("Unpacking", len(members))
             for member in members:
                 source.extract(member, target)
                 progress.advance()
     except FileNotFoundError as error:
         raise InputError(what, needs="it must exist", got="no such file", hint=_BY_HAND) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in _FAULTS_OF_THE_DISK:
+            raise
         raise InputError(
             what, needs="a whole zip file is needed", got=error, hint="Download it again."
         ) from error

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
 import shutil
 import socket
+import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import fields
+from functools import cache
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any
+from types import UnionType
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from georgia.errors import InputError, UnwritableFileError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 CACHE_VARIABLE = "GEORGIA_CACHE"
 # A full disk, a user's quota, and the largest file that the file system or the user's limit allows.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Source: learn.microsoft.com/windows/win32/fileio/naming-a-file, "Naming conventions".
-_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+_DEVICES = {
+    *("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"),
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in "123456789¹²³"),
+}
+# The same source; a colon would name a stream of the file.
+_FORBIDDEN_SIGNS = frozenset('<>:"|?*')
+# Source: learn.microsoft.com/windows/win32/fileio/maximum-file-path-limitation.
+_LONGEST_WINDOWS_PATH = 259
+_IS_WINDOWS = os.name == "nt"
+# Virus scanners and indexers of Windows hold a new file for moments: longer means that a program has it open.
+_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _LONGEST_PREFIX = 40
+_LONGEST_REASON = 300
 # Catalogs that audit, split and train write under the same name as those that they read.
 _REPLACED_TABLES = ("audit.csv", "split.csv")
+# What reading a damaged document raises, of JSON, CSV, TOML, npz or zip: bytes that lie make a reader fail in
+# any of its parts, and one that says how much it needs may ask for more memory than there is.
+DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError),
+    *(OverflowError, MemoryError, SyntaxError),
+    *(csv.Error, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 # Where Windows locks one byte of a lock file: behind its text, which others must be able to read.
 _LOCKED_BYTE = 1 << 20
 
@@ -34,8 +64,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` (same suffix); rename it into place on success.
 
     Raises:
-        UnwritableFileError: the folder cannot be made or written to, the target is a folder or no name for
-            a file, or the disk is full; the old file stays as it was.
+        UnwritableFileError: the folder cannot be made or written to, the target is a folder, no name for a
+            file, protected or open elsewhere, or the disk is full; the old file stays as it was.
         OSError: the system fails otherwise; the old file stays as it was.
     """
     check_target(target)
@@ -51,7 +81,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             raise UnwritableFileError(
                 f"Cannot write {str(target)!r}",
                 needs="its folder must take files",
-                got=error.strerror or error,
+                got=tell_reason(error, target),
                 hint="Name another.",
             ) from error
         os.close(handle)
@@ -65,28 +95,105 @@ def atomic_path(target: Path) -> Iterator[Path]:
                 temporary.chmod(0o666 & ~mask)
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            temporary.replace(target)
+            _move_into_place(temporary, target)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(PermissionError):  # a scanner of Windows holds it
+                temporary.unlink(missing_ok=True)
+
+
+def _move_into_place(temporary: Path, target: Path) -> None:
+    for wait_s in (*(_WAITS_S if _IS_WINDOWS else ()), None):
+        try:
+            temporary.replace(target)
+        except PermissionError as error:
+            if wait_s is None:
+                raise UnwritableFileError(
+                    f"Cannot write {str(target)!r}",
+                    needs="it must not be protected, nor open in another program",
+                    got=error.strerror or str(error),
+                    hint="Close it there, and run the same command again.",
+                ) from error
+            time.sleep(wait_s)
+        else:
+            return
+
+
+def _is_held(target: Path) -> bool:
+    """Return whether Windows would not let a file be replaced: a program such as Excel has it open."""
+    try:
+        with target.open("rb+"):
+            return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def check_target(target: Path) -> None:
     """Reject a target that no file can be made at; commands ask before any work.
 
     Raises:
-        UnwritableFileError: it is a folder, the name of a device, or lies where nothing can be written.
+        UnwritableFileError: it is a folder, the name of a device, lies where nothing can be written, or is
+            open in another program on Windows.
     """
     if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises for a name too long
         fault = ("it must be a file", "a folder")
     elif os.name == "nt" and is_device_name(target.name):
         fault = ("another name is needed", "the name of a device")
+    elif os.name == "nt" and has_forbidden_sign(target.name):
+        fault = ('a name without the signs < > : " | ? * is needed', repr(target.name))
     elif not os.access(_find_parent(target), os.W_OK):
         fault = ("its folder must take files", "one that is protected")
+    elif _IS_WINDOWS and _is_held(target):
+        fault = ("it must not be protected, nor open in another program", "one that is")
     else:
         return
     raise UnwritableFileError(
         f"Cannot write {str(target)!r}", needs=fault[0], got=fault[1], hint="Name another."
     )
+
+
+def check_apart(outputs: Mapping[str, str | Path | None]) -> None:
+    """Reject two outputs, by what names each, that are one file: the one would damage the other.
+
+    Raises:
+        InputError: two of them are the same file.
+
+    >>> check_apart({"--log-file": "run.log", "db": "run.db", "anchor": None})
+    """
+    known: dict[str, str] = {}
+    for name, path in outputs.items():
+        if not path:
+            continue
+        place = os.path.normcase(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111
+        for other in known:
+            with suppress(OSError):  # one of them may not be there yet
+                place = other if os.path.samefile(place, other) else place  # noqa: PTH121
+        if place in known:
+            raise InputError(
+                f"Cannot write {known[place]} and {name}",
+                needs="each needs a file of its own",
+                got=f"{str(path)!r} for both",
+                hint="Name another for one of them.",
+            )
+        known[place] = name
+
+
+def tell_reason(error: OSError, path: str | Path) -> str:
+    """Return why the system rejects a path, also where Windows calls one missing that is too long for it."""
+    if is_path_too_long(error, path) and error.errno != errno.ENAMETOOLONG:
+        return (
+            f"a path longer than the {_LONGEST_WINDOWS_PATH} characters that Windows takes unless its "
+            "setting LongPathsEnabled is on"
+        )
+    return error.strerror or str(error)
+
+
+def is_path_too_long(error: OSError, path: str | Path) -> bool:
+    """Return whether a path is too long for the system; Windows says that there is no such file."""
+    if _IS_WINDOWS and isinstance(error, FileNotFoundError):
+        return len(str(Path(path).absolute())) > _LONGEST_WINDOWS_PATH
+    return error.errno == errno.ENAMETOOLONG
 
 
 def is_device_name(name: str) -> bool:
@@ -96,6 +203,15 @@ def is_device_name(name: str) -> bool:
     (True, True, False)
     """
     return PureWindowsPath(name).name.partition(".")[0].rstrip(" ").upper() in _DEVICES
+
+
+def has_forbidden_sign(name: str) -> bool:
+    """Return whether a file name holds a sign that Windows allows in none.
+
+    >>> has_forbidden_sign("5 µm?"), has_forbidden_sign("α-form (2).csv")
+    (True, False)
+    """
+    return bool(_FORBIDDEN_SIGNS & {*name}) or min(name, default=" ") < " "
 
 
 @contextmanager
@@ -205,7 +321,7 @@ class OutputLock:
             raise UnwritableFileError(
                 f"Cannot write {str(target)!r}",
                 needs="its folder must take files",
-                got=error.strerror or error,
+                got=tell_reason(error, target),
                 hint="Name another.",
             ) from error
 
@@ -275,7 +391,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
         raise UnwritableFileError(
             f"Cannot make the folder {str(folder)!r}",
             needs="it must be writable",
-            got=error.strerror or error,
+            got=tell_reason(error, folder),
             hint="Name another.",
         ) from error
     lock = OutputLock(folder)
@@ -408,8 +524,57 @@ def reading(what: str, needs: str, hint: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(what, needs=needs, got=error, hint=hint) from error
+    except DAMAGE as error:
+        raise InputError(what, needs=needs, got=_in_one_line(error), hint=hint) from error
+
+
+def check_fields(record: T) -> T:
+    """Return a dataclass whose fields hold what they say; a document's values may be anything.
+
+    Whole numbers do for ``float``, which must be finite.
+
+    Raises:
+        TypeError: a field holds something else.
+    """
+    for name, hint in _list_hints(type(record)):
+        value = getattr(record, name)
+        if not _fits(value, hint):
+            raise TypeError(f"{value!r:.80} as {name}")
+    return record
+
+
+@cache
+def _list_hints(kind: type) -> list[tuple[str, Any]]:
+    hints = get_type_hints(kind)
+    return [(field.name, hints[field.name]) for field in fields(kind)]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, kind) for kind in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and all(
+            _fits(key, arguments[0]) and _fits(item, arguments[1]) for key, item in value.items()
+        )
+    if hint in (int, float):
+        is_number = isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max
+    return isinstance(value, origin or hint)
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:_LONGEST_REASON] + "…" if len(text) > _LONGEST_REASON else text or type(error).__name__
 
 
 def find_cache_folder() -> Path:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
+# A busy machine is slow; a page that is broken stays so.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+def _patient(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what a page is asked to do have as long as what is expected of it."""
+
+    def make_patient(**options: Any) -> Any:
+        made = make(**options)
+        made.set_default_timeout(PATIENCE_MS)
+        return made
+
+    return make_patient
 
 
 @pytest.fixture(scope="module")
@@ -19,5 +33,6 @@ def browser() -> Iterator[Any]:
         pytest.skip("needs chromium (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser.new_page, browser.new_context = _patient(browser.new_page), _patient(browser.new_context)
         yield browser
         browser.close()

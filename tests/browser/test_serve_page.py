@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from playwright.sync_api import expect
 from tests.helpers import monitor as probe
 from tests.helpers import service as helpers
 
+from georgia.web.app import create_app
+
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 30_000
-expect.set_options(timeout=PATIENCE_MS)
+PATIENCE_MS = 60_000
 
 
 @dataclass
@@ -44,11 +46,11 @@ def running(tmp_path: Path) -> Iterator[Running]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield Running(started[0], service)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         service.store.close()
 
 
@@ -71,14 +73,14 @@ def page(running: Running, browser: Any, request: pytest.FixtureRequest) -> Iter
 
 
 def test_page_shows_probe_without_foreign_requests(page: Any, running: Running) -> None:
-    assert page.inner_text("#state .word") == "no frames"
-    assert page.inner_text("#metric-fraction") == "22.0 %"
-    assert page.inner_text("#metric-interval") == "11.0–44.0 %"
-    assert page.locator("#chart canvas").count() == 1
-    assert page.locator("#strip button").count() == 24
+    expect(page.locator("#state .word")).to_have_text("no frames")
+    expect(page.locator("#metric-fraction")).to_have_text("22.0 %")
+    expect(page.locator("#metric-interval")).to_have_text("11.0–44.0 %")
+    expect(page.locator("#chart canvas")).to_have_count(1)
+    expect(page.locator("#strip button")).to_have_count(24)
     assert "token" not in page.url
     expect(page.locator("#frame-text")).to_contain_text("f30.png")
-    assert "PG: 1 windows" in page.inner_text("#frame-key")
+    expect(page.locator("#frame-key")).to_contain_text("PG: 1 windows")
     assert running.browser_errors == []
 
 
@@ -90,7 +92,7 @@ def test_new_frame_appears_by_itself(page: Any, running: Running) -> None:
 
 
 def test_alarm_is_acknowledged_by_keyboard(page: Any, running: Running) -> None:
-    page.locator("#alarms button").focus()
+    page.locator("#alarms button").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#ask[open]")
     page.locator("#ask input[name=who]").fill("A. Miller")
@@ -99,9 +101,35 @@ def test_alarm_is_acknowledged_by_keyboard(page: Any, running: Running) -> None:
     assert running.service.store.alarm(1).acknowledged_by == "A. Miller"
 
 
+def test_alarm_is_shelved_with_a_reason(page: Any, running: Running) -> None:
+    page.get_by_role("button", name="Shelve …").click()
+    page.locator("#ask input[name=who]").fill("A. Miller")
+    page.locator("#ask input[name=minutes]").fill("20")
+    page.locator("#ask-ok").click()
+    assert page.locator("#ask[open]").count() == 1, "a reason is asked for"
+    page.locator("#ask textarea").fill("Probe is rinsed")
+    page.locator("#ask-ok").click()
+    expect(page.locator("#alarms button")).to_have_count(0)
+    alarm = running.service.store.alarm(1)
+    assert (alarm.shelved_by, alarm.shelved_reason) == ("A. Miller", "Probe is rinsed")
+
+
+def test_record_is_filtered_by_state(page: Any, running: Running) -> None:
+    page.get_by_text("Frames as a table").click()
+    expect(page.locator("#record-rows tr")).to_have_count(30)
+    page.select_option("#record-form select[name=state]", "alarm")
+    expect(page.locator("#record-rows tr")).to_have_count(11)
+    link = page.locator("#record-files a").first.get_attribute("href")
+    assert "state=alarm" in link
+    response = page.request.get(running.url + link)
+    assert response.status == 200
+    assert len(response.text().splitlines()) == 12
+    assert running.browser_errors == []
+
+
 def test_wrong_token_is_asked_for_again(page: Any, running: Running) -> None:
     page.evaluate("sessionStorage.setItem('georgia-token', 'wrong')")
-    page.locator("#alarms button").click()
+    page.locator("#alarms button").first.click()
     page.locator("#ask input[name=who]").fill("B")
     page.locator("#ask button.main").click()
     expect(page.locator("#ask-error")).to_contain_text("got another")
@@ -121,12 +149,21 @@ def test_image_is_classified_broken_one_reported(page: Any, running: Running, tm
     crop = probe.write_frame(tmp_path / "crop.png", 5)
     page.set_input_files("#try-file", str(crop))
     page.wait_for_selector("#try-prediction .label")
-    assert page.locator("#try-prediction meter").count() == 2
+    expect(page.locator("#try-prediction meter")).to_have_count(2)
     wrong = tmp_path / "wrong.png"
     wrong.write_bytes(b"no image")
     page.set_input_files("#try-file", str(wrong))
     page.wait_for_selector("#try-prediction .fault")
-    assert "Cannot read 'wrong.png'" in page.inner_text("#try-prediction")
+    expect(page.locator("#try-prediction")).to_contain_text("Cannot read 'wrong.png'")
+
+
+def test_whole_frame_is_shown_with_windows(page: Any, running: Running, tmp_path: Path) -> None:
+    frame = tmp_path / "frame.png"
+    frame.write_bytes(helpers.noise_png(400))
+    page.set_input_files("#try-file", str(frame))
+    expect(page.locator("#try-prediction")).to_contain_text("taken as a whole frame")
+    expect(page.locator("#try-prediction canvas")).to_have_count(1)
+    assert running.browser_errors == []
 
 
 def test_batches_are_compared_in_one_chart(page: Any) -> None:
@@ -144,6 +181,48 @@ def test_phone_needs_no_sideways_scrolling(page: Any, running: Running) -> None:
     )
     assert small == []
     assert running.browser_errors == []
+
+
+def test_page_works_below_a_path(running: Running, browser: Any) -> None:
+    """A reverse proxy that takes the path off, as nginx does with a slash behind its ``proxy_pass``."""
+    with below_a_path(running.service) as url, closing(browser.new_context()) as context:
+        page = context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("response", lambda got: faults.append(got.url) if got.status >= 400 else None)
+        page.goto(url)
+        page.wait_for_selector("#strip button")
+        expect(page.locator("#link")).to_have_text("live")
+        expect(page.locator("#frame-text")).to_contain_text("f30.png")
+        page.get_by_text("Frames as a table").click()
+        expect(page.locator("#record-rows tr")).to_have_count(30)
+        assert faults == []
+
+
+@contextmanager
+def below_a_path(service: Any) -> Iterator[str]:
+    """Run the service behind a proxy at ``/plant/probe/``; yield that address."""
+    app = create_app(service)
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            assert scope["path"].startswith("/plant/probe/"), scope["path"]
+            path = scope["path"].removeprefix("/plant/probe")
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        await app(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(proxy, port=0, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            threading.Event().wait(0.05)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/plant/probe/"
+    finally:
+        server.should_exit = True
+        thread.join(60)
 
 
 def test_page_without_scripts_is_one_line(running: Running, browser: Any) -> None:

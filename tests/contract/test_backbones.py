@@ -87,6 +87,7 @@ def test_card_matches_built_net(info: BackboneInfo) -> None:
     assert info.license
 
 
+@pytest.mark.slow
 @every_backbone
 def test_net_has_plain_layers_only(info: BackboneInfo) -> None:
     import keras
@@ -108,7 +109,10 @@ def test_seed_decides_random_start(info: BackboneInfo) -> None:
     assert not any(np.array_equal(*pair) for pair in zip(before, map(np.asarray, kernels), strict=True))
 
 
-@smallest_quickly
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "info", [find_backbone(name) for name in (*SMALLEST, "resnet50")], ids=lambda info: info.name
+)
 def test_random_start_is_rejected_as_weights(info: BackboneInfo, tmp_path: Path) -> None:
     path = tmp_path / "w.weights.h5"
     build(info.name).model.save_weights(path)
@@ -116,6 +120,7 @@ def test_random_start_is_rejected_as_weights(info: BackboneInfo, tmp_path: Path)
         build_backbone(info.name, path, SIZE_PX)
 
 
+@pytest.mark.slow
 @every_backbone
 def test_trainable_fraction_counts_from_end(info: BackboneInfo) -> None:
     model = build(info.name).model
@@ -127,6 +132,7 @@ def test_trainable_fraction_counts_from_end(info: BackboneInfo) -> None:
         assert [layer.name for layer in model.layers if layer.trainable] == learning
 
 
+@pytest.mark.slow
 def test_tenth_of_resnet101_is_last_stage() -> None:
     model = build("resnet101").model
     learning = set_trainable_fraction(model, 0.1)
@@ -140,6 +146,7 @@ def test_too_small_side_is_rejected(size_px: int) -> None:
         build_backbone(BACKBONES[0].name, "none", size_px)
 
 
+@pytest.mark.slow
 @offline_backbones
 def test_imagenet_weights_recognise_cat(info: BackboneInfo) -> None:
     data = pytest.importorskip("skimage.data", reason="scikit-image brings the image of the cat")

@@ -29,7 +29,9 @@ AUDITS: dict[tuple[object, ...], Audit] = {}
 
 
 def audit_example(check: Check, example: Example, folder: Path) -> Audit:
-    config = dataclasses.replace(CONFIG, deep=check.is_deep, near_copies=check.name == "near-conflict")
+    config = dataclasses.replace(
+        CONFIG, deep=check.is_deep, near_copies=check.name in ("near-conflict", "same-scene")
+    )
     images = tuple(
         (image.name, image.group, image.split, b"" if image.image is None else image.image.tobytes())
         for image in example.images

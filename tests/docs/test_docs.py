@@ -8,6 +8,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -60,13 +61,22 @@ def test_shown_command_parses(page: Path, line: str) -> None:
 def test_shown_settings_exist() -> None:
     from georgia.config import build_config
     from georgia.monitor.settings import MonitorConfig
+    from georgia.process.settings import ProcessConfig
+    from georgia.service.qualify import QualifyConfig
     from georgia.synthetic.simulate import SimulateConfig
     from georgia.train import recipe_config
     from georgia.web.config import ServeConfig
 
+    def take_for_service(values: dict[str, str]) -> None:
+        of_service = {field.name for field in fields(ServeConfig)}
+        build_config(ServeConfig, {name: values[name] for name in values if name in of_service})
+        build_config(MonitorConfig, {name: values[name] for name in values if name not in of_service})
+
     takers: dict[str, Callable[[dict[str, str]], object]] = {
         "monitor": lambda values: build_config(MonitorConfig, values),
-        "serve": lambda values: build_config(ServeConfig, values),
+        "process": lambda values: build_config(ProcessConfig, values),
+        "qualify": lambda values: build_config(QualifyConfig, values),
+        "serve": take_for_service,
         "simulate": lambda values: build_config(SimulateConfig, values),
     }
     shown = 0
@@ -140,10 +150,18 @@ def snippets(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return {"__name__": "__main__"}
 
 
+# Their snippets render and predict many images.
+LONG = ("robustness.md", "synthetic.md", "monitor.md", "audit.md")
 WITH_PYTHON = [page for page in PAGES if any(code_blocks(page, "python"))]
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in LONG else [])
+        for page in WITH_PYTHON
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_python_snippets_run(page: Path, snippets: dict[str, object]) -> None:
     for number, block in enumerate(code_blocks(page, "python"), 1):
@@ -153,7 +171,7 @@ def test_python_snippets_run(page: Path, snippets: dict[str, object]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_toml_blocks_are_settings_of_their_commands(page: Path) -> None:
     for block in code_blocks(page, "toml"):
-        assert set(tomllib.loads(block)) <= set(COMMANDS)
+        assert set(tomllib.loads(block)) <= {*COMMANDS, "probes", "moments"}
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -205,3 +223,13 @@ def test_tree_names_every_module() -> None:
     assert not there - named, "name these in the tree of docs/architecture.md"
     gone = {name for name in named if name.endswith(".py")} - there - {"speed.py", "architecture.py"}
     assert not gone, "the tree names what is not there"
+
+
+def test_tests_that_pages_name_exist() -> None:
+    source = "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))
+    )
+    written = set(re.findall(r"^ *(?:async )?def (test_\w+)", source, re.M))
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
+    assert len(named) > 80
+    assert not named - written

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def test_cluster_writes_tables_and_maps(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
@@ -21,6 +23,7 @@ def test_cluster_writes_tables_and_maps(
     assert result["purity"] == 7 / 8
 
 
+@pytest.mark.slow
 def test_cluster_accepts_unlabelled_folder(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:

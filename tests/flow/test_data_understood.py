@@ -53,6 +53,7 @@ def test_parts_without_meaning_exit_with_2(folds: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names there are text")
+@pytest.mark.slow
 def test_names_of_any_bytes_go_the_whole_way(
     synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +73,7 @@ def test_names_of_any_bytes_go_the_whole_way(
     assert json.loads(capsys.readouterr().out)["n_images"] == 80
 
 
+@pytest.mark.slow
 def test_audit_never_replaces_its_own_table(
     synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,7 @@ def test_unknown_class_names_are_rejected(georgia: Any, brightness_model: Path, 
     assert "--class-names pgg=PG" in err
 
 
+@pytest.mark.slow
 def test_second_model_is_compared(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_what_is_wrong_is_said_first(brightness_model: Path, grey_images: Path, 
     assert lines[-1].startswith("7 of 8 correct: accuracy 0.8750. 1 of 8 images was misclassified; the error")
 
 
+@pytest.mark.slow
 def test_everything_rejected_is_bad(georgia: Any, grey_images: Path, tmp_path: Path) -> None:
     from georgia.model.load import load_bundled_model
 
@@ -141,7 +143,7 @@ def test_precision_is_an_option_and_a_setting(
     (tmp_path / "s.toml").write_text('[evaluate]\nprecision = "half"\n', encoding="utf-8")
     for args in (("--precision", "half"), ("--config", tmp_path / "s.toml")):
         code, _, err = georgia("evaluate", brightness_model, grey_images, *args)
-        assert (code, "precision must be one of auto, float32, bfloat16; got" in err) == (2, True)
+        assert (code, "precision must be one of auto, float32, bfloat16, int8, " in err) == (2, True)
     _, result, _ = georgia("evaluate", brightness_model, grey_images, "--precision", "float32")
     assert (result["precision"], bool(result["processor"])) == ("float32", True)
 
@@ -178,6 +180,7 @@ def test_models_of_other_classes_are_rejected(
     assert "both models must have the same classes (CEX, PG); got CEX, PX" in err
 
 
+@pytest.mark.slow
 def test_training_overlap_is_counted(
     georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
 ) -> None:
@@ -199,6 +202,7 @@ def test_training_overlap_is_counted(
     assert georgia("evaluate", brightness_model, grey_images)[1]["n_seen_in_training"] == 0
 
 
+@pytest.mark.slow
 def test_ood_rejection_is_measured(
     georgia: Any, brightness_model: Path, synthetic_crops: Path, grey_images: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import georgia
 from georgia.cli import main
 from georgia.errors import UnwritableFileError
 from georgia.files import allocate, atomic_path, naming_full_disk, write_text
@@ -46,11 +45,11 @@ def check_one_line(capsys: pytest.CaptureFixture[str], code: int, folder: Path) 
 @pytest.mark.parametrize(
     "command",
     [
-        ("predict", "{many}", "--out", "{disk}/p.csv"),
-        ("predict", "{many}", "--out", "{disk}/p.json"),
-        ("predict", "{many}", "--out", "{disk}/p.jsonl"),
-        ("predict", "{many}", "--out", "{disk}/p.parquet"),
-        ("predict", "{crops}", "--sheet", "{disk}/s.png"),
+        ("predict", "{model}", "{many}", "--out", "{disk}/p.csv"),
+        ("predict", "{model}", "{many}", "--out", "{disk}/p.json"),
+        ("predict", "{model}", "{many}", "--out", "{disk}/p.jsonl"),
+        ("predict", "{model}", "{many}", "--out", "{disk}/p.parquet"),
+        ("predict", "{model}", "{crops}", "--sheet", "{disk}/s.png"),
         ("audit", "{crops}", "--out", "{disk}/audit"),
         ("simulate", "--out", "{disk}/s", "--frames", "3", "--every", "0"),
         ("simulate", "--out", "{disk}/s", "--frames", "3", "--every", "0", "--set", "write=pieces"),
@@ -61,6 +60,7 @@ def test_command_on_full_disk_ends_in_one_line(
     command: tuple[str, ...],
     small_disk: Path,
     synthetic_crops: Path,
+    brightness_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -70,22 +70,24 @@ def test_command_on_full_disk_ends_in_one_line(
         image = next((synthetic_crops / "CEX").glob("*.png"))
         for number in range(600):
             (many / f"{number}.png").symlink_to(image)
-    args = [word.format(many=many, disk=small_disk, crops=synthetic_crops) for word in command]
-    check_one_line(capsys, main(args), small_disk)
+    places = {"model": brightness_model, "many": many, "disk": small_disk, "crops": synthetic_crops}
+    check_one_line(capsys, main([word.format(**places) for word in command]), small_disk)
 
 
+@pytest.mark.slow
 def test_predictions_on_full_disk_are_resumed(
-    small_disk: Path, synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_disk: Path, synthetic_crops: Path, brightness_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(56 * 1024))
     table = small_disk / "p.csv"
-    assert main(["predict", str(synthetic_crops), "--out", str(table)]) == 2
+    command = ["predict", str(brightness_model), str(synthetic_crops), "--out", str(table)]
+    assert main(command) == 2
     assert "--resume" in capsys.readouterr().err.splitlines()[-1]
     ballast.unlink()
-    assert main(["predict", str(synthetic_crops), "--out", str(table), "--resume"]) == 0
+    assert main([*command, "--resume"]) == 0
     assert len(table.read_text(encoding="utf-8").splitlines()) == 81
-    assert [path.name for path in small_disk.iterdir()] == ["p.csv"]
+    assert {path.name for path in small_disk.iterdir()} == {"p.csv", "p.csv-metadata.json"}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
@@ -140,7 +142,7 @@ def test_unnamed_full_disk_is_one_line(
         ("cluster", "{model}", "{crops}", "--out", "{disk}/c"),
         ("audit", "{crops}", "--out", "{disk}/a"),
         ("predict", "{crops}", "--out", "{disk}/p.csv"),
-        ("predict", "{crops}", "--sheet", "{disk}/s.png"),
+        ("predict", "{model}", "{crops}", "--sheet", "{disk}/s.png"),
         ("simulate", "--out", "{disk}/s", "--frames", "1", "--every", "0"),
         ("split", "{crops}", "--out", "{disk}/split", "--mode", "link"),
     ],
@@ -149,6 +151,7 @@ def test_unnamed_full_disk_is_one_line(
 def test_failed_sync_of_command_is_one_line(
     command: tuple[str, ...],
     synthetic_crops: Path,
+    brightness_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -157,7 +160,6 @@ def test_failed_sync_of_command_is_one_line(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("georgia.files.os.fsync", fail)
-    model = next((Path(georgia.__file__).parent / "bundled").glob("*.onnx"))
     image = next((synthetic_crops / "CEX").glob("*.png"))
-    values = {"model": model, "crops": synthetic_crops, "disk": tmp_path, "image": image}
+    values = {"model": brightness_model, "crops": synthetic_crops, "disk": tmp_path, "image": image}
     check_one_line(capsys, main([word.format(**values) for word in command]), tmp_path)

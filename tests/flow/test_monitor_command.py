@@ -43,6 +43,7 @@ def watch(
     return code, [json.loads(line) for line in out.splitlines()], err
 
 
+@pytest.mark.slow
 def test_closed_stdout_does_not_stop_record(probe: Path, tmp_path: Path) -> None:
     options = ["--once", "--json", "--db", str(tmp_path / "m.db"), "--set", "poll_interval_s=0.05"]
     command = [sys.executable, "-m", "georgia", "monitor", "--watch", str(probe), *options]
@@ -57,6 +58,7 @@ def test_closed_stdout_does_not_stop_record(probe: Path, tmp_path: Path) -> None
     assert main(["verify", str(tmp_path / "m.db")]) == 0
 
 
+@pytest.mark.slow
 def test_folder_is_analyzed_once_and_verified(
     probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,3 +111,25 @@ def test_wrong_settings_are_one_line(
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert err.startswith("georgia: ")
     assert message in err
+
+
+@pytest.mark.slow
+def test_limits_are_taken_from_named_batch(
+    probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db, charts = tmp_path / "m.db", ("--set", "baseline_frames=5", "--set", "plausible_mean=0.9")
+    code, lines, _ = watch(capsys, probe, db, "--batch", "B1", *charts)
+    assert (code, len(lines)) == (0, 6)
+    code, _, err = watch(capsys, probe, db, "--batch", "B2", "--limits-from", "B", *charts)
+    assert code == 2
+    assert "Cannot take limits from batch 'B'" in err
+    assert "Did you mean 'B1'?" in err
+    code, _, _ = watch(capsys, probe, db, "--batch", "B2", "--limits-from", "B1", *charts)
+    assert code == 0
+    with sqlite3.connect(db) as connection:
+        rows = connection.execute(
+            "SELECT detail FROM trail WHERE action = 'limits set' ORDER BY seq"
+        ).fetchall()
+    learned, taken = (json.loads(detail) for (detail,) in rows)
+    assert (taken["mean"], taken["from_batch"]) == (learned["mean"], 1)
+    assert main(["verify", str(db)]) == 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -86,6 +89,15 @@ def test_input_image_is_never_overwritten(
     assert target.read_bytes() == before
 
 
+def test_input_table_is_never_overwritten(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+    table = grey_images / "set.csv"
+    table.write_text("path,note\nPG/PG (1).png,mine\n")
+    code, _, err = georgia("predict", brightness_model, table, "--out", table)
+    assert code == 2
+    assert "never written over" in err
+    assert table.read_text() == "path,note\nPG/PG (1).png,mine\n"
+
+
 def test_sheet_among_images_is_rejected(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
     sheet = grey_images / "PG" / "sheet.png"
     code, _, err = georgia("predict", brightness_model, grey_images, "--sheet", sheet)
@@ -126,6 +138,7 @@ def test_foreign_keras_file_needs_class_names(
     assert labels(result) == labels(georgia("predict", brightness_model, grey_images)[1])
 
 
+@pytest.mark.slow
 def test_bundled_model_is_the_default(georgia: Any, synthetic_crops: Path) -> None:
     code, result, err = georgia("predict", synthetic_crops / "CEX")
     assert code == 0
@@ -159,6 +172,7 @@ def test_ray_rejects_sheet_and_missing_package(
     assert not list(tmp_path.glob("predictions*"))
 
 
+@pytest.mark.slow
 def test_few_images_use_onnx_runtime(
     georgia: Any, synthetic_crops: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,3 +183,102 @@ def test_few_images_use_onnx_runtime(
     probabilities = [result["predictions"][0]["probabilities"]["PG"] for result in results]
     assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-4)
     assert georgia("predict", synthetic_crops / "CEX")[1]["engine"] == "openvino"
+
+
+def test_unused_bits_are_said_once(
+    georgia: Any, brightness_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEORGIA_DEPTH", raising=False)
+    ramp = np.linspace(0, 4095, 900).astype(np.uint16).reshape(30, 30)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(ramp).save(tmp_path / name)
+    Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "black.png")
+    code, result, err = georgia("predict", brightness_model, tmp_path, "--out", tmp_path / "t.csv")
+    assert code == 0
+    assert err.count("2 files of 16 bits use 12 bits at most") == 1
+    assert "set GEORGIA_DEPTH=12, in training too" in err
+    (notice,) = result["notices"]
+    assert notice.startswith("2 files of 16 bits")
+    monkeypatch.setenv("GEORGIA_DEPTH", "12")
+    code, result, err = georgia("predict", brightness_model, tmp_path)
+    assert (code, result["notices"], "16 bits" in err) == (0, [], False)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json", "parquet"])
+def test_table_says_what_made_it(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path, suffix: str
+) -> None:
+    table = tmp_path / f"t.{suffix}"
+    beside = tmp_path / f"t.{suffix}-metadata.json"
+    beside.write_text("of an earlier table")
+    code, result, _ = georgia("predict", brightness_model, grey_images, "--out", table)
+    assert code == 0
+    if suffix == "parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        made = {key.decode(): value.decode() for key, value in parquet.read_schema(table).metadata.items()}
+    else:
+        made = json.loads((table if suffix == "json" else beside).read_text())
+    sha256 = hashlib.sha256((brightness_model / "model.onnx").read_bytes()).hexdigest()
+    assert (made["model_sha256"], made["precision"]) == (sha256, result["precision"])
+    assert (made["engine"], made["model"]) == (result["engine"], result["model"])
+    if suffix in ("csv", "jsonl"):
+        assert (made["table"], made["sample_bits"], made["classes"]) == (table.name, 0, result["classes"])
+
+
+@pytest.mark.filterwarnings("default:bfloat16 is not used")
+def test_unshown_bfloat16_predicts_in_float32(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEORGIA_UNPROVEN_BFLOAT16", raising=False)
+    table = tmp_path / "t.csv"
+    command = ("predict", brightness_model, grey_images, "--precision", "bfloat16", "--out", table)
+    code, result, err = georgia(*command)
+    assert (code, result["precision"], err.count("bfloat16 is not used for model")) == (0, "float32", 1)
+    assert json.loads(table.with_name("t.csv-metadata.json").read_text())["precision"] == "float32"
+
+
+def _say_what_it_was_fitted_with(model: Path, target: Path) -> Path:
+    shutil.copytree(model, target)
+    details = json.loads((target / "bundle.json").read_text())
+    (target / "bundle.json").write_text(json.dumps({**details, "recipe": {"class_weights": True}}))
+    return target
+
+
+def test_prior_corrects_table_and_says_so(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
+) -> None:
+    model, out = _say_what_it_was_fitted_with(brightness_model, tmp_path / "model"), tmp_path / "out.csv"
+    _, raw, _ = georgia("predict", model, grey_images)
+    code, result, stderr = georgia("predict", model, grey_images, "--prior", "CEX=0.9,PG=0.1", "--out", out)
+    assert code == 0
+    assert "stated class frequencies CEX 0.900, PG 0.100" in stderr
+    assert result["prior"]["frequencies"] == {"CEX": 0.9, "PG": 0.1}
+    for before, after in zip(raw["predictions"], result["predictions"], strict=True):
+        p = 0.9 * before["probabilities"]["CEX"]
+        expected = p / (p + 0.1 * before["probabilities"]["PG"])
+        assert after["probabilities"]["CEX"] == pytest.approx(expected, abs=1e-6)
+    beside = json.loads((tmp_path / "out.csv-metadata.json").read_text())
+    assert beside["prior"]["kind"] == "stated"
+    assert len(out.read_text().splitlines()) == 1 + len(raw["predictions"])
+    assert not (tmp_path / "out.csv.lock").exists()
+
+
+def test_prior_is_estimated_from_the_images(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
+) -> None:
+    model = _say_what_it_was_fitted_with(brightness_model, tmp_path / "model")
+    code, result, _ = georgia("predict", model, grey_images, "--prior", "estimate")
+    assert code == 0
+    assert result["prior"]["kind"] == "estimated"
+    assert sum(result["prior"]["frequencies"].values()) == pytest.approx(1)
+
+
+def test_prior_that_cannot_be_used_is_told(georgia: Any, brightness_model: Path, grey_images: Path) -> None:
+    code, _, stderr = georgia("predict", brightness_model, grey_images, "--prior", "estimate")
+    assert code == 2
+    assert "must say with which class frequencies it was fitted" in stderr
+    code, _, stderr = georgia(
+        "predict", brightness_model, grey_images, "--prior", "estimate", "--resume", "--out", "x.csv"
+    )
+    assert code == 2
+    assert "one run on one machine must make all predictions" in stderr

@@ -48,6 +48,7 @@ def test_name_order_reports_test_leaks(georgia: Command, crystals: Path, tmp_pat
     assert "6 of 6 test images have an image of their group in train" in err
 
 
+@pytest.mark.slow
 def test_split_uses_saved_audit(georgia: Command, crystals: Path, tmp_path: Path) -> None:
     config = AuditConfig(group_regex=r"/([01])\.png$")
     run_audit(read_catalog(crystals, verify=False), config).save(tmp_path / "audit")
@@ -61,6 +62,7 @@ def test_split_uses_saved_audit(georgia: Command, crystals: Path, tmp_path: Path
     assert again[1]["counts"] == result["counts"]
 
 
+@pytest.mark.slow
 def test_split_rejects_foreign_audit(georgia: Command, crystals: Path, tmp_path: Path) -> None:
     render_textures(3).write(tmp_path / "other")
     run_audit(read_catalog(tmp_path / "other", verify=False), AuditConfig()).save(tmp_path / "audit")

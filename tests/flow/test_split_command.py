@@ -64,7 +64,25 @@ def test_options_override_settings_file(
     file = tmp_path / "settings.toml"
     file.write_text("[split]\nfractions = [0.5, 0.25, 0.25]\nseed = 3\n", encoding="utf-8")
     options = ("--config", file, "--seed", "4", "--mode", "manifest", "--audit", "none")
+    main(["split", str(synthetic_crops), "--out", str(tmp_path / "noted"), *map(str, options)])
+    assert "[audit] is not used" not in capsys.readouterr().err
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write('[audit]\ngroup_regex = "(.*)"\n')
+    main(["split", str(synthetic_crops), "--out", str(tmp_path / "told"), *map(str, options)])
+    assert "section [audit] is not used: --audit none gives the groups" in capsys.readouterr().err
     code, result = run_json(capsys, "split", synthetic_crops, "--out", tmp_path / "s", *options)
     assert code == 0
     assert (result["fractions"], result["seed"]) == ([0.5, 0.25, 0.25], 4)
     assert not (tmp_path / "s" / "train").exists()
+
+
+def test_splits_that_are_made_anew_are_told(
+    synthetic_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, order = ("--audit", "none", "--mode", "manifest"), ("--order", "given")
+    assert main(["split", str(synthetic_crops), "--out", str(tmp_path / "a"), *first]) == 0
+    assert "made anew" not in capsys.readouterr().err
+    for name, more, is_told in (("b", (), True), ("c", order, False)):
+        table, out = str(tmp_path / "a" / "split.csv"), str(tmp_path / name)
+        assert main(["split", table, "--out", out, *first, *more]) == 0
+        assert ("made anew; --order given keeps them" in capsys.readouterr().err) == is_told

@@ -13,28 +13,53 @@ pytest.importorskip("keras")
 
 # As small as a run can be: a net that has learned nothing still has to be exported and reported.
 SMALL = ("--weights", "none", "--set", "size_px=32", "--set", "epochs=1")
-TINY = (*SMALL, "--set", "backbone=tiny")
+TINY = (*SMALL, "--set", "backbone=tiny", "--set", "refit=no", "--set", "foreign_material=none")
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
-@pytest.fixture(scope="module")
-def tiny_run(synthetic_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the default net."""
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("--set", "backbone=tiny", "--set", "foreign_material=none"), id="tiny"),
+        pytest.param((), id="default", marks=pytest.mark.slow),
+    ],
+)
+def tiny_run(
+    request: pytest.FixtureRequest, synthetic_crops: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of a tiny net; with the slow tests one of the default net too."""
     from georgia.cli import main
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    assert main(["train", str(synthetic_crops), "--out", str(out), *SMALL, "--set", "prefix=TRY"]) == 0
+    args = ["train", str(synthetic_crops), "--out", str(out), *SMALL, "--set", "prefix=TRY"]
+    assert main([*args, *request.param]) == 0
     return out
 
 
 def test_run_holds_every_artifact(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()}
-    assert {"bundle.json", "report.html", "history.csv", "split.csv", "settings.toml"} <= names
+    assert {
+        "bundle.json",
+        "report.html",
+        "history.csv",
+        "split.csv",
+        "settings.toml",
+        "trained_on.txt",
+    } <= names
     assert {"MODEL_CARD.md", "robustness.json"} <= names
     assert {"TRYmetrics_plot.png", "TRYFinalTestResults.txt", "TRYfinal_confusion_matrix.png"} <= names
     stamped = {path.suffix: path.stem for path in tiny_run.glob("TRYweights_*")}
     assert set(stamped) == {".h5", ".onnx"}
     assert len(set(stamped.values())) == 1
+
+
+def test_small_set_is_refitted_and_says_so(tiny_run: Path) -> None:
+    bundle = json.loads((tiny_run / "bundle.json").read_text(encoding="utf-8"))
+    n_train, n_valid = (sum(bundle["data"]["counts"][split].values()) for split in ("train", "valid"))
+    refit = bundle["training"]["refit"]
+    assert refit == {"n_images": n_train + n_valid, "n_epochs": 1, "n_heads": 4, "n_folds": 5}
+    assert bundle["calibration"]["n"] == n_train + n_valid
+    assert "Refit: 4 heads" in (tiny_run / "report.html").read_text(encoding="utf-8").replace("\xa0", " ")
 
 
 def test_evaluate_repeats_metrics_of_run(georgia: Any, tiny_run: Path) -> None:
@@ -161,6 +186,7 @@ def test_bundle_records_precision_and_acceptance(tiny_run: Path) -> None:
     assert evaluation["processor"]
 
 
+@pytest.mark.slow
 def test_model_that_rejects_all_stops_with_4(
     georgia: Any, synthetic_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +202,36 @@ def test_model_that_rejects_all_stops_with_4(
     page = (out / "report.html").read_text(encoding="utf-8").replace("\xa0", " ")
     assert page.index('class="verdict bad"') < page.index("The exported file accepts 0.0 %")
     assert "The exported file accepts 0.0 %" in (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_gate_fails_alike_everywhere(
+    georgia: Any, synthetic_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import georgia as package
+    from georgia.errors import GateError
+    from georgia.evaluate import serving
+    from georgia.evaluate.assessment import Acceptance
+
+    monkeypatch.setattr(serving, "measure_acceptance", lambda *_: Acceptance(0.0, 0.99, 16, 16))
+    settings = {"weights": "none", "size_px": 32, "epochs": 1, "backbone": "tiny", "robustness": 0}
+    settings |= {"refit": "no", "foreign_material": "none"}
+    with pytest.raises(GateError, match="the model cannot be used: The exported file accepts 0") as caught:
+        package.train(synthetic_crops, tmp_path / "run", progress=False, **settings)
+    run = caught.value.result
+    assert "accepts 0.0 %" in run.gate
+    assert run.files["report"].is_file()
+    assert not (tmp_path / "run" / "state").exists()
+    changes = [text for name, value in settings.items() for text in ("--set", f"{name}={value}")]
+    args = ("study", synthetic_crops, "--variants", "fast", "--repeats", "1", *changes)
+    code, result, err = georgia(*args, "--out", tmp_path / "study")
+    assert code == 4
+    assert "run fast-1: quality gate failed: The exported file accepts 0.0 %" in err
+    assert "accepts 0.0 %" in result["table"][0]["quality gate"]
+    again, _, _ = georgia(*args, "--out", tmp_path / "study")
+    assert again == 4
+    dry, result, _ = georgia(*args, "--set", "rehearse=yes", "--out", tmp_path / "dry")
+    assert (dry, result["table"][0]["quality gate"]) == (0, "")
 
 
 def test_audit_verdict_stands_in_bundle_and_report(tiny_run: Path) -> None:
@@ -235,14 +291,14 @@ def test_stop_after_training_is_resumed(
 ) -> None:
     import time
 
-    from georgia.train import artifacts
+    from georgia.train import finish
 
     def stop(*_: Any) -> Any:
-        artifacts.STEPS[step] = kept
+        finish.STEPS[step] = kept
         raise error
 
-    kept, args = artifacts.STEPS[step], ("train", synthetic_crops, "--out", tmp_path / "run", *TINY)
-    monkeypatch.setitem(artifacts.STEPS, step, stop)
+    kept, args = finish.STEPS[step], ("train", synthetic_crops, "--out", tmp_path / "run", *TINY)
+    monkeypatch.setitem(finish.STEPS, step, stop)
     code, _, err = georgia(*args)
     assert code == (130 if isinstance(error, KeyboardInterrupt) else 2), err
     assert "Traceback" not in err

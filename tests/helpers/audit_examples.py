@@ -126,6 +126,25 @@ def two_large(second: Image) -> Example:
     )
 
 
+def draw_letter(left: int, width: int = 40) -> Image:
+    """Return the silhouette of a letter H (120, 120, 3), white on black, at some place."""
+    image = np.zeros((120, 120, 3), np.uint8)
+    image[30:90, left : left + width // 4] = 255
+    image[30:90, left + width * 3 // 4 : left + width] = 255
+    image[54:66, left : left + width] = 255
+    return image
+
+
+def two_silhouettes(second: Image) -> Example:
+    return render_textures(6).add("CEX/h.png", draw_letter(20)).add("CEX/second.png", second)
+
+
+def draw_ring() -> Image:
+    return np.asarray(
+        cv2.circle(np.zeros((120, 120, 3), np.uint8), (60, 60), 30, (255, 255, 255), 8), np.uint8
+    )
+
+
 def one_class_of_one_size() -> Example:
     """Return textures of which one class is exactly 48 × 48 px."""
     sizes = [(48, 48) if n < 16 else (52, 50 + n % 7) for n in range(32)]
@@ -190,6 +209,7 @@ EXAMPLES: dict[str, Examples] = {
     "copies": Examples(
         lambda: render_textures(6).add("CEX/rotated.png", np.rot90(FIRST).copy()), lambda: render_textures(6)
     ),
+    "same-scene": Examples(lambda: two_silhouettes(draw_letter(48)), lambda: two_silhouettes(draw_ring())),
     "near-conflict": Examples(
         lambda: two_large(np.clip(render_texture(500, 120, 120) * 1.15, 0, 255)),
         lambda: two_large(render_texture(501, 120, 120)),

@@ -19,7 +19,8 @@ def write(size_px: int, layout: str, depth: str, stem: str) -> None:
     if depth == "tiny":
         base, widths = build_tiny(keras, shape), (6, 4)
     else:
-        base = keras.applications.ResNet101(include_top=False, weights=None, input_shape=shape)
+        build = getattr(keras.applications, f"ResNet{depth}")
+        base = build(include_top=False, weights=None, input_shape=shape)
     for layer in base.layers:
         if isinstance(layer, layers.BatchNormalization):
             gamma, beta, mean, variance = layer.get_weights()

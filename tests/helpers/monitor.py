@@ -63,11 +63,19 @@ class BrightnessAnalyzer:
     impurity: str = "PG"
     model_sha256: str = "b" * 64
     engine_name: str = "brightness"
+    precision: str = "float32"
+    threads: int | None = 1
     n_analyzed: int = 0
-    bundle: Any = field(default_factory=lambda: SimpleNamespace(name="brightness"))
+    bundle: Any = field(default_factory=lambda: SimpleNamespace(name="brightness", metadata={}))
 
     def describe(self) -> dict[str, Any]:
         return {"name": "brightness"}
+
+    def describe_threads(self) -> dict[str, Any]:
+        return {"threads": self.threads, "reason": "one processor"}
+
+    def note_arrival(self, n_waiting: int) -> None:
+        pass
 
     def analyze(self, image: Any) -> FrameAnalysis:
         self.n_analyzed += 1
@@ -96,8 +104,9 @@ def write_frame(path: Path, n_pg: int, seed: int = 0) -> Path:
 
 def make_event(kind: Any = "frame", state: Any = "alarm", beat: int = 7, **changes: Any) -> MonitorEvent:
     """Return an event whose last frame has an EWMA beyond its limit."""
-    frame = make_result(3, 1, fraction=0.25, chart=ChartPoint(ewma=0.2, ewma_limit=0.1), n_judged=88)
-    status = MonitorStatus(state, True, 1, 3, 0, 0, 0, 0, "", beat, 0.0, True, frame)
+    chart = ChartPoint(ewma=0.2, ewma_limit=0.1, leading="ewma")
+    frame = make_result(3, 1, fraction=0.25, chart=chart, n_judged=88)
+    status = MonitorStatus(*(state, True, 1, 3, 2, 0, 0, 0, "", beat, 0.0, True, frame), batch_name="B-1")
     return MonitorEvent(kind, status, frame, **changes)
 
 

@@ -76,8 +76,9 @@ def make_sound_files() -> list[bytes]:
         save(rgb.quantize(8), "BMP"),
     ]
     bmp += [save(one.convert("1"), "BMP"), save(rgb, "DIB")]
-    schemes = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma")
+    schemes = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "lzma")
     tiff = [save(image, "TIFF", compression=scheme) for scheme in schemes for image in (rgb, one)]
+    tiff += [save_tiff(color, compression="zstd"), save_tiff(grey, compression="zstd")]
     tiff += [save(one.convert("1"), "TIFF", compression="group4"), save(rgb.quantize(16), "TIFF")]
     tiff += [save(rgb.convert("YCbCr"), "TIFF", compression="jpeg"), save(rgb.convert("CMYK"), "TIFF")]
     for options in ({}, {"byteorder": ">"}, {"bigtiff": True}, {"byteorder": ">", "bigtiff": True}):

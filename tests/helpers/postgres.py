@@ -6,11 +6,12 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tests.helpers.ports import free_port
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -41,9 +42,7 @@ class PostgresServer:
             account = pwd.getpwnam(str(_server_user()))
             os.chown(self.folder, account.pw_uid, account.pw_gid)
             self._as |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgresql://tester@127.0.0.1:{self.port}/postgres"
         self._call("initdb", "-D", self._data, "-U", "tester", "--auth=trust", "-E", "UTF8", "--no-sync")
         self.start()
@@ -57,6 +56,11 @@ class PostgresServer:
         subprocess.run(
             [str(self._bin / program), *arguments], check=True, stdout=log, stderr=log, timeout=60, **self._as
         )
+
+    def make_database(self, name: str, template: str = "template1") -> str:
+        """Make a database, a copy of another one; return its address."""
+        self._call("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", "-T", template, name)
+        return f"postgresql://tester@127.0.0.1:{self.port}/{name}"
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"

@@ -14,7 +14,9 @@ from georgia.evaluate.compare import Difference
 from georgia.evaluate.perturbations import Perturbation, list_perturbations
 from georgia.evaluate.robustness import Robustness, RobustnessRow
 from georgia.evaluate.score import Evaluation
+from georgia.metrics.classification import Metrics
 from georgia.records import Failure
+from georgia.report.learning import CurvePlace, Learning, Namer
 from georgia.report.page import ReportInputs
 from georgia.uncertainty.calibration import Calibration, fit_temperature
 
@@ -53,6 +55,25 @@ def make_small_robustness(n: int, accuracy: float = 1.0) -> Robustness:
         for change in list_perturbations((8, 9))
     ]
     return Robustness(n, n, accuracy, accuracy, tuple(rows))
+
+
+def make_learning(even: Metrics | None = None) -> Learning:
+    """Return labels of two persons, with a learning curve and a forecast."""
+    curve = [CurvePlace(n, 0.8 + n / 1000, (0.7, 0.95)) for n in (20, 50, 100)]
+    return Learning(
+        even,
+        3,
+        1,
+        (
+            Namer("Ada <b>", "2026-11-20 08:00", "2026-11-20 09:00", {"CEX": 14}),
+            Namer("Ben", "2026-11-21 08:00", "2026-11-21 09:00", {"PG": 10}),
+        ),
+        {"even": 16, "uncertain": 8},
+        2,
+        0,
+        (*curve, CurvePlace(200, 0.95, (0.9, 0.98), is_forecast=True)),
+        "With 200 labels instead of 100, macro F1 would go up.",
+    )
 
 
 METADATA = {

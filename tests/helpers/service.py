@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import hashlib
 import io
 import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from tests.helpers import monitor as probe
 
 from georgia.model.load import load_bundled_model
 from georgia.monitor.records import AlarmAction, AlarmChange
-from georgia.monitor.result import ChartPoint, ClassFraction
+from georgia.monitor.result import ChartPoint, ClassFraction, FileKey
 from georgia.monitor.store import Store
 from georgia.web.app import create_app
 from georgia.web.config import ServeConfig
+from georgia.web.event_stream import EventStream
 from georgia.web.serve import open_service
 from georgia.web.service import Service
 
@@ -38,10 +42,13 @@ def fill_store(path: Path, frames: Path, n: int = 30, alarm_at: int = 20, source
         fraction = 0.02 + 0.01 * max(0, number - 10)
         is_alarm = number >= alarm_at
         rest = ClassFraction("CEX", 1 - fraction, 1 - 2 * fraction, 1 - fraction / 2, 40)
+        file = probe.write_frame(frames / f"f{number}.png", number % 16, number)
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
         result = probe.make_result(
             number,
             batch.id,
             fraction,
+            key=FileKey(file.name, 10 + number, 1_000 + number, content),
             state="alarm" if is_alarm else "in control",
             alarm=is_alarm,
             n_judged=40,
@@ -51,7 +58,6 @@ def fill_store(path: Path, frames: Path, n: int = 30, alarm_at: int = 20, source
         )
         change = AlarmChange(AlarmAction.RAISED, "EWMA over its limit") if number == alarm_at else None
         store.record_frame(result, source, "{}", change)
-        probe.write_frame(frames / f"f{number}.png", number % 16, number)
     return store
 
 
@@ -88,13 +94,28 @@ def running_service(tmp_path: Path, n: int = 3, **settings: Any) -> Iterator[tup
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        yield int(started.get(timeout=10).rstrip("/").rsplit(":", 1)[1]), service
+        yield int(started.get(timeout=60).rstrip("/").rsplit(":", 1)[1]), service
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive(), "the server does not end"
         service.close()
         service.store.close()
+
+
+def end_streams_early(patch: pytest.MonkeyPatch) -> None:
+    """Let a stream of events, which never ends, end once nothing has come for a moment."""
+    listen = EventStream.listen
+
+    async def listen_briefly(self: EventStream, last_id: int | None = None) -> AsyncIterator[str]:
+        events = listen(self, last_id)
+        while True:
+            try:
+                yield await asyncio.wait_for(anext(events), 0.1)
+            except (TimeoutError, StopAsyncIteration):
+                return
+
+    patch.setattr(EventStream, "listen", listen_briefly)
 
 
 def noise_png(side: int = 40, seed: int = 0) -> bytes:

@@ -190,6 +190,7 @@ def test_labels_have_shapes_or_a_note() -> None:
     assert texts[-2:] == ["13 labels, too many for shapes;", "cluster_map.html colours by label"]
 
 
+@pytest.mark.slow
 def test_legend_fits_the_page() -> None:
     texts, _ = legend_of(spread_out(12, 60))
     assert len(texts) <= 36
@@ -214,6 +215,7 @@ def test_only_common_labels_have_colors() -> None:
     assert label_colors(spread_out(3, 4)) == list(CLUSTER_COLORS[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.05, 1.0, 3.0])
 def test_names_overlap_neither_names_nor_thumbnails(tmp_path: Path, spread: float) -> None:
     from matplotlib.offsetbox import AnnotationBbox
@@ -244,6 +246,7 @@ def images(tmp_path: Path) -> Clustering:
     return cluster_features(files, features, labels, ClusterConfig(k=3), model="$odd_ <name>")
 
 
+@pytest.mark.slow
 def test_map_image_shows_all_points(images: Clustering, tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 

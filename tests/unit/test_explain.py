@@ -131,6 +131,15 @@ def test_window_map_is_placed_on_image() -> None:
     assert (small == input_map[1:3, 1:3]).all()
 
 
+def test_map_of_padded_image_leaves_padding_out() -> None:
+    input_map = np.arange(36, dtype=np.float32).reshape(6, 6)
+    spec = PreprocessSpec(60, keeps_aspect=True)
+    assert (place_on_image(input_map, spec, (50, 50)) == input_map).all()
+    assert (place_on_image(input_map, spec, (40, 120)) == input_map[2:4]).all()
+    assert (place_on_image(input_map, spec, (120, 40)) == input_map[:, 2:4]).all()
+    assert np.isfinite(place_on_image(input_map, spec, (7, 300))).all()
+
+
 def test_enlarged_map_keeps_size_and_mean() -> None:
     values = np.random.default_rng(0).normal(0, 1, (7, 7)).astype(np.float32)
     large = enlarge(values, (70, 105))

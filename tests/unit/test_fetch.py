@@ -245,6 +245,7 @@ def test_connection_is_checked_first(monkeypatch):
     assert waits == [3.0]
 
 
+@pytest.mark.slow
 def test_real_kagglehub_offline_is_one_line(tmp_path, monkeypatch, capfd):
     kagglehub = pytest.importorskip("kagglehub", reason="kagglehub is not installed")
 

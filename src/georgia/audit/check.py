@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -17,9 +17,39 @@ from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import relative_name
 from georgia.records import Catalog
 from georgia.split.make import group_of
+from georgia.text import make_printable
 
 Severity = Literal["error", "warning"]
 Column = npt.NDArray[Any]
+
+
+# A name of more signs is cut in a finding's line; the evidence holds it whole.
+_MOST_SIGNS = 80
+# No finding's line is longer, whatever the set.
+MOST_SIGNS_OF_MESSAGE = 500
+
+
+def shorten(text: str, most: int = _MOST_SIGNS) -> str:
+    """Return a text in one line of up to ``most`` signs, with its end, which tells files apart.
+
+    >>> shorten("CEX/a.png"), shorten("CEX/" + 90 * "a" + ".png", 20)
+    ('CEX/a.png', 'CEX/aa…aaaaaaaaa.png')
+    """
+    plain = make_printable(text)
+    if len(plain) <= most:
+        return plain
+    n_head = (most - 1) // 3
+    return f"{plain[:n_head]}…{plain[n_head + 1 - most :]}"
+
+
+def list_names(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, shortened, with the number of the others.
+
+    >>> list_names(["a.png", "b.png", "c.png"], 2)
+    'a.png, b.png and 1 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(shorten(name) for name in names[:most]) + more
 
 
 @dataclass(frozen=True)
@@ -135,7 +165,8 @@ class Check(ABC):
         files: Iterable[str] = (),
         severity: Severity | None = None,
     ) -> Finding:
-        """Return a finding of this check."""
+        """Return a finding of this check, its message as one line of bounded length."""
+        line = shorten(message, MOST_SIGNS_OF_MESSAGE)
         return Finding(
-            self.name, severity or self.severity, message, self.remedy, dict(evidence or {}), tuple(files)
+            self.name, severity or self.severity, line, self.remedy, dict(evidence or {}), tuple(files)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,25 +17,33 @@ from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import relative_name
 from georgia.errors import InputError
 from georgia.images.listing import natural_key
+from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Record
 from georgia.text import describe_many
 
 ClassIndices = Sequence[int]
 
 
-def join_groups(catalog: Catalog, duplicates: Iterable[ClassIndices], config: AuditConfig) -> Catalog:
+def join_groups(
+    catalog: Catalog, duplicates: Iterable[ClassIndices], config: AuditConfig, progress: Progress = QUIET
+) -> Catalog:
     """Return the catalog with one group name for all images that any link joins.
 
     A group is named after the source's own groups in it, else after its first file; a single image has none.
+    ``progress`` is told where a rule says nothing of some images.
 
     Raises:
         InputError: a rule joins nothing, cannot be followed, or would join a whole class.
     """
     links = [*duplicates, *_group_by_source(catalog)]
     if config.group_regex:
-        links += _group_by_regex(catalog, config.group_regex)
+        found = _group_by_regex(catalog, config.group_regex)
+        _tell_rest(catalog, found, "do not match the group regex", progress)
+        links += found
     if config.time_gap_s > 0:
-        links += _group_by_time(catalog, config.time_gap_s, config.time_regex)
+        found = _group_by_time(catalog, config.time_gap_s, config.time_regex)
+        _tell_rest(catalog, found, "have no time", progress)
+        links += found
     if config.folder_level > 0:
         links += _group_by_folder(catalog, config.folder_level)
     records = list(catalog.records)
@@ -43,6 +52,14 @@ def join_groups(catalog: Catalog, duplicates: Iterable[ClassIndices], config: Au
         for member in members:
             records[member] = replace(records[member], group=name)
     return replace(catalog, records=tuple(records))
+
+
+def _tell_rest(catalog: Catalog, sets: list[list[int]], what: str, progress: Progress) -> None:
+    told = {position for members in sets for position in members}
+    rest = [record.path for position, record in enumerate(catalog.records) if position not in told]
+    if rest:
+        which = f"{len(rest):,} of {len(catalog.records):,} images, such as {rest[0].name!r},"
+        progress.say(f"note: {which} {what}: that rule joins them to none")
 
 
 def connect(n: int, links: Iterable[ClassIndices]) -> list[list[int]]:
@@ -150,7 +167,7 @@ def parse_time(text: str) -> float | None:
     (12.5, 60.0, None)
     """
     try:
-        return float(text)
+        return float(text) if math.isfinite(float(text)) else None
     except ValueError:
         pass
     try:

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import UnreadableImageError
-from georgia.images.decode import Image, read_info
+from georgia.images.decode import Image, drop_equal_channels, read_info
+from georgia.records import split_window
 
 Grey = npt.NDArray[np.uint8]
 Kind = Literal["file", "picture"]
@@ -72,6 +73,8 @@ QUALITY_COLUMNS = ("brightest", "white_share", "color", "detail")
 # The input size of a network: detail finer than that does not matter.
 _DETAIL_SIZE_PX = 224
 Row = dict[str, float | str]
+# What a PNG holds where it has Exif data: its own chunk, text of older programs, or XMP with an orientation.
+_PNG_EXIF_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 
 def measure_pixels(image: Image) -> Row:
@@ -88,9 +91,11 @@ def measure_pixels(image: Image) -> Row:
     """
     import cv2
 
-    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    content = drop_equal_channels(image)
+    is_grey = content.ndim == 2
+    grey = np.asarray(content if is_grey else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     mean, spread = cv2.meanStdDev(grey)
-    counts = np.bincount(grey.ravel(), minlength=256)
+    counts = _count_levels(grey)
     total = np.cumsum(counts) / grey.size
     laplacian = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1]
     return {
@@ -101,9 +106,21 @@ def measure_pixels(image: Image) -> Row:
         "border_px": float(measure_border(grey)),
         "brightest": float(np.searchsorted(total, 0.99)),
         "white_share": float(counts[_WHITE_LEVEL:].sum() / grey.size),
-        "color": measure_color(image),
+        "color": 0.0 if is_grey else measure_color(image),
         "detail": measure_detail(grey),
     }
+
+
+def _count_levels(grey: Grey) -> npt.NDArray[np.int64]:
+    """Return how many pixels have each of the 256 levels; rows at a time, since its counts are float32."""
+    import cv2
+
+    rows = max(1, 2**24 // max(1, grey.shape[1]))
+    parts = [
+        cv2.calcHist([grey[start : start + rows]], [0], None, [256], [0, 256])
+        for start in range(0, grey.shape[0], rows)
+    ]
+    return np.sum(parts, axis=0, dtype=np.int64).ravel()
 
 
 def measure_detail(grey: Grey) -> float:
@@ -179,8 +196,12 @@ def describe_exif(path: Path) -> str:
     """Return "none", or camera and program from the Exif data, such as "Make=Acme, Model=P1"."""
     from PIL import Image as PillowImage
 
+    file = split_window(path)[0]
     try:
-        with PillowImage.open(path) as image:
+        with PillowImage.open(file) as image:
+            # Of a PNG Pillow decodes all pixels to see what stands behind them.
+            if image.format == "PNG" and not any(mark in file.read_bytes() for mark in _PNG_EXIF_MARKS):
+                return "none"
             # TIFF keeps its own structure in the same tags: only what names a camera or program counts.
             tags: Mapping[int, Any] = image.getexif()
             named = [

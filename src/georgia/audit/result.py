@@ -17,9 +17,9 @@ from georgia.audit.settings import AuditConfig
 from georgia.catalog.read import relative_name
 from georgia.config import build_config, flatten_config
 from georgia.errors import InputError
-from georgia.files import read_json, read_table, reading, write_json, write_text
+from georgia.files import check_fields, read_json, read_table, reading, write_json, write_text
 from georgia.labels import Labels
-from georgia.records import Catalog, Failure, Record, Result
+from georgia.records import Catalog, Failure, Record, Result, check_classes
 from georgia.split.make import group_of
 from georgia.text import count_noun, format_csv, read_rows
 
@@ -176,9 +176,11 @@ class Audit(Result):
             records = tuple(
                 Record(root / row["path"], *(row[name] for name in _RECORD_COLUMNS[1:])) for row in rows
             )
+            labels = Labels(tuple(info["classes"]))
+            check_classes(records, labels)
             failures = tuple(Failure.from_json_dict(failure) for failure in info["failed"])
-            return cls(
-                catalog=Catalog(root, Labels(tuple(info["classes"])), records, failures),
+            found = cls(
+                catalog=Catalog(root, labels, records, failures),
                 findings=tuple(Finding.from_json_dict(finding) for finding in info["findings"]),
                 pairs=tuple(info["pairs"]),
                 columns=_read_columns(rows),
@@ -186,6 +188,7 @@ class Audit(Result):
                 config=build_config(AuditConfig, info["settings"]),
                 seconds=info["seconds"],
             )
+            return check_fields(found)
 
 
 def _read_columns(rows: list[dict[str, str]]) -> dict[str, npt.NDArray[Any]]:

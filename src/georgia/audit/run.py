@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from georgia.audit.check import AuditData, Finding
 from georgia.audit.checks import CHECKS, validate_check_names
-from georgia.audit.checks.duplicates import describe_pair
+from georgia.audit.checks.duplicates import SameScene, describe_pair
 from georgia.audit.checks.features import open_feature_extractor
 from georgia.audit.groups import join_groups
 from georgia.audit.near_duplicates.search import find_near_duplicates
@@ -58,14 +58,18 @@ def group_catalog(catalog: Catalog, config: AuditConfig | None = None, progress:
     Raises:
         InputError: a rule for groups cannot be followed.
     """
-    return _read_data(catalog, replace(config or AuditConfig(), deep=False), progress).catalog
+    data = _read_data(catalog, replace(config or AuditConfig(), deep=False), progress)
+    for finding in SameScene().find(data):
+        progress.say(f"note: {finding.message}. {finding.remedy}")
+    return data.catalog
 
 
 def _read_data(catalog: Catalog, config: AuditConfig, progress: Progress) -> AuditData:
     # A rule that cannot be followed is reported before an hour of reading.
-    join_groups(catalog, (), config)
+    join_groups(catalog, (), config, progress)
     scan = scan_catalog(catalog, open_feature_extractor() if config.deep else None, progress)
     search = NearDuplicateConfig(near=config.near_copies)
     duplicates = find_near_duplicates(scan.descriptions, search, progress)
-    grouped = join_groups(scan.catalog, duplicates.groups, config)
+    joined = (*duplicates.groups, *(duplicates.same_scene if config.same_scene == "join" else ()))
+    grouped = join_groups(scan.catalog, joined, config)
     return AuditData(grouped, scan.columns, duplicates, config, scan.features)

@@ -7,10 +7,14 @@ Links out of the file are not followed.
 from __future__ import annotations
 
 import io
+import mmap
+import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +35,9 @@ POSITIONS = {
 }
 # Weights hardly compress: an archive that unpacks to more than this many times its size is an attack.
 MAX_UNPACKED_RATIO = 4
+# Signature, version, 3 reserved bytes and size of a collection of texts.
+_HEAP = re.compile(rb"GCOL\x01\x00\x00\x00(.{8})", re.DOTALL)
+_HEAP_OBJECT_BYTES = 16
 RULE, HINT = "a whole Keras file with named layers is needed", "Copy or save it again."
 
 
@@ -57,10 +64,8 @@ def list_keras_archive_tensors(path: Path) -> dict[str, Tensor]:
     return _list_tensors(path, lambda: io.BytesIO(data))
 
 
-def _list_tensors(path: Path, opening: Callable[[], Path | BinaryIO]) -> dict[str, Tensor]:
-    import h5py
-
-    with reading_weights(path, RULE, HINT), h5py.File(opening(), "r") as file:
+def _list_tensors(path: Path, opening: Callable[[], Path | io.BytesIO]) -> dict[str, Tensor]:
+    with reading_weights(path, RULE, HINT), open_hdf5(opening()) as file:
         datasets = check_plain_datasets(file)
         named = _name_checkpointed(datasets) or _name_legacy(datasets)
         tensors: dict[str, Tensor] = {}
@@ -71,6 +76,43 @@ def _list_tensors(path: Path, opening: Callable[[], Path | BinaryIO]) -> dict[st
         if not tensors:
             raise ValueError("no weights of any layer")
     return tensors
+
+
+@contextmanager
+def open_hdf5(source: Path | io.BytesIO) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read it, once its heaps are known to have an end.
+
+    Raises:
+        ValueError: the list of texts in one of them runs in a circle, which HDF5 would follow for ever.
+        OSError: it is no HDF5 file.
+    """
+    import h5py
+
+    if isinstance(source, io.BytesIO):
+        _check_heaps(source.getbuffer())
+    else:
+        with source.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            _check_heaps(data)
+    with h5py.File(source, "r") as file:
+        yield file
+
+
+def _check_heaps(data: mmap.mmap | memoryview) -> None:
+    """Walk the objects of each global heap as HDF5 does, in 64 bits, up to the size that the heap states.
+
+    The free room is object 0, and its size its step. Where a heap claims to be longer, it goes on.
+
+    Source: HDF5 File Format Specification, version 3.0, III.E: Disk Format: Level 1E - Global Heap.
+    """
+    for found in _HEAP.finditer(data):
+        position = found.end()
+        end = found.start() + int.from_bytes(found[1], "little")
+        while position + _HEAP_OBJECT_BYTES <= min(end, len(data)):
+            index, _, size = struct.unpack_from("<HH4xQ", data, position)
+            step = (_HEAP_OBJECT_BYTES + (size + 7) // 8 * 8) % 2**64 if index else size
+            if step < _HEAP_OBJECT_BYTES:
+                raise ValueError("a heap whose list has no end")
+            position += step
 
 
 def check_plain_datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
@@ -117,6 +159,22 @@ def _walk(file: h5py.File) -> Iterator[tuple[str, Any]]:
                 waiting.append((f"{place}/", item))
 
 
+def read_text(item: h5py.HLObject, name: str) -> str:
+    """Return an attribute that is one text; HDF5 may crash over a damaged list of something else.
+
+    Raises:
+        KeyError: there is none of that name.
+        ValueError: it is no text.
+    """
+    import h5py
+
+    attribute = item.attrs.get_id(name)
+    if attribute.get_type().get_class() != h5py.h5t.STRING or attribute.shape != ():
+        raise ValueError(f"its attribute {name} is no text")
+    text = item.attrs[name]
+    return text.decode("utf-8") if isinstance(text, bytes) else str(text)
+
+
 def _name_checkpointed(datasets: Sequence[tuple[str, h5py.Dataset]]) -> list[tuple[str, h5py.Dataset]]:
     """Name the tensors of a ``.weights.h5``: ``…/vars/<position>``, the layer's name beside them."""
     named = []
@@ -126,7 +184,7 @@ def _name_checkpointed(datasets: Sequence[tuple[str, h5py.Dataset]]) -> list[tup
             continue
         if "name" not in dataset.parent.attrs:
             raise ValueError("layers without names, as early Keras 3 saved them; save the model as .h5")
-        named.append((f"{dataset.parent.attrs['name']}/{int(parts[-1])}", dataset))
+        named.append((f"{read_text(dataset.parent, 'name')}/{int(parts[-1])}", dataset))
     return named
 
 
@@ -148,10 +206,13 @@ def _name_legacy(datasets: Sequence[tuple[str, h5py.Dataset]]) -> list[tuple[str
     return named
 
 
-def _make_reader(path: Path, opening: Callable[[], Path | BinaryIO], place: str) -> Callable[[], FloatArray]:
-    def read() -> FloatArray:
-        import h5py
+def _make_reader(
+    path: Path, opening: Callable[[], Path | io.BytesIO], place: str
+) -> Callable[[], FloatArray]:
+    import h5py
 
+    def read() -> FloatArray:
+        # Its heaps were examined when its tensors were listed: once, and not for each of 600.
         with reading_weights(path, RULE, HINT), h5py.File(opening(), "r") as file:
             return np.asarray(file[place][()], dtype=np.float32)
 

@@ -1,10 +1,13 @@
-"""Labelled images from a CSV file: ``path,class[,group,time,split]``.
+"""Labelled images from a CSV file: ``path,class[,group,time,split]``, with ``x,y,width,height`` windows.
 
 Paths are relative to the file. The columns may be in any order, other columns are ignored, and the split
 may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line decides between comma,
 semicolon and tab, or a line such as ``sep=;`` before it. UTF-8 with or without mark, UTF-16 with mark and
 Windows-1252 are read, and file names that are no text in any encoding. A ``split.json`` beside
 the file names the folder that its paths are relative to.
+
+A row with a box is a window of the file that it names; so is a path with a box behind it, as ``split.csv``
+has them (see ``records.py``). Boxes count px from the upright image's left upper corner.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
-from georgia.catalog.folders import Finding, split_of_name
+from georgia.catalog.folders import SourceContents, split_of_name
 from georgia.errors import InputError
 from georgia.files import read_json, reading
-from georgia.records import SPLITS, Record
+from georgia.images.decode import name_window
+from georgia.records import SPLITS, Record, split_window
 from georgia.text import restore_cell
 
 # Source: Microsoft Excel, which reads the separator from such a first line.
@@ -32,35 +36,46 @@ _COLUMNS = {
     "group": ("group",),
     "time": ("time",),
     "split": ("part", "split"),
+    "x": ("x", "left"),
+    "y": ("y", "top"),
+    "width": ("width",),
+    "height": ("height",),
 }
+_BOX = ("x", "y", "width", "height")
+# Columns that stand beside ``label`` in tables of predictions, whose labels are a model's.
+_OF_PREDICTIONS = ("probability", "truth")
+_OTHER_SPLIT = "other split"
 
 
-def read_csv(file: Path) -> Finding:
+def read_csv(file: Path, needs_class: bool = True) -> SourceContents:
     """Return the rows of a CSV file as records, with one fault for each row that cannot be used.
+
+    Without ``needs_class`` rows may have no class, as those that are to be predicted.
 
     Raises:
         InputError: the file cannot be read as text, or a column is missing.
     """
     text, delimiter, n_before = _take_delimiter(_read_text(file))
     columns: dict[str, int] = {}
-    found = Finding()
+    found = SourceContents()
     files = _Files(find_root(file), file)
     lines_without_split = []
     for line, cells in _parse_rows(text, delimiter, found):
         if not any(cell.strip() for cell in cells):
             continue
         if not columns:
-            columns = _find_columns(file, cells)
+            columns = _find_columns(file, cells, needs_class)
+            found.notes.extend(_tell_unused(cells, columns))
             continue
         # A path may begin or end with a blank; it is looked for as it stands first.
         values = {name: cells[at] if at < len(cells) else "" for name, at in columns.items()}
-        record = _read_row(line + n_before, values, found, files)
+        record = _read_row(line + n_before, values, found, files, needs_class)
         if record is not None:
             found.records.append(record)
             if not record.split:
                 lines_without_split.append(line + n_before)
     if not columns:
-        _find_columns(file, [])
+        _find_columns(file, [], needs_class)
     if len(lines_without_split) < len(found.records):
         found.faults.extend(
             f"line {line} has no split (column part), though other lines have one; "
@@ -79,7 +94,7 @@ def _take_delimiter(text: str) -> tuple[str, str, int]:
     return text, max(",;\t", key=header.count), 0
 
 
-def _parse_rows(text: str, delimiter: str, found: Finding) -> list[tuple[int, list[str]]]:
+def _parse_rows(text: str, delimiter: str, found: SourceContents) -> list[tuple[int, list[str]]]:
     """Return each row with the number of the line that it ends on; faults join ``found``."""
     rows: list[tuple[int, list[str]]] = []
     limit = csv.field_size_limit()
@@ -132,7 +147,7 @@ def _recode(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("cp1252", errors="replace")
 
 
-def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
+def _find_columns(file: Path, cells: list[str], needs_class: bool) -> dict[str, int]:
     heads = [cell.strip().lower() for cell in cells]
     columns = {
         name: heads.index(alias)
@@ -140,23 +155,62 @@ def _find_columns(file: Path, cells: list[str]) -> dict[str, int]:
         for alias in reversed(aliases)
         if alias in heads
     }
-    missing = [name for name in ("path", "class") if name not in columns]
+    needed = ("path", "class") if needs_class else ("path",)
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise InputError(
             f"Cannot read {str(file)!r}",
-            needs=f"its first line must name the columns path and class; {' and '.join(missing)} missing",
+            needs=f"its first line must name the columns {' and '.join(needed)}; "
+            f"{' and '.join(missing)} missing",
             got=", ".join(map(repr, cells)) or "an empty file",
-            hint="Example: path,class,group,time.",
+            hint="Example: path,class,group,time; for windows of frames path,x,y,width,height,class.",
         )
-    return columns
+    twice = [name for name in _COLUMNS if name in columns and heads.count(heads[columns[name]]) > 1]
+    if twice:
+        raise InputError(
+            f"Cannot read {str(file)!r}",
+            needs="each column must stand once",
+            got=" and ".join(f"{heads[columns[name]]!r} twice" for name in twice),
+            hint="Rename the one that is not meant.",
+        )
+    of_model = [head for head in _OF_PREDICTIONS if head in heads]
+    if needs_class and heads[columns["class"]] == "label" and of_model:
+        raise InputError(
+            f"Cannot read {str(file)!r}",
+            needs="classes that do not come from a model are needed",
+            got=f"a table of predictions (columns 'label' and {of_model[0]!r})",
+            hint="If they are meant as ground truth, rename the column 'label' to 'class'.",
+        )
+    if {"part", "split"} <= set(heads):
+        columns[_OTHER_SPLIT] = heads.index("split")
+    if not all(name in columns for name in _BOX):
+        # A width alone is no box: it may be that of the file.
+        columns = {name: at for name, at in columns.items() if name not in _BOX}
+    return {"class": len(cells), **columns}
 
 
-def _read_row(line: int, raw: Mapping[str, str], found: Finding, files: _Files) -> Record | None:
+def _tell_unused(cells: list[str], columns: Mapping[str, int]) -> list[str]:
+    """Return a note where two columns may have been meant: one is read."""
+    heads = [cell.strip().lower() for cell in cells]
+    return [
+        f"{name} is read from column {heads[columns[name]]!r}, not from {other!r}"
+        for name in ("path", "class")
+        for other in _COLUMNS[name]
+        if other in heads and columns[name] < len(heads) and heads[columns[name]] != other
+    ]
+
+
+def _read_row(
+    line: int, raw: Mapping[str, str], found: SourceContents, files: _Files, needs_class: bool
+) -> Record | None:
     values = {name: restore_cell(_recode(text).strip()) for name, text in raw.items()}
     faults = []
-    if not values["class"]:
+    if not values["class"] and needs_class:
         faults.append("has no class")
-    given = values.get("split", "")
+    given, other = values.get("split", ""), values.get(_OTHER_SPLIT, "")
+    if given and other and split_of_name(given) != split_of_name(other):
+        faults.append(f"has part {given!r} and split {other!r}")
+    given = given or other
     split = split_of_name(given)
     if given and not split:
         faults.append(f"has split {given!r}, which is none of {', '.join(SPLITS)}")
@@ -168,6 +222,11 @@ def _read_row(line: int, raw: Mapping[str, str], found: Finding, files: _Files) 
             else "has no path"
         )
     else:
+        try:
+            path = _take_window(path, values)
+        except ValueError as error:
+            found.faults.append(f"line {line} {error}")
+            return None
         before = files.remember(path, line)
         if before:
             faults.append(f"names {values['path']!r} again after line {before}")
@@ -175,6 +234,25 @@ def _read_row(line: int, raw: Mapping[str, str], found: Finding, files: _Files) 
         found.faults.extend(f"line {line} {fault}" for fault in faults)
         return None
     return Record(path, values["class"], values.get("group", ""), split, values.get("time", ""))
+
+
+def _take_window(path: Path, values: Mapping[str, str]) -> Path:
+    """Return the path with the row's box behind it; the box must lie within the frame where that is read.
+
+    Raises:
+        ValueError: the row's box cannot be used; one clause.
+    """
+    cells = [values.get(name, "") for name in _BOX]
+    file, box = split_window(path)
+    if not any(cells):
+        return path if box is None else name_window(file, box)
+    if box is not None:
+        raise ValueError("has a box in its columns and another behind its path")
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        raise ValueError(f"has the box {','.join(cells)!r}; four numbers of px are needed") from None
+    return name_window(file, numbers)
 
 
 class _Files:
@@ -193,7 +271,7 @@ class _Files:
         spellings += [unicodedata.normalize(form, spellings[2]) for form in ("NFC", "NFD")]
         for spelling in dict.fromkeys([*spellings, spellings[2].replace("\\", "/")]):
             try:
-                if spelling.strip() and (self._root / spelling).is_file():
+                if spelling.strip() and split_window(self._root / spelling)[0].is_file():
                     return self._root / spelling
             except (OSError, ValueError):
                 continue

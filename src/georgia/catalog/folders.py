@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from georgia.catalog.layout import Level, Section, find_sections, list_level, split_of_name
-from georgia.images.containers import SUFFIXES
+from georgia.images.containers import SUFFIXES, tell_other_suffix
 from georgia.images.listing import Links, walk_files
 from georgia.records import Failure, Record
 from georgia.text import count_noun, describe_names
 
-__all__ = ["Finding", "find_result_file", "read_folder", "split_of_name"]
+__all__ = ["SourceContents", "find_result_file", "read_folder", "split_of_name"]
 
 # What Georgia writes into a folder of results, which holds no class: files that stand there together.
 _RESULT_FILES = (
@@ -22,7 +22,7 @@ _RESULT_FILES = (
 
 
 @dataclass
-class Finding:
+class SourceContents:
     """What a source holds, before names are mapped and images read: ``class_name`` is as given there.
 
     ``notes`` say what was passed over or understood in a way that one should know of.
@@ -41,13 +41,13 @@ def find_result_file(folder: Path) -> str:
     return next(found, "")
 
 
-def read_folder(root: Path, parts: Mapping[str, str] | str | None = None) -> Finding:
+def read_folder(root: Path, parts: Mapping[str, str] | str | None = None) -> SourceContents:
     """Return the images below a folder with the names of their class folders.
 
     Raises:
         InputError: a folder cannot be listed, or it cannot be told which level holds the classes.
     """
-    found = Finding()
+    found = SourceContents()
     results: list[str] = []
     level = list_level(root)
     while len(level.folders) == 1 and not level.images and not list_level(level.folders[0]).split:
@@ -71,7 +71,7 @@ def read_folder(root: Path, parts: Mapping[str, str] | str | None = None) -> Fin
     return found
 
 
-def _read_sections(sections: list[Section], links: Links, results: list[str], found: Finding) -> None:
+def _read_sections(sections: list[Section], links: Links, results: list[str], found: SourceContents) -> None:
     def is_result(folder: Path) -> bool:
         marker = find_result_file(folder)
         if marker:
@@ -87,7 +87,7 @@ def _read_sections(sections: list[Section], links: Links, results: list[str], fo
             if path.suffix.lower() in SUFFIXES:
                 found.records.append(Record(path, section.class_name, split=section.split))
             else:
-                found.failures.append(Failure(path, f"not an image file (suffix {path.suffix!r})"))
+                found.failures.append(Failure(path, tell_other_suffix(path)))
     if links.passed:
         n_links = count_noun(len(links.passed), "linked folder")
         found.notes.append(
@@ -95,7 +95,7 @@ def _read_sections(sections: list[Section], links: Links, results: list[str], fo
         )
 
 
-def _reject_stray(level: Level, has_folders: bool, found: Finding) -> None:
+def _reject_stray(level: Level, has_folders: bool, found: SourceContents) -> None:
     if not level.images:
         return
     if has_folders:

@@ -46,6 +46,8 @@ _FILLERS = frozenset(
 )
 _ENDINGS = ("", "set", "data", "dataset", "images", "imgs", "split", "part", "folder")
 _STUDY_FOLDER = re.compile(r".*?_?(train|valid|validation|val|test)_?Binary", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"(?P<word>[^\W_]+)[ _.-]+(?P<name>.+)")
+_LAST_WORD = re.compile(r"(?P<name>.+?)[ _.-]+(?P<word>[^\W_]+)")
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 # Names of sections of a class, as against classes: run 3, batch-12, 2021-03-04.
 _SECTION = re.compile(
@@ -152,11 +154,31 @@ def find_sections(
     if any(len(found - {""}) > 1 for found in splits.values()):
         _ask_if_some(levels, splits)
     _ask_if_same(levels)
-    return _classes(levels)
+    return _joined_names(levels) or _classes(levels)
 
 
 def _classes(levels: Sequence[Level]) -> list[Section]:
     return [Section(level.path, level.name) for level in levels]
+
+
+def _joined_names(levels: Sequence[Level]) -> list[Section]:
+    """Return sections of folders such as CEX_train and CEX_test; none unless all are named so."""
+    sections = []
+    for level in levels:
+        first, last = _FIRST_WORD.fullmatch(level.name), _LAST_WORD.fullmatch(level.name)
+        named = {
+            (match["name"].strip(), _SPLIT_OF_WORD.get(match["word"].casefold(), ""))
+            for match in (first, last)
+            if match is not None
+        }
+        told = [(name, split) for name, split in named if split]
+        if len(told) != 1:
+            return []
+        sections.append(Section(level.path, *told[0]))
+    n_classes, n_splits = (
+        len({getattr(section, key) for section in sections}) for key in ("class_name", "split")
+    )
+    return sections if n_classes > 1 and n_splits > 1 and len(sections) > n_classes else []
 
 
 def _inner(level: Level, split: str, faults: list[str]) -> list[Section]:

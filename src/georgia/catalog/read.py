@@ -12,34 +12,44 @@ that hold results of Georgia. Below a class folder a file that is no image is li
 class folders tables and texts such as truth.csv or a README are ignored, but images there belong to no
 class and are rejected.
 
-CSV. See ``csv_file.py``.
+CSV. See ``csv_file.py``. Boxes of COCO, YOLO, Label Studio and CVAT: see ``box_files.py``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from georgia.catalog.box_files import BOX_SUFFIXES, find_yolo_classes, read_box_file, read_yolo
 from georgia.catalog.csv_file import find_root, read_csv
-from georgia.catalog.folders import Finding, read_folder
+from georgia.catalog.folders import SourceContents, read_folder
 from georgia.errors import InputError, suggest
 from georgia.images.decode import iter_images
 from georgia.images.listing import natural_key
 from georgia.labels import UNKNOWN, Labels
 from georgia.progress import QUIET, Progress
-from georgia.records import SPLITS, Catalog, Failure, Record
+from georgia.records import SPLITS, Catalog, Failure, Record, split_window
 from georgia.text import count_noun, describe_many, describe_names
 
 _LAYOUTS = (
     "Give one folder per class, train/valid/test folders with class folders in them, "
-    "or a CSV file with path,class[,group,time]."
+    "or a CSV file with path,class[,group,time] or path,x,y,width,height,class."
 )
 
 _N_CLASSES_SHOWN = 12
+# Names that folders beside classes often have, and what file managers and people add to a copy's.
+_NO_CLASSES = frozenset(
+    (
+        *("unlabelled", "unlabeled", "unsorted", "unclassified", "unassigned", "todo", "to do", "trash"),
+        *("backup", "old", "misc", "new folder", "neuer ordner"),
+    )
+)
+_COPY = re.compile(r"(.+?)[ _-]*(?:\(?(?:copy|kopie|old|backup|bak)\)?(?: ?\(?\d+\)?)?|\(\d+\)| \d+)")
 # Capitals and small letters of Cyrillic and Greek that look like Latin ones.
 _LATIN = str.maketrans("АВЕКМНОРСТУХасеорхуіΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXaceopxyiABEZHIKMNOPTYX")
 
@@ -68,17 +78,8 @@ def read_catalog(
     root = Path(source)
     if not str(source).strip():
         raise InputError("Cannot read data", needs="a folder or a CSV file is needed", got="an empty name")
-    if root.is_dir():
-        found = read_folder(root, parts)
-    elif root.is_file():
-        found = read_csv(root)
-        root = find_root(root)
-        if parts:
-            found.faults.append("--parts is for folders; a CSV file has the column part")
-    else:
-        raise InputError(
-            f"Cannot read data {str(root)!r}", needs="it must exist", got="nothing", hint=_LAYOUTS
-        )
+    found, root = _read_source(root, parts)
+    found.records = group_windows(found.records, root)
     _compose_names(found)
     given_names = {_compose(folder): name for folder, name in (class_names or {}).items()}
     found.faults.extend(_check_names(found, given_names))
@@ -93,7 +94,7 @@ def read_catalog(
     records.sort(key=lambda record: natural_key(relative_name(record.path, root)))
     order = list(dict.fromkeys(names.values()))
     progress.say(describe_records(order, records))
-    for note in found.notes:
+    for note in (*found.notes, *_tell_doubtful(order)):
         progress.say(f"note: {note}")
     failures = found.failures
     if verify:
@@ -102,6 +103,26 @@ def read_catalog(
     failures.sort(key=lambda failure: natural_key(relative_name(failure.path, root)))
     _reject(source, _check_classes(order, records, failures, is_for_training))
     return Catalog(root, Labels(tuple(order)), tuple(records), tuple(failures))
+
+
+def _read_source(root: Path, parts: Mapping[str, str] | str | None) -> tuple[SourceContents, Path]:
+    """Return what a source holds, and the folder that names are relative to.
+
+    Raises:
+        InputError: there is no such source, or it cannot be read.
+    """
+    if root.is_dir():
+        class_file = None if parts else find_yolo_classes(root)
+        return (read_folder(root, parts) if class_file is None else read_yolo(root, class_file)), root
+    if not root.is_file():
+        raise InputError(
+            f"Cannot read data {str(root)!r}", needs="it must exist", got="nothing", hint=_LAYOUTS
+        )
+    is_box_file = root.suffix.lower() in BOX_SUFFIXES
+    found = read_box_file(root) if is_box_file else read_csv(root)
+    if parts:
+        found.faults.append("--parts is for folders; a CSV file has the column part")
+    return found, root.parent if is_box_file else find_root(root)
 
 
 def describe_records(class_names: Sequence[str], records: Sequence[Record]) -> str:
@@ -118,8 +139,21 @@ def describe_records(class_names: Sequence[str], records: Sequence[Record]) -> s
     counts = f"{shown} and {n_more} more" if n_more > 0 else shown
     splits = ", ".join(f"{split} {of_split[split]:,}" for split in SPLITS)
     known = splits if any(of_split[split] for split in SPLITS) else "no splits"
+    frames = [frame for frame, box in (split_window(record.path) for record in records) if box is not None]
+    windows = f" ({count_noun(len(frames), 'window')} of {count_noun(len(set(frames)), 'frame')})"
     n_images, n_classes = count_noun(len(records), "image"), count_noun(len(class_names), "class")
-    return f"data: {n_images}, {n_classes}: {counts}; {known}"
+    return f"data: {n_images}{windows if frames else ''}, {n_classes}: {counts}; {known}"
+
+
+def group_windows(records: Sequence[Record], root: Path) -> list[Record]:
+    """Return the records; those of one frame that have no group are one group, named after the frame."""
+    frames = {frame for frame, box in (split_window(record.path) for record in records) if box is not None}
+    return [
+        replace(record, group=relative_name(frame, root))
+        if not record.group and (frame := split_window(record.path)[0]) in frames
+        else record
+        for record in records
+    ]
 
 
 def verify_records(
@@ -159,7 +193,7 @@ def _compose(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _compose_names(found: Finding) -> None:
+def _compose_names(found: SourceContents) -> None:
     """Make one class of names that differ only in how an accent is stored, as macOS and Linux do."""
     spellings: dict[str, set[str]] = {}
     for name in {record.class_name for record in found.records} | set(found.class_folders):
@@ -177,7 +211,7 @@ def _appearance(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", shown).translate(_LATIN).split()).casefold()
 
 
-def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
+def _check_names(found: SourceContents, class_names: Mapping[str, str]) -> list[str]:
     faults = []
     folders = list(dict.fromkeys([*found.class_folders, *(record.class_name for record in found.records)]))
     for folder, name in class_names.items():
@@ -185,10 +219,13 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
             faults.append(
                 f"the class names mention {folder!r}, which is not there.{suggest(folder, folders)}"
             )
-        if not name.strip() or name == UNKNOWN:
+        if not name.strip() or _appearance(name) == UNKNOWN:
             faults.append(f"the name of {folder!r} may be neither empty nor {UNKNOWN!r}")
-    if UNKNOWN in folders and UNKNOWN not in class_names:
-        faults.append(f"no class may be called {UNKNOWN!r}: that is the label of images of no class")
+    faults.extend(
+        f"no class may be called {folder!r}: {UNKNOWN!r} is the label of images of no class"
+        for folder in folders
+        if _appearance(folder) == UNKNOWN and folder not in class_names
+    )
     alike = Counter(map(_appearance, folders))
     for folder in folders:
         if folder in class_names:
@@ -198,10 +235,10 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
                 f"the name of class {folder!r} is not UTF-8; rename the folder, or name it by --class-names"
             )
         if any(sign in ",|" or sign < " " for sign in folder):
-            faults.append(
-                f"class {folder!r} may hold no comma, bar or control sign; "
-                f"""rename it, or name it by --class-names '"{folder}"=NAME'"""
-            )
+            # A control sign is not typed on a command line.
+            is_typed = min(folder) >= " "
+            other = f""", or name it by --class-names '"{folder}"=NAME'""" if is_typed else ""
+            faults.append(f"class {folder!r} may hold no comma, bar or control sign; rename it{other}")
         if alike[_appearance(folder)] > 1:
             others = [
                 other for other in folders if other != folder and _appearance(other) == _appearance(folder)
@@ -210,6 +247,20 @@ def _check_names(found: Finding, class_names: Mapping[str, str]) -> list[str]:
             how = "case only" if by_case else f"signs that do not show: {folder!a}, {others[0]!a}"
             faults.append(f"class {folder!r} differs from another by {how}")
     return faults
+
+
+def _tell_doubtful(names: Sequence[str]) -> list[str]:
+    """Return a note of class names that are more often those of folders beside the classes."""
+    there = {_appearance(name) for name in names}
+    doubtful = [
+        name
+        for name in names
+        if _appearance(name) in _NO_CLASSES
+        or ((match := _COPY.fullmatch(_appearance(name))) and match[1].rstrip(" _-") in there)
+    ]
+    what = "as a class" if len(doubtful) == 1 else "as classes"
+    told = f"{describe_names(doubtful)} read {what}; if the images have none, or another, take them out"
+    return [told] if doubtful else []
 
 
 def _is_utf8(text: str) -> bool:

@@ -16,6 +16,7 @@ import typer
 import georgia
 from georgia.cli import (
     audit,
+    backup,
     cluster,
     console,
     demo,
@@ -23,13 +24,22 @@ from georgia.cli import (
     explain,
     fetch,
     frames,
+    label,
+    moments,
     monitor,
     predict,
+    process,
+    promote,
+    qualify,
+    report,
     serve,
+    service,
     simulate,
     split,
+    spotcheck,
     study,
     train,
+    users,
     verify,
 )
 from georgia.cli.command import Command
@@ -59,7 +69,8 @@ app = typer.Typer(
 )
 for module in (
     *(demo, fetch, audit, split, train, evaluate, study, predict, explain, cluster),
-    *(monitor, serve, simulate, frames, verify),
+    *(monitor, process, moments, serve, service, users, simulate, frames, verify, backup, report, spotcheck),
+    *(label, promote, qualify),
 ):
     app.command(name=module.__name__.rpartition(".")[2], cls=Command)(module.run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +21,7 @@ from georgia.cli.options import (
     make_config,
     parse_layout,
 )
-from georgia.cli.packages import PAGES, check_packages
-from georgia.files import check_outside_data
+from georgia.files import check_outside_data, hold_folder
 
 if TYPE_CHECKING:
     from georgia.audit import Audit
@@ -64,7 +64,6 @@ def run(
     from georgia.audit import AuditConfig, run_audit
     from georgia.catalog.read import read_catalog
 
-    check_packages("Cannot audit", PAGES if out is not None else ("cv2", "scipy", "sklearn"))
     given = {
         "deep": deep or None,
         "allow": tuple(allow) if allow else None,
@@ -78,7 +77,7 @@ def run(
     if out is not None:
         check_outside_data(out, data)
     files: list[Path] = []
-    with console.ConsoleProgress() as progress:
+    with hold_folder(out) if out is not None else nullcontext(), console.ConsoleProgress() as progress:
         catalog = read_catalog(data, **layout, verify=False, progress=progress)
         audit = run_audit(catalog, settings, progress)
         if out is not None:

@@ -20,9 +20,8 @@ from georgia.cli.options import (
     make_config,
     parse_split_folders,
 )
-from georgia.cli.packages import PAGES, check_packages
 from georgia.errors import InputError
-from georgia.files import check_outside_data
+from georgia.files import check_outside_data, hold_folder
 from georgia.progress import QUIET, Progress
 
 if TYPE_CHECKING:
@@ -58,11 +57,10 @@ def run(
     from georgia.report.cluster_map import save_cluster_map
     from georgia.report.cluster_page import save_cluster_page
 
-    check_packages("Cannot draw the maps", PAGES)
     typed = {"k": k, "components": components, "engine": engine}
     settings = make_config(ClusterConfig, config, "cluster", typed)
     check_outside_data(out, data)
-    with console.ConsoleProgress() as progress:
+    with hold_folder(out), console.ConsoleProgress() as progress:
         paths, labels, failures = read_images(data, parse_split_folders(parts), progress)
         bundle = open_model(model, classes, preprocess)
         result = cluster_files(bundle, paths, labels, settings, progress)

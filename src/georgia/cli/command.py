@@ -1,4 +1,4 @@
-"""How every command reads its arguments: an empty one is an error, and ``~`` is the home folder."""
+"""How every command begins: the packages it needs, its words (none is empty), ``~`` as the home folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from georgia.cli.packages import NEEDED, check_packages
 from georgia.config import expand_home
 from georgia.errors import InputError
 
@@ -33,3 +34,12 @@ class Command(TyperCommand):
                 )
             given.append(f"{option}={expand_home(value)}" if is_option else expand_home(word))
         return super().parse_args(ctx, given)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, once the packages that it cannot do without are known to be installed.
+
+        Raises:
+            MissingDependencyError: names every missing one, and the extra that brings them.
+        """
+        check_packages(f"Cannot {self.name}", NEEDED.get(self.name or "", ()))
+        return super().invoke(ctx)

@@ -16,6 +16,8 @@ from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, make_config
 from georgia.cli.packages import SERVICE, check_packages
 from georgia.cli.train import show_metrics
+from georgia.config import build_config
+from georgia.errors import InputError
 
 # A batch that visibly goes wrong within two minutes on two cores: frames of a third of the
 # probe's area, 20 clean ones from which the limits are taken, then 2 % more PG with every frame.
@@ -31,6 +33,9 @@ def run(
     live: Annotated[
         bool, typer.Option("--live", help="Watch a simulated probe on the live page instead.")
     ] = False,
+    label: Annotated[
+        bool, typer.Option("--label", help="From unlabelled frames to a checked figure instead.")
+    ] = False,
     port: Annotated[int, typer.Option(help="The page's port, with --live; 0: any free one.")] = 8420,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -38,18 +43,24 @@ def run(
     """Go the whole way on synthetic images, offline, in minutes.
 
     Renders them, trains, exports, evaluates the exported file, and writes the report. With --live: starts a
-    simulated probe, its monitor and the page, until Ctrl-C.
+    simulated probe, its monitor and the page, until Ctrl-C. With --label: a scripted person names windows of
+    frames, a model is learned from them and monitors a batch, and a spot check says how far its figure holds.
 
     \b
     Examples:
       georgia demo --out demo
       georgia demo --live
+      georgia demo --label
     """  # noqa: D301 - \b keeps the lines apart in the help
     folder = out or Path("georgia-demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if live and label:
+        raise InputError("Cannot use --label", needs="it is another demonstration", got="--live as well")
     if live:
         check_packages("Cannot serve", SERVICE)
         return _serve_simulated(folder, port, as_json)
     console.load_keras()
+    if label:
+        return _label(folder, config, as_json)
     from georgia.demo import DemoConfig, run_demo
 
     settings = make_config(DemoConfig, config, "demo", {})
@@ -60,6 +71,24 @@ def run(
         return console.DONE
     show_metrics(result.trained.metrics, result.trained.assessment)
     console.show_line(f"Done in {result.seconds:.0f} s. The report: {result.report}")
+    return console.DONE
+
+
+def _label(folder: Path, config: Path | None, as_json: bool) -> int:
+    """Go from unlabelled frames to a checked figure, with a scripted person."""
+    check_packages("Cannot monitor a batch", ["sqlalchemy"])
+    from georgia.demo import DemoConfig, LabelDemoConfig
+    from georgia.label.demo import run_label_demo
+
+    own = make_config(DemoConfig, config, "demo", {}).label
+    settings = build_config(LabelDemoConfig, own, where="the settings of 'demo.label'")
+    with console.ConsoleProgress() as progress:
+        result = run_label_demo(folder, settings, progress)
+    if as_json:
+        console.show_json(result.to_json_dict())
+        return console.DONE
+    console.show_line(result.summary())
+    console.show_line(f"Done in {result.seconds:.0f} s. The report of the check: {result.report}")
     return console.DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,14 +24,17 @@ from georgia.cli.options import (
     make_config,
     parse_layout,
 )
-from georgia.cli.packages import PAGES, check_packages
 from georgia.cli.train import show_metrics
 from georgia.errors import InputError, suggest
-from georgia.files import check_outside_data
+from georgia.files import check_outside_data, hold_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from georgia.evaluate.overlap import NearOverlap
     from georgia.evaluate.robustness import Robustness
     from georgia.model.bundle import Bundle
+    from georgia.progress import Progress
     from georgia.records import Catalog, Record
 
 
@@ -45,7 +49,9 @@ UnknownOption = Annotated[
     Path | None,
     typer.Option(help="Out-of-distribution images, to measure how many are rejected.", metavar="PATH"),
 ]
-PrecisionOption = Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [auto]")]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="auto, float32, bfloat16, int8, rotations, views or fastest.  [auto]")
+]
 RobustnessOption = Annotated[
     bool,
     typer.Option(
@@ -82,14 +88,13 @@ def run(
     from georgia.catalog.read import read_catalog
     from georgia.evaluate.compare import compare_evaluations
     from georgia.evaluate.ood import evaluate_ood
-    from georgia.evaluate.overlap import find_training_overlap
     from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
     from georgia.evaluate.score import EvaluateConfig, evaluate_records
 
     settings = make_config(EvaluateConfig, config, "evaluate", {"engine": engine, "precision": precision})
     layout = parse_layout(class_names, parts)
     _check_folder(out, data, *([unknown] if unknown else []))
-    with console.ConsoleProgress() as progress:
+    with hold_folder(out) if out else nullcontext(), console.ConsoleProgress() as progress:
         bundle = open_model(model, classes, preprocess)
         other = _open_other(against, classes, preprocess)
         ood_paths = _check_request(bundle, other, unknown)
@@ -97,7 +102,7 @@ def run(
         records = choose_split(catalog, part)
         running = (progress, settings.predict)
         evaluation = evaluate_records(bundle, records, catalog.labels, *running)
-        found = Findings(evaluation, bundle.metadata, len(find_training_overlap(bundle, records, progress)))
+        found = Findings(evaluation, bundle.metadata, *_find_overlap(bundle, records, progress))
         if against is not None and other is not None:
             both = _name_models(bundle, other, model, against)
             other_evaluation = evaluate_records(other, records, evaluation.labels, *running)
@@ -118,6 +123,7 @@ def run(
 
 def _check_request(bundle: Bundle, other: Bundle | None, unknown: Path | None) -> list[Path]:
     """Reject what cannot be done before any work is; return the out-of-distribution images."""
+    from georgia.catalog.sources import expand_tables
     from georgia.evaluate.compare import check_same_classes
     from georgia.evaluate.ood import check_has_ood_detector
     from georgia.images.listing import find_images
@@ -127,7 +133,15 @@ def _check_request(bundle: Bundle, other: Bundle | None, unknown: Path | None) -
     if unknown is None:
         return []
     check_has_ood_detector(bundle)
-    return find_images([unknown])
+    return find_images(expand_tables([unknown]))
+
+
+def _find_overlap(bundle: Bundle, records: Sequence[Record], progress: Progress) -> tuple[int, NearOverlap]:
+    """Return how many records the model was trained on, and which are near-duplicates of such images."""
+    from georgia.evaluate.overlap import find_near_overlap, find_training_overlap
+
+    overlap = find_training_overlap(bundle, records, progress)
+    return len(overlap), find_near_overlap(bundle, records, overlap, progress)
 
 
 def _check_folder(out: Path | None, *sources: Path) -> None:
@@ -136,7 +150,6 @@ def _check_folder(out: Path | None, *sources: Path) -> None:
 
     if out is None:
         return
-    check_packages("Cannot write the report", PAGES)
     check_outside_data(out, *sources)
     if out.is_dir() and is_model(out):
         raise InputError(
@@ -148,6 +161,9 @@ def _check_folder(out: Path | None, *sources: Path) -> None:
 
 
 def _show(found: Findings, files: list[Path]) -> None:
+    overlap = found.describe_training_overlap()
+    if overlap:
+        console.show_note(overlap)
     show_metrics(found.evaluation.metrics, found.assessment)
     if found.comparison is not None:
         console.show_line(found.comparison.describe())
@@ -155,8 +171,6 @@ def _show(found: Findings, files: list[Path]) -> None:
         _show_robustness(found.robustness)
     if found.unknown is not None:
         console.show_line(found.unknown.describe())
-    if found.n_in_training:
-        console.show_note(found.describe_training_overlap())
     for file in files[:1]:
         console.show_line(f"report: {file}")
 

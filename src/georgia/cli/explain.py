@@ -19,7 +19,7 @@ from georgia.cli.options import (
     make_config,
 )
 from georgia.errors import InputError
-from georgia.files import check_outside_data
+from georgia.files import check_outside_data, hold_folder
 from georgia.text import count_noun
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def run(
       georgia explain runs/first odd/image.png --out why
       georgia explain runs/first "probe/*.png" --class PG --out why
     """  # noqa: D301 - \b keeps the lines apart in the help
+    from georgia.catalog.sources import expand_tables
     from georgia.explain import ExplainConfig, explain_files
     from georgia.images.listing import find_images
     from georgia.report.overlay import save_overlays
@@ -56,11 +57,11 @@ def run(
     typed = {"class_name": class_name, "method": method, "engine": engine}
     settings = make_config(ExplainConfig, config, "explain", typed)
     model, sources = take_model(args)
-    paths = find_images(sources)
+    paths = find_images(expand_tables(sources))
     check_outside_data(out, *sources)
     _check_folder(out, paths)
     bundle = open_model(model, classes, preprocess)
-    with console.ConsoleProgress() as progress:
+    with hold_folder(out), console.ConsoleProgress() as progress:
         result = explain_files(bundle, paths, settings, progress)
         files = [result.save(out), *save_overlays(result, out, progress=progress)]
     if as_json:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from georgia.evaluate.assessment import Assessment
     from georgia.evaluate.compare import Comparison
     from georgia.evaluate.ood import OodEvaluation
+    from georgia.evaluate.overlap import NearOverlap
     from georgia.evaluate.robustness import Robustness
     from georgia.evaluate.score import Evaluation
     from georgia.model.bundle import Bundle
@@ -22,12 +23,13 @@ class Findings:
     """All that one call finds: the metrics, and what was asked for besides.
 
     ``metadata`` is the content of the model's ``bundle.json``; ``n_in_training`` counts the images that it
-    was trained on or tuned with.
+    was trained on or tuned with, ``near_overlap`` names near-duplicates of such images.
     """
 
     evaluation: Evaluation
     metadata: Mapping[str, Any] = field(default_factory=dict)
     n_in_training: int = 0
+    near_overlap: NearOverlap | None = None
     comparison: Comparison | None = None
     robustness: Robustness | None = None
     unknown: OodEvaluation | None = None
@@ -51,15 +53,19 @@ class Findings:
         """Files that could not be read, labelled ones and others."""
         return (*self.evaluation.failed, *(self.unknown.failed if self.unknown else ()))
 
+    @property
+    def has_training_overlap(self) -> bool:
+        """Whether some of the images, or near-duplicates of them, are in the model's training."""
+        return bool(self.n_in_training or (self.near_overlap and self.near_overlap.matches))
+
     def describe_training_overlap(self) -> str:
-        """Return a sentence if the model was trained on some of the images, else nothing."""
+        """Return what images of the training do to the metrics, or that it was not checked."""
         from georgia.evaluate.overlap import describe_training_overlap
 
-        return (
-            describe_training_overlap(self.n_in_training, self.evaluation.metrics.n)
-            if self.n_in_training
-            else ""
-        )
+        n = self.evaluation.metrics.n
+        same = describe_training_overlap(self.n_in_training, n) if self.n_in_training else ""
+        near = self.near_overlap.describe(n) if self.near_overlap else ""
+        return f"{same} {near}".strip()
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the plain form; what was not asked for is None."""
@@ -67,8 +73,9 @@ class Findings:
         plain = {name: result.to_json_dict() if result else None for name, result in results.items()}
         # Version 0.1 called it n_seen_in_training: both are written until 0.3.
         overlap = {"n_in_training": self.n_in_training, "n_seen_in_training": self.n_in_training}
+        near = self.near_overlap.to_json_dict() if self.near_overlap else {}
         verdict = {"verdict": self.assessment.to_json_dict()}
-        return {**self.evaluation.to_json_dict(), **verdict, **plain, **overlap}
+        return {**self.evaluation.to_json_dict(), **verdict, **plain, **overlap, **near}
 
 
 def write_findings(
@@ -103,7 +110,7 @@ def write_findings(
         data=str(data),
         split="",
         data_verdict=found.describe_training_overlap(),
-        data_gate="stop" if found.n_in_training else "",
+        data_gate="stop" if found.has_training_overlap else "",
         metadata=bundle.metadata,
         failures=(*catalog.failures, *found.failed),
         files=files,

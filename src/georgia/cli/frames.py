@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +10,13 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.options import ConfigOption, JsonOption, make_config
-from georgia.cli.packages import check_packages
-from georgia.cli.verify import open_existing
+from georgia.cli.verify import cannot_open, open_existing
 from georgia.config import Config, at_least
 from georgia.files import check_target
 
 if TYPE_CHECKING:
+    from georgia.monitor.queries import StoreReader
+    from georgia.monitor.records import Batch, FrameFilter
     from georgia.monitor.result import FrameResult
 
 
@@ -31,8 +32,16 @@ def run(
     batch: Annotated[
         str | None, typer.Option(help="A batch's number or name.  [all of them]", metavar="NUMBER|NAME")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only frames taken at this time or later.", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only frames taken before.", metavar="TIME")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only frames in this state, such as alarm; repeatable.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write all its frames as a table: .csv or .parquet.")
+        Path | None,
+        typer.Option("--out", help="Write all its frames as a table: .csv, .json, .jsonl or .parquet."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Newest frames that are shown.  [20]")] = None,
     config: ConfigOption = None,
@@ -44,26 +53,41 @@ def run(
     Examples:
       georgia frames batch.db
       georgia frames batch.db --batch B-117 --out B-117.csv
+      georgia frames batch.db --state alarm --since 2026-03-01T06:00 --out alarms.parquet
+    A TIME is ISO 8601; one without a zone is this machine's.
     """  # noqa: D301 - \b keeps the lines apart in the help
-    check_packages("Cannot open the store", ["sqlalchemy"])
-    from georgia.monitor.frames import TABLE_SUFFIXES, export_frames, find_batch
+    from georgia.monitor.frames import TABLE_SUFFIXES, export_frames, find_batch, make_filter
     from georgia.predict.tables import check_table_path
 
     shown = make_config(FramesConfig, config, "frames", {"limit": limit}).limit
+    wanted = make_filter(since, until, tuple(state or ()))
     if out is not None:
         check_table_path(out, TABLE_SUFFIXES)
         check_target(out)
     store = open_existing(db)
     try:
         chosen = find_batch(store, batch) if batch is not None else None
-        batch_id = chosen.id if chosen else None
-        n_frames = store.count_frames(batch_id)
+        wanted = replace(wanted, batch_id=chosen.id if chosen else None)
         if out is not None:
-            export_frames(store, out, batch_id)
-        frames = store.frames(batch_id, limit=shown)
-        batches = [chosen] if chosen else store.batches()
+            export_frames(store, out, wanted=wanted)
+        return _report(store, chosen, wanted, shown, out, as_json)
+    except ConnectionError as error:
+        raise cannot_open(db, error) from error
     finally:
         store.close()
+
+
+def _report(
+    store: StoreReader,
+    chosen: Batch | None,
+    wanted: FrameFilter,
+    shown: int,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    n_frames = store.count_frames(wanted=wanted)
+    frames = store.frames(wanted.batch_id, limit=shown, wanted=wanted)
+    batches = [chosen] if chosen else store.batches()
     if as_json:
         console.show_json(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,6 +47,29 @@ def open_model(path: Path | None, classes: str | None, preprocess: str | None = 
     return bundle
 
 
+def check_references(bundle: Bundle, path: Path | None, texts: Sequence[str]) -> None:
+    """Check that a Keras file from elsewhere reproduces images whose label is known; say so on stderr.
+
+    Raises:
+        InputError: it does not; the model is none of that kind; or a reference cannot be used.
+    """
+    if not texts:
+        return
+    from georgia.model.bundle import KERAS_SUFFIXES
+
+    if path is None or path.suffix.lower() not in KERAS_SUFFIXES or bundle.model_path.parent == path.parent:
+        raise InputError(
+            "Cannot use --reference",
+            needs="it is for a Keras file from elsewhere",
+            got="no model" if path is None else repr(str(path)),
+            hint="Leave it out: the model brings its own preprocessing.",
+        )
+    from georgia.export import reference_check
+
+    references = [reference_check.parse_reference(text) for text in texts]
+    console.show_note(reference_check.check_references(bundle, path, references))
+
+
 def take_model(args: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Split the arguments into the model, None if the first names images, and the images.
 
@@ -77,9 +101,11 @@ def take_model(args: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def _names_images(path: Path) -> bool:
+    from georgia.catalog.sources import is_table
     from georgia.images.containers import find_format, is_image_name
+    from georgia.records import split_window
 
-    if is_image_name(path.name) or path.is_dir():
+    if is_image_name(split_window(path)[0].name) or path.is_dir() or is_table(path):
         return True
     if path.is_file():
         with path.open("rb") as stream:
@@ -87,19 +113,22 @@ def _names_images(path: Path) -> bool:
     return any(sign in path.name for sign in "*?[")
 
 
-def check_not_read(images: PathsT, targets: Mapping[str, Path | None]) -> PathsT:
-    """Return the images; reject a file to write to that is one of them.
+def check_not_read(images: PathsT, targets: Mapping[str, Path | None], sources: Sequence[str] = ()) -> PathsT:
+    """Return the images; reject a file to write to that is one of them, or a source such as a table.
 
     Raises:
-        InputError: one of ``targets``, by the option that names it, is an image.
+        InputError: one of ``targets``, by the option that names it, is an image or one of ``sources``.
     """
+    from georgia.records import split_window
+
     for option, target in targets.items():
         if target is None or not target.exists():
             continue
-        if any(path.name == target.name and path.exists() and path.samefile(target) for path in images):
+        files = (split_window(path)[0] for path in chain(map(Path, sources), images))
+        if any(file.name == target.name and file.exists() and file.samefile(target) for file in files):
             raise InputError(
                 f"Cannot use {option}",
-                needs="images that are read are never written over",
+                needs="files that are read are never written over",
                 got=repr(str(target)),
                 hint="Name another file.",
             )

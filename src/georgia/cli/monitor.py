@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import signal
 import socket
-import threading
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +17,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from georgia.cli import console
+from georgia.cli.log_file import LogOption, check_log_apart, logging_to, make_log_config
 from georgia.cli.models import open_model
-from georgia.cli.options import ConfigOption, ProbeModelArgument, SetOption, StoreOption, make_config
-from georgia.cli.packages import check_packages
+from georgia.cli.options import (
+    ConfigOption,
+    ProbeModelArgument,
+    SetOption,
+    StoreOption,
+    make_config,
+    read_settings,
+)
 from georgia.cli.verify import open_store_named
-from georgia.errors import InputError
+from georgia.errors import GeorgiaError, InputError, mask_credentials
 
 if TYPE_CHECKING:
+    from georgia.model.bundle import Bundle
+    from georgia.monitor.model_watch import ModelPlace
     from georgia.monitor.records import MonitorEvent
+    from georgia.monitor.settings import MonitorConfig
+    from georgia.monitor.store import Store
+    from georgia.monitor.supervisor import Supervisor
+    from georgia.monitor.tile import FrameAnalyzer
+    from georgia.process.moments.settings import MomentsConfig
+    from georgia.process.settings import SourceConfig
+
+
+# Who confirms limits; who goes on with frames unlike the training images, and why.
+_People = tuple[str | None, tuple[str, str] | None]
+# How many frames are compared, and where page and JSON go.
+FramesOption = Annotated[int, typer.Option("--frames", help="How many, with --commission.", min=1)]
+OutOption = Annotated[
+    Path, typer.Option("--out", help="Folder for page and JSON of --commission.", metavar="DIR")
+]
+OverrideOption = Annotated[
+    str | None,
+    typer.Option(
+        "--override",
+        help="Who goes on with frames unlike the training images, and why.",
+        metavar="NAME: REASON",
+    ),
+]
 
 
 def run(
@@ -35,6 +70,26 @@ def run(
     once: Annotated[
         bool, typer.Option("--once", help="Analyse what the folder holds, end the batch, and stop.")
     ] = False,
+    limits_from: Annotated[
+        str | None,
+        typer.Option("--limits-from", help="An ended batch whose limits are taken.", metavar="NUMBER|NAME"),
+    ] = None,
+    confirm_limits: Annotated[
+        str | None,
+        typer.Option(
+            "--confirm-limits",
+            help="Who confirms limits that the running batch learned at a mean that is not plausible.",
+            metavar="NAME",
+        ),
+    ] = None,
+    override: OverrideOption = None,
+    commission: Annotated[
+        bool,
+        typer.Option("--commission", help="Compare the first frames with the training images, and stop."),
+    ] = False,
+    frames: FramesOption = 30,
+    out: OutOption = Path("commissioning"),
+    log_file: LogOption = None,
     changes: SetOption = None,
     config: ConfigOption = None,
     as_json: Annotated[
@@ -48,32 +103,80 @@ def run(
       georgia monitor runs/first --watch //probe/frames --db batch.db --batch B-117
       georgia monitor --watch probe --set limit=0.10 --set time_from=name --set time_pattern=%Y%m%d_%H%M%S
       georgia monitor runs/first --watch old-frames --once --json
+      georgia monitor runs/first --watch probe --commission
     Settings for --set and their meaning: docs/monitor.md. Ctrl-C stops; the batch can be resumed.
     """  # noqa: D301 - \b keeps the lines apart in the help
-    check_packages("Cannot monitor", ("sqlalchemy", "cv2"))
     from georgia.monitor.settings import MonitorConfig
 
-    typed = {"watch": watch, "db": db, "batch": batch, "operator": operator}
+    typed = {"watch": watch, "db": db, "batch": batch, "operator": operator, "limits_from": limits_from}
     settings = make_config(MonitorConfig, config, "monitor", typed, changes)
-    if not settings.operator:
-        settings = replace(settings, operator=read_user())
-    if watch is not None and settings.watch == Path():
+    settings = replace(settings, operator=settings.operator or read_user())
+    settings = _check_folder(settings, watch is not None, once)
+    log = make_log_config(read_settings(config, "", is_required=False), log_file)
+    check_log_apart(log, {}, {"db": settings.db, "anchor": settings.anchor})
+    with logging_to(log, has_stdout=not as_json):
+        if commission:
+            return _commission(model, settings, frames, out, once)
+        process, _ = read_beside(config)
+        return _watch(model, settings, once, as_json, (confirm_limits, _split_override(override)), process)
+
+
+def read_beside(config: Path | None) -> tuple[Sequence[SourceConfig], MomentsConfig]:
+    """Return what a settings file says of process data and of moments, of which page and report make use.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    from georgia.process.moments.settings import read_moments_settings
+    from georgia.process.settings import read_process_settings
+
+    return read_process_settings(config), read_moments_settings(config)
+
+
+def _split_override(text: str | None) -> tuple[str, str] | None:
+    """Return name and reason of ``NAME: REASON``."""
+    from georgia.monitor.commissioned import check_override
+
+    if text is None:
+        return None
+    who, _, reason = text.partition(":")
+    check_override(who, reason)
+    return who.strip(), reason.strip()
+
+
+def _commission(model: Path | None, settings: Any, n_frames: int, out: Path, once: bool) -> int:
+    from georgia.cli.commission import commission
+    from georgia.monitor.tile import FrameAnalyzer
+
+    bundle = open_model(model, None)
+    analyzer = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.n_threads)
+    store = open_store_named(settings.db)
+    try:
+        return commission(analyzer, settings, store, n_frames, out, once, noting_signals)
+    finally:
+        show_head(store)
+        store.close()
+
+
+def _check_folder(settings: Any, is_given: bool, once: bool) -> Any:
+    if is_given and settings.watch == Path():
         settings = replace(settings, watch=Path.cwd())
-    if settings.watch == Path():
+    watch = settings.watch
+    if watch == Path():
         raise InputError(
             "Cannot watch",
             needs="a folder is needed",
             got="no --watch",
             hint="Example: georgia monitor runs/first --watch probe.",
         )
-    if once and not settings.watch.is_dir():
+    if once and not watch.is_dir():
         # Without --once a folder that is not there may be a network folder that comes back.
         raise InputError(
-            f"Cannot analyse {str(settings.watch)!r}",
+            f"Cannot analyse {str(watch)!r}",
             needs="with --once it must be a folder that is there",
-            got="none",
+            got="a file" if watch.exists() else "none",
         )
-    return _watch(model, settings, once, as_json)
+    return settings
 
 
 def read_who() -> str:
@@ -89,43 +192,125 @@ def read_user() -> str:
         return "unknown user"
 
 
-def _watch(model: Path | None, settings: Any, once: bool, as_json: bool) -> int:
+def _watch(
+    model: Path | None, settings: Any, once: bool, as_json: bool, people: _People, process: Sequence[Any]
+) -> int:
+    from georgia.monitor.model_watch import watching_model
     from georgia.monitor.outputs import open_outputs
     from georgia.monitor.tile import FrameAnalyzer
 
     bundle = open_model(model, None)
     store = open_store_named(settings.db)
-    analyzer = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.threads)
+    analyzer = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.n_threads)
     from georgia.monitor.run import Monitor
+    from georgia.monitor.supervisor import Supervisor
+    from georgia.process.follow import following_process
 
     monitor = Monitor(analyzer, settings, store, who=read_who())
     lines = _Lines(as_json)
     monitor.add_listener(lines)
-    stop, received = threading.Event(), set[int]()
-
-    def end(number: int, _: object) -> None:
-        received.add(number)
-        stop.set()
-
-    previous = {number: signal.signal(number, end) for number in _SIGNALS}
+    confirmed_by, override = people
+    if confirmed_by is not None:
+        monitor.confirm_limits(confirmed_by, "--confirm-limits")
+    if override is not None:
+        monitor.override_commissioning(*override)
+    supervisor = Supervisor(monitor, once)
     try:
-        with open_outputs(settings, store, monitor):
+        with (
+            open_outputs(settings, store, monitor),
+            following_process(process, store, monitor),
+            watching_model(None if once else find_place(model, settings), monitor),
+            noting_signals() as received,
+        ):
             console.show_note(
-                f"watching {str(settings.watch)!r} for {analyzer.impurity} with {bundle.name}, windows of "
-                f"{analyzer.tile_px} px, into {settings.db!r}. Ctrl-C stops."
+                f"{'demonstration model: ' if bundle.is_demonstration else ''}"
+                f"watching {mask_credentials(str(settings.watch))!r} for {analyzer.impurity} with "
+                f"{bundle.name}, windows of {analyzer.tile_px} px, into {mask_credentials(settings.db)!r}. "
+                "Ctrl-C stops."
             )
-            monitor.run(stop, once)
+            show_head(store)
+            supervisor.start()
+            while not received and not supervisor.wait(_SIGNAL_CHECK_S):
+                pass
+            supervisor.stop()
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        end_if_hung(supervisor)
+        show_head(store)
         store.close()
+    supervisor.raise_failure()
     if signal.SIGINT in received:
         return console.INTERRUPTED
     return console.DONE_IN_PART if once and lines.n_left_out else console.DONE
 
 
+def find_place(
+    model: Path | None,
+    settings: MonitorConfig,
+    open_analyzer: Callable[[Bundle], FrameAnalyzer] | None = None,
+) -> ModelPlace | None:
+    """Return where another model may be promoted to while a monitor runs; None: not in a folder of its own.
+
+    ``open_analyzer`` opens it where several probes have one net in common.
+    """
+    from georgia.model.bundle import BUNDLE_FILE
+    from georgia.monitor.model_watch import ModelPlace
+    from georgia.monitor.tile import FrameAnalyzer
+    from georgia.service.qualify.model import try_out
+
+    if model is None:
+        return None
+    folder = (model.parent if model.name == BUNDLE_FILE else model).absolute()
+    if not (folder / BUNDLE_FILE).is_file():
+        return None
+
+    def open_own(bundle: Bundle) -> FrameAnalyzer:
+        settings_of_net = settings.tiles, settings.impurity, settings.engine, settings.n_threads
+        return FrameAnalyzer(bundle, *settings_of_net)
+
+    return ModelPlace(folder, open_analyzer or open_own, try_out)
+
+
+def show_head(store: Store) -> None:
+    """Print the end of the record's chain, which proves later that nothing up to there was altered."""
+    if store.has_head:
+        console.show_note(f"head of the record: {store.head()}")
+
+
 # A service manager stops a service with SIGTERM, which is no failure; Ctrl-C is SIGINT.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# How often a signal is asked for: Python's main thread does not wake from every wait by itself.
+_SIGNAL_CHECK_S = 0.2
+
+
+@contextmanager
+def noting_signals() -> Iterator[set[int]]:
+    """Yield the signals to stop that were received so far, instead of what they would do.
+
+    A terminal that is closed stops the work as SIGTERM does, unless nohup said that it must not.
+    """
+    received = set[int]()
+    previous = {number: signal.signal(number, lambda n, _: received.add(n)) for number in _SIGNALS}
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) == signal.SIG_DFL:
+        previous[hang_up] = signal.signal(hang_up, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def end_if_hung(supervisor: Supervisor) -> None:
+    """End the whole program, with exit code 1, where the monitor hangs: its threads could not be ended."""
+    if not supervisor.is_hung:
+        return
+    try:
+        supervisor.raise_failure()
+    except GeorgiaError as error:
+        console.show_note(str(error))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 class _Lines:
@@ -150,9 +335,19 @@ class _Lines:
         elif event.kind == EventKind.UNREADABLE:
             self.n_left_out += 1
             console.show_note(f"left out {event.detail['file']!r}: {event.detail['error']}")
+        elif event.kind == EventKind.OUTAGE:
+            self._show_outage(event.detail)
         elif event.kind == EventKind.FAULT and event.status.fault != self._fault:
-            self._fault = event.status.fault
-            console.show_note(self._fault or "folder and store can be reached again.")
+            before, self._fault = self._fault, event.status.fault
+            console.show_note(self._fault or f"over: {before}")
+
+    def _show_outage(self, detail: Mapping[str, Any]) -> None:
+        if detail["change"] == "began":
+            console.show_note(f"{detail['outage']}: {detail['reason']}")
+        elif detail["seconds"] is None:
+            console.show_note(f"{detail['reason']}; it is written in the audit log.")
+        else:
+            console.show_note(f"{detail['outage']} is over after {detail['seconds']:.0f} s.")
 
 
 def _describe(frame: dict[str, Any]) -> str:

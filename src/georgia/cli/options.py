@@ -44,6 +44,13 @@ PreprocessOption = Annotated[
         help="What such a file was trained on: caffe, tf, torch, unit or raw.  [assumed from its layers]"
     ),
 ]
+ReferenceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An image whose label is known that such a file must reproduce: NAME=IMAGE or "
+        "NAME:PROBABILITY=IMAGE; may be repeated."
+    ),
+]
 ModelArgument = Annotated[
     Path, typer.Argument(help="A run folder, an exported .onnx, or a Keras .h5 from elsewhere.")
 ]
@@ -54,7 +61,7 @@ ModelAndImagesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="[MODEL] PATH…",
-        help="A run folder, .onnx or Keras .h5 (none: the bundled model), then images, folders, globs.",
+        help="A run folder, .onnx or Keras .h5 (none: the bundled model), then images, folders, globs, CSV.",
     ),
 ]
 EngineOption = Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.  [auto]")]
@@ -95,11 +102,11 @@ def read_settings(file: Path | None, section: str, is_required: bool = True) -> 
     if file is None:
         return {}
     values = read_toml_section(file, section)
-    if is_required and not values:
+    if is_required and section and not values and section not in (document := read_toml_section(file, "")):
         raise InputError(
             f"Cannot use settings {str(file)!r}",
             needs=f"a section [{section}] is needed",
-            got=", ".join(f"[{name}]" for name in read_toml_section(file, "")) or "nothing",
+            got=", ".join(f"[{name}]" for name in document) or "nothing",
         )
     return values
 

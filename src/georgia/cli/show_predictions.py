@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from georgia.cli import console
 
@@ -37,12 +37,19 @@ class FailedFiles:
 
 @contextmanager
 def show_predictions(
-    labels: Labels, computation: Computation, as_json: bool, failed: FailedFiles
+    labels: Labels,
+    computation: Computation,
+    as_json: bool,
+    failed: FailedFiles,
+    details: Mapping[str, Any] | None = None,
 ) -> Iterator[Callable[[Outcome], None]]:
-    """Yield the function that shows one prediction, in the table or the JSON object, or counts a failure."""
+    """Yield the function that shows one prediction, in the table or the JSON object, or counts a failure.
+
+    ``details`` goes into the JSON object, as it is at the end.
+    """
     from georgia.records import Failure
 
-    with _show_json(labels, computation) if as_json else _show_table(labels) as show:
+    with _show_json(labels, computation, details) if as_json else _show_table(labels) as show:
 
         def show_or_count(outcome: Outcome) -> None:
             show(outcome)
@@ -53,12 +60,14 @@ def show_predictions(
 
 
 @contextmanager
-def _show_json(labels: Labels, computation: Computation) -> Iterator[Callable[[Outcome], None]]:
+def _show_json(
+    labels: Labels, computation: Computation, details: Mapping[str, Any] | None
+) -> Iterator[Callable[[Outcome], None]]:
     """Collect one JSON object in a file and print it at the end: a run that fails prints nothing."""
     from georgia.predict.tables import JsonWriter
 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as stream:
-        writer = JsonWriter(stream, labels, computation)
+        writer = JsonWriter(stream, labels, computation, details)
         yield writer.add
         writer.close()
         stream.seek(0)

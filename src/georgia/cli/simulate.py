@@ -20,6 +20,10 @@ def run(
     rise: Annotated[
         float | None, typer.Option(help="Increase of PG's fraction from frame to frame.  [0.01]")
     ] = None,
+    scene: Annotated[
+        str | None,
+        typer.Option(help="slurry, clear, fouling, bubbles, dark or frozen (camera).  [slurry]"),
+    ] = None,
     changes: SetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -29,12 +33,13 @@ def run(
     \b
     Examples:
       georgia simulate --out probe --frames 200 --every 1
+      georgia simulate --out probe --scene fouling --set scene_from=30 --set scene_frames=20
       georgia simulate --out probe --set start=0 --set clean_frames=60 --set write=pieces
     Settings for --set and their meaning: docs/simulate.md
     """  # noqa: D301 - \b keeps the lines apart in the help
     from georgia.synthetic.simulate import SimulateConfig, simulate_batch
 
-    typed = {"frames": frames, "every_s": every, "rise": rise}
+    typed = {"frames": frames, "every_s": every, "rise": rise, "scene": scene}
     settings = make_config(SimulateConfig, config, "simulate", typed, changes)
     with console.ConsoleProgress() as progress:
         simulation = simulate_batch(out, settings, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from georgia.cli.options import (
     read_settings,
 )
 from georgia.errors import InputError, suggest
+from georgia.files import hold_folder
 
 if TYPE_CHECKING:
     from georgia.records import Catalog, Failure
@@ -40,7 +42,8 @@ OrderOption = Annotated[
 ModeOption = Annotated[
     str | None,
     typer.Option(
-        help="copy, link, symlink, move, or manifest (only the list).  [copy; with --folds: manifest]",
+        help="copy, link, symlink, move; manifest (only the list), or with it boxes for coco, yolo, "
+        "label-studio or cvat.  [copy; with --folds: manifest]",
         metavar="MODE",
     ),
 ]
@@ -129,13 +132,22 @@ def _make_splits(
     """Return every split with the place of its files, and the files that were left out."""
     from georgia.split.materialize import find_unfinished_move, finish_move
 
-    if request.mode == "move" and find_unfinished_move(request.out):
-        progress.say(f"Finishing the move into '{request.out}' that was interrupted.")
-        return [finish_move(request.out, progress)], ()
-    catalog, groups_from = _read(request, progress)
-    splits = [replace(split, groups_from=groups_from) for split in _split(catalog, settings, folds)]
-    numbers = [None] if folds is None else range(1, folds + 1)
-    done = [_place(split, request, fold, progress) for split, fold in zip(splits, numbers, strict=True)]
+    # An empty folder among the images would be read as a class: there the output is held after the reading.
+    is_among_images = request.out.resolve().is_relative_to(request.data.resolve())
+    with ExitStack() as held:
+        if not is_among_images:
+            held.enter_context(hold_folder(request.out))
+        if request.mode == "move" and find_unfinished_move(request.out):
+            progress.say(f"Finishing the move into '{request.out}' that was interrupted.")
+            return [finish_move(request.out, progress)], ()
+        catalog, groups_from = _read(request, progress)
+        if settings.order != "given" and any(record.split for record in catalog.records):
+            progress.say("note: the splits that the data came with are made anew; --order given keeps them")
+        splits = [replace(split, groups_from=groups_from) for split in _split(catalog, settings, folds)]
+        if is_among_images:
+            held.enter_context(hold_folder(request.out))
+        numbers = [None] if folds is None else range(1, folds + 1)
+        done = [_place(split, request, fold, progress) for split, fold in zip(splits, numbers, strict=True)]
     return done, catalog.failures
 
 
@@ -173,6 +185,9 @@ def _read(request: _Request, progress: console.ConsoleProgress) -> tuple[Catalog
         parts=request.parts,
         progress=progress,
     )
+    section = read_settings(request.config, "audit", is_required=False)
+    if section and request.audit is not None:
+        progress.say(f"note: section [audit] is not used: --audit {request.audit} gives the groups")
     if request.audit == SOURCE_GROUPS:
         return read(), "source"
     from georgia.audit import Audit, AuditConfig, group_catalog
@@ -181,7 +196,6 @@ def _read(request: _Request, progress: console.ConsoleProgress) -> tuple[Catalog
     catalog = read(verify=False)
     if request.audit is not None:
         return Audit.load(Path(request.audit)).group_catalog(catalog), "audit"
-    section = read_settings(request.config, "audit", is_required=False)
     return group_catalog(catalog, build_config(AuditConfig, section), progress), "audit"
 
 

@@ -128,7 +128,8 @@ def _show(study: Study) -> None:
     from georgia.study.table import describe_best
 
     rows = table_rows(study.rows)
-    shown = [name for name in rows[0] if name not in ("failed", "test images")]
+    hidden = ("failed", "test images", "quality gate")
+    shown = [name for name in rows[0] if name not in hidden]
     console.show_table(shown, [[_cell(row[name]) for name in shown] for row in rows])
     console.show_line(describe_best(study.variants, study.comparisons))
     for name in ("study.html", "study.csv", "study.md"):
@@ -142,6 +143,8 @@ def _cell(value: Any) -> str:
 def _end(study: Study) -> int:
     for row in study.failed_rows:
         console.show_note(f"run {row.run_name} failed: {row.reason}")
+    for row in study.gated_rows:
+        console.show_note(f"run {row.run_name}: quality gate failed: {row.gate}")
     if study.failed_rows and not study.variants:
         first = study.failed_rows[0]
         raise InputError(
@@ -151,4 +154,6 @@ def _end(study: Study) -> int:
             hint="Repair that and run the same command again.",
         )
     code = console.end_with(study.failures)
-    return console.DONE_IN_PART if study.failed_rows else code
+    if len(study.gated_rows) == len(study.rows) - len(study.failed_rows):
+        return console.GATE_FAILED
+    return console.DONE_IN_PART if study.failed_rows or study.gated_rows else code

@@ -27,10 +27,12 @@ from georgia.cli.options import (
 )
 from georgia.cli.packages import check_packages
 from georgia.config import parse_assignments
+from georgia.errors import GateError
 
 if TYPE_CHECKING:
     from georgia.evaluate.assessment import Assessment
     from georgia.metrics.classification import Metrics
+    from georgia.train import TrainingRun
 
 
 def run(
@@ -78,20 +80,35 @@ def run(
         check_packages("Cannot export an 8-bit file", ["nncf"])
     told = parse_split_folders(parts)
     with console.ConsoleProgress() as progress:
-        result = train_model(data, out, chosen, resume, names, progress, audit=audit, parts=told)
+        try:
+            result = train_model(data, out, chosen, resume, names, progress, audit=audit, parts=told)
+        except GateError as error:
+            result = _take_finished(error)
     if as_json:
         console.show_json(result.to_json_dict())
     else:
-        show_metrics(result.metrics, result.assessment)
-        console.show_line(f"training {result.describe_stop()}")
-        for kind, file in result.files.items():
-            console.show_line(f"{kind}: {file}")
+        _show(result)
     code = console.end_with(result.failures)
-    if result.assessment.stopping and not chosen.rehearse:
-        for reason in result.assessment.stopping:
-            console.show_note(f"quality gate failed: {reason.text}")
+    if result.gate:
+        console.show_note(f"quality gate failed: {result.gate}")
         return console.GATE_FAILED
     return code
+
+
+def _take_finished(error: GateError) -> TrainingRun:
+    """Return the run that was finished though its quality gate failed; raise where the data was not sound."""
+    from georgia.train import TrainingRun
+
+    if isinstance(error.result, TrainingRun):
+        return error.result
+    raise error
+
+
+def _show(run: TrainingRun) -> None:
+    show_metrics(run.metrics, run.assessment)
+    console.show_line(f"training {run.describe_stop()}")
+    for kind, file in run.files.items():
+        console.show_line(f"{kind}: {file}")
 
 
 def show_metrics(metrics: Metrics, assessment: Assessment) -> None:

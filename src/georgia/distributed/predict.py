@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
 import os
@@ -20,12 +21,13 @@ from georgia.distributed.shards import ShardFolder
 from georgia.distributed.worker import ShardPredictor, WorkerSetup
 from georgia.errors import InputError
 from georgia.files import OutputLock
+from georgia.images.depth import DEPTH_VARIABLE, DepthWatch
 from georgia.images.listing import FoundImages
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle
-from georgia.model.engines import open_engine
 from georgia.predict.prediction import Outcome
 from georgia.predict.predictor import PredictConfig
+from georgia.predict.rejudge import open_served_engine
 from georgia.predict.resume import check_same_run, describe_run
 from georgia.predict.tables import TABLE_SUFFIXES
 from georgia.progress import QUIET, Progress
@@ -49,7 +51,7 @@ class ArchiveResult:
     """A predicted archive: the folder of its parts, and the numbers of files and failures.
 
     ``n_reused`` files were predicted by an earlier call that was interrupted; ``workers`` names the
-    processes of this one.
+    processes of this one; ``notices`` are sentences about what the files leave in doubt.
     """
 
     folder: str
@@ -62,6 +64,7 @@ class ArchiveResult:
     n_reused: int
     seconds: float
     workers: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield every prediction and failure, in the order of the files."""
@@ -134,7 +137,8 @@ def _predict_shards(
     plan = _open_plan(shards, bundle, sources, config, scale, progress)
     missing = shards.find_missing(plan["n_shards"])
     reused = set(range(plan["n_shards"])) - set(missing)
-    n_failed = sum(shards.count_failures(shard) for shard in reused)
+    depths = DepthWatch()
+    n_failed = sum(shards.count_failures(shard, depths) for shard in reused)
     n_predicted, workers = 0, set()
     if missing:
         with open_cluster(scale.address) as ray:
@@ -143,6 +147,7 @@ def _predict_shards(
             for row in _run_shards(ray, bundle, config, folder, missing):
                 n_predicted, n_failed = n_predicted + int(row["n_files"]), n_failed + int(row["n_failed"])
                 workers.add(str(row["process"]))
+                depths.add(int(row["n_deep"]), int(row["largest"]))
                 pace = n_predicted / max(1e-9, time.perf_counter() - started)
                 progress.advance(int(row["n_files"]), f"{pace:,.0f} images/s")
     _close(shards, plan["n_shards"])
@@ -157,6 +162,7 @@ def _predict_shards(
         n_reused=plan["n_files"] - n_predicted,
         seconds=time.perf_counter() - started,
         workers=tuple(sorted(workers)),
+        notices=tuple(filter(None, [depths.describe()])),
     )
 
 
@@ -216,10 +222,17 @@ def _settle(bundle: Bundle, config: PredictConfig) -> PredictConfig:
     """Return the settings with engine and precision as chosen on this machine, for all workers.
 
     Raises:
-        InputError: the model cannot be opened.
+        InputError: the model cannot be opened, or serves in 8-bit integers, whose file no worker has.
     """
     name = "auto" if config.engine == RAY else config.engine
-    engine = open_engine(bundle.model_path, bundle.preprocess, name, precision=config.precision)
+    engine = open_served_engine(bundle, name, precision=config.precision)
+    if engine.precision == "int8":
+        raise InputError(
+            "Cannot predict on Ray in int8",
+            needs="a precision of the model's own file is needed there",
+            got="int8, which has a file beside it",
+            hint="Take --precision float32, bfloat16, rotations or views.",
+        )
     return replace(config, engine=engine.name, precision=engine.precision)
 
 
@@ -237,7 +250,8 @@ def _open_plan(
         InputError: the folder holds other files, or was made with another model; a source names nothing.
     """
     model = bundle.model_path.read_bytes()
-    metadata = describe_run(model, bundle.labels, config.engine, config.precision)
+    model_sha256 = hashlib.sha256(model).hexdigest()
+    metadata = describe_run(model_sha256, bundle.labels, config.engine, config.precision)
     before = shards.load_plan()
     if before is not None and scale.resume:
         check_same_run(shards.parts.where, before, metadata)
@@ -266,7 +280,11 @@ def _counted(names: Iterable[str], progress: Progress) -> Iterator[str]:
 def _run_shards(
     ray: Any, bundle: Bundle, config: PredictConfig, folder: str, missing: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row per shard as they are done, in any order."""
+    """Yield one row per shard as they are done, in any order.
+
+    Raises:
+        InputError: a worker cannot use the model, or computes in another precision.
+    """
     data = importlib.import_module("ray.data")
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -281,6 +299,7 @@ def _run_shards(
         replace(config, threads=cpus, workers=config.workers or cpus),
         folder if is_url(folder) else str(Path(folder).absolute()),
         str(Path.cwd()),
+        os.environ.get(DEPTH_VARIABLE, ""),
     )
     rows = data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
     done = rows.map_batches(
@@ -291,7 +310,10 @@ def _run_shards(
         # All start at once; the pool may shrink, so that a lost node's worker is replaced by an idle one.
         compute=data.ActorPoolStrategy(min_size=1, max_size=n_workers, initial_size=n_workers),
     )
-    yield from done.iter_rows()
+    for row in done.iter_rows():
+        if row["fault"]:
+            raise InputError(str(row["fault"]))
+        yield row
 
 
 def _check_folder(ray: Any, folder: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from georgia.distributed.places import Folder, join_place, name_path
 from georgia.errors import InputError
 from georgia.files import reading
+from georgia.images.depth import DepthWatch
 from georgia.labels import Labels
 from georgia.predict.prediction import Outcome, read_prediction
 from georgia.predict.tables import ParquetWriter
@@ -26,6 +28,10 @@ PLAN_FILE, MODEL_FILE, DONE_FILE = "plan.json", "model.onnx", "_SUCCESS"
 # Files of one shard: some seconds of one worker, and what is lost with a worker. From the millionth file on
 # shards are larger, so that a hundred million files give 26,000 of them.
 SHARD_FILES, LARGE_SHARD_FILES, LARGE_FROM = 512, 4096, 1_000_000
+
+# Of a part's metadata: how many of its files have 16 bits, and their largest sample.
+_DEPTHS = "depths"
+_HINT = "Delete it and give the same command with --resume."
 
 
 class ShardFolder:
@@ -64,18 +70,26 @@ class ShardFolder:
 
     def read_list(self, shard: int) -> list[str]:
         """Return the files of a shard, named as the caller named them."""
-        return list(json.loads(self._lists.read(_list_name(shard))))
+        with reading(f"Cannot read {_list_name(shard)!r}", "it must be a JSON list of files"):
+            return list(map(str, json.loads(self._lists.read(_list_name(shard)))))
 
     def find_missing(self, n_shards: int) -> list[int]:
         """Return the shards without a part."""
         there = set(self.parts.list_names())
         return [shard for shard in range(n_shards) if _part_name(shard) not in there]
 
-    def write_outcomes(self, shard: int, outcomes: Iterable[Outcome], labels: Labels) -> tuple[int, int]:
-        """Write the part of a shard; return its number of files and of failures."""
+    def write_outcomes(
+        self, shard: int, outcomes: Iterable[Outcome], labels: Labels, depths: DepthWatch | None = None
+    ) -> tuple[int, int]:
+        """Write the part of a shard; return its number of files and of failures.
+
+        ``depths`` is what notes the files' depth while they are read: the part says it too.
+        """
         stream, n_files, n_failures = io.BytesIO(), 0, 0
-        writer = ParquetWriter(stream, labels)
-        for outcome in outcomes:
+        rows = list(outcomes)
+        noted = [depths.n_files, depths.largest] if depths is not None and depths.n_files else None
+        writer = ParquetWriter(stream, labels, details={_DEPTHS: noted})
+        for outcome in rows:
             writer.add(_printable(outcome))
             n_failures += isinstance(outcome, Failure)
             n_files += 1
@@ -83,37 +97,53 @@ class ShardFolder:
         self.parts.write(_part_name(shard), stream.getvalue())
         return n_files, n_failures
 
-    def count_failures(self, shard: int) -> int:
-        """Return how many files of a finished shard could not be read."""
+    def count_failures(self, shard: int, depths: DepthWatch | None = None) -> int:
+        """Return how many files of a finished shard could not be read; ``depths`` takes what it says.
+
+        Raises:
+            InputError: the part is damaged.
+        """
         import pyarrow.parquet
 
-        part = io.BytesIO(self.parts.read(_part_name(shard)))
-        reasons = pyarrow.parquet.read_table(part, columns=["error"]).column("error").to_pylist()
+        with _reading_part(shard):
+            part = io.BytesIO(self.parts.read(_part_name(shard)))
+            table = pyarrow.parquet.read_table(part, columns=["error"])
+            reasons = table.column("error").to_pylist()
+            noted = (table.schema.metadata or {}).get(_DEPTHS.encode())
+            if depths is not None and noted is not None:
+                n_files, largest = map(int, json.loads(noted))
+                depths.add(n_files, largest)
         return sum(bool(reason) for reason in reasons)
 
     def read_outcomes(self, shard: int, labels: Labels) -> list[Outcome]:
         """Return the outcomes of a finished shard, in the order of its files.
 
         Raises:
-            InputError: the part does not hold one row per file.
+            InputError: the part is damaged, or does not hold one row per file.
         """
         import pyarrow.parquet
 
         names = self.read_list(shard)
-        table = pyarrow.parquet.read_table(io.BytesIO(self.parts.read(_part_name(shard))))
+        with _reading_part(shard):
+            table = pyarrow.parquet.read_table(io.BytesIO(self.parts.read(_part_name(shard))))
         if table.num_rows != len(names):
             raise InputError(
                 f"Cannot use {_part_name(shard)!r}",
                 needs=f"{len(names)} rows are needed",
                 got=table.num_rows,
-                hint="Delete it and give the same command with --resume.",
+                hint=_HINT,
             )
-        rows = table.to_pylist()
-        return [_read_outcome(name, row, labels) for name, row in zip(names, rows, strict=True)]
+        with _reading_part(shard):
+            rows = table.to_pylist()
+            return [_read_outcome(name, row, labels) for name, row in zip(names, rows, strict=True)]
 
     def close(self) -> None:
         """Mark the whole archive as done."""
         self.parts.write(DONE_FILE, b"")
+
+
+def _reading_part(shard: int) -> AbstractContextManager[None]:
+    return reading(f"Cannot use {_part_name(shard)!r}", "a whole Parquet file of ours is needed", _HINT)
 
 
 def _read_outcome(name: str, row: Mapping[str, Any], labels: Labels) -> Outcome:

@@ -14,6 +14,8 @@ from typing import Any
 
 from georgia.distributed.places import is_url, name_path, read_bytes
 from georgia.distributed.shards import ShardFolder, rename_outcome
+from georgia.errors import GeorgiaError, InputError
+from georgia.images.depth import DEPTH_VARIABLE, DepthWatch
 from georgia.model.bundle import Bundle
 from georgia.predict.prediction import Outcome
 from georgia.predict.predictor import PredictConfig, Predictor
@@ -27,41 +29,62 @@ N_FETCH = 16
 class WorkerSetup:
     """Everything that a worker needs: ``folder`` holds the model and takes the parts.
 
-    Relative file names are below ``base``.
+    Relative file names are below ``base``. ``stated_depth`` is the caller's GEORGIA_DEPTH.
     """
 
     bundle: Bundle
     config: PredictConfig
     folder: str
     base: str
+    stated_depth: str = ""
 
 
 class ShardPredictor:
     """Predicts shards with one model in one process: Ray Data creates one per worker."""
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self._setup = setup
+        self._setup, self._fault = setup, ""
         self._shards = ShardFolder(setup.folder)
+        # A machine of the cluster may have another one, or none: 16-bit images would come out darker there.
+        os.environ[DEPTH_VARIABLE] = setup.stated_depth
+        try:
+            self._open(setup)
+        except GeorgiaError as error:
+            # Of an actor that does not start Ray tells its own story, and starts it again.
+            self._fault = str(error)
+
+    def _open(self, setup: WorkerSetup) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / setup.bundle.model_path.name
             path.write_bytes(self._shards.read_model())
             self._predictor = Predictor(replace(setup.bundle, model_path=path), setup.config)
+        if (precision := self._predictor.engine.precision) != setup.config.precision != "auto":
+            raise InputError(
+                f"Cannot predict on {platform.node()}",
+                needs=f"every machine must compute in {setup.config.precision}",
+                got=precision,
+                hint="Set the same variables on all machines, or leave the precision out.",
+            )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Predict the shards numbered in a batch; return their numbers of files and failures."""
-        counts = [self.predict_shard(int(shard)) for shard in batch["shard"]]
+        """Predict the shards numbered in a batch; return counts, or in ``fault`` why there are none."""
+        none = (0, 0, DepthWatch())
+        counts = [none if self._fault else self.predict_shard(int(shard)) for shard in batch["shard"]]
         return {
             "shard": batch["shard"],
-            "n_files": [n_files for n_files, _ in counts],
-            "n_failed": [n_failed for _, n_failed in counts],
+            "n_files": [n_files for n_files, _, _ in counts],
+            "n_failed": [n_failed for _, n_failed, _ in counts],
+            "n_deep": [depths.n_files for *_, depths in counts],
+            "largest": [depths.largest for *_, depths in counts],
+            "fault": [self._fault] * len(counts),
             "process": [f"{platform.node()}-{os.getpid()}"] * len(counts),
         }
 
-    def predict_shard(self, shard: int) -> tuple[int, int]:
-        """Write the part of a shard; return its number of files and of failures."""
-        names = self._shards.read_list(shard)
-        labels = self._setup.bundle.labels
-        return self._shards.write_outcomes(shard, self._predict(names), labels)
+    def predict_shard(self, shard: int) -> tuple[int, int, DepthWatch]:
+        """Write the part of a shard; return its number of files, of failures, and the depth of its files."""
+        names, labels = self._shards.read_list(shard), self._setup.bundle.labels
+        depths = self._predictor.watch_anew()
+        return *self._shards.write_outcomes(shard, self._predict(names), labels, depths), depths
 
     def _predict(self, names: list[str]) -> Iterator[Outcome]:
         with tempfile.TemporaryDirectory(prefix="georgia-") as folder:

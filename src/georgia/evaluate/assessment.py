@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,6 +19,8 @@ FEW_IMAGES = 20
 _NEVER_BY_CHANCE = 5
 # Rejected fractions (lower end of the 95 % confidence interval) that are more than the stated 1 %.
 _MANY_REJECTED, _MOST_REJECTED = 0.05, 0.5
+# A model with fewer correct predictions than wrong ones tells no class, however many there are.
+_HALF = 0.5
 # Acceptance so far below the stated one is no sampling error: limit and exported file do not fit.
 ACCEPTANCE_TOLERANCE = 0.05
 
@@ -39,6 +41,7 @@ class Concern(StrEnum):
     MANY_REJECTED = "many-rejected"
     NEVER_PREDICTED = "never-predicted"
     NO_BETTER_THAN_ONE_CLASS = "no-better-than-one-class"
+    MOSTLY_WRONG = "mostly-wrong"
     FEW_IMAGES = "few-images"
     NOT_ROBUST = "not-robust"
 
@@ -202,7 +205,7 @@ def _assess_rejection(metrics: Metrics, acceptance: Acceptance | None) -> Iterat
         if support and wilson_interval(n_rejected / support, n_effective)[0] > _MANY_REJECTED:
             uneven.append(f"{name} ({n_rejected:,} of {support:,})")
     if uneven:
-        text = f"Many images of one class were rejected: {', '.join(uneven)}."
+        text = f"Many images of one class were rejected: {_join(uneven)}."
         yield Reason(Concern.MANY_REJECTED, Level.CAUTION, text)
 
 
@@ -215,15 +218,19 @@ def _assess_predictions(metrics: Metrics) -> Iterator[Reason]:
     }
     if never:
         level = Level.BAD if max(never.values()) >= _NEVER_BY_CHANCE else Level.CAUTION
-        names = ", ".join(f"{name} ({count_noun(n, 'image')})" for name, n in never.items())
+        names = _join(f"{name} ({count_noun(n, 'image')})" for name, n in never.items())
         yield Reason(Concern.NEVER_PREDICTED, level, f"The model never predicted {names}.")
     supports = metrics.confusion.sum(axis=1)
     if (supports > 0).sum() < 2:
         return
     largest, accuracy = int(supports.max()), metrics.n_correct / n_accepted
-    if metrics.n_correct > largest:
-        return
     interval = wilson_interval(accuracy, metrics.n_effective * n_accepted / metrics.n)
+    if metrics.n_correct > largest:
+        if accuracy < _HALF:
+            level = Level.BAD if interval[1] < _HALF else Level.CAUTION
+            text = f"Most predictions are wrong: {metrics.n_wrong:,} of {n_accepted:,} accepted images."
+            yield Reason(Concern.MOSTLY_WRONG, level, text)
+        return
     level = Level.BAD if interval[1] < largest / n_accepted or never else Level.CAUTION
     name = metrics.classes[int(supports.argmax())]
     text = (
@@ -234,14 +241,19 @@ def _assess_predictions(metrics: Metrics) -> Iterator[Reason]:
 
 
 def _few_images(metrics: Metrics) -> Reason | None:
-    few = [
-        f"{name} {row.support:,}" for name, row in metrics.per_class.items() if 0 < row.support < FEW_IMAGES
-    ]
+    few = [f"{name} {row.support:,}" for name, row in metrics.per_class.items() if row.support < FEW_IMAGES]
     if not few:
         return None
-    shown = ", ".join(few[:5]) + (f" and {len(few) - 5} more classes" if len(few) > 5 else "")
+    shown = _join(few)
     text = f"Too few images to rely on the metrics (fewer than {FEW_IMAGES} of a class): {shown}."
     return Reason(Concern.FEW_IMAGES, Level.CAUTION, text)
+
+
+def _join(classes: Iterable[str]) -> str:
+    """Return the first five, and how many more there are."""
+    names = list(classes)
+    more = f" and {count_noun(len(names) - 5, 'more class')}" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def _percent(fraction: float) -> str:

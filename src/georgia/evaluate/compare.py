@@ -16,7 +16,7 @@ import numpy as np
 
 from georgia.errors import InputError
 from georgia.evaluate.score import Evaluation
-from georgia.files import read_json, reading, write_json
+from georgia.files import check_fields, read_json, reading, write_json
 from georgia.labels import Labels
 from georgia.metrics.classification import check_class_indices, class_indices
 from georgia.metrics.intervals import IntArray, Interval, group_codes
@@ -53,7 +53,7 @@ class Difference:
     def from_json_dict(cls, values: dict[str, Any]) -> Difference:
         """Read the JSON form."""
         low, high = values["interval"]
-        return cls(**{**values, "interval": (float(low), float(high))})
+        return check_fields(cls(**{**values, "interval": (float(low), float(high))}))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Comparison:
                 values[name] = Difference.from_json_dict(values[name])
             by_class = values["f1_by_class"].items()
             values["f1_by_class"] = {name: Difference.from_json_dict(plain) for name, plain in by_class}
-            return cls(**values)
+            return check_fields(cls(**values))
 
 
 def check_same_classes(this: Labels, other: Labels) -> None:

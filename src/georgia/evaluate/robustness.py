@@ -22,7 +22,7 @@ from georgia.errors import InputError, UnreadableImageError
 from georgia.evaluate.compare import Difference, compare_predictions
 from georgia.evaluate.perturbations import Perturbation, list_perturbations
 from georgia.evaluate.score import check_class_names
-from georgia.files import read_json, reading, write_json
+from georgia.files import check_fields, read_json, reading, write_json
 from georgia.images.decode import read_info
 from georgia.labels import UNKNOWN
 from georgia.metrics.classification import UNKNOWN_INDEX, class_indices
@@ -78,7 +78,7 @@ class RobustnessRow:
     @classmethod
     def from_json_dict(cls, values: Mapping[str, Any]) -> RobustnessRow:
         """Read the JSON form."""
-        return cls(
+        row = cls(
             name=values["change"],
             title=values["title"],
             accuracy=Difference.from_json_dict(values["accuracy"]),
@@ -86,6 +86,7 @@ class RobustnessRow:
             n_unknown=values["n_unknown"],
             is_significant=values["is_marked"],
         )
+        return check_fields(row)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,10 @@ class Robustness:
         """Read the JSON form."""
         rows = tuple(map(RobustnessRow.from_json_dict, values["rows"]))
         rest = {name: value for name, value in values.items() if name != "in_words"}
-        return cls(**{**rest, "rows": rows})
+        found = check_fields(cls(**{**rest, "rows": rows}))
+        if not (0 < found.level < 1 and 0 <= found.accuracy <= 1 and 0 <= found.n_groups <= found.n):
+            raise ValueError(f"level {found.level}, accuracy {found.accuracy}, {found.n_groups} groups")
+        return found
 
     def save(self, folder: str | Path) -> Path:
         """Write ``robustness.json`` and return its path."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from georgia import __version__
 from georgia.backbones.info import require_keras
-from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets
+from georgia.backbones.keras_files import MAX_UNPACKED_RATIO, check_plain_datasets, open_hdf5, read_text
 from georgia.backbones.tensors import hash_file, reading_weights, weights_error
 from georgia.errors import InputError
 from georgia.export.graph.walker import iterate_layers
@@ -273,20 +273,16 @@ def _read_archive_description(path: Path) -> bytes:
         names = archive.namelist()
         if sorted(names) != sorted(set(names) & set(_ARCHIVE_PARTS)):
             raise ValueError(f"an archive of {', '.join(names[:9])} instead of {', '.join(_ARCHIVE_PARTS)}")
-        import h5py
-
-        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+        with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as file:
             check_plain_datasets(file)
         return archive.read("config.json")
 
 
 def _read_hdf5_description(path: Path) -> Any:
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         check_plain_datasets(file)
         if "model_config" in file.attrs:
-            return file.attrs["model_config"]
+            return read_text(file, "model_config")
     rule = "a whole model is needed"
     do = "Save the whole model with model.save('name.h5'), or use the file as train --weights."
     raise weights_error(path, rule, "weights alone (no architecture)", do)

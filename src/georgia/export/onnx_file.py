@@ -19,6 +19,7 @@ from georgia.export.graph.builder import GraphBuilder
 from georgia.export.graph.class_map import add_class_map
 from georgia.export.graph.ood_score import add_image_features, add_unknown_score
 from georgia.export.graph.preprocessing import add_preprocessing
+from georgia.export.graph.symmetry import Views, add_views
 from georgia.export.graph.walker import Port, iterate_layers, write_model
 from georgia.files import write_bytes
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
@@ -60,17 +61,18 @@ def export_onnx(
     graph = GraphBuilder()
     prepared = add_preprocessing(graph, "image", spec)
     found: dict[str, Port] = {}
-    (output,) = write_model(graph, model, [prepared], found)
-    found[NETWORK_INPUT] = (prepared, tuple(model.input_shape))
-    outputs = _add_class_outputs(graph, output, len(labels), uncertainty.temperature, found)
-    outputs["features"] = ["N", _add_features(graph, model, found)]
+    views = add_views(graph, prepared, spec)
+    (output,) = write_model(graph, model, [views.net_input], found)
+    found[NETWORK_INPUT] = (views.net_input, tuple(model.input_shape))
+    outputs = _add_class_outputs(graph, output, (len(labels), uncertainty.temperature), found, views)
+    outputs["features"] = ["N", _add_features(graph, model, found, views)]
     if uncertainty.unknown is not None:
-        measured = add_image_features(graph, prepared, spec, _find_tensors(found, uncertainty.unknown.layers))
+        measured = add_image_features(graph, views, spec, _find_tensors(found, uncertainty.unknown.layers))
         graph.rename(add_unknown_score(graph, measured, uncertainty.unknown), "unknown_score")
         outputs["unknown_score"] = ["N"]
     if measured_layers:
         graph.rename(
-            add_image_features(graph, prepared, spec, _find_tensors(found, measured_layers)),
+            add_image_features(graph, views, spec, _find_tensors(found, measured_layers)),
             "picture_features",
         )
         outputs["picture_features"] = ["N", "D"]
@@ -112,11 +114,15 @@ def remove_output(file: Path, name: str) -> None:
 
 
 def _add_class_outputs(
-    graph: GraphBuilder, output: str, n_classes: int, temperature: float, found: Mapping[str, Port]
+    graph: GraphBuilder, output: str, head: tuple[int, float], found: Mapping[str, Port], views: Views
 ) -> dict[str, Sequence[int | str]]:
-    """Add ``logits``, ``probabilities`` and, where the head allows it, ``cam``; return their shapes."""
+    """Add ``logits``, ``probabilities`` and, where the head allows it, ``cam``; return their shapes.
+
+    ``head`` is the number of classes and the temperature.
+    """
+    n_classes, temperature = head
     logits = _class_logits(graph, output, n_classes)
-    graph.rename(logits, "logits")
+    graph.rename(views.merge(logits, n_classes), "logits")
     scaled = graph.add("Div", ["logits", graph.constant(temperature, "head/temperature")], "head/scaled")
     graph.rename(graph.add("Softmax", [scaled], "head/probabilities", axis=1), "probabilities")
     outputs: dict[str, Sequence[int | str]] = {
@@ -126,7 +132,7 @@ def _add_class_outputs(
     class_map = add_class_map(graph, logits, n_classes, dict(found.values()))
     if class_map is not None:
         tensor, (height, width) = class_map
-        graph.rename(tensor, "cam")
+        graph.rename(views.restore(tensor, n_classes, (height, width)), "cam")
         outputs["cam"] = ["N", n_classes, height, width]
     return outputs
 
@@ -153,7 +159,8 @@ def _class_logits(graph: GraphBuilder, output: str, n_classes: int) -> str:
     return graph.add("MatMul", [logits, graph.constant([SIGMOID_PAIR], "head/pair")], "head/both")
 
 
-def _find_tensors(found: Mapping[str, Port], layers: Sequence[str]) -> list[str]:
+def _find_tensors(found: Mapping[str, Port], layers: Sequence[str]) -> list[tuple[str, int]]:
+    """Return layers' tensors and how many maps each has."""
     missing = [name for name in layers if name not in found]
     if missing:
         raise InputError(
@@ -161,10 +168,10 @@ def _find_tensors(found: Mapping[str, Port], layers: Sequence[str]) -> list[str]
             needs="its layers must hold those that the unknown score reads",
             got=f"no {', '.join(missing)}",
         )
-    return [found[name][0] for name in layers]
+    return [(found[name][0], int(found[name][1][-1] or 0)) for name in layers]
 
 
-def _add_features(graph: GraphBuilder, model: Any, found: Mapping[str, Port]) -> int:
+def _add_features(graph: GraphBuilder, model: Any, found: Mapping[str, Port], views: Views) -> int:
     """Add the output ``features``, the input of the head; return their number.
 
     That is the layer ``FEATURES`` in Georgia's own nets, else the last pooling.
@@ -176,5 +183,6 @@ def _add_features(graph: GraphBuilder, model: Any, found: Mapping[str, Port]) ->
     if not pooled:
         raise InputError("Cannot export the net", needs="a pooling layer is needed for features", got="none")
     chosen = next((layer for layer in pooled if layer.name == FEATURES), pooled[-1])
-    graph.rename(found[chosen.name][0], "features")
-    return int(np.prod(chosen.output.shape[1:]))
+    width = int(np.prod(chosen.output.shape[1:]))
+    graph.rename(views.merge(found[chosen.name][0], width), "features")
+    return width

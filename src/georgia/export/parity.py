@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from georgia.errors import ParityError
 from georgia.export.onnx_file import SIGMOID_PAIR, remove_output
 from georgia.images.preprocess import PreprocessSpec
+from georgia.images.symmetry import SYMMETRIES
 from georgia.model.engines import FLOAT32_TOLERANCE, OnnxRuntimeEngine, OpenVinoEngine, Outputs
 from georgia.uncertainty.calibration import softmax
 
@@ -71,8 +72,7 @@ def check_parity(
         ParityError: an engine's probability differs by more than ``tolerance`` from Keras, or another of
             its outputs, in units of its largest value, from the other engine's.
     """
-    batch = np.stack([spec.apply(image) for image in images])
-    expected = softmax(_run_keras(model, batch), temperature)
+    expected = softmax(run_keras(model, spec, images), temperature)
     engines = (OnnxRuntimeEngine(onnx_file), OpenVinoEngine(onnx_file, spec))
     outputs = {engine.name: engine.run([engine.prepare(image) for image in images]) for engine in engines}
     differences = {
@@ -116,19 +116,42 @@ def _compare_engines(first: Outputs, second: Outputs) -> dict[str, float]:
     return found
 
 
-def _run_keras(model: Any, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return Keras' own logits (N, C): the net without its last activation where that is separable."""
+def run_keras(
+    model: Any, spec: PreprocessSpec, images: Sequence[npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.float64]:
+    """Return the logits (N, C) that the net's exported file has to give, from Keras.
+
+    They are those of the net on each image, or their mean over its eight symmetries.
+    """
+    resized = spec.orient(np.stack([spec.resize(image) for image in images]))
+    run = _open_net(model)
+    if spec.symmetry != "average":
+        return run(spec.normalize(resized))
+    views = (np.stack([symmetry.apply(pixels) for pixels in resized]) for symmetry in SYMMETRIES)
+    mean: npt.NDArray[np.float64] = np.mean([run(spec.normalize(view)) for view in views], axis=0)
+    return mean
+
+
+def _open_net(model: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]:
+    """Return a function from network input to Keras' own logits (N, C).
+
+    That is the net without its last activation where that is separable.
+    """
     import keras
 
-    last = model.layers[-1]
-    if type(last).__name__ == "Dense":
-        before = keras.Model(model.input, last.input).predict(batch, verbose=0, batch_size=16)
-        bias = np.asarray(last.bias, np.float64) if last.use_bias else 0.0
-        logits = before.astype(np.float64) @ np.asarray(last.kernel, np.float64) + bias
-    else:
-        outputs = np.asarray(model.predict(batch, verbose=0, batch_size=16), np.float64)
-        logits = np.log(np.maximum(outputs, 1e-38))
-        if outputs.shape[1] == 1:
-            logits -= np.log(np.maximum(1 - outputs, 1e-38))
-    pair = np.array([SIGMOID_PAIR], np.float64)
-    return np.asarray(logits @ pair if logits.shape[1] == 1 else logits, np.float64)
+    pair, last = np.array([SIGMOID_PAIR], np.float64), model.layers[-1]
+    is_open = type(last).__name__ == "Dense"
+    net = keras.Model(model.input, last.input) if is_open else model
+
+    def run(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        outputs = np.asarray(net.predict(batch, verbose=0, batch_size=16), np.float64)
+        if is_open:
+            bias = np.asarray(last.bias, np.float64) if last.use_bias else 0.0
+            logits = outputs @ np.asarray(last.kernel, np.float64) + bias
+        else:
+            logits = np.log(np.maximum(outputs, 1e-38))
+            if outputs.shape[1] == 1:
+                logits -= np.log(np.maximum(1 - outputs, 1e-38))
+        return np.asarray(logits @ pair if logits.shape[1] == 1 else logits, np.float64)
+
+    return run

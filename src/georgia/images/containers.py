@@ -12,7 +12,9 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from georgia.errors import UnreadableImageError
 
@@ -35,6 +37,22 @@ def is_image_name(name: str) -> bool:
     """
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - no object a file
     return suffix in SUFFIXES or suffix in _OTHER_SUFFIXES
+
+
+def tell_other_suffix(path: Path) -> str:
+    """Return why a file among class folders is left out: its suffix, also where its content is an image.
+
+    Folders are read by suffix; a file that a command names is read by its content.
+    """
+    start = b""
+    with suppress(OSError):
+        if path.is_file():  # a pipe would not end
+            with path.open("rb") as stream:
+                start = stream.read(12)
+    kind, suffix = find_format(start), repr(path.suffix)
+    if kind is None:
+        return f"not an image file (suffix {suffix})"
+    return f"its suffix {suffix} is none of an image that is read, though its content is {kind}; rename it"
 
 
 @dataclass(frozen=True)

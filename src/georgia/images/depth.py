@@ -7,6 +7,7 @@ Cameras of 10, 12 or 14 bits often leave the upper bits of 16 unused and say so 
 from __future__ import annotations
 
 import os
+import threading
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +16,9 @@ import numpy.typing as npt
 from georgia.errors import InputError, UnreadableImageError
 
 DEPTH_VARIABLE = "GEORGIA_DEPTH"
+# Depths of cameras. A whole set below the last of them leaves three quarters of the range of 16 bits unused.
+USUAL_BITS = (8, 10, 12, 14)
+MOST_BITS_UNUSUAL = USUAL_BITS[-1]
 
 
 def find_stated_bits() -> int:
@@ -43,6 +47,43 @@ def check_range(samples: npt.NDArray[np.uint16], bits: int) -> int:
             f"its values do not fit {bits} bits ({DEPTH_VARIABLE}); the largest is {samples.max()}"
         )
     return top
+
+
+class DepthWatch:
+    """What 16-bit files of one run use of their range, where no depth is declared or stated; for any thread.
+
+    >>> watch = DepthWatch()
+    >>> watch.note(np.array([[4095]], np.uint16))
+    >>> watch.describe()
+    '1 file of 16 bits uses 12 bits at most. If the camera has 12, it comes out 16 times too dark: set ...
+    """
+
+    def __init__(self) -> None:
+        self.n_files, self.largest = 0, 0
+        self._lock = threading.Lock()
+
+    def note(self, samples: npt.NDArray[np.uint16]) -> None:
+        """Count a file's samples (of its colours, without alpha)."""
+        self.add(1, int(samples.max(initial=0)))
+
+    def add(self, n_files: int, largest: int) -> None:
+        """Count what another watch has counted, as on another machine."""
+        with self._lock:
+            self.n_files += n_files
+            self.largest = max(self.largest, largest)
+
+    def describe(self) -> str:
+        """Return one line if all these files together use few bits; "" otherwise, or if a depth is stated."""
+        bits = self.largest.bit_length()
+        if not self.largest or bits > MOST_BITS_UNUSUAL or find_stated_bits():
+            return ""
+        camera_bits = next(usual for usual in USUAL_BITS if usual >= bits)
+        files = "1 file of 16 bits uses" if self.n_files == 1 else f"{self.n_files:,} files of 16 bits use"
+        come = "it comes" if self.n_files == 1 else "they come"
+        return (
+            f"{files} {bits} bits at most. If the camera has {camera_bits}, {come} out "
+            f"{2 ** (16 - camera_bits)} times too dark: set {DEPTH_VARIABLE}={camera_bits}, in training too."
+        )
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from georgia.errors import InputError
+from georgia.files import tell_reason
 from georgia.images.containers import is_image_name
+from georgia.records import split_window
 
 # What systems put beside images; names that start with a dot are left out as well.
 SYSTEM_NAMES = frozenset(
@@ -64,7 +66,7 @@ def list_names(folder: Path, is_wanted: Callable[[str], bool] = lambda _: True) 
                     names.append(entry.name)
     except OSError as error:
         raise InputError(
-            f"Cannot list folder {str(folder)!r}", needs="it must be readable", got=error.strerror
+            f"Cannot list folder {str(folder)!r}", needs="it must be readable", got=tell_reason(error, folder)
         ) from error
     names.sort(key=natural_key)
     return names
@@ -207,7 +209,7 @@ def _holds(folder: PurePath, place: PurePath) -> bool:
 
 def _list_named(source: str | Path) -> list[Path]:
     """Return the file of that name, or what a glob matches, each file once."""
-    if Path(source).exists():
+    if Path(source).exists() or split_window(source)[0].is_file():
         return [Path(source)]
     found: dict[str, Path] = {}
     for match in sorted(set(_expand(str(source))), key=natural_key):

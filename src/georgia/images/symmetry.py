@@ -7,12 +7,14 @@ Rotations are counter-clockwise, as seen on screen.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+# What a model makes of an image's symmetries: see ``PreprocessSpec``.
+SymmetryMode = Literal["none", "average", "canonical"]
 
 
 class Symmetry(StrEnum):
@@ -91,3 +93,28 @@ EXIF_ORIENTATIONS = (
     Symmetry.ANTI_TRANSPOSE,
     Symmetry.ROTATE_90,
 )
+
+
+def first_moments(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return where the light of square images (N, S, S, 3) lies: first moments (N, 2) of the channels' sum.
+
+    The first is positive where it lies to the right of the middle, the second where it lies below.
+    """
+    grey = pixels.sum(axis=3, dtype=np.float64)
+    place = np.arange(grey.shape[1]) - (grey.shape[1] - 1) / 2
+    return np.stack([grey.sum(axis=1) @ place, grey.sum(axis=2) @ place], axis=1)
+
+
+def orient_images(pixels: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """Return square images (N, S, S, 3), each in the one of its eight orientations that is canonical.
+
+    Its light lies more to the right and to the bottom than to the left and the top, and not more to the
+    bottom than to the right. Where two of these are equal to within rounding, rounding decides; the graph
+    decides by the same sums in float32. Source: canonicalization, Kaba et al. 2022, arXiv 2211.06489.
+    """
+    out = np.array(pixels)
+    for at, (x, y) in enumerate(first_moments(pixels)):
+        image = out[at][:, ::-1] if x < 0 else out[at]
+        image = image[::-1] if y < 0 else image
+        out[at] = image.transpose(1, 0, 2).copy() if abs(x) < abs(y) else image.copy()
+    return out

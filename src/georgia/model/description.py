@@ -10,10 +10,11 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from georgia.errors import InputError
 from georgia.files import reading
+from georgia.images.symmetry import SymmetryMode
 
 # The entry of an ONNX file's metadata that holds what ``bundle.json`` holds.
 METADATA_KEY = "georgia"
@@ -22,7 +23,7 @@ _FREE = ("name", "note", "created")
 _TEXTS = ("model", "name", "note", "created", "weights_file", "model_sha256")
 _TABLES = (
     *("recipe", "data", "versions", "backbone", "audit", "training", "metrics", "parity", "int8"),
-    *("calibration", "unknown", "conformal"),
+    *("calibration", "unknown", "conformal", "promotion"),
 )
 # Largest side of a network input, px: above it one image in float32 takes 200 MB.
 MAX_SIZE_PX = 4096
@@ -131,6 +132,8 @@ def _find_preprocess_faults(spec: Mapping[str, Any]) -> Iterator[str]:
         yield f"color_order must be RGB or BGR; got {_show(spec['color_order'])}"
     if "window_px" in spec and not _is_number(spec["window_px"], 1, 1e6):
         yield f"window_px must be a side in px; got {_show(spec['window_px'])}"
+    if spec.get("symmetry", "none") not in get_args(SymmetryMode):
+        yield f"symmetry must be {', '.join(get_args(SymmetryMode))}; got {_show(spec['symmetry'])}"
     for key, low in (("mean", -1e6), ("scale", 1e-6)):
         value = spec.get(key, [1, 1, 1])
         if not isinstance(value, list) or len(value) != 3 or not all(_is_number(v, low, 1e6) for v in value):
@@ -193,7 +196,7 @@ def _list_metadata(file: Path) -> Iterable[tuple[str, str]]:
     found: set[str] = set()
     with file.open("rb") as stream:
         while stream.tell() < n_bytes:
-            field, length = _next_field(stream, n_bytes)
+            field, length = read_field(stream, n_bytes)
             if field != _METADATA_PROPS:
                 stream.seek(length, 1)
                 continue
@@ -211,12 +214,12 @@ def _parse_entry(data: bytes) -> tuple[str, str]:
 
     texts, stream = {1: "", 2: ""}, io.BytesIO(data)
     while stream.tell() < len(data):
-        field, length = _next_field(stream, len(data))
+        field, length = read_field(stream, len(data))
         texts[field] = stream.read(length).decode()
     return texts[1], texts[2]
 
 
-def _next_field(stream: BinaryIO | Any, end: int) -> tuple[int, int]:
+def read_field(stream: BinaryIO | Any, end: int) -> tuple[int, int]:
     """Read a protocol buffer's next key; return the field's number and the bytes to step over.
 
     Source: protobuf.dev, encoding: wire types 0 (varint), 1 (8 bytes), 2 (length first), 5 (4 bytes).

@@ -5,7 +5,8 @@ inside the shipped graph. OpenVINO runs the graph from ``network_input`` on, and
 prepares its input; parity of the two is checked on real files before a model may ship.
 
 Both compute in float32. Where the processor has bfloat16 and it is requested by name, OpenVINO runs
-the net's convolutions in it; preprocessing before them and the head behind them stay float32.
+the net's convolutions in it; preprocessing before them and the head behind them stay float32. Whether a
+model may be served so is decided in ``georgia.predict.rejudge``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections import deque
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,14 +27,21 @@ import numpy.typing as npt
 from georgia.config import Rule
 from georgia.errors import InputError, MissingDependencyError
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
-from georgia.model.openvino_async import AsyncNet
+from georgia.model.description import parse_metadata
+from georgia.model.few_views import CLASS_MAP, keep_rotations
+from georgia.model.gpu_engine import open_on_gpu, stream_in_thread
+from georgia.model.onnx_session import open_session
+from georgia.model.openvino_async import AsyncNet, NetChoice, explain_failed_run, explain_unread
 
 # "ray" is ``georgia predict`` on a cluster, whose workers open one of the others: ``distributed``.
 ENGINES: tuple[str, ...] = ("auto", "openvino", "onnxruntime", "ray")
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
+# What predictions may ask for besides: an 8-bit file, four of eight views, as many views as an image needs,
+# and the quickest that is shown.
+SERVED_PRECISIONS: tuple[str, ...] = (*PRECISIONS, "int8", "rotations", "views", "fastest")
 # Types of the settings ``engine`` and ``precision``.
 EngineName = Annotated[str, Rule("one of " + ", ".join(ENGINES), ENGINES.__contains__)]
-PrecisionName = Annotated[str, Rule("one of " + ", ".join(PRECISIONS), PRECISIONS.__contains__)]
+PrecisionName = Annotated[str, Rule("one of " + ", ".join(SERVED_PRECISIONS), SERVED_PRECISIONS.__contains__)]
 # Images a call: enough to fill two to sixteen cores, small enough for memory with large frames.
 BATCH_SIZE = 16
 # |Δ| of a probability and of the unknown score that engines, batch sizes, file counts and processors may
@@ -44,6 +52,12 @@ FLOAT32_TOLERANCE = 1e-3
 PRECISION_VARIABLE = "GEORGIA_PRECISION"
 T = TypeVar("T")
 Outputs = Mapping[str, npt.NDArray[np.float32]]
+
+
+_EXPLAINED = {
+    "rotations": "float32 on four of eight views",
+    "views": "float32 on as many of eight views as an image needs",
+}
 
 
 @dataclass(frozen=True)
@@ -60,13 +74,18 @@ class Computation:
         kind = "GPU" if engine.device == "GPU" else describe_processor()
         return cls(engine.name, engine.precision, kind)
 
+    @property
+    def arithmetic(self) -> str:
+        """The precision in words, for those that are no kind of number."""
+        return _EXPLAINED.get(self.precision, self.precision)
+
     def to_json_dict(self) -> dict[str, str]:
         """Return the keys that results hold."""
         return dict(vars(self))
 
 
 class Engine(Protocol):
-    """One loaded model; ``precision`` is "float32" or "bfloat16", ``device`` "CPU" or "GPU"."""
+    """One loaded model; ``precision`` is one of ``SERVED_PRECISIONS``, ``device`` "CPU" or "GPU"."""
 
     name: str
     precision: str
@@ -83,9 +102,14 @@ class Engine(Protocol):
 
 
 def open_engine(
-    model: Path, spec: PreprocessSpec, name: str = "auto", threads: int = 0, precision: str = "auto"
+    model: Path,
+    spec: PreprocessSpec,
+    name: str = "auto",
+    threads: int = 0,
+    precision: str = "auto",
+    is_wide: bool = False,
 ) -> Engine:
-    """Load an exported model; ``auto`` is the GPU's ONNX Runtime where that is installed, else OpenVINO.
+    """Load an exported model; ``auto`` is a GPU where ONNX Runtime can use one, else OpenVINO.
 
     Args:
         model: an ONNX file written by Georgia.
@@ -93,6 +117,7 @@ def open_engine(
         name: see ``ENGINES``.
         threads: processor threads for the net; 0 leaves it to the engine.
         precision: see ``choose_precision``; ONNX Runtime always computes in float32.
+        is_wide: OpenVINO's threads run images of their own from the first batch on; see ``NetChoice``.
 
     Raises:
         InputError: a name is not known, the engine cannot read the file, or bfloat16 is requested
@@ -108,16 +133,20 @@ def open_engine(
             got="another command",
             hint="Use auto, openvino or onnxruntime.",
         )
-    if name == "openvino" or (name == "auto" and not has_gpu_runtime()):
+    if name in ("auto", "onnxruntime") and precision != "bfloat16":
+        engine = open_on_gpu(model, spec)
+        if engine is not None:
+            return engine
+    if name in ("auto", "openvino"):
         try:
-            return OpenVinoEngine(model, spec, threads, choose_precision(precision))
+            return OpenVinoEngine(model, spec, threads, choose_precision(precision), is_wide=is_wide)
         except ImportError as error:
             if name == "openvino":
                 raise MissingDependencyError(
                     "Cannot start OpenVINO",
                     needs="it must be installed",
                     got=error,
-                    hint="pip install openvino.",
+                    hint="pip install 'georgia[openvino]'.",
                 ) from error
     if precision == "bfloat16":
         raise InputError(
@@ -139,16 +168,14 @@ def check_engine_name(name: str) -> None:
         raise InputError("Unknown engine", needs="it must be one of " + ", ".join(ENGINES), got=repr(name))
 
 
-def check_precision_name(name: str) -> None:
-    """Check that a name is one of ``PRECISIONS``.
+def check_precision_name(name: str, known: Sequence[str] = PRECISIONS) -> None:
+    """Check that a name is one of ``known``.
 
     Raises:
         InputError: it is not; the message lists them.
     """
-    if name not in PRECISIONS:
-        raise InputError(
-            "Unknown precision", needs="it must be one of " + ", ".join(PRECISIONS), got=repr(name)
-        )
+    if name not in known:
+        raise InputError("Unknown precision", needs="it must be one of " + ", ".join(known), got=repr(name))
 
 
 def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> str:
@@ -161,11 +188,7 @@ def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> s
     Raises:
         InputError: bfloat16 is requested on a processor without it, or the name is not known.
     """
-    check_precision_name(asked)
-    if asked == "auto":
-        asked = os.environ.get(PRECISION_VARIABLE) or "auto"
-        check_precision_name(asked)
-    if asked != "bfloat16":
+    if find_asked_precision(asked) != "bfloat16":
         return "float32"
     if "BF16" not in (list_capabilities() if capabilities is None else capabilities):
         raise InputError(
@@ -175,6 +198,19 @@ def choose_precision(asked: str, capabilities: Sequence[str] | None = None) -> s
             hint="Use precision auto.",
         )
     return "bfloat16"
+
+
+def find_asked_precision(asked: str) -> str:
+    """Return one of ``SERVED_PRECISIONS``; for "auto" that of GEORGIA_PRECISION, which may be "auto" again.
+
+    Raises:
+        InputError: one of the names is not known.
+    """
+    check_precision_name(asked, SERVED_PRECISIONS)
+    if asked == "auto":
+        asked = os.environ.get(PRECISION_VARIABLE) or "auto"
+        check_precision_name(asked, SERVED_PRECISIONS)
+    return asked
 
 
 def import_openvino() -> Any:
@@ -193,11 +229,32 @@ def import_openvino() -> Any:
     return openvino
 
 
+_opening = threading.Lock()
+
+
+def open_core() -> Any:
+    """Return the one ``openvino.Core`` of this process, which is kept until it ends.
+
+    OpenVINO's CPU plugin gives the thread that loads it a stack for signals, and frees that stack where the
+    last Core and net are dropped. Where another thread drops them, the next signal, such as SIGTERM, ends the
+    program with a segmentation fault. Seen with 2026.4: a monitor drops one of two nets in its own thread.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    with _opening:  # two at once would make two, one of which would be dropped
+        return _make_core()
+
+
+@cache
+def _make_core() -> Any:
+    return import_openvino().Core()
+
+
 @cache
 def list_capabilities() -> tuple[str, ...]:
     """Return what OpenVINO lists for this processor, such as ("FP32", "INT8", "BF16")."""
-    openvino = import_openvino()
-    return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return tuple(open_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 @cache
@@ -212,31 +269,33 @@ def describe_processor() -> str:
 
 
 @cache
-def has_gpu_runtime() -> bool:
-    """Tell whether ONNX Runtime's GPU build is installed and offers CUDA."""
-    from importlib.metadata import PackageNotFoundError, version
+def find_int8_units() -> str:
+    """Return the names of this processor's units for 8-bit integers, "" where it has none or tells none.
 
+    They decide how sums are rounded and where they saturate, so that 8-bit nets differ between them.
+    """
     try:
-        version("onnxruntime-gpu")
-    except PackageNotFoundError:
-        return False
-    import onnxruntime
-
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return " ".join(name for name in ("avx_vnni", "avx512_vnni", "amx_int8") if name in flags)
 
 
 class OnnxRuntimeEngine:
-    """The shipped graph whole: uint8 images in; on an NVIDIA GPU where the GPU build is installed."""
+    """The shipped graph whole, on the processor: uint8 images in."""
 
     name = "onnxruntime"
     precision = "float32"
+    device = "CPU"
 
     def __init__(self, model: Path, threads: int = 0) -> None:
-        providers = ["CUDAExecutionProvider"] if has_gpu_runtime() else []
-        self._session = open_session(model, threads, [*providers, "CPUExecutionProvider"])
+        self._session = open_session(model, threads)
         self._names = [output.name for output in self._session.get_outputs()]
+        described = parse_metadata(self._session.get_modelmeta().custom_metadata_map, model) or {}
+        symmetry = described.get("preprocess", {}).get("symmetry", "none")
+        self._batch_size = max(1, BATCH_SIZE // PreprocessSpec(symmetry=symmetry).n_views)
         self._input = self._session.get_inputs()[0].name
-        self.device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the image itself: the graph does the rest."""
@@ -251,57 +310,33 @@ class OnnxRuntimeEngine:
             by_shape.setdefault(image.shape, []).append(position)
         results: dict[str, npt.NDArray[np.float32]] = {}
         for positions in (
-            cut for same_shape in by_shape.values() for cut in _split_batches(same_shape, BATCH_SIZE)
+            cut for same_shape in by_shape.values() for cut in _split_batches(same_shape, self._batch_size)
         ):
             batch = np.stack([prepared[position] for position in positions])
-            for name, values in zip(self._names, self._session.run(None, {self._input: batch}), strict=True):
+            for name, values in zip(self._names, self._run(batch), strict=True):
                 target = results.setdefault(name, np.empty((len(prepared), *values.shape[1:]), np.float32))
                 target[positions] = values
         return results
 
+    def _run(self, batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        try:
+            return list(self._session.run(None, {self._input: batch}))
+        except Exception as error:  # its own types, without a shared public base
+            raise explain_failed_run("ONNX Runtime", error) from error
+
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
-        """Yield batch after batch; a thread runs the net while the caller prepares the next batch."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(1, thread_name_prefix="georgia-engine") as pool:
-            waiting: deque[tuple[T, Any]] = deque()
-            for token, prepared in batches:
-                waiting.append((token, pool.submit(self.run, prepared)))
-                if len(waiting) > 1:
-                    first, outputs = waiting.popleft()
-                    yield first, outputs.result()
-            for token, outputs in waiting:
-                yield token, outputs.result()
-
-
-def open_session(model: Path, threads: int, providers: Sequence[str], is_optimized: bool = True) -> Any:
-    """Return ONNX Runtime's session of a file; not optimised it opens sooner, to read metadata.
-
-    Raises:
-        InputError: ONNX Runtime cannot read the file.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if not is_optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(str(model), options, providers=list(providers))
-    except Exception as error:  # onnxruntime raises its own types, without a shared public base
-        raise InputError(
-            f"Cannot open model {str(model)!r}",
-            needs="an ONNX file that ONNX Runtime reads is needed",
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-        ) from error
+        """Yield batch after batch, in order, while the caller prepares the next batch."""
+        return stream_in_thread(self.run, batches)
 
 
 class OpenVinoEngine:
     """The net from ``network_input`` on, on images that ``PreprocessSpec`` prepared.
 
     ``precision`` "bfloat16" is for the net up to its last convolution; the head is float32 in any case.
+    "int8" says that the file holds 8-bit integers: it is run as it is. "rotations" is float32 on four of the
+    eight views that a net averages, without class map.
     ``is_emulated`` rounds to bfloat16 in float32, slowly: to try on any processor what bfloat16 changes.
+    ``is_wide`` has each thread run images of its own from the first on, see ``NetChoice``.
     """
 
     name = "openvino"
@@ -314,35 +349,41 @@ class OpenVinoEngine:
         threads: int = 0,
         precision: str = "float32",
         is_emulated: bool = False,
+        is_wide: bool = False,
     ) -> None:
-        openvino = import_openvino()
         self._spec = spec
-        core = openvino.Core()
-        properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            properties["INFERENCE_NUM_THREADS"] = threads
+        core = open_core()
         try:
             whole = core.read_model(str(model))
             # Before cutting, which gives a tensor further names.
             self._names = [choose_output_name(output.get_names()) for output in whole.outputs]
             net = cut_at_network_input(whole, spec.size_px)
-            body, head = (net, None) if precision == "float32" else split_behind_convolutions(net)
-            self.precision = precision if head else "float32"
-            hint = {"bfloat16": "bf16", "float32": "f32"}[self.precision]
+            if precision == "rotations":
+                places = [place for place, name in enumerate(self._names) if name != CLASS_MAP]
+                net = keep_rotations(net, places)
+                self._names = [self._names[place] for place in places]
+            body, head = split_behind_convolutions(net) if precision == "bfloat16" else (net, None)
+            self.precision = "float32" if precision == "bfloat16" and head is None else precision
+            hint = "bf16" if self.precision == "bfloat16" else "f32"
             if is_emulated and head:
                 body, hint = round_as_bfloat16(body), "f32"
-            compiled = core.compile_model(body, "CPU", {**properties, "INFERENCE_PRECISION_HINT": hint})
-            self._net = AsyncNet(compiled, head and core.compile_model(head, "CPU", properties))
+
+            def compile_net(how: str) -> AsyncNet:
+                common = {"PERFORMANCE_HINT": how, "INFERENCE_PRECISION_HINT": "f32"}
+                properties = {**common, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+                compiled = core.compile_model(body, "CPU", {**properties, "INFERENCE_PRECISION_HINT": hint})
+                return AsyncNet(compiled, head and core.compile_model(head, "CPU", properties))
+
+            if is_wide:
+                self._net = NetChoice(compile_net("THROUGHPUT"))
+            else:
+                self._net = NetChoice(compile_net("LATENCY"), lambda: compile_net("THROUGHPUT"))
         except RuntimeError as error:
-            raise InputError(
-                f"Cannot open model {str(model)!r}",
-                needs="an ONNX file that OpenVINO reads is needed",
-                got=str(error).strip().splitlines()[-1] if str(error).strip() else "an empty message",
-            ) from error
+            raise explain_unread(model, error) from error
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return network input (3, size, size), float32."""
-        return self._spec.planes(self._spec.resize(image))
+        return self._spec.network_input(image)
 
     def run(self, prepared: Sequence[npt.NDArray[Any]]) -> Outputs:
         """Return the outputs for any number of images, ``BATCH_SIZE`` at a time."""
@@ -352,9 +393,39 @@ class OpenVinoEngine:
 
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
         """Yield batch after batch, in order, while the caller prepares the next batch."""
-        stacked = ((token, np.stack(prepared) if prepared else None) for token, prepared in batches)
-        for token, outputs in self._net.stream(stacked):
-            yield token, dict(zip(self._names, outputs, strict=False))
+        for net, some, rate in self._net.split(iter(batches)):
+            for token, outputs in self._stream_on(net, some):
+                rate.note(len(next(iter(outputs.values()), ())))
+                yield token, outputs
+
+    def _stream_on(
+        self, net: AsyncNet, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]
+    ) -> Iterator[tuple[T, Outputs]]:
+        found: list[Sequence[npt.NDArray[np.float32]]] = []
+        for (token, is_last), outputs in net.stream(self._cut(batches, net.n_at_once)):
+            found.append(outputs)
+            if is_last:
+                whole = (
+                    found[0]
+                    if len(found) == 1
+                    else [np.concatenate(parts) for parts in zip(*found, strict=True)]
+                )
+                yield token, dict(zip(self._names, whole, strict=False))
+                found = []
+
+    def _cut(
+        self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]], n_at_once: int
+    ) -> Iterator[tuple[tuple[T, bool], npt.NDArray[Any] | None]]:
+        """Yield each batch in as many parts as run at once, and in smaller ones of several views an image.
+
+        So all threads work at one batch, and it takes no more memory than in one part.
+        """
+        for token, prepared in batches:
+            most = max(1, BATCH_SIZE // self._spec.n_views) if self._spec.n_views > 1 else len(prepared)
+            most = max(1, min(most, -(-len(prepared) // n_at_once)))
+            parts = _split_batches(prepared, most) if prepared else [[]]
+            for number, part in enumerate(parts, start=1):
+                yield (token, number == len(parts)), np.stack(part) if part else None
 
 
 def _split_batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -11,8 +11,16 @@ from typing import Any
 from georgia.errors import InputError, MissingDependencyError
 from georgia.files import read_json, reading
 from georgia.labels import Labels
-from georgia.model.bundle import BUNDLE_FILE, KERAS_SUFFIXES, Bundle, read_details, read_onnx_bundle
+from georgia.model.bundle import (
+    BUNDLE_FILE,
+    KERAS_SUFFIXES,
+    Bundle,
+    find_home,
+    read_details,
+    read_onnx_bundle,
+)
 from georgia.model.description import check_agreement, read_onnx_description
+from georgia.model.plain_net import check_plain_net
 
 
 def load_bundle(
@@ -108,7 +116,7 @@ def _load_folder(folder: Path) -> Bundle:
         )
     with reading(f"Cannot read {str(file)!r}", "it must be JSON that names its model file"):
         details = read_json(file)
-        model_path = folder / Path(str(details["model"])).name
+        model_path = find_home(folder, details) / Path(str(details["model"])).name
         is_there = model_path.is_file()
     if not is_there:
         raise InputError(
@@ -136,6 +144,7 @@ def _check_model_file(details: Mapping[str, Any], model_path: Path) -> None:
             got=f"{found[:16]}…",
             hint="Copy both again from where they were trained.",
         )
+    check_plain_net(model_path)
     metadata = read_onnx_description(model_path)
     if metadata is not None:
         check_agreement(details, metadata, model_path)

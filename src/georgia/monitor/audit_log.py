@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
 
+from georgia.files import check_fields
 from georgia.monitor import tables
 from georgia.monitor.columns import STORED
 from georgia.monitor.records import AuditAction, AuditEvent
@@ -31,12 +32,24 @@ _OUTSIDE = ("id", "chain")
 
 @dataclass(frozen=True)
 class Head:
-    """The last row of both chains: numbers and hashes, "" and 0 before there is any."""
+    """The last rows of the chains: numbers and hashes, 0 and zeros before there is any.
+
+    ``seq`` is the audit log's, ``frame_id`` the frames', ``seal`` that of the chain over both and all else.
+    """
 
     seq: int
     hash: str
     frame_id: int
     chain: str
+    seal: int = 0
+    seal_hash: str = GENESIS
+
+    def __str__(self) -> str:
+        """Return ``NUMBER:HASH`` of the chain over everything, as ``georgia verify --expect`` takes it."""
+        return f"{self.seal}:{self.seal_hash}" if self.seal else f"{self.seq}:{self.hash}"
+
+
+GENESIS_HEAD = Head(0, GENESIS, 0, GENESIS)
 
 
 def canonical(value: Any) -> str:
@@ -51,35 +64,43 @@ def canonical(value: Any) -> str:
 def hash_event(values: Mapping[str, Any], previous: str) -> str:
     """Return the sha256 (hex) of an event's content and the hash of the row before."""
     content = [values[name] for name in ("seq", "at_s", "who", "action", "batch_id", "detail")]
-    return hashlib.sha256((previous + canonical(content)).encode()).hexdigest()
+    return hashlib.sha256((previous + canonical(content)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def hash_frame(values: Mapping[str, Any], previous: str) -> str:
     """Return the sha256 (hex) of a frame row's content and the hash of the frame before."""
     content = {
-        column.name: column.to_stored(values[column.name]) for column in STORED if column.name not in _OUTSIDE
+        column.name: column.to_stored(values.get(column.name))
+        for column in STORED
+        if column.name not in _OUTSIDE and not (column.added and values.get(column.name) is None)
     }
-    return hashlib.sha256((previous + canonical(content)).encode()).hexdigest()
+    return hashlib.sha256((previous + canonical(content)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_head(connection: Connection) -> Head:
-    """Return the last row of both chains."""
+    """Return the last row of the audit log and of the frames; the seals' is not read.
+
+    Where all frames were removed, the last of them counts.
+    """
     log, frames = tables.audit_log.c, tables.frames.c
     event = connection.execute(select(log.seq, log.hash).order_by(log.seq.desc()).limit(1)).first()
     frame = connection.execute(select(frames.id, frames.chain).order_by(frames.id.desc()).limit(1)).first()
     seq, digest = (event.seq, event.hash) if event else (0, GENESIS)
-    return Head(seq, digest, *((frame.id, frame.chain) if frame else (0, read_start(connection))))
+    return Head(seq, digest, *((frame.id, frame.chain) if frame else read_start(connection)))
 
 
-def read_start(connection: Connection) -> str:
-    """Return the hash before the oldest kept frame: that of the last frame that was removed."""
+def read_start(connection: Connection) -> tuple[int, str]:
+    """Return number and hash of the last frame that was removed, before the oldest one that is kept."""
     removed = connection.execute(
         select(tables.audit_log.c.detail)
         .where(tables.audit_log.c.action == AuditAction.FRAMES_REMOVED)
         .order_by(tables.audit_log.c.seq.desc())
         .limit(1)
     ).scalar()
-    return str(json.loads(removed)["chain"]) if removed else GENESIS
+    if not removed:
+        return 0, GENESIS
+    detail = json.loads(removed)
+    return int(detail["through"]), str(detail["chain"])
 
 
 def write_event(
@@ -94,7 +115,7 @@ def write_event(
     head = read_head(connection)
     values: dict[str, Any] = {
         "seq": head.seq + 1,
-        "at_s": round(at_s, 6),
+        "at_s": round(float(at_s), 6),
         "who": who,
         "action": str(action),
         "batch_id": batch_id,
@@ -107,4 +128,4 @@ def write_event(
 
 def event_of(row: Mapping[Any, Any]) -> AuditEvent:
     """Return a row of the table as an event."""
-    return AuditEvent(**{**row, "detail": json.loads(row["detail"])})
+    return check_fields(AuditEvent(**{**row, "detail": json.loads(row["detail"])}))

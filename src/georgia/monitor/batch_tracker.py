@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from georgia.config import build_config, flatten_config
-from georgia.monitor.chart import ChartState, ControlLimits, start_charts, update_charts
+from georgia.monitor.chart import ChartState, ControlLimits, read_limit, start_charts, update_charts
+from georgia.monitor.input_charts import InputCharts
 from georgia.monitor.records import AlarmAction, AlarmChange, AuditAction
-from georgia.monitor.result import ChartPoint, FrameAnalysis, FrameStatus, State
-from georgia.monitor.settings import ChartConfig, ChartName, MonitorConfig
+from georgia.monitor.result import ChartPoint, FrameAnalysis, FrameStatus, LimitKind, State
+from georgia.monitor.settings import ChartConfig, MonitorConfig
+
+if TYPE_CHECKING:
+    from georgia.monitor.tile import FrameAnalyzer
 
 # A warning is shown at two thirds of the way to the limit: the two-sigma line of a three-sigma chart.
 # Source: Montgomery, Introduction to Statistical Quality Control, 6th ed., section 5.3.2.
 WARNING_AT = 2 / 3
+# Where limits come from.
+LEARNED, BY_HAND, OF_BATCH = "learned", "by hand", "of a batch"
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,24 @@ def name_state(status: FrameStatus, is_on: bool, is_warming_up: bool, over: floa
 
 
 def name_reason(point: ChartPoint, fraction: float | None, config: ChartConfig) -> str:
-    """Return in one clause why the alarm is raised."""
-    if config.limit is not None and (point.ewma or 0.0) >= config.limit:
-        return f"smoothed fraction {point.ewma:.3f} at or over the limit of {config.limit:g}"
-    if config.chart == ChartName.CUSUM:
-        return f"CUSUM {point.cusum:.2f} over its limit of {point.cusum_limit:g}"
-    if config.chart == ChartName.P:
-        return f"fraction {fraction:.3f} over the p-chart's limit of {point.p_limit:.3f}"
-    return f"EWMA {point.ewma:.3f} over its limit of {point.ewma_limit:.3f}"
+    """Return in one clause why the alarm is raised: whose limit was passed, the value, and the limit."""
+    kind = LimitKind(point.leading or config.chart)
+    value, limit = read_limit(kind, point, fraction)
+    value, limit = value or 0.0, limit or 0.0
+    if kind == LimitKind.PLAIN:
+        return f"smoothed fraction {value:.3f} at or over the limit of {limit:g}"
+    if kind == LimitKind.CUSUM:
+        return f"CUSUM {value:.2f} over its limit of {limit:g}"
+    if kind == LimitKind.P:
+        return f"fraction {value:.3f} over the p-chart's limit of {limit:.3f}"
+    return f"EWMA {value:.3f} over its limit of {limit:.3f}"
+
+
+def raise_alarm(point: ChartPoint, fraction: float | None, config: ChartConfig) -> AlarmChange:
+    """Return an alarm with its reason, in words and in numbers."""
+    kind = LimitKind(point.leading or config.chart)
+    value, limit = read_limit(kind, point, fraction)
+    return AlarmChange(AlarmAction.RAISED, name_reason(point, fraction, config), str(kind), value, limit)
 
 
 @dataclass(frozen=True)
@@ -85,27 +101,100 @@ class TrackerStep:
 
 
 class BatchTracker:
-    """The charts and the alarm of one batch."""
+    """The charts and the alarm of one batch.
 
-    def __init__(self, config: ChartConfig) -> None:
-        self.config = config
+    Args:
+        config: the settings of the charts.
+        basis: what fractions are measured with: the model's sha256, the class, the windows.
+        released: limits of an earlier batch, which hold unless ``config`` gives others by hand.
+    """
+
+    def __init__(
+        self,
+        config: ChartConfig,
+        basis: Mapping[str, Any] | None = None,
+        released: ControlLimits | None = None,
+    ) -> None:
+        self.config, self.basis, self.released = config, dict(basis or {}), released
         self.charts = start_charts(config)
         self.alarm = AlarmState()
+        # Whether the limits are such that nobody has to confirm them, or somebody has.
+        self.is_confirmed = True
+        # The hash of the last frame's pixels, by which a frozen camera is known.
+        self.last_pixels = ""
+        # For the audit log: limits that were left behind because they were learned otherwise, and whether
+        # those of an earlier batch were taken. ``origin``: where the present ones come from, "" before any.
+        self.origin = ""
+        self.dropped: dict[str, Any] = {}
+        self.has_taken = False
+        # What comes in: rejected windows, light, detail, and whether it is what the model knows.
+        self.input = InputCharts()
+        self._put_limits()
 
     @classmethod
-    def from_json(cls, text: str, config: ChartConfig) -> BatchTracker:
-        """Continue from what ``to_json`` returned; limits given by hand replace those that were estimated."""
-        tracker = cls(config)
+    def from_json(
+        cls,
+        text: str,
+        config: ChartConfig,
+        basis: Mapping[str, Any] | None = None,
+        released: ControlLimits | None = None,
+        known_basis: Mapping[str, Any] | None = None,
+    ) -> BatchTracker:
+        """Continue from what ``to_json`` returned; limits given by hand replace those that were estimated.
+
+        Limits that were learned on another basis are dropped, and learned anew. ``known_basis`` is what is
+        known of the basis of a text of version 0.1, which does not hold it.
+        """
+        tracker = cls(config, basis, released)
         values = json.loads(text)
         if values:
+            tracker.has_taken = False
             tracker.charts = ChartState.from_json(json.dumps(values["charts"]))
             tracker.alarm = AlarmState(**values["alarm"])
+            tracker.is_confirmed = values.get("is_confirmed", True)
+            tracker.last_pixels = values.get("last_pixels", "")
+            tracker.input.resume(values.get("input"))
+            tracker.origin = values.get("origin", "")
+            tracker.basis = dict(values.get("basis") or known_basis or {})
+            tracker.take_basis(basis or {})
             tracker._put_limits()
         return tracker
 
     def to_json(self) -> str:
         """Return everything that a restart needs, as one line of JSON."""
-        return json.dumps({"charts": json.loads(self.charts.to_json()), "alarm": asdict(self.alarm)})
+        charts, alarm = json.loads(self.charts.to_json()), asdict(self.alarm)
+        rest = {"is_confirmed": self.is_confirmed, "last_pixels": self.last_pixels, "basis": self.basis}
+        rest["input"] = self.input.to_plain()
+        return json.dumps({"charts": charts, "alarm": alarm, "origin": self.origin, **rest})
+
+    def take_basis(self, basis: Mapping[str, Any]) -> None:
+        """Measure on another basis from now on; limits, and frames of a baseline, of another are dropped.
+
+        An alarm stays as it is. Limits given by hand, or of an earlier batch, are the settings' and stay.
+        """
+        differing = find_differences(self.basis, basis)
+        self.basis = dict(basis)
+        is_left = self.origin == BY_HAND and self._find_given() is None
+        if not differing and not is_left:
+            return
+        if "model" in differing:
+            self.input.forget()
+        limits, n_baseline = self.charts.limits, len(self.charts.baseline)
+        is_given = limits is not None and limits == self._find_given()
+        self.charts, self.origin = ChartState(n=self.charts.n), ""
+        self._put_limits()
+        if is_given or (limits is None and not n_baseline):
+            return
+        self.is_confirmed = True
+        detail = asdict(limits) if limits is not None else {"baseline": n_baseline}
+        reason = f"they were learned with another {' and another '.join(differing)}"
+        reason = reason if differing else "they were given by hand, and are not any more"
+        self.dropped = {"reason": f"{reason}; they are learned anew", **detail}
+
+    def take_dropped(self) -> dict[str, Any]:
+        """Return, once, what the audit log is to hold of limits that were dropped."""
+        dropped, self.dropped = self.dropped, {}
+        return dropped
 
     def advance(self, analysis: FrameAnalysis, impurity: str) -> TrackerStep:
         """Take in one frame; one that could not be analysed changes neither charts nor alarm."""
@@ -118,15 +207,37 @@ class BatchTracker:
                 self.charts, fraction.fraction, analysis.n_effective, self.config
             )
             if before is None and self.charts.limits is not None:
-                events = ((AuditAction.LIMITS_SET, {**asdict(self.charts.limits), "frames": self.charts.n}),)
+                self.origin = LEARNED
+                self.is_confirmed = self.charts.limits.mean <= self.config.most_plausible
+                detail = {**asdict(self.charts.limits), "frames": self.charts.n}
+                if not self.is_confirmed:
+                    detail |= {"reason": self.describe_limits(), "is_confirmed": False}
+                events = ((AuditAction.LIMITS_SET, detail),)
             self.alarm, changed = step_alarm(self.alarm, point.over, self.config)
             if changed is not None:
                 is_raised = changed == AlarmAction.RAISED
-                reason = name_reason(point, fraction.fraction, self.config) if is_raised else ""
-                change = AlarmChange(changed, reason)
+                change = AlarmChange(changed)
+                if is_raised:
+                    change = raise_alarm(point, fraction.fraction, self.config)
         is_warming_up = self.charts.limits is None
         state = name_state(analysis.status, self.alarm.is_on, is_warming_up, point.over)
+        if not self.is_confirmed and state in (State.IN_CONTROL, State.WARNING):
+            state = State.LIMITS_UNCONFIRMED
+        compared = self.input.advance(analysis.input)
+        if compared is not None:
+            events = (*events, (AuditAction.COMMISSIONED, {**compared.to_event(), "by": "the first frames"}))
+        state, point = self.input.name_state(state), replace(point, **vars(self.input.point))
         return TrackerStep(point, state, self.alarm.is_on, change, events)
+
+    def describe_limits(self) -> str:
+        """Return in one clause at which mean the limits were learned, and what is plausible."""
+        mean = self.charts.limits.mean if self.charts.limits else 0.0
+        return f"limits learned at {mean:.1%}; up to {self.config.most_plausible:.1%} is plausible"
+
+    def confirm(self) -> bool:
+        """Take the limits as confirmed; return whether that was needed."""
+        was_needed, self.is_confirmed = not self.is_confirmed, True
+        return was_needed
 
     @staticmethod
     def check_changes(changes: Mapping[str, Any], config: MonitorConfig) -> MonitorConfig:
@@ -143,11 +254,37 @@ class BatchTracker:
         self.config = config
         self._put_limits()
 
-    def _put_limits(self) -> None:
+    def _find_given(self) -> ControlLimits | None:
+        """Return the limits that the settings give, by hand or of an earlier batch."""
         if self.config.mean is None or self.config.sigma is None:
+            return self.released
+        return ControlLimits(self.config.mean, self.config.sigma)
+
+    def _put_limits(self) -> None:
+        limits = self._find_given()
+        if limits is None:
             return
-        limits = ControlLimits(self.config.mean, self.config.sigma)
+        self.is_confirmed = True
+        self.origin = OF_BATCH if limits is self.released else BY_HAND
         if self.charts.limits != limits:
+            self.has_taken = limits is self.released
             self.charts = replace(
                 self.charts, limits=limits, n_since_limits=0, cusum=0.0, ewma=limits.mean, baseline=()
             )
+
+
+# What each entry of a basis is called.
+_NAMES = {"model": "model", "impurity": "class"}
+
+
+def make_basis(analyzer: FrameAnalyzer, config: MonitorConfig) -> dict[str, Any]:
+    """Return what fractions are measured with: limits that were learned with another one mean nothing."""
+    tiles = config.tiles
+    windows = {"tile_px": tiles.tile_px, "overlap": tiles.overlap, "min_detail": tiles.min_detail}
+    return {"model": analyzer.model_sha256, "impurity": analyzer.impurity, **windows}
+
+
+def find_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of what differs between two bases; what one of them does not hold is left out."""
+    names = [name for name in dict.fromkeys((*_NAMES, *before)) if name in before and name in now]
+    return [_NAMES.get(name, name) for name in names if before[name] != now[name]]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from georgia.errors import InputError
-from georgia.monitor.result import ChartPoint
+from georgia.monitor.result import ChartPoint, LimitKind
 from georgia.monitor.settings import ChartConfig, ChartName
+from georgia.monitor.smoothed import Pool
 
 # A CUSUM that has signalled is held at this many times its limit, so that it can come down again after a
 # long alarm; it lies above the limit, so that it changes no signal.
@@ -36,7 +37,8 @@ class ControlLimits:
 class ChartState:
     """What the charts know after some frames; a restart continues from it.
 
-    ``baseline`` holds (fraction, effective windows) of the in-control period while it lasts.
+    ``baseline`` holds (fraction, effective windows) of the in-control period while it lasts, ``pool`` what
+    the smoothed fraction's interval is made of.
     """
 
     n: int = 0
@@ -45,6 +47,7 @@ class ChartState:
     limits: ControlLimits | None = None
     n_since_limits: int = 0
     baseline: tuple[tuple[float, float], ...] = ()
+    pool: Pool = field(default_factory=Pool)
 
     def to_json(self) -> str:
         """Return the state as one line of JSON."""
@@ -57,6 +60,7 @@ class ChartState:
         if values.get("limits"):
             values["limits"] = ControlLimits(**values["limits"])
         values["baseline"] = tuple((float(x), float(n)) for x, n in values.get("baseline", ()))
+        values["pool"] = Pool.from_dict(values.get("pool"))
         return cls(**values)
 
 
@@ -71,9 +75,18 @@ def update_charts(
     state: ChartState, fraction: float, n_effective: float, config: ChartConfig
 ) -> tuple[ChartState, ChartPoint]:
     """Return the state and the charts' values after one more frame's fraction, 0–1."""
+    pool = state.pool.add(fraction, n_effective, config.ewma_lambda)
     if state.limits is None:
-        return _warm_up(state, fraction, n_effective, config)
-    limits = state.limits
+        state, point = _warm_up(state, fraction, n_effective, config)
+    else:
+        state, point = _advance(state, state.limits, fraction, n_effective, config)
+    low, high = pool.find_interval(point.ewma or 0.0, config.ewma_lambda)
+    return replace(state, pool=pool), replace(point, ewma_low=low, ewma_high=high)
+
+
+def _advance(
+    state: ChartState, limits: ControlLimits, fraction: float, n_effective: float, config: ChartConfig
+) -> tuple[ChartState, ChartPoint]:
     before = limits.mean if state.ewma is None else state.ewma
     ewma = next_ewma(before, fraction, config.ewma_lambda)
     cusum = next_cusum(state.cusum, (fraction - limits.mean) / limits.sigma, config.cusum_k)
@@ -88,8 +101,10 @@ def update_charts(
         cusum_limit=config.cusum_h,
         p_limit=p_limit(limits.mean, n_effective, config.p_width * limits.dispersion),
         centre=limits.mean,
+        limit=config.limit,
     )
-    return state, replace(point, over=_measure_over(point, fraction, config))
+    over, leading = _measure_over(point, fraction, config)
+    return state, replace(point, over=over, leading=leading)
 
 
 def _warm_up(
@@ -99,25 +114,36 @@ def _warm_up(
     baseline = (*state.baseline, (fraction, n_effective))
     state = ChartState(n=state.n + 1, ewma=ewma, baseline=baseline)
     over = None if config.limit is None else ewma / config.limit
+    leading = None if config.limit is None else LimitKind.PLAIN
     if len(baseline) >= config.baseline_frames:
         limits = estimate_limits([x for x, _ in baseline], [n for _, n in baseline])
         state = ChartState(n=state.n, ewma=limits.mean, limits=limits)
-    return state, ChartPoint(ewma=ewma, over=over)
+    return state, ChartPoint(ewma=ewma, over=over, limit=config.limit, leading=leading)
 
 
-def _measure_over(point: ChartPoint, fraction: float, config: ChartConfig) -> float:
-    """Return the leading chart's distance from its centre, in units of its limit's distance."""
-    centre = point.centre or 0.0
-    value, limit = {
-        ChartName.EWMA: (point.ewma, point.ewma_limit),
-        ChartName.P: (fraction, point.p_limit),
-        ChartName.CUSUM: (point.cusum, point.cusum_limit),
-    }[config.chart]
-    start = 0.0 if config.chart == ChartName.CUSUM else centre
+def _measure_over(point: ChartPoint, fraction: float, config: ChartConfig) -> tuple[float, LimitKind]:
+    """Return the distance from the centre in units of the limit's, of the chart or of the plain limit.
+
+    That of the larger distance leads.
+    """
+    kind = LimitKind(config.chart)
+    value, limit = read_limit(kind, point, fraction)
+    start = 0.0 if config.chart == ChartName.CUSUM else point.centre or 0.0
     over = ((value or 0.0) - start) / max((limit or 0.0) - start, 1e-12)
-    if config.limit is not None:
-        over = max(over, (point.ewma or 0.0) / config.limit)
-    return over
+    plain = -math.inf if config.limit is None else (point.ewma or 0.0) / config.limit
+    return (plain, LimitKind.PLAIN) if plain > over else (over, kind)
+
+
+def read_limit(
+    kind: LimitKind, point: ChartPoint, fraction: float | None
+) -> tuple[float | None, float | None]:
+    """Return what a limit is compared with, and the limit itself: of a fraction 0–1, of the CUSUM in σ."""
+    return {
+        LimitKind.EWMA: (point.ewma, point.ewma_limit),
+        LimitKind.P: (fraction, point.p_limit),
+        LimitKind.CUSUM: (point.cusum, point.cusum_limit),
+        LimitKind.PLAIN: (point.ewma, point.limit),
+    }[kind]
 
 
 def estimate_limits(fractions: Sequence[float], n_effective: Sequence[float]) -> ControlLimits:

@@ -13,6 +13,8 @@ from enum import Enum
 from operator import attrgetter
 from typing import Any, Literal
 
+from georgia.errors import InputError
+
 
 class Kind(Enum):
     """The type of a column, with what Python holds for it.
@@ -42,7 +44,8 @@ class Column:
 
     ``public`` is the name in JSON, tables and REST, where it differs. ``attribute`` is the place in a
     ``FrameResult``, where it differs from the name; it is "" for what only the store knows. ``n_chars``
-    limits a text, 0 is any length. ``summary`` reduces several frames to one point of a series.
+    limits a text, 0 is any length. ``summary`` reduces several frames to one point of a series. A column
+    that is ``added`` came after version 0.1: it may be None, and a frame's hash leaves it out where it is.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Column:
     n_chars: int = 0
     may_be_none: bool = False
     summary: Literal["", "avg", "min", "max"] = ""
+    added: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "public", self.public or self.name)
@@ -88,7 +92,10 @@ def iso_time(seconds: float | None) -> str | None:
     """
     if seconds is None:
         return None
-    moment = datetime.fromtimestamp(seconds, UTC)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (TypeError, ValueError, OverflowError, OSError) as error:  # of a row that was altered
+        raise InputError("Cannot read a time", needs="seconds since 1970 are needed", got=seconds) from error
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -147,13 +154,91 @@ _CHART_LINES = (
     _chart("centre", "mean fraction in control", "0–1"),
 )
 _OVER = _chart("over", "distance of the leading chart from its centre; 1 lies on the limit", "", "")
+_SMOOTHED_LIMITS = (
+    Column(
+        "ewma_low",
+        Kind.NUMBER,
+        "lower limit of the smoothed fraction's 95 % confidence interval",
+        "0–1",
+        attribute="chart.ewma_low",
+        may_be_none=True,
+        summary="min",
+        added=True,
+    ),
+    Column(
+        "ewma_high",
+        Kind.NUMBER,
+        "upper limit of the smoothed fraction's 95 % confidence interval",
+        "0–1",
+        attribute="chart.ewma_high",
+        may_be_none=True,
+        summary="max",
+        added=True,
+    ),
+)
+_LIMIT = Column(
+    "limit",
+    Kind.NUMBER,
+    "plain limit on the smoothed fraction",
+    "0–1",
+    attribute="chart.limit",
+    may_be_none=True,
+    summary="avg",
+    added=True,
+)
+_LEADING = Column(
+    "leading",
+    Kind.TEXT,
+    "whose limit counts, the nearest or the furthest passed: ewma, cusum, p, or limit",
+    attribute="chart.leading",
+    n_chars=16,
+    may_be_none=True,
+    added=True,
+)
+_INPUT = tuple(
+    Column(
+        name,
+        Kind.NUMBER,
+        meaning,
+        unit,
+        attribute=f"chart.{name}",
+        may_be_none=True,
+        summary="avg",
+        added=True,
+    )
+    for name, meaning, unit in (
+        ("rejected", "smoothed fraction of the windows with detail that the model rejects", "0–1"),
+        ("rejected_limit", "its limit", "0–1"),
+        (
+            "light_drift",
+            "smoothed light against the first frames; beyond −1 and 1 over its limit",
+            "",
+        ),
+        ("detail_drift", "smoothed detail, that is focus, in the same way", ""),
+    )
+)
 _CLASSES = Column("classes", Kind.TEXT, "each class with its fraction, interval and number of windows")
 _ERROR = Column("error", Kind.TEXT, "why the camera is blind")
 _ORIGIN = (
     Column("model_sha256", Kind.TEXT, "sha256 of the model", n_chars=64),
     Column("settings_id", Kind.TEXT, "key of the settings in the store", n_chars=64),
 )
-_SECONDS = Column("seconds", Kind.TEXT, "computing time of each step", "s")
+_SECONDS = Column("seconds", Kind.TEXT, "computing time of each step, and of all processors", "s")
+_THREADS = Column(
+    "threads",
+    Kind.INTEGER,
+    "threads of the net; none while they are measured",
+    may_be_none=True,
+    added=True,
+)
+_COVER = Column(
+    "cover",
+    Kind.NUMBER,
+    "fraction of the field that crystals seem to cover, whatever the net says",
+    "0–1",
+    may_be_none=True,
+    added=True,
+)
 _CHAIN = (
     Column("map_sha256", Kind.TEXT, "sha256 of the frame's windows", attribute="", n_chars=64),
     Column("trail_seq", Kind.INTEGER, "last row of the audit log at its time", attribute=""),
@@ -164,17 +249,21 @@ _CHAIN = (
 STORED = (
     *(*_NUMBERS, _ORDINAL, _SOURCE, _FILE, *_FILE_STATUS, _SHA256, _FRAME_TIME, _TIME_SOURCE, _ANALYSED_AT),
     *(*_STATES, _ALARM, _IMPURITY, *_FRACTIONS, *_COUNTS, *_CHART_LINES, _OVER, _CLASSES, _ERROR),
-    *(*_ORIGIN, _SECONDS, *_CHAIN),
+    *(*_ORIGIN, _SECONDS, *_CHAIN, _LIMIT, _LEADING, *_SMOOTHED_LIMITS, *_INPUT, _THREADS, _COVER),
 )
 JSON = (
     *(*_NUMBERS, _FILE, _FRAME_TIME, _TIME_SOURCE, *_STATES, _ALARM, _IMPURITY, *_FRACTIONS, *_COUNTS),
     *(_ERROR, _ORDINAL, _CLASSES, *_CHART_LINES, _OVER, _ANALYSED_AT, _SHA256, *_ORIGIN, _SECONDS),
+    *(_LIMIT, _LEADING, *_SMOOTHED_LIMITS, *_INPUT, _THREADS, _COVER),
 )
 TABLE = (
     *(*_NUMBERS, _ORDINAL, _FILE, _FRAME_TIME, _TIME_SOURCE, *_STATES, _ALARM, _IMPURITY, *_FRACTIONS),
-    *(*_COUNTS, *_CHART_LINES, _CLASSES, _ERROR, _ANALYSED_AT, _SHA256, *_ORIGIN),
+    *(*_COUNTS, *_CHART_LINES, _CLASSES, _ERROR, _ANALYSED_AT, _SHA256, *_ORIGIN, _LIMIT, _LEADING),
+    *_SMOOTHED_LIMITS,
+    *_INPUT,
+    _COVER,
 )
-SERIES = (_ORDINAL, _FRAME_TIME, *_FRACTIONS, *_CHART_LINES, _ALARM)
+SERIES = (_ORDINAL, _FRAME_TIME, *_FRACTIONS, *_CHART_LINES, _ALARM, _LIMIT, *_SMOOTHED_LIMITS, *_INPUT)
 # The columns that a ``FrameResult`` fills; the store adds the others.
 OF_RESULT = tuple(column for column in STORED[1:] if column.attribute)
 BY_NAME = {column.name: column for column in STORED}

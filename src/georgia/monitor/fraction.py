@@ -19,11 +19,14 @@ from georgia.monitor.result import ClassFraction
 # truth (benchmarks/fraction.py, seed 50000), where 1.5 brings the interval's coverage from 91 to 96 %.
 DESIGN_EFFECT = 1.5
 
+Floats = npt.NDArray[np.float64]
 
-def count_effective(boxes: npt.NDArray[np.int32]) -> float:
+
+def count_effective(boxes: npt.NDArray[np.int32], weights: Floats | None = None) -> float:
     """Return how many windows that do not overlap the given ones (N, 4) are worth.
 
-    ``N² / Σᵢⱼ ρᵢⱼ``, with ρ the fraction of a window's area that two of them have in common.
+    ``(Σᵢ wᵢ)² / Σᵢⱼ wᵢ wⱼ ρᵢⱼ``, with ρ the fraction of a window's area that two of them have in common, and
+    w their weights (N,), 0 or more, equal where not given.
     Source: Kish 1965, Survey Sampling (variance of a mean of correlated values).
 
     >>> count_effective(np.array([[0, 0, 10, 10], [10, 0, 10, 10]], np.int32))
@@ -35,7 +38,8 @@ def count_effective(boxes: npt.NDArray[np.int32]) -> float:
     across = _overlap(left, width)
     down = _overlap(top, height)
     correlation = across * down / (width * height)[:, None]
-    return float(len(boxes) ** 2 / correlation.sum())
+    counted = np.ones(len(boxes)) if weights is None else weights
+    return float(counted.sum() ** 2 / (counted @ correlation @ counted))
 
 
 def _overlap(start: npt.NDArray[np.float64], length: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -51,12 +55,18 @@ def estimate_fractions(
     probabilities: npt.NDArray[np.float32],
     names: tuple[str, ...],
     smoothing: float = 0.0,
+    cover: Floats | None = None,
 ) -> tuple[tuple[ClassFraction, ...], float]:
     """Return each class's fraction of the analysed windows, and how many independent ones they are worth.
 
     A fraction is the mean of the class's probability over the analysed windows: a window that shows both
-    classes counts for each in part, where counting labels would give all of it to the larger. A net that
-    was trained with label smoothing s keeps its probabilities between s/C and 1 − s + s/C; that is undone.
+    classes counts for each in part, where counting labels would give all of it to the larger. Each window
+    counts by its ``cover`` (N,), 0–1: how much of it crystals cover. Of a window with the tip of one crystal
+    a net names the class that it sees in such tips, whatever the crystal; with equal weights these pull the
+    fraction towards that class. What comes out is the class's fraction of the crystals' area, not of the
+    windows: crystals that are stout fill their windows more than needles do. Without ``cover``, or where it
+    is 0 everywhere, weights are equal. A net that was trained with label smoothing s keeps its probabilities
+    between s/C and 1 − s + s/C; that is undone.
     The interval is Wilson's of that mean in ``n_effective / DESIGN_EFFECT`` trials, undone in the same way.
     Where all windows together hold less of a class than one independent window would, its lower limit is 0,
     and 1 the upper limit of what fills the rest.
@@ -65,11 +75,12 @@ def estimate_fractions(
     smoothing, Szegedy et al. 2016, doi 10.1109/CVPR.2016.308.
     """
     analysed = codes >= 0
-    n_effective = count_effective(boxes[analysed])
     if not analysed.any():
         return (), 0.0
+    weights = np.ones(len(codes)) if cover is None or not cover[analysed].any() else cover
+    n_effective = count_effective(boxes[analysed], weights[analysed])
     counts = np.bincount(codes[analysed], minlength=len(names))
-    means = probabilities[analysed].astype(np.float64).mean(axis=0)
+    means = np.average(probabilities[analysed].astype(np.float64), axis=0, weights=weights[analysed])
     fractions = _undo_smoothing(means, smoothing)
     fractions /= fractions.sum()
     items = []

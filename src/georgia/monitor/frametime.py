@@ -42,6 +42,8 @@ _DIRECTIVES = {
 }
 # Directives that need two digits where the next one follows at once, as in %Y%m%d.
 _TIGHT = {"m", "d", "H", "I", "M", "S"}
+# Half of the hour that clocks show twice.
+_NEAR_S = 1800.0
 # Source: Exif 2.32: DateTimeOriginal, its fraction of a second, its offset; DateTime of TIFF.
 _EXIF_IFD, _ORIGINAL, _SUBSECOND, _OFFSET, _DATETIME = 0x8769, 36867, 37521, 36881, 306
 
@@ -60,28 +62,47 @@ class FrameClock:
     pattern: str = ""
     zone: str = "local"
 
-    def read(self, file: str, mtime_ns: int, data: bytes = b"") -> tuple[float, TimeFrom]:
+    def read(
+        self, file: str, mtime_ns: int, data: bytes = b"", before_s: float | None = None
+    ) -> tuple[float, TimeFrom]:
         """Return seconds since 1970 (UTC), and where they come from.
 
-        A frame without a time in its name or Exif has that of its file.
+        A frame without a time in its name or Exif has that of its file. In the hour that a zone's clocks show
+        twice, when summer ends, the file's time tells which of the two it is, if it lies near to one of them;
+        or else the time of the frame before, ``before_s``.
         """
-        moment = None
+        moment, file_s = self._find(file, data), mtime_ns / 1e9
+        if moment is None:
+            return file_s, TimeFrom.FILE
+        again = moment if self.zone == "UTC" else self._find(file, data, fold=1)
+        if again is not None and again > moment and _is_second(moment, again, file_s, before_s):
+            moment = again
+        return moment, self.time_from
+
+    def _find(self, file: str, data: bytes, fold: int = 0) -> float | None:
         if self.time_from == TimeFrom.NAME:
-            moment = time_in_name(file, self.pattern, self.zone)
-        elif self.time_from == TimeFrom.EXIF:
-            moment = time_in_exif(data, self.zone)
-        return (mtime_ns / 1e9, TimeFrom.FILE) if moment is None else (moment, self.time_from)
+            return time_in_name(file, self.pattern, self.zone, fold)
+        return time_in_exif(data, self.zone, fold) if self.time_from == TimeFrom.EXIF else None
 
 
-def time_in_name(file: str, pattern: str, zone: str = "UTC") -> float | None:
+def _is_second(first: float, second: float, file_s: float, before_s: float | None) -> bool:
+    is_near = [abs(file_s - at) < _NEAR_S for at in (first, second)]
+    if is_near[0] != is_near[1] or before_s is None:
+        return is_near[1] and not is_near[0]
+    return before_s - first > _NEAR_S >= before_s - second
+
+
+def time_in_name(file: str, pattern: str, zone: str = "UTC", fold: int = 0) -> float | None:
     """Return the time in a file's name, seconds since 1970; None where there is none.
+
+    ``fold`` 1 takes the second of the two hours that clocks show alike when summer ends.
 
     >>> time_in_name("run3/probe_20260131_120000_250.png", "%Y%m%d_%H%M%S_%f")
     1769860800.25
     """
     for match in reversed(list(compile_pattern(pattern).finditer(file))):
         try:
-            return _to_seconds({key: value for key, value in match.groupdict().items() if value}, zone)
+            return _to_seconds({key: value for key, value in match.groupdict().items() if value}, zone, fold)
         except ValueError:
             continue
     return None
@@ -132,13 +153,14 @@ def _translate(pattern: str) -> str:
     return text
 
 
-def _to_seconds(parts: dict[str, str], zone: str) -> float:
+def _to_seconds(parts: dict[str, str], zone: str, fold: int) -> float:
     if "s" in parts:
         return float(parts["s"])
     parts = {key: value.ljust(6, "0") if key == "f" else value for key, value in parts.items()}
     offset = parts.pop("z", "")
     keys = sorted(parts)
     moment = datetime.strptime(" ".join(parts[key] for key in keys), " ".join(f"%{key}" for key in keys))
+    moment = moment.replace(fold=fold)
     return attach_zone(moment, _read_offset(offset) if offset else find_zone(zone)).timestamp()
 
 
@@ -173,7 +195,7 @@ def find_zone(name: str) -> tzinfo | None:
         ) from error
 
 
-def time_in_exif(data: bytes, zone: str = "UTC") -> float | None:
+def time_in_exif(data: bytes, zone: str = "UTC", fold: int = 0) -> float | None:
     """Return when an image was taken by its Exif or TIFF tags, seconds since 1970, or None."""
     from PIL import Image
 
@@ -188,7 +210,7 @@ def time_in_exif(data: bytes, zone: str = "UTC") -> float | None:
         part = re.sub(r"\D", "", str(inner.get(_SUBSECOND) or ""))[:6].ljust(6, "0")
         offset = str(inner.get(_OFFSET) or "").strip("\0 ")
         has_offset = re.fullmatch(r"[+-]\d{2}:\d{2}", offset)
-        moment = moment.replace(microsecond=int(part))
+        moment = moment.replace(microsecond=int(part), fold=fold)
         return attach_zone(moment, _read_offset(offset) if has_offset else find_zone(zone)).timestamp()
     except Exception:  # a damaged tag must not cost the frame: its file has a time too
         return None

@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from georgia.errors import InputError, MissingDependencyError
-from georgia.monitor.columns import BY_NAME, Kind
+from georgia.monitor.opcua_access import Users, protect, read_users
+from georgia.monitor.opcua_probe import NAMESPACE, STATE_NUMBERS, VARIABLES, OpcuaProbe
 from georgia.monitor.records import MonitorEvent
-from georgia.monitor.result import State
+from georgia.monitor.settings import OpcuaConfig
 
-NAMESPACE = "urn:georgia:monitor"
-# The nodes below the object "Probe" that show a column of the last frame, in the order of their identifiers.
-_COLUMNS = {
-    "Fraction": BY_NAME["fraction"],
-    "FractionLow": BY_NAME["low"],
-    "FractionHigh": BY_NAME["high"],
-    "Impurity": BY_NAME["impurity"],
-    "State": BY_NAME["state"],
-    "Alarm": BY_NAME["alarm"],
-    "FrameTime": BY_NAME["frame_time_s"],
-    "FrameFile": BY_NAME["file"],
-    "JudgedWindows": BY_NAME["n_judged"],
-    "Smoothed": BY_NAME["ewma"],
-    "Limit": BY_NAME["ewma_limit"],
-}
-_EMPTY = {Kind.NUMBER: float("nan"), Kind.TIME: datetime(1970, 1, 1, tzinfo=UTC)}
-# All nodes, with the value before the first frame.
-VARIABLES: dict[str, Any] = {
-    **{name: _EMPTY.get(column.kind, column.kind.python_type()) for name, column in _COLUMNS.items()},
-    "State": str(State.WARMING_UP),
-    "Fault": "",
-    "Heartbeat": 0,
-}
-# The last fraction is no longer what the probe sees.
-_STALE = (State.NO_FRAMES, State.CAMERA_BLIND, State.UNKNOWN_MATERIAL, State.NO_CRYSTALS)
-_FROM_FRAME = {name for name, column in _COLUMNS.items() if column.kind in (Kind.NUMBER, Kind.INTEGER)}
-_START_TIMEOUT_S = 20.0
+__all__ = ["NAMESPACE", "STATE_NUMBERS", "VARIABLES", "OpcuaProbe", "OpcuaServer", "open_opcua_server"]
+
+_START_TIMEOUT_S = 60.0
 
 
-def open_opcua_server(address: str) -> OpcuaServer:
+def open_opcua_server(
+    address: str, access: OpcuaConfig | None = None, probes: Sequence[str] = ()
+) -> OpcuaServer:
     """Start the server and return it; an event given to it is shown at once.
 
     Raises:
-        InputError: the address cannot be used or is taken.
+        InputError: the address cannot be used or is taken, or a certificate, key or user cannot be used.
         MissingDependencyError: asyncua is not installed.
     """
     try:
@@ -58,40 +38,78 @@ def open_opcua_server(address: str) -> OpcuaServer:
     parts = urlsplit(address)
     if parts.scheme != "opc.tcp" or not parts.hostname or not parts.port:
         raise InputError("Cannot serve OPC UA", needs="opc.tcp://HOST:PORT/NAME is needed", got=repr(address))
-    return OpcuaServer(address)
+    _check_free(address, parts.hostname, parts.port)
+    return OpcuaServer(address, access or OpcuaConfig(), probes)
+
+
+def _check_free(address: str, host: str, port: int) -> None:
+    """Reject an address that cannot be listened on: asyncua would print a traceback."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            if os.name != "nt":  # there it would allow a port that another program listens on
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(place)
+    except (OSError, UnicodeError) as error:
+        raise _cannot_serve(address, getattr(error, "strerror", None) or error) from error
+
+
+def _cannot_serve(address: str, got: object) -> InputError:
+    return InputError(
+        f"Cannot serve OPC UA at {address!r}",
+        needs="the address must be free on this computer",
+        got=got,
+        hint="Choose another port.",
+    )
 
 
 class OpcuaServer:
-    """The server, in a thread of its own. It is a listener of the monitor: events set its variables.
+    """The server, in a thread of its own. Clients can read and subscribe, and change nothing.
 
-    Clients can read and subscribe, and change nothing. Where the last fraction is no longer what the probe
-    sees, its quality is "uncertain, last usable value". The heartbeat counts the monitor's passes, not the
-    server's: it stops with the loop.
+    Without ``probes`` it has one object "Probe", and is a listener of the monitor itself. With their names
+    it has an object for each in a folder "Probes"; ``for_probe`` returns what listens to one's monitor.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.n_shown = 0
+    def __init__(self, address: str, access: OpcuaConfig, probes: Sequence[str] = ()) -> None:
+        self.address, self._access = address, access
+        self._users = Users(read_users(access.opcua_users))
         self._loop = asyncio.new_event_loop()
-        self._nodes: dict[str, Any] = {}
+        self._probes = {name: OpcuaProbe(self._loop) for name in probes or ("",)}
+        self._is_serving = False
         self._stop = asyncio.Event()
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="georgia-opcua", daemon=True)
         self._thread.start()
         self._ready.wait(_START_TIMEOUT_S)
-        if self._error is not None or not self._nodes:
-            raise InputError(
-                f"Cannot serve OPC UA at {address!r}",
-                needs="the address must be free on this computer",
-                got=self._error or f"no response in {_START_TIMEOUT_S:g} s",
-                hint="Choose another port.",
-            )
+        if isinstance(self._error, InputError):
+            raise self._error
+        if self._error is not None or not self._is_serving:
+            raise _cannot_serve(address, self._error or f"no response in {_START_TIMEOUT_S:g} s")
+
+    def for_probe(self, name: str) -> OpcuaProbe:
+        """Return the listener that shows one probe of several."""
+        return self._probes[name]
+
+    @property
+    def n_shown(self) -> int:
+        """Return the number of events that were shown, of all probes."""
+        return sum(probe.n_shown for probe in self._probes.values())
+
+    @property
+    def n_checked(self) -> int:
+        """Return how often a spot check's result was shown, of all probes."""
+        return sum(probe.n_checked for probe in self._probes.values())
 
     def __call__(self, event: MonitorEvent) -> None:
-        """Show an event; returns at once."""
-        if not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._show(_values_of(event), event), self._loop)
+        """Show an event of the one probe; returns at once."""
+        self._probes[""](event)
+
+    def show_checked(
+        self, values: tuple[float, float, float] | None, at_s: float = 0.0, is_current: bool = True
+    ) -> None:
+        """Show what people found of the one probe's batch; see ``OpcuaProbe.show_checked``."""
+        self._probes[""].show_checked(values, at_s, is_current)
 
     def close(self) -> None:
         """Stop the server."""
@@ -110,44 +128,23 @@ class OpcuaServer:
             self._loop.close()
 
     async def _serve(self) -> None:
+        from asyncua import ua
         from asyncua.server.server import Server
 
-        server = Server()
+        server = Server(user_manager=self._users)  # type: ignore[arg-type]
         await server.init()
+        server.allow_remote_admin(False)
+        await protect(server, self._access)
         server.set_endpoint(self.address)
         server.set_server_name("Georgia monitor")
         space = await server.register_namespace(NAMESPACE)
-        probe = await server.nodes.objects.add_object(space, "Probe")
-        nodes = {name: await probe.add_variable(space, name, value) for name, value in VARIABLES.items()}
+        parent = server.nodes.objects
+        if "" not in self._probes:
+            folder = ua.NodeId(ua.String("Probes/"), ua.Int16(space))  # no probe has such a name
+            parent = await parent.add_folder(folder, ua.QualifiedName("Probes", space))
+        for name, probe in self._probes.items():
+            await probe.build(parent, space, name)
         async with server:
-            self._nodes = nodes
+            self._is_serving = True
             self._ready.set()
             await self._stop.wait()
-
-    async def _show(self, values: dict[str, Any], event: MonitorEvent) -> None:
-        from asyncua import ua
-        from asyncua.ua.status_codes import StatusCodes
-
-        now = ua.DateTime.now(UTC)
-        is_stale = event.status.state in _STALE
-        for name, value in values.items():
-            quality = StatusCodes.Good
-            if is_stale and name in _FROM_FRAME:
-                quality = StatusCodes.UncertainLastUsableValue
-            # Whole numbers have many sizes in OPC UA: keep the one that each variable was made with.
-            variant = ua.Variant(value, ua.VariantType.Int64) if type(value) is int else ua.Variant(value)
-            await self._nodes[name].write_value(
-                ua.DataValue(variant, ua.StatusCode(ua.UInt32(quality)), SourceTimestamp=now)
-            )
-        self.n_shown += 1
-
-
-def _values_of(event: MonitorEvent) -> dict[str, Any]:
-    """Return the values that an event sets; numbers that the last frame lacks keep their value."""
-    status, values = event.status, {}
-    for name, column in _COLUMNS.items() if status.last is not None else ():
-        value = column.read(status.last)
-        if value is not None:
-            values[name] = datetime.fromtimestamp(value, UTC) if column.kind is Kind.TIME else value
-    now = {"State": str(status.state), "Alarm": status.alarm, "Fault": status.fault}
-    return {**values, **now, "Heartbeat": status.beat % 2**31}

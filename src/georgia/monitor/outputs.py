@@ -1,157 +1,102 @@
-"""Outputs of a monitor beside its store: an OPC UA server, and alarms that are posted to an address."""
+"""Outputs of a monitor beside its store: OPC UA, MQTT, and alarms that are posted or mailed."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import logging
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from georgia.monitor.connect import StoreAwayError
-from georgia.monitor.records import AlarmAction, EventKind, MonitorEvent
+from georgia.monitor.anchors import open_anchor, read_key
+from georgia.monitor.check_watch import CheckWatch
+from georgia.monitor.notify import ServiceNotifier
+from georgia.monitor.records import Listener
+from georgia.monitor.sender import Receipts
 from georgia.monitor.settings import MonitorConfig
+from georgia.monitor.webhook import SIGNATURE_HEADER, Webhook
 
 if TYPE_CHECKING:
+    from georgia.monitor.opcua import OpcuaServer
+    from georgia.monitor.opcua_probe import OpcuaProbe
     from georgia.monitor.run import Monitor
     from georgia.monitor.store import Store
 
-_log = logging.getLogger(__name__)
+__all__ = ["SIGNATURE_HEADER", "ProbeOutputs", "Webhook", "open_outputs"]
 
-_TIMEOUT_S = 10.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 300.0
+
+@dataclass(frozen=True)
+class ProbeOutputs:
+    """What a probe has of the outputs of all probes of one service: its name, and its place in each."""
+
+    name: str
+    notify: Listener
+    opcua: OpcuaProbe | None = None
 
 
 @contextmanager
-def open_outputs(config: MonitorConfig, store: Store, monitor: Monitor) -> Iterator[None]:
-    """Serve OPC UA and post alarms, if the settings name an address, while the block runs.
+def open_outputs(
+    config: MonitorConfig, store: Store, monitor: Monitor, shared: ProbeOutputs | None = None
+) -> Iterator[None]:
+    """Tell others what the monitor finds, as far as the settings name an address, while the block runs.
+
+    ``shared``: where several probes run in one service, whose OPC UA server and notifier are open already.
 
     Raises:
-        InputError: the OPC UA server's address cannot be used.
-        MissingDependencyError: OPC UA is requested and asyncua is not installed.
+        InputError: the OPC UA server's address, or a file of a key or password, cannot be used.
+        MissingDependencyError: OPC UA or MQTT is requested, and asyncua or paho-mqtt is not installed.
     """
+    store.anchor = open_anchor(config.anchor, config.anchor_key, config.db) if config.anchor else None
     with ExitStack() as stack:
-        if config.webhook:
-            webhook = Webhook(config.webhook, store)
-            stack.callback(webhook.close)
-            monitor.add_listener(webhook)
-        if config.opcua:
-            from georgia.monitor.opcua import open_opcua_server
+        _open_senders(config, store, monitor, stack, shared.name if shared else "")
+        if config.mqtt.mqtt:
+            from georgia.monitor.mqtt import MqttOutput
 
-            server = open_opcua_server(config.opcua)
-            stack.callback(server.close)
-            monitor.add_listener(server)
+            output = MqttOutput(config.mqtt, partial(monitor.note_receiver, "MQTT broker"))
+            stack.callback(output.close)
+            monitor.add_listener(output)
+        if shared is not None:
+            monitor.add_listener(shared.notify)
+            opcua: OpcuaServer | OpcuaProbe | None = shared.opcua
+        else:
+            opcua = _open_own(config, monitor, stack)
+        if opcua is not None:
+            monitor.add_listener(opcua)
+            stack.callback(CheckWatch(store, lambda: monitor.status().batch_id, opcua.show_checked).close)
         yield
 
 
-class Webhook:
-    """Listens to a monitor and posts ``{"change", "alarm"}`` for each change of an alarm.
+def _open_own(config: MonitorConfig, monitor: Monitor, stack: ExitStack) -> OpcuaServer | None:
+    """Tell the service manager, and return an OPC UA server, for a monitor that has both for itself."""
+    notifier = ServiceNotifier()
+    if notifier.is_wanted:
+        stack.callback(notifier.close)
+        monitor.add_listener(notifier)
+    if not config.opcua:
+        return None
+    from georgia.monitor.opcua import open_opcua_server
 
-    It works in a thread of its own and tries again until the receiver takes a message, that is, responds with
-    2xx. A redirect is not followed: it would turn the message into a request without a body. An alarm whose
-    raising was never taken is sent again after a restart, so a receiver may get it twice but never misses it;
-    ``alarm.id`` identifies it. ``error`` says why the last attempt failed; each new reason is logged.
-    """
-
-    def __init__(self, address: str, store: Store, first_wait_s: float = _FIRST_WAIT_S) -> None:
-        self.address, self._store, self._first_wait_s = address, store, first_wait_s
-        self._waiting: list[dict[str, Any]] = []
-        self._changed = threading.Condition()
-        self._is_open = True
-        self._reason = ""
-        self._opener = urllib.request.build_opener(_NoRedirects)
-        self.n_sent = 0
-        self.error = ""
-        with suppress(StoreAwayError):
-            for alarm in reversed(store.alarms(limit=1000)):
-                if alarm.notified_at_s is None and alarm.cleared_at_s is None:
-                    self._waiting.append({"change": AlarmAction.RAISED, "alarm": alarm.to_json_dict()})
-        self._thread = threading.Thread(target=self._work, name="georgia-webhook", daemon=True)
-        self._thread.start()
-
-    def __call__(self, event: MonitorEvent) -> None:
-        """Take an event; only alarms are sent."""
-        if event.kind != EventKind.ALARM or event.alarm is None:
-            return
-        with self._changed:
-            self._waiting.append({"change": event.detail.get("change"), "alarm": event.alarm.to_json_dict()})
-            self._changed.notify()
-
-    def close(self, timeout_s: float = 2.0) -> None:
-        """Stop sending; what waits is sent after the next start."""
-        with self._changed:
-            self._is_open = False
-            self._changed.notify()
-        self._thread.join(timeout_s)
-
-    def _work(self) -> None:
-        wait_s = self._first_wait_s
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or not self._is_open)
-                if not self._waiting:
-                    return
-                message = self._waiting[0]
-            if self._send(message):
-                wait_s = self._first_wait_s
-                with self._changed:
-                    self._waiting.pop(0)
-                continue
-            with self._changed:
-                if not self._is_open:
-                    return
-                self._changed.wait_for(lambda: not self._is_open, timeout=wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-
-    def _send(self, message: dict[str, Any]) -> bool:
-        request = urllib.request.Request(
-            self.address,
-            json.dumps(message).encode(),
-            {"Content-Type": "application/json", "User-Agent": "georgia"},
-        )
-        try:
-            with self._opener.open(request, timeout=_TIMEOUT_S):
-                pass
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            self._note_failure(_describe_failure(error))
-            return False
-        if self._reason:
-            _log.warning("the webhook takes messages again")
-        self._reason = ""
-        self.n_sent += 1
-        self.error = ""
-        if message["change"] == AlarmAction.RAISED:
-            with suppress(StoreAwayError):
-                self._store.mark_notified(message["alarm"]["id"])
-        return True
-
-    def _note_failure(self, reason: str) -> None:
-        """Keep a reason, and log it where it is another than before."""
-        self.error = f"{time.strftime('%H:%M:%S')} {reason}"
-        if reason != self._reason:
-            n = len(self._waiting)
-            _log.warning("the webhook did not take an alarm (%d wait, sent again until taken): %s", n, reason)
-        self._reason = reason
+    server = open_opcua_server(config.opcua, config.opcua_access)
+    stack.callback(server.close)
+    return server
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Makes every redirect the failure that it is for a message with a body."""
+def _open_senders(
+    config: MonitorConfig, store: Store, monitor: Monitor, stack: ExitStack, probe: str
+) -> None:
+    receipts = Receipts(store, bool(config.webhook) + bool(config.mail.mail_server))
+    if config.webhook:
+        key = read_key(Path(config.webhook_key)) if config.webhook_key else b""
+        on_fault = partial(monitor.note_receiver, "webhook")
+        told: dict[str, Any] = {"link": config.webhook_link, "receipts": receipts, "probe": probe}
+        webhook = Webhook(config.webhook, store, key=key, on_fault=on_fault, **told)
+        stack.callback(webhook.close)
+        monitor.add_listener(webhook)
+    if config.mail.mail_server:
+        from georgia.monitor.mail import Mailer
 
-    def redirect_request(self, *_: Any) -> None:
-        """Follow none."""
-        return
-
-
-def _describe_failure(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        target = error.headers.get("Location", "") if error.headers else ""
-        if 300 <= error.code < 400:
-            to = f" to {target!r}" if target else ""
-            return f"the receiver redirects{to} ({error.code}); name the final address in webhook"
-        return f"the receiver responded with {error.code} {error.reason}"
-    return str(error) or type(error).__name__
+        on_fault = partial(monitor.note_receiver, "mail server")
+        mailer = Mailer(config.mail, store, config.webhook_link, receipts, on_fault=on_fault, probe=probe)
+        stack.callback(mailer.close)
+        monitor.add_listener(mailer)

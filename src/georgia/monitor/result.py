@@ -24,9 +24,19 @@ class State(StrEnum):
     WARNING = "warning"
     ALARM = "alarm"
     NO_CRYSTALS = "no crystals"
+    CLEAR = "clear"
     NO_FRAMES = "no frames"
     UNKNOWN_MATERIAL = "unknown material"
     CAMERA_BLIND = "camera blind"
+    DARK = "dark"
+    FOULED = "fouled"
+    FROZEN_CAMERA = "frozen camera"
+    UNREADABLE_FRAMES = "unreadable frames"
+    FOLDER_AWAY = "folder away"
+    STORE_AWAY = "store away"
+    LIMITS_UNCONFIRMED = "limits unconfirmed"
+    UNLIKE_TRAINING = "unlike training"
+    INPUT_DRIFT = "input drift"
     NOT_RUNNING = "not running"
 
 
@@ -37,6 +47,9 @@ class FrameStatus(StrEnum):
     NO_CRYSTALS = State.NO_CRYSTALS.value
     UNKNOWN_MATERIAL = State.UNKNOWN_MATERIAL.value
     CAMERA_BLIND = State.CAMERA_BLIND.value
+    CLEAR = State.CLEAR.value
+    DARK = State.DARK.value
+    FOULED = State.FOULED.value
 
 
 # Codes of windows without a class, in the map.
@@ -114,8 +127,15 @@ class TileMap:
         with reading("Cannot read a map", needs), np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             head = json.loads(arrays["head"].tobytes().decode())
             width, height = head["size"]
-            parts = (arrays["boxes"], arrays["codes"], arrays["probabilities"])
-            return cls(int(width), int(height), tuple(head["names"]), *parts)
+            names = tuple(map(str, head["names"]))
+            boxes, codes, probabilities = (arrays[name] for name in ("boxes", "codes", "probabilities"))
+            n = len(boxes)
+            if boxes.shape != (n, 4) or codes.shape != (n,) or probabilities.shape != (n, len(names)):
+                raise ValueError("arrays that do not fit each other")
+            if n and not (EMPTY_CODE <= codes.min() <= codes.max() < len(names)):
+                raise ValueError("a window of a class that is not named")
+            kept = boxes.astype(np.int32), codes.astype(np.int8), probabilities.astype(np.float16)
+            return cls(int(width), int(height), names, *kept)
 
 
 @dataclass(frozen=True)
@@ -128,9 +148,21 @@ class FileKey:
     sha256: str = ""
 
 
+class LimitKind(StrEnum):
+    """The limits of a probe: those of the charts, and the plain one on the smoothed fraction."""
+
+    EWMA = "ewma"
+    CUSUM = "cusum"
+    P = "p"
+    PLAIN = "limit"
+
+
 @dataclass(frozen=True)
 class ChartPoint:
-    """The charts' values after one frame; ``georgia.monitor.columns`` explains each."""
+    """The charts' values after one frame; ``georgia.monitor.columns`` explains each.
+
+    ``leading`` is a ``LimitKind``: the limit that ``over`` is measured by.
+    """
 
     ewma: float | None = None
     ewma_limit: float | None = None
@@ -139,11 +171,46 @@ class ChartPoint:
     p_limit: float | None = None
     centre: float | None = None
     over: float | None = None
+    limit: float | None = None
+    leading: str | None = None
+    ewma_low: float | None = None
+    ewma_high: float | None = None
+    rejected: float | None = None
+    rejected_limit: float | None = None
+    light_drift: float | None = None
+    detail_drift: float | None = None
+
+
+@dataclass(frozen=True)
+class FrameInput:
+    """What a frame brings to the model: its windows that are not empty, and how many were rejected.
+
+    ``score`` is their median unknown score, None where the model has none. ``grey`` is the median of their
+    mean grey levels, 0–255, ``clipped`` the mean fraction of black and white pixels, 0–1, ``detail`` and
+    ``structure`` are medians as in ``georgia.monitor.appearance``.
+    """
+
+    n_full: int
+    n_unknown: int
+    score: float | None
+    grey: float
+    clipped: float
+    detail: float
+    structure: float
+
+    @property
+    def rejected(self) -> float:
+        """Return the rejected fraction of the windows, 0–1."""
+        return self.n_unknown / max(1, self.n_full)
 
 
 @dataclass(frozen=True)
 class FrameAnalysis:
-    """What the windows of one frame show; ``error`` is why it is blind, ``seconds`` the time of each step."""
+    """What the windows of one frame show; ``error`` is why it is blind, ``seconds`` the time of each step.
+
+    ``threads`` are those of the net, None while they are measured. ``cover`` is the fraction of the field
+    that crystals seem to cover, 0–1.
+    """
 
     status: FrameStatus
     classes: tuple[ClassFraction, ...]
@@ -155,6 +222,9 @@ class FrameAnalysis:
     map: TileMap
     error: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    threads: int | None = None
+    input: FrameInput | None = None
+    cover: float | None = None
 
     def fraction_of(self, name: str) -> ClassFraction | None:
         """Return the fraction of a class, None where nothing was analysed."""
@@ -190,6 +260,8 @@ class FrameResult:
     model_sha256: str = ""
     settings_id: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    threads: int | None = None
+    cover: float | None = None
     batch_id: int = 0
     frame_id: int = 0
     ordinal: int = 0

@@ -1,30 +1,29 @@
 """The store of a live probe: every frame with its result, batches, alarms, the ledger and the audit log.
 
 A frame, its place in the ledger, the charts' state and an alarm that it raises are written in one
-transaction: a stop at any moment leaves all of it or nothing.
+transaction: a stop at any moment leaves all of it or nothing. Each transaction ends with a seal.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from georgia.errors import InputError
-from georgia.files import write_json
-from georgia.monitor import audit_log, tables
-from georgia.monitor.connect import connect, reading, writing
+from georgia.monitor import alarms, anchors, audit_log, spotchecks, tables
+from georgia.monitor.connect import connect, naming_damage, reading, writing
 from georgia.monitor.queries import StoreReader
 from georgia.monitor.records import (
     Alarm,
-    AlarmAction,
     AlarmChange,
     AuditAction,
     AuditEvent,
@@ -33,8 +32,10 @@ from georgia.monitor.records import (
     frame_values,
 )
 from georgia.monitor.result import FileKey, FrameResult
+from georgia.monitor.seals import Change
 
 Clock = Callable[[], float]
+T = TypeVar("T")
 
 
 class Store(StoreReader):
@@ -50,79 +51,100 @@ class Store(StoreReader):
     """
 
     def __init__(self, url: str, clock: Clock = time.time) -> None:
-        super().__init__(connect(url))
+        super().__init__(connect(url), url)
         self._clock = clock
-        self.head_file = self._find_head_file()
-        self._prepare(url)
-
-    def _prepare(self, url: str) -> None:
+        # Where the ends of the chains are noted outside, when the settings name a place.
+        self.anchor: anchors.Anchor | None = None
+        self._newest = audit_log.GENESIS_HEAD
         try:
-            with writing(self.engine) as connection:
-                tables.metadata.create_all(connection)
-                version = connection.execute(
-                    select(tables.properties.c.value).where(tables.properties.c.name == "schema")
-                ).scalar()
-                if version is None:
-                    row = {"name": "schema", "value": tables.SCHEMA_VERSION}
-                    connection.execute(insert(tables.properties).values(row))
-        except DatabaseError as error:
-            raise InputError(
-                "Cannot open the store",
-                needs="an SQLite file or a PostgreSQL database of its own is needed",
-                got=error.orig,
-            ) from error
-        if version not in (None, tables.SCHEMA_VERSION):
-            raise InputError(
-                f"Cannot open the store {url!r}",
-                needs=f"its tables must be of version {tables.SCHEMA_VERSION}",
-                got=version,
-                hint="Use the version of Georgia that made it, or another --db.",
-            )
+            with self._changing() as change:
+                tables.prepare(change.connection, url)
+                change.adopt()
+                self._compare_with_head_file(change)
+        except BaseException:
+            self.close()
+            raise
 
-    def _find_head_file(self) -> Path | None:
-        name = self.engine.url.database
-        is_file = self.engine.dialect.name == "sqlite" and name and name != ":memory:"
-        return Path(f"{name}.head") if is_file else None
+    def _compare_with_head_file(self, change: Change) -> None:
+        """Write into the audit log that the record's end is not the one that was noted beside the store."""
+        # Read while nobody else can write: it names nothing that the store does not hold yet.
+        known = anchors.read_head_file(self.head_file)
+        if self.head_file is None or not audit_log.read_head(change.connection).seq:
+            return
+        is_new = isinstance(known, audit_log.Head) and anchors.is_empty(known) and change.is_young
+        if isinstance(known, audit_log.Head) and (is_new or not anchors.is_empty(known)):
+            fault = anchors.find_contradiction(change.connection, known)
+            if fault:
+                self._append(change, "georgia", AuditAction.RECORD_CUT, {"head": str(known), "fault": fault})
+        else:
+            reason = known if isinstance(known, str) else "it is empty" if known else "no such file"
+            detail = {"reason": reason}
+            self._append(change, "georgia", AuditAction.HEAD_MISSING, detail)
+
+    def head(self) -> str:
+        """Return the end of the chain over the whole record, ``NUMBER:HASH``, as last written here."""
+        return str(self._newest)
+
+    @property
+    def has_head(self) -> bool:
+        """Tell whether anything was recorded."""
+        return self._newest != audit_log.GENESIS_HEAD
 
     # Batches
 
     def begin_batch(
         self, source: str, name: str, operator: str, impurity: str, who: str, note: str = ""
     ) -> Batch:
-        """Return the source's running batch of that name ("" is any), or end what runs and begin one."""
-        now = self._clock()
-        with self._changing() as connection:
-            running = self._running(connection, source)
-            if running is not None and name in ("", running.name):
+        """Return the source's running batch of that name ("" is any), or end what runs and begin one.
+
+        A name that the source had before becomes "NAME (2)", so that the two can be told apart.
+        """
+        with self._changing() as change:
+            running = self._running(change.connection, source)
+            if running is not None and (not name or _is_numbered(running.name, name)):
+                change.expects(tables.batches, running.id)
                 return running
             if running is not None:
-                self._end(connection, running.id, who, f"batch {name!r} begins")
-            name = name or time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
-            values = {"source": source, "name": name, "operator": operator, "impurity": impurity}
-            batch_id = connection.execute(
+                self._end(change, running.id, who, f"batch {name!r} begins")
+            name = name or time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(change.at_s))
+            names = select(tables.batches.c.name).where(tables.batches.c.source == source)
+            name = _number_name(name, set(change.connection.execute(names).scalars()))
+            values: dict[str, Any] = {
+                "source": source,
+                "name": name,
+                "operator": operator,
+                "impurity": impurity,
+            }
+            values |= {"note": note, "started_at_s": change.at_s}
+            batch_id = change.connection.execute(
                 insert(tables.batches)
-                .values(**values, note=note, started_at_s=now, chart_state="{}", n_frames=0)
+                .values(**values, chart_state="{}", n_frames=0)
                 .returning(tables.batches.c.id)
             ).scalar_one()
-            self._append(connection, who, AuditAction.BATCH_BEGAN, {**values, "note": note}, batch_id)
+            change.touch(tables.batches, batch_id, is_new=True)
+            self._append(change, who, AuditAction.BATCH_BEGAN, values, batch_id)
         return self.batch(batch_id)
 
     def end_batch(self, batch_id: int, who: str, reason: str = "") -> None:
-        """End a batch; one that has ended stays as it is."""
-        with self._changing() as connection:
-            self._end(connection, batch_id, who, reason)
+        """End a batch, and close its alarms; one that has ended stays as it is."""
+        with self._changing() as change:
+            self._end(change, batch_id, who, reason)
 
-    def _end(self, connection: Connection, batch_id: int, who: str, reason: str) -> None:
-        rows = connection.execute(
+    def _end(self, change: Change, batch_id: int, who: str, reason: str) -> None:
+        batch = tables.batches.c
+        change.expects(tables.batches, batch_id)
+        rows = change.connection.execute(
             update(tables.batches)
-            .where(tables.batches.c.id == batch_id, tables.batches.c.ended_at_s.is_(None))
-            .values(ended_at_s=self._clock())
-            .returning(tables.batches.c.n_frames)
+            .where(batch.id == batch_id, batch.ended_at_s.is_(None))
+            .values(ended_at_s=change.at_s)
+            .returning(batch.n_frames)
         ).all()
         for row in rows:
-            head = audit_log.read_head(connection)
+            change.touch(tables.batches, batch_id)
+            alarms.end_with_batch(change, batch_id)
+            head = audit_log.read_head(change.connection)
             detail = {"reason": reason, "n_frames": row.n_frames, "frame": head.frame_id, "chain": head.chain}
-            self._append(connection, who, AuditAction.BATCH_ENDED, detail, batch_id)
+            self._append(change, who, AuditAction.BATCH_ENDED, detail, batch_id)
 
     # Frames
 
@@ -143,11 +165,13 @@ class Store(StoreReader):
         if known is not None:
             return known
         try:
-            with writing(self.engine) as connection:
-                done = self._insert_frame(connection, result, source, chart_state, change)
+            with self._changing() as writes:
+                done = self._insert_frame(writes, result, source, chart_state)
+                if change is not None:
+                    alarms.apply(writes, done, change)
                 for action, detail in events:
                     entry = {"frame": done.frame_id, **detail}
-                    self._append(connection, "georgia", action, entry, done.batch_id)
+                    self._append(writes, "georgia", action, entry, done.batch_id)
                 return done
         except IntegrityError:
             known = self._find_frame(source, result.key.sha256)
@@ -156,45 +180,41 @@ class Store(StoreReader):
             return known
 
     def _insert_frame(
-        self,
-        connection: Connection,
-        result: FrameResult,
-        source: str,
-        chart_state: str,
-        change: AlarmChange | None,
+        self, change: Change, result: FrameResult, source: str, chart_state: str
     ) -> FrameResult:
-        batch = tables.batches
+        batch, connection = tables.batches, change.connection
+        change.expects(batch, result.batch_id)
         ordinal = connection.execute(
             update(batch)
             .where(batch.c.id == result.batch_id)
             .values(n_frames=batch.c.n_frames + 1, chart_state=chart_state)
             .returning(batch.c.n_frames)
         ).scalar_one()
+        change.touch(batch, result.batch_id)
         head = audit_log.read_head(connection)
         npz = result.map.to_bytes() if result.map is not None else b""
         values = frame_values(replace(result, ordinal=ordinal), source)
         values["map_sha256"] = hashlib.sha256(npz).hexdigest() if npz else ""
         values["trail_seq"] = head.seq
         values["chain"] = audit_log.hash_frame(values, head.chain)
+        # SQLite would count from 1 again where all frames were removed.
+        number = {"id": head.frame_id + 1} if connection.dialect.name == "sqlite" else {}
         frame_id = connection.execute(
-            insert(tables.frames).values(values).returning(tables.frames.c.id)
+            insert(tables.frames).values(**values, **number).returning(tables.frames.c.id)
         ).scalar_one()
         if npz:
             connection.execute(insert(tables.maps).values(frame_id=frame_id, npz=npz))
-        self._insert_ledger(connection, source, result.key, Verdict.FRAME, "", frame_id)
-        done = replace(result, ordinal=ordinal, frame_id=frame_id)
-        if change is not None:
-            self._change_alarm(connection, done, change)
-        return done
+        self._insert_ledger(change, source, result.key, Verdict.FRAME, "", frame_id)
+        return replace(result, ordinal=ordinal, frame_id=frame_id)
 
     def record_file(self, source: str, key: FileKey, verdict: Verdict, error: str = "") -> None:
         """Record a file that is no new frame, so that it is not read again."""
-        with writing(self.engine) as connection:
-            self._insert_ledger(connection, source, key, verdict, error, None)
+        with self._changing() as change:
+            self._insert_ledger(change, source, key, verdict, error, None)
 
     def _insert_ledger(
         self,
-        connection: Connection,
+        change: Change,
         source: str,
         key: FileKey,
         verdict: Verdict,
@@ -203,30 +223,14 @@ class Store(StoreReader):
     ) -> None:
         table = tables.ledger
         place = {"file": key.file, "size_bytes": key.size_bytes, "mtime_ns": key.mtime_ns}
-        connection.execute(
+        change.connection.execute(
             delete(table).where(table.c.source == source, *(table.c[k] == v for k, v in place.items()))
         )
         rest = {"sha256": key.sha256, "verdict": str(verdict), "error": error, "frame_id": frame_id}
-        connection.execute(insert(table).values(source=source, **place, **rest, seen_at_s=self._clock()))
+        change.connection.execute(insert(table).values(source=source, **place, **rest, seen_at_s=change.at_s))
+        change.touch(table, source, *place.values())
 
     # Alarms
-
-    def _change_alarm(self, connection: Connection, frame: FrameResult, change: AlarmChange) -> None:
-        now, table = self._clock(), tables.alarms
-        detail = {"frame": frame.frame_id, "fraction": frame.fraction, "reason": change.reason}
-        if change.kind == AlarmAction.RAISED:
-            action = AuditAction.ALARM_RAISED
-            names = ("batch_id", "frame_id", "frame_time_s", "fraction", "low", "high")
-            values = {name: getattr(frame, name) for name in names}
-            connection.execute(insert(table).values(**values, raised_at_s=now, reason=change.reason, note=""))
-        else:
-            action = AuditAction.ALARM_CLEARED
-            connection.execute(
-                update(table)
-                .where(table.c.batch_id == frame.batch_id, table.c.cleared_at_s.is_(None))
-                .values(cleared_at_s=now)
-            )
-        self._append(connection, "georgia", action, detail, frame.batch_id)
 
     def acknowledge_alarm(self, alarm_id: int, who: str, note: str = "") -> Alarm:
         """Write who acknowledges an alarm; the first who did stays.
@@ -234,31 +238,92 @@ class Store(StoreReader):
         Raises:
             InputError: there is no such alarm, or nobody is named.
         """
-        if not who.strip():
-            raise InputError(
-                "Cannot acknowledge the alarm", needs="the name of a person is needed", got="an empty name"
-            )
-        table = tables.alarms
-        with self._changing() as connection:
-            row = connection.execute(
-                update(table)
-                .where(table.c.id == alarm_id, table.c.acknowledged_at_s.is_(None))
-                .values(acknowledged_at_s=self._clock(), acknowledged_by=who, note=note)
-                .returning(table.c.batch_id)
-            ).first()
-            if row is not None:
-                detail = {"alarm": alarm_id, "note": note}
-                self._append(connection, who, AuditAction.ALARM_ACKNOWLEDGED, detail, row.batch_id)
+        _check_name(who, "acknowledge")
+        with self._changing() as change:
+            alarms.acknowledge(change, alarm_id, who, note)
         return self.alarm(alarm_id)
+
+    def shelve_alarm(self, alarm_id: int, who: str, minutes: float, reason: str) -> Alarm:
+        """Put an alarm aside for some minutes, with a reason; a later call replaces an earlier one.
+
+        Raises:
+            InputError: there is no such alarm, it is closed, nobody is named, or there is no reason.
+        """
+        _check_name(who, "shelve")
+        _check_reason(reason, "shelve")
+        if not 0 < minutes <= alarms.LONGEST_SHELF_MIN:
+            raise InputError(
+                "Cannot shelve the alarm",
+                needs=f"more than 0 and at most {alarms.LONGEST_SHELF_MIN:,} minutes are needed",
+                got=minutes,
+            )
+        self._check_open(alarm_id, "shelve")
+        with self._changing() as change:
+            alarms.shelve(change, alarm_id, who, minutes, reason)
+        return self.alarm(alarm_id)
+
+    def close_alarm(self, alarm_id: int, who: str, reason: str) -> Alarm:
+        """Close an alarm whose cause is over, with a reason.
+
+        Raises:
+            InputError: there is no such alarm, it is active or closed, or a name or a reason is missing.
+        """
+        _check_name(who, "close")
+        _check_reason(reason, "close")
+        if self._check_open(alarm_id, "close").cleared_at_s is None:
+            raise InputError(
+                f"Cannot close alarm {alarm_id}",
+                needs="its cause must be over",
+                got="an active alarm",
+                hint="Shelve it for a time, or end the batch.",
+            )
+        with self._changing() as change:
+            alarms.close(change, alarm_id, who, reason)
+        return self.alarm(alarm_id)
+
+    def _check_open(self, alarm_id: int, verb: str) -> Alarm:
+        alarm = self.alarm(alarm_id)
+        if alarm.closed_at_s is not None:
+            raise InputError(
+                f"Cannot {verb} alarm {alarm_id}",
+                needs="an alarm that is not closed is needed",
+                got=f"one that {alarm.closed_by!r} closed",
+            )
+        return alarm
 
     def mark_notified(self, alarm_id: int) -> None:
         """Write that the webhook has taken an alarm."""
-        with writing(self.engine) as connection:
-            connection.execute(
-                update(tables.alarms)
-                .where(tables.alarms.c.id == alarm_id)
-                .values(notified_at_s=self._clock())
-            )
+        with self._changing() as change:
+            alarms.mark_notified(change, alarm_id)
+
+    # Spot checks
+
+    def plan_spotcheck(self, batch_id: int, plan: Mapping[str, Any], who: str, reason: str = "") -> int:
+        """Write the plan of a spot check, before its first window is named; return its number.
+
+        Raises:
+            InputError: there is no such batch, nobody is named, or a check after another one has no reason.
+        """
+        with self._changing() as change:
+            return spotchecks.write_plan(change, batch_id, plan, who, reason)
+
+    def name_window(self, check_id: int, position: int, name: str, who: str) -> int:
+        """Write what somebody says of the next window of a spot check; return how many are named now.
+
+        Raises:
+            InputError: it is not the next window, it has another name, or the name is none.
+        """
+        with naming_damage(), self._changing() as change:
+            return spotchecks.write_name(change, check_id, position, name, who)
+
+    def withdraw_name(self, check_id: int, position: int, who: str) -> int:
+        """Take the last name of a spot check back; return how many are named now.
+
+        Raises:
+            InputError: it is not the last name that stands, or nobody is named.
+        """
+        with naming_damage(), self._changing() as change:
+            return spotchecks.withdraw_name(change, check_id, position, who)
 
     # Settings, models, events
 
@@ -268,10 +333,11 @@ class Store(StoreReader):
         """Keep settings or a model's description once; return its key, the sha256 of its text by default."""
         text = audit_log.canonical(body)
         key = key or hashlib.sha256(text.encode()).hexdigest()
-        with writing(self.engine) as connection:
-            table = tables.documents
+        with self._changing() as change:
+            table, connection = tables.documents, change.connection
             if connection.execute(select(table.c.id).where(table.c.id == key)).first() is None:
                 connection.execute(insert(table).values(id=key, kind=kind, body=text))
+                change.touch(table, key, is_new=True)
         return key
 
     def record_limits(
@@ -281,33 +347,39 @@ class Store(StoreReader):
         batch_id: int | None,
         chart_state: str,
         settings: Mapping[str, Any],
+        action: AuditAction = AuditAction.LIMITS_CHANGED,
     ) -> str:
-        """Write changed limits: the event, the charts' state and the settings; return the settings' key."""
+        """Write changed or confirmed limits: event, charts' state and settings; return the settings' key."""
         key = self.save_document("settings", settings)
-        with self._changing() as connection:
-            connection.execute(
+        with self._changing() as change:
+            change.expects(tables.batches, batch_id)
+            rows = change.connection.execute(
                 update(tables.batches).where(tables.batches.c.id == batch_id).values(chart_state=chart_state)
             )
+            if rows.rowcount:
+                change.touch(tables.batches, batch_id)
             entry = {**detail, "settings_id": key}
-            self._append(connection, who, AuditAction.LIMITS_CHANGED, entry, batch_id)
+            self._append(change, who, action, entry, batch_id)
         return key
 
     def append_event(
         self, who: str, action: str, detail: Mapping[str, Any], batch_id: int | None = None
     ) -> AuditEvent:
         """Write one event into the audit log; return it with its number and hash."""
-        with self._changing() as connection:
-            return self._append(connection, who, action, detail, batch_id)
+        with self._changing() as change:
+            return self._append(change, who, action, detail, batch_id)
 
     def _append(
         self,
-        connection: Connection,
+        change: Change,
         who: str,
         action: str,
         detail: Mapping[str, Any],
-        batch_id: int | None,
+        batch_id: int | None = None,
     ) -> AuditEvent:
-        return audit_log.write_event(connection, self._clock(), who, action, detail, batch_id)
+        if action in anchors.NOTED:
+            change.noted = action
+        return audit_log.write_event(change.connection, change.at_s, who, action, detail, batch_id)
 
     def remove_old(self, who: str, keep_maps_days: float = 0, keep_frames_days: float = 0) -> tuple[int, int]:
         """Remove maps and frames older than that many days (0: keep all); return how many of each.
@@ -316,18 +388,61 @@ class Store(StoreReader):
         """
         n_maps = n_frames = 0
         frames, maps = tables.frames, tables.maps
-        with self._changing() as connection:
+        with self._changing() as change:
+            connection = change.connection
             if keep_maps_days > 0:
                 last = self._last_before(connection, keep_maps_days)
                 n_maps = connection.execute(delete(maps).where(maps.c.frame_id <= last)).rowcount
+                if n_maps:
+                    detail: dict[str, Any] = {"through": last, "n_maps": n_maps, "days": keep_maps_days}
+                    self._append(change, who, AuditAction.MAPS_REMOVED, detail, None)
             last = self._last_before(connection, keep_frames_days) if keep_frames_days > 0 else 0
             chain = connection.execute(select(frames.c.chain).where(frames.c.id == last)).scalar()
             if chain is not None:
                 connection.execute(delete(maps).where(maps.c.frame_id <= last))
                 n_frames = connection.execute(delete(frames).where(frames.c.id <= last)).rowcount
                 detail = {"through": last, "chain": chain, "n_frames": n_frames, "days": keep_frames_days}
-                self._append(connection, who, AuditAction.FRAMES_REMOVED, detail, None)
+                self._append(change, who, AuditAction.FRAMES_REMOVED, detail, None)
         return n_maps, n_frames
+
+    def find_clock_doubt(self, days: float = 0.0) -> str:
+        """Return why what is older than so many days may not be removed now, "" where the clock is believed.
+
+        "" too where no frame is that old; 0 days: whatever the frames.
+
+        It can where the record holds an entry or a frame of the day before the last 24 hours. So a clock that
+        is far ahead when the monitor starts removes nothing before it has gone on for a day, over restarts
+        too; nor does a right one, where nothing was recorded for a day.
+
+        Raises:
+            StoreAwayError: the store cannot be reached.
+        """
+        now, day = self._clock(), 86_400.0
+        log, frames = tables.audit_log.c.at_s, tables.frames.c.judged_at_s
+        with reading(self.engine) as connection:
+            if days and not self._last_before(connection, days):
+                return ""
+            for column in (log, frames):
+                query = select(column).where(column >= now - 2 * day, column <= now - day).limit(1)
+                if connection.execute(query).first() is not None:
+                    return ""
+        return "the record holds nothing of the day before the last 24 hours, and the clock may have been set"
+
+    def find_last_entry(self) -> float | None:
+        """Return when the last entry of the audit log or the last frame was written, whichever is later.
+
+        In seconds since 1970; None where there is neither.
+
+        Raises:
+            StoreAwayError: the store cannot be reached.
+        """
+        log, frames = tables.audit_log.c, tables.frames.c
+        with reading(self.engine) as connection:
+            lasts = (
+                connection.execute(select(at_s).order_by(number.desc()).limit(1)).scalar()
+                for at_s, number in ((log.at_s, log.seq), (frames.judged_at_s, frames.id))
+            )
+            return max((float(at_s) for at_s in lasts if at_s is not None), default=None)
 
     def _last_before(self, connection: Connection, days: float) -> int:
         """Return the number of the last frame before the first one that is younger than so many days."""
@@ -336,13 +451,47 @@ class Store(StoreReader):
         query = select(func.max(frames.id)).where(first_kept.is_(None) | (frames.id < first_kept))
         return connection.execute(query).scalar() or 0
 
+    def write(self, work: Callable[[Change], T]) -> T:
+        """Return what ``work`` returns, which writes in one sealed transaction: all of it or nothing.
+
+        Raises:
+            StoreAwayError: the store cannot be reached or written to now; the same call may work later.
+        """
+        with self._changing() as change:
+            return work(change)
+
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
-        """Yield a connection that writes; then put the heads of both chains beside an SQLite file."""
+    def _changing(self) -> Iterator[Change]:
+        """Yield a transaction; seal it, and note the ends of the chains beside an SQLite file."""
         with writing(self.engine) as connection:
-            yield connection
-        if self.head_file is not None:
-            with reading(self.engine) as connection:
-                head = audit_log.read_head(connection)
-            with suppress(OSError):  # the store itself holds without the file
-                write_json(self.head_file, asdict(head), indent=None)
+            change = Change(connection, self._clock())
+            yield change
+            change.seal()
+        self._newest = change.head
+        anchors.write_head_file(self.head_file, change.head)
+        if self.anchor is not None and change.noted:
+            self.anchor.write(change.head, change.noted)
+
+
+def _check_name(who: str, verb: str) -> None:
+    if not who.strip():
+        raise InputError(
+            f"Cannot {verb} the alarm", needs="the name of a person is needed", got="an empty name"
+        )
+
+
+def _check_reason(reason: str, verb: str) -> None:
+    if not reason.strip():
+        raise InputError(f"Cannot {verb} the alarm", needs="a reason is needed", got="none")
+
+
+def _is_numbered(name: str, wanted: str) -> bool:
+    """Return whether a batch's name is the wanted one, or that with a number behind it."""
+    return re.fullmatch(re.escape(wanted) + r"( \(\d+\))?", name) is not None
+
+
+def _number_name(name: str, taken: Set[str]) -> str:
+    """Return a name that is not taken: itself, or with the next number behind it."""
+    if name not in taken:
+        return name
+    return next(new for n in count(2) if (new := f"{name} ({n})") not in taken)

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,27 +16,35 @@ from georgia.errors import InputError
 from georgia.images.decode import Image
 from georgia.labels import UNKNOWN, Labels
 from georgia.model.bundle import Bundle
-from georgia.model.engines import open_engine
+from georgia.model.engines import Engine
+from georgia.monitor.appearance import measure_input
+from georgia.monitor.fair_queue import ProbeNet
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, FrameAnalysis, FrameStatus, TileMap
 from georgia.monitor.settings import TileConfig
-from georgia.predict.precision import warn_of_precision
+from georgia.monitor.thread_choice import ThreadTrial
+from georgia.monitor.visibility import (
+    LEAST_GRAIN,
+    Bands,
+    Grey,
+    StillWindows,
+    View,
+    find_fine,
+    find_view,
+    measure_cover,
+    to_grey,
+)
+from georgia.predict.rejudge import open_served_engine
 
 Boxes = npt.NDArray[np.int32]
-Grey = npt.NDArray[np.float32]
-
-# Source of the four limits: 30 synthetic fields of each kind without crystals against 90 synthetic frames
-# with 0, 5 and 30 % coverage (georgia.synthetic). Grey levels; middles of the gaps between the two.
-DARK_BELOW = 25.0  # brightest percent: dark fields to 16, frames from 106
-BRIGHT_FROM = 240.0  # median: saturated fields from 245, frames to 139
-# Spread of structures of 4–8 px: unfocused fields to 1.8, frames from 2.6.
-STRUCTURE_FROM = 2.0
-# Spread of finer structures by that one: pure noise from 3.8, frames to 2.
-NOISE_FROM = 2.8
+# Views in which no window can show a crystal.
+_BLIND = (View.DARK, View.SATURATED, View.NOISE)
 
 # The scale of a model whose metadata does not hold it: the median side of synthetic crops, px.
 # Source: georgia.synthetic.optics.sample_size, 151 px or 125–225 px, log-uniform.
 TILE_PX = 168
+# Where more than this fraction of the windows with detail has not moved, the probe's window is fouled.
+_FOULED_FRACTION = 0.5
 # Where more than this fraction of the windows with detail is unknown, the material is.
 _UNKNOWN_FRACTION = 0.5
 
@@ -71,59 +78,39 @@ def find_tile_px(bundle: Bundle, requested: int = 0) -> int:
     return requested or int(own or TILE_PX)
 
 
-def find_blindness(image: Image) -> str:
-    """Return why a frame (H, W, 3), uint8, shows nothing; "" where it shows something.
-
-    >>> find_blindness(np.zeros((100, 100, 3), np.uint8))
-    'it is dark'
-    """
-    grey = to_grey(image)
-    if float(np.percentile(grey[::4, ::4], 99)) < DARK_BELOW:
-        return "it is dark"
-    if float(np.median(grey[::4, ::4])) >= BRIGHT_FROM:
-        return "it is saturated"
-    fine, structure = _measure_bands(grey)
-    if structure < STRUCTURE_FROM:
-        return "it is out of focus or shows nothing"
-    return "it is noise" if fine > NOISE_FROM * structure else ""
-
-
-def to_grey(image: Image) -> Grey:
-    """Return an image (H, W, 3), uint8, as grey levels (H, W), float32, 0–255."""
-    grey: Grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return grey
-
-
-def _measure_bands(grey: Grey) -> tuple[float, float]:
-    """Return the spread of structures below 4 px and of 4–8 px, at a quarter of the size."""
-    size = (max(8, grey.shape[1] // 4), max(8, grey.shape[0] // 4))
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    near = cv2.GaussianBlur(small, (0, 0), 1.0)
-    far = cv2.GaussianBlur(near, (0, 0), 1.7320508)  # together with the first: sigma 2
-    return float((small - near).std()), float((near - far).std())
-
-
 def measure_detail(image: Image, boxes: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
     """Return the detail of each window (N,), float32: how far fine structures exceed its own grain.
 
     It is the 99th percentile of the structures of 1–2 px by their median: 3.8 for grain or haze alone,
-    whatever their strength, and more where edges, facets or needles are in focus.
+    whatever their strength, and more where edges, facets or needles are in focus. A ground without grain
+    is not full of detail because of the camera's last grey level, or of the blocks of a JPEG.
     """
-    grey = to_grey(image)
-    near = cv2.GaussianBlur(grey, (0, 0), 1.0)
-    fine = np.abs(near - cv2.GaussianBlur(near, (0, 0), 1.7320508))
+    return _rank_fine(find_fine(to_grey(image)), boxes)
+
+
+def _rank_fine(fine: Grey, boxes: Boxes) -> npt.NDArray[np.float32]:
     details = np.empty(len(boxes), np.float32)
     for position, (left, top, width, height) in enumerate(boxes):
         # A quarter of the pixels gives the same percentiles in a quarter of the time.
         values = fine[top : top + height : 2, left : left + width : 2].ravel()
         middle, high = len(values) // 2, int(0.99 * len(values))
         ranked = np.partition(values, (middle, high))
-        details[position] = ranked[high] / max(float(ranked[middle]), 1e-6)
+        details[position] = ranked[high] / max(float(ranked[middle]), LEAST_GRAIN)
     return details
+
+
+def _measure_covers(fine: Grey, boxes: Boxes) -> tuple[npt.NDArray[np.float64], float]:
+    """Return the cover of each window (N,) and of the whole frame, 0–1."""
+    height, width = fine.shape
+    *covers, field = measure_cover(fine, np.vstack([boxes, np.array([[0, 0, width, height]], np.int32)]))
+    return np.array(covers), round(float(field), 5)
 
 
 class FrameAnalyzer:
     """One model, opened, and how frames are cut for it.
+
+    ``threads`` are those of the net; with 0 the first frames are computed both with one and with all, and
+    the cheaper way is kept that keeps up. ``engine`` is a name, or a part of a net that others run too.
 
     Raises:
         InputError: the model or the engine cannot be opened, or the model does not know the impurity.
@@ -134,7 +121,7 @@ class FrameAnalyzer:
         bundle: Bundle,
         config: TileConfig,
         impurity: str = "",
-        engine: str = "auto",
+        engine: str | ProbeNet = "auto",
         threads: int = 0,
     ) -> None:
         self.bundle, self.config = bundle, config
@@ -142,36 +129,63 @@ class FrameAnalyzer:
         self.smoothing = find_smoothing(bundle.metadata)
         self.tile_px = find_tile_px(bundle, config.tile_px)
         self.model_sha256 = hashlib.sha256(bundle.model_path.read_bytes()).hexdigest()
-        self._engine = open_engine(bundle.model_path, bundle.preprocess, engine, threads)
-        warn_of_precision(bundle, self._engine.precision)
-        self.engine_name = self._engine.name
+        if isinstance(engine, ProbeNet):
+            self._engine: ThreadTrial | ProbeNet = engine
+        else:
+            self._engine = ThreadTrial(lambda n: open_probe_engine(bundle, engine, n), threads)
+        self.engine_name, self.precision = self._engine.name, self._engine.precision
+        self._still = StillWindows()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="georgia-tiles")
+
+    @property
+    def threads(self) -> int | None:
+        """Return the threads of the net, None while they are measured; 0 is as the engine likes."""
+        return None if self._engine.is_measuring else self._engine.n_threads
+
+    def describe_threads(self) -> dict[str, Any]:
+        """Return what the record holds of the net's threads: how many, why, and what each way costs."""
+        return self._engine.describe()
+
+    def note_arrival(self, n_waiting: int) -> None:
+        """Take in that a frame is taken while ``n_waiting`` wait: the net must keep up with them."""
+        self._engine.note_arrival(n_waiting)
+
+    def go_on_from(self, other: FrameAnalyzer) -> None:
+        """Take over, from the model before, for how many frames each window has not moved."""
+        self._still = other._still
 
     def describe(self) -> dict[str, Any]:
         """Return what the store keeps of the model, beside its sha256."""
         return {
             "name": self.bundle.name,
             "file": self.bundle.model_path.name,
+            "is_demonstration": self.bundle.is_demonstration,
             "classes": list(self.bundle.labels.names),
             "preprocess": self.bundle.preprocess.to_dict(),
             "tile_px": self.tile_px,
             "label_smoothing": self.smoothing,
+            "windows_count_by": "cover",
         }
 
     def analyze(self, image: Image) -> FrameAnalysis:
         """Return what a frame (H, W, 3), uint8 RGB, shows."""
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         boxes = place_windows(image.shape[0], image.shape[1], self.tile_px, self.config.overlap)
-        blindness = find_blindness(image)
-        detail = measure_detail(image, boxes)
-        is_full = detail >= self.config.min_detail if not blindness else np.zeros(len(boxes), bool)
+        grey = to_grey(image)
+        fine, bands = find_fine(grey), Bands.of(grey)
+        view, is_full = find_view(grey, bands), _rank_fine(fine, boxes) >= self.config.min_detail
+        if view in _BLIND:
+            is_full[:] = False
+        elif is_full.any():
+            view = View.GOOD  # some crystals in a field that is clear otherwise
+        fouling = self._find_fouling(grey, bands, boxes, is_full)
         cut = time.perf_counter()
-        probabilities, codes = self._predict(image, boxes, is_full)
+        probabilities, codes, scores = self._predict(image, boxes, is_full)
         predicted = time.perf_counter()
-        names = self.bundle.labels.names
-        classes, n_effective = estimate_fractions(boxes, codes, probabilities, names, self.smoothing)
+        names, (cover, field) = self.bundle.labels.names, _measure_covers(fine, boxes)
+        classes, n_effective = estimate_fractions(boxes, codes, probabilities, names, self.smoothing, cover)
         n_unknown, n_analysed = int((codes == UNKNOWN_CODE).sum()), int((codes >= 0).sum())
-        status = self._choose_status(blindness, n_unknown, n_analysed)
+        status = self._choose_status(view, fouling, n_unknown, n_analysed)
         stored = probabilities.astype(np.float16)
         tile_map = TileMap(image.shape[1], image.shape[0], names, boxes, codes, stored)
         summed = time.perf_counter()
@@ -184,19 +198,39 @@ class FrameAnalyzer:
             n_empty=int((codes == EMPTY_CODE).sum()),
             n_effective=n_effective,
             map=tile_map,
-            error=blindness,
-            seconds={"cut": cut - started, "net": predicted - cut, "sum": summed - predicted},
+            error=fouling or str(view),
+            input=measure_input(image, boxes[is_full], n_unknown, scores),
+            seconds=self._describe_seconds((started, cut, predicted, summed), cpu_started),
+            threads=self.threads,
+            cover=field,
         )
+
+    def _describe_seconds(
+        self, moments: tuple[float, float, float, float], cpu_started: float
+    ) -> dict[str, float]:
+        """Return the time of each step, s; a turn that was waited for apart.
+
+        The processor time is the whole process's, and says nothing of one frame where several probes work.
+        """
+        started, cut, predicted, summed = moments
+        steps = {"cut": cut - started, "net": predicted - cut, "sum": summed - predicted}
+        if not isinstance(self._engine, ProbeNet):
+            return {**steps, "cpu": time.process_time() - cpu_started}
+        waited_s = self._engine.take_waited()
+        return {**steps, "net": steps["net"] - waited_s, "queued": waited_s}
 
     def _predict(
         self, image: Image, boxes: Boxes, is_full: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-        """Return probabilities (N, C) and codes (N,) of all windows; empty ones do not go through the net."""
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8], npt.NDArray[np.floating] | None]:
+        """Return probabilities (N, C) and codes (N,) of all windows, and unknown scores of those not empty.
+
+        Empty ones do not go through the net.
+        """
         labels = self.bundle.labels
         probabilities = np.zeros((len(boxes), len(labels)), np.float32)
         codes = np.full(len(boxes), EMPTY_CODE, np.int8)
         if not is_full.any():
-            return probabilities, codes
+            return probabilities, codes, None
         windows = [
             np.ascontiguousarray(image[top : top + height, left : left + width])
             for left, top, width, height in boxes[is_full]
@@ -207,15 +241,41 @@ class FrameAnalyzer:
             UNKNOWN_CODE if decision.label == UNKNOWN else labels.index(decision.label)
             for decision in self.bundle.thresholds.decide(outputs)
         ]
-        return probabilities, codes
+        return probabilities, codes, outputs.get("unknown_score")
 
-    def _choose_status(self, blindness: str, n_unknown: int, n_analysed: int) -> FrameStatus:
+    def _find_fouling(self, grey: Grey, bands: Bands, boxes: Boxes, is_full: npt.NDArray[np.bool_]) -> str:
+        """Take windows that have not moved out of ``is_full``; return a reason where most have not."""
+        after = self.config.fouled_after
+        n_still = self._still.update(grey, boxes, bands)
+        if not after or not is_full.any():
+            return ""
+        is_still = is_full & (n_still >= after)
+        n_full, n_fouled = int(is_full.sum()), int(is_still.sum())
+        if n_fouled > _FOULED_FRACTION * n_full:
+            return f"{n_fouled} of {n_full} windows have not moved for {after} frames or more"
+        is_full &= ~is_still
+        return ""
+
+    def _choose_status(self, view: View, fouling: str, n_unknown: int, n_analysed: int) -> FrameStatus:
         is_unknown = n_unknown > _UNKNOWN_FRACTION * (n_unknown + n_analysed)
-        if blindness:
-            return FrameStatus.CAMERA_BLIND
+        if view != View.GOOD:
+            return {View.DARK: FrameStatus.DARK, View.CLEAR: FrameStatus.CLEAR}.get(
+                view, FrameStatus.CAMERA_BLIND
+            )
+        if fouling:
+            return FrameStatus.FOULED
         if is_unknown and n_unknown >= self.config.min_judged:
             return FrameStatus.UNKNOWN_MATERIAL
         return FrameStatus.ANALYSED if n_analysed >= self.config.min_judged else FrameStatus.NO_CRYSTALS
+
+
+def open_probe_engine(bundle: Bundle, name: str = "auto", threads: int = 0) -> Engine:
+    """Open a model for the windows of frames: many at once, of which no prediction set is asked.
+
+    Raises:
+        InputError: the model or the engine cannot be opened.
+    """
+    return open_served_engine(bundle, name, threads, is_wide=True, is_of_frames=True)
 
 
 def choose_impurity(labels: Labels, requested: str) -> str:

@@ -1,8 +1,13 @@
-"""What bfloat16 changes: shown for a model on its validation images, or said before it is used."""
+"""What bfloat16 changes for a model, shown on its validation images, and what float32 computes again.
+
+A net in bfloat16 is served with a second look: images whose outputs lie near a threshold are computed again
+in float32 (``rejudge``), so that labels, rejections and sets are those of float32. The trial measures how far
+bfloat16 moves the outputs, how wide "near" has to be for that, and what is left. 8-bit integers are tried and
+served in the same way.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +15,81 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georgia.labels import Labels
-from georgia.model.bundle import Bundle
 from georgia.model.engines import Outputs
 from georgia.text import count_noun
 from georgia.uncertainty.decision import DecisionThresholds
 
-# What bfloat16 may change in a probability and in the unknown score: twice as much separates two
-# probabilities, and as much the score from its threshold, before a label or a rejection counts as changed.
+# What bfloat16 may change in a probability of an image that is not computed again.
 BFLOAT16_TOLERANCE = 0.02
+# What a cheaper way may change in the probability of a window of a frame, whose fraction is the mean over
+# some sixty of them. Source: 28 synthetic frames of 1112×1000 px with 2-50 % PG: no label or rejection of
+# 1,639 windows changes with it, probabilities by 0.07 at most, the fraction by 0.002 (in others by 0.005) at
+# most; with 0.02 the fraction by 0.0004, for a third more time.
+WINDOW_TOLERANCE = 0.2
+# So many validation images show it: if none of 50 changes, fewer than 6 % do (rule of three, 95 %).
+MIN_TRIAL = 50
+# Where float32 computes more than this fraction again, bfloat16 no longer pays.
+MAX_REJUDGED = 0.5
+# Images that come later may differ more than the validation images: the band of the unknown score is so many
+# times the largest difference. Rounding is noise, which takes images farther from those of training, so that
+# the score mostly rises and few images show how far it falls: the narrower band is half the wider or more.
+# Source: 1,000 synthetic crops and the bundled model: bands from 200 of them left no change in the others;
+# without the half, one.
+SCORE_SAFETY, FALLS_LESS = 1.5, 0.5
+# Emulated rounding leaves out that of additions: a real processor differs by up to twice as much.
+EMULATED_SAFETY = 2
+# What "int8" holds besides: the file beside the model, its hash, and the units that it was tried on.
+INT8_KEYS = ("file", "sha256", "units")
+_TINY, _RARE = 1e-9, 1e-4
+Flags = npt.NDArray[np.bool_]
 
 
 class PrecisionWarning(UserWarning):
-    """Predictions are made in a precision that was not shown to keep them."""
+    """Predictions are made in another precision than the one asked for, or in one that was not shown."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """How near to a threshold an image is computed again in float32.
+
+    ``odds``: by so much bfloat16 may move the logarithm of the odds of a class. ``above`` and ``below``: so
+    much it may raise and lower the unknown score. What that could turn into another label, rejection or set,
+    or into a probability that moves by half of the tolerance, is near.
+    """
+
+    odds: float = 2 * BFLOAT16_TOLERANCE
+    above: float = BFLOAT16_TOLERANCE
+    below: float = BFLOAT16_TOLERANCE
+
+    def find_margin(self, tolerance: float = BFLOAT16_TOLERANCE) -> float:
+        """The difference of the two largest probabilities below which an image is near.
+
+        Probabilities (1 + m)/2 and (1 - m)/2 whose odds move by d move by d (1 - m²)/4; the larger one stays
+        the larger one from tanh(d/2) on.
+        """
+        furthest = max(0.0, 1 - 2 * tolerance / max(self.odds, _TINY))
+        least = float(np.tanh(self.odds / 2))
+        return max(least, 2 * BFLOAT16_TOLERANCE, float(np.sqrt(furthest)))
+
+    def find_near(
+        self, outputs: Outputs, thresholds: DecisionThresholds, tolerance: float = BFLOAT16_TOLERANCE
+    ) -> Flags:
+        """Return which rows of bfloat16 outputs (N,) float32 must compute again; undefined ones too."""
+        probabilities = np.asarray(outputs["probabilities"], np.float64)
+        ordered = np.sort(probabilities, axis=1)
+        is_far: Flags = ordered[:, -1] - ordered[:, -2] >= self.find_margin(tolerance)
+        if thresholds.threshold is not None:
+            scores = np.asarray(outputs["unknown_score"], np.float64)
+            beyond = scores - thresholds.threshold
+            is_far &= (beyond >= self.above) | (beyond <= -self.below)
+        if thresholds.conformal is not None:
+            odds = _log_odds(probabilities)
+            below, above = (
+                thresholds.conformal.sets(1 / (1 + np.exp(-(odds + shift))), thresholds.labels)
+                for shift in (-self.odds, self.odds)
+            )
+            is_far &= np.array([a == b for a, b in zip(below, above, strict=True)], np.bool_)
+        return ~is_far
 
 
 @dataclass(frozen=True)
@@ -30,8 +97,11 @@ class PrecisionTrial:
     """bfloat16 against float32 on ``n`` images: largest |Δ probability| and |Δ unknown score|.
 
     ``n_changed`` counts other labels and rejections where float32 is clear, farther from a border than the
-    tolerance; ``n_changed_near`` counts those nearer to it. ``is_emulated``: rounded like bfloat16 on a
-    processor without it.
+    tolerance; ``n_changed_near`` counts those nearer to it. ``odds_band``, ``band_above`` and ``band_below``
+    are the ``Bands`` that follow from it; ``rejudged`` is the fraction of images inside them,
+    ``n_changed_kept`` and ``largest_kept`` are what bfloat16 changes outside: in labels, rejections or sets,
+    and in probabilities.
+    ``is_emulated``: rounded like bfloat16 on a processor without it.
     """
 
     n: int
@@ -40,27 +110,60 @@ class PrecisionTrial:
     n_changed: int
     n_changed_near: int
     is_emulated: bool = False
+    odds_band: float = Bands.odds
+    band_above: float = Bands.above
+    band_below: float = Bands.below
+    rejudged: float = 1.0
+    n_changed_kept: int = 0
+    largest_kept: float = 0.0
+
+    @property
+    def bands(self) -> Bands:
+        """How near to a threshold float32 computes again."""
+        return Bands(self.odds_band, self.band_above, self.band_below)
+
+    @property
+    def reason(self) -> str:
+        """Why the lower precision may not serve this model; "" where it may."""
+        limit = BFLOAT16_TOLERANCE / (EMULATED_SAFETY if self.is_emulated else 1)
+        if self.n < MIN_TRIAL:
+            return f"{self.n:,} validation images do not show it; {MIN_TRIAL} are needed"
+        if self.n_changed_kept or self.largest_kept > limit:
+            return (
+                f"on {self.n:,} validation images it changed {count_noun(self.n_changed_kept, 'label')} far "
+                f"from any threshold and probabilities by up to {self.largest_kept:.2g}"
+            )
+        if self.rejudged > MAX_REJUDGED:
+            return (
+                f"on {self.n:,} validation images float32 had to compute {self.rejudged:.0%} again, so that "
+                "nothing is gained"
+            )
+        return ""
 
     @property
     def is_shown(self) -> bool:
-        """Whether bfloat16 keeps what float32 predicts, within the tolerance; half of it where emulated.
-
-        Emulated rounding leaves out that of additions: a real processor differs by up to twice as much.
-        """
-        limit = BFLOAT16_TOLERANCE / (2 if self.is_emulated else 1)
-        return bool(self.n) and not self.n_changed and self.largest_difference <= limit
+        """Whether it keeps what float32 predicts, with float32 near the thresholds, and pays."""
+        return not self.reason
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Return the object under "bfloat16" in ``bundle.json``'s "precision"."""
-        return {**vars(self), "is_shown": self.is_shown}
+        """Return the object under its name in ``bundle.json``'s "precision", with the stated tolerances."""
+        tolerance = {
+            "probability": BFLOAT16_TOLERANCE,
+            "unknown_score": max(self.band_above, self.band_below),
+        }
+        return {**vars(self), "is_shown": self.is_shown, "tolerance": tolerance}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> PrecisionTrial | None:
-        """Read it from the content of ``bundle.json``; None if there is none or it cannot be read."""
+    def from_metadata(cls, metadata: Mapping[str, Any], name: str = "bfloat16") -> PrecisionTrial | None:
+        """Read that of "bfloat16" or "int8" from ``bundle.json``; None if there is none that can be read."""
         try:
-            values = dict(metadata["precision"]["bfloat16"])
-            values.pop("is_shown", None)
-            return cls(**values)
+            values = dict(metadata["precision"][name])
+            for key in ("is_shown", "tolerance", *INT8_KEYS):
+                values.pop(key, None)
+            _ = values["odds_band"]  # without the bands it was another trial
+            trial = cls(**values)
+            numbers = [float(value) for value in vars(trial).values()]
+            return trial if all(np.isfinite(numbers)) and min(numbers) >= 0 else None
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -72,49 +175,61 @@ def compare_precisions(
     p_full, p_low = (np.asarray(outputs["probabilities"], np.float64) for outputs in (full, low))
     if not len(p_full):
         return PrecisionTrial(0, 0.0, 0.0, 0, 0, is_emulated)
-    names_full, names_low = (
-        [decision.label for decision in thresholds.decide(outputs)] for outputs in (full, low)
-    )
-    is_clear = _is_clear(p_full, thresholds.labels)
-    score_difference = 0.0
+    differences = np.abs(p_full - p_low).max(axis=1)
+    raised = np.zeros(len(p_full))
     if thresholds.threshold is not None:
         s_full, s_low = (np.asarray(outputs["unknown_score"], np.float64) for outputs in (full, low))
-        margin = s_full - thresholds.threshold
-        # A rejected image has no class: only its distance from the threshold counts.
-        is_clear = np.where(margin > 0, True, is_clear) & (np.abs(margin) > BFLOAT16_TOLERANCE)
-        score_difference = float(np.abs(s_full - s_low).max())
-    is_changed = np.array([a != b for a, b in zip(names_full, names_low, strict=True)])
-    difference = float(np.abs(p_full - p_low).max())
-    n_changed, n_near = int((is_changed & is_clear).sum()), int((is_changed & ~is_clear).sum())
-    return PrecisionTrial(len(p_full), difference, score_difference, n_changed, n_near, is_emulated)
-
-
-def _is_clear(probabilities: npt.NDArray[np.float64], labels: Labels) -> npt.NDArray[np.bool_]:
-    if len(labels) < 2:
-        return np.ones(len(probabilities), bool)
-    ordered = np.sort(probabilities, axis=1)
-    clear: npt.NDArray[np.bool_] = ordered[:, -1] - ordered[:, -2] > 2 * BFLOAT16_TOLERANCE
-    return clear
-
-
-def warn_of_precision(bundle: Bundle, precision: str) -> None:
-    """Warn, in one line, where a model runs in bfloat16 and that was not shown to keep its predictions."""
-    if precision != "bfloat16":
-        return
-    trial = PrecisionTrial.from_metadata(bundle.metadata)
-    if trial is not None and trial.is_shown:
-        return
-    known = "it was not tried on this model's validation images"
-    if trial is not None:
-        n_changed = trial.n_changed + trial.n_changed_near
-        known = (
-            f"on {count_noun(trial.n, 'validation image')} it changed {count_noun(n_changed, 'label')} and "
-            f"probabilities by up to {trial.largest_difference:.2f}"
-        )
-    warnings.warn(
-        f"bfloat16 is not shown to keep the predictions of model {bundle.name!r}: {known}. Probabilities, "
-        "unknown scores and sets may differ from float32, and images near a threshold may get another label "
-        "or be rejected. Leave the precision out for float32.",
-        PrecisionWarning,
-        stacklevel=1,
+        raised = s_low - s_full
+    decided = [[(d.label, d.set) for d in thresholds.decide(outputs)] for outputs in (full, low)]
+    is_other = np.array([a != b for a, b in zip(*decided, strict=True)], np.bool_)
+    is_changed = np.array([a[0] != b[0] for a, b in zip(*decided, strict=True)], np.bool_)
+    is_clear = _find_clear(p_full, full, thresholds)
+    bands = _fit_bands(p_full, p_low, raised, EMULATED_SAFETY if is_emulated else 1)
+    is_kept = ~bands.find_near(low, thresholds)
+    return PrecisionTrial(
+        n=len(p_full),
+        largest_difference=float(differences.max()),
+        largest_score_difference=float(np.abs(raised).max()),
+        n_changed=int((is_changed & is_clear).sum()),
+        n_changed_near=int((is_changed & ~is_clear).sum()),
+        is_emulated=is_emulated,
+        odds_band=bands.odds,
+        band_above=bands.above,
+        band_below=bands.below,
+        rejudged=float(1 - is_kept.mean()),
+        n_changed_kept=int((is_other & is_kept).sum()),
+        largest_kept=float(differences[is_kept].max(initial=0.0)),
     )
+
+
+def _fit_bands(
+    p_full: npt.NDArray[np.float64],
+    p_low: npt.NDArray[np.float64],
+    raised: npt.NDArray[np.float64],
+    factor: int,
+) -> Bands:
+    """Return bands as wide as bfloat16 moved the odds, and wider than it raised and lowered the score."""
+    moved = np.abs(_log_odds(p_full) - _log_odds(p_low)).max()
+    rise, fall = (factor * SCORE_SAFETY * max(0.0, float(value)) for value in (raised.max(), -raised.min()))
+    above, below = max(rise, FALLS_LESS * fall), max(fall, FALLS_LESS * rise)
+    return Bands(max(Bands.odds, factor * float(moved)), max(Bands.above, above), max(Bands.below, below))
+
+
+def _log_odds(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    # Beyond 1 in 10⁴ no move of the odds matters that bfloat16 could cause.
+    clipped = np.clip(probabilities, _RARE, 1 - _RARE)
+    odds: npt.NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
+    return odds
+
+
+def _find_clear(
+    probabilities: npt.NDArray[np.float64], full: Outputs, thresholds: DecisionThresholds
+) -> Flags:
+    """Return where float32 is farther from every border than the tolerance."""
+    ordered = np.sort(probabilities, axis=1)
+    is_clear: Flags = ordered[:, -1] - ordered[:, -2] > 2 * BFLOAT16_TOLERANCE
+    if thresholds.threshold is None:
+        return is_clear
+    beyond = np.asarray(full["unknown_score"], np.float64) - thresholds.threshold
+    # A rejected image has no class: only its distance from the threshold counts.
+    return np.where(beyond > 0, True, is_clear) & (np.abs(beyond) > BFLOAT16_TOLERANCE)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from georgia.text import count_noun
 class Predictions(Result):
     """Predictions in the order of the files, and the files that could not be read.
 
-    ``precision`` and ``processor`` are "" where they are not known, as in what version 0.1 wrote.
+    ``precision`` and ``processor`` are "" where they are not known, as in what version 0.1 wrote. ``details``
+    names the model (see ``Predictor.describe``); it is empty where that is not known.
     """
 
     labels: Labels
@@ -32,6 +34,7 @@ class Predictions(Result):
     seconds: float = 0.0
     precision: str = ""
     processor: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def computation(self) -> Computation:
@@ -62,6 +65,7 @@ class Predictions(Result):
             "failed": [failure.to_json_dict() for failure in self.failed],
             **self.computation.to_json_dict(),
             "classes": list(self.labels.names),
+            **self.details,
         }
 
     def save(self, target: str | Path) -> None:
@@ -72,4 +76,4 @@ class Predictions(Result):
             MissingDependencyError: Parquet is asked for and pyarrow is not installed.
         """
         target = Path(target)
-        write_table(target, (*self.items, *self.failed), self.labels, self.computation)
+        write_table(target, (*self.items, *self.failed), self.labels, self.computation, self.details)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from georgia.config import Config, Threads, between
 from georgia.images.decode import iter_images
+from georgia.images.depth import DepthWatch, find_stated_bits
 from georgia.model.bundle import Bundle
 from georgia.model.engines import (
     BATCH_SIZE,
@@ -29,11 +30,10 @@ from georgia.model.engines import (
     EngineName,
     Outputs,
     PrecisionName,
-    open_engine,
 )
-from georgia.predict.precision import warn_of_precision
 from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictions import Predictions
+from georgia.predict.rejudge import open_served_engine
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure
 from georgia.uncertainty.decision import DecisionThresholds
@@ -70,6 +70,11 @@ def for_few(config: PredictConfig, paths: Iterable[Path]) -> PredictConfig:
     return replace(config, engine="onnxruntime") if is_free and are_few else config
 
 
+def describe_model(bundle: Bundle) -> dict[str, Any]:
+    """Return which model makes predictions, and the depth stated for 16-bit files (0: none)."""
+    return {"model": bundle.name, "model_sha256": bundle.sha256, "sample_bits": find_stated_bits()}
+
+
 class Predictor:
     """A loaded model that predicts any number of files, call after call.
 
@@ -79,10 +84,21 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, config: PredictConfig = PredictConfig()) -> None:
         self.bundle, self.config = bundle, config
-        self.engine = open_engine(
-            bundle.model_path, bundle.preprocess, config.engine, config.threads, config.precision
-        )
-        warn_of_precision(bundle, self.engine.precision)
+        self.engine = open_served_engine(bundle, config.engine, config.threads, config.precision)
+        self._depths = DepthWatch()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a table says of its predictions, beside engine and precision.
+
+        ``notices`` are sentences about what the files read so far leave in doubt.
+        """
+        notice = self._depths.describe()
+        return {**describe_model(self.bundle), "notices": [notice] if notice else []}
+
+    def watch_anew(self) -> DepthWatch:
+        """Return what notes the depth of the files that are read from now on, and of no others."""
+        self._depths = DepthWatch()
+        return self._depths
 
     def iterate(
         self, paths: Iterable[Path], progress: Progress = QUIET, change: Alter | None = None
@@ -138,7 +154,14 @@ class Predictor:
     ) -> Predictions:
         used = Computation.of(self.engine)
         return Predictions(
-            self.bundle.labels, items, failed, used.engine, seconds, used.precision, used.processor
+            self.bundle.labels,
+            items,
+            failed,
+            used.engine,
+            seconds,
+            used.precision,
+            used.processor,
+            self.describe(),
         )
 
     def _batches(
@@ -151,7 +174,7 @@ class Predictor:
         entries: list[Path | Failure] = []
         prepared: list[Image] = []
         workers = self.config.workers or None
-        for _, result in iter_images(_note(paths, queued), workers, transform=transform):
+        for _, result in iter_images(_note(paths, queued), workers, transform=transform, watch=self._depths):
             path = queued.popleft()
             if isinstance(result, Failure):
                 entries.append(result)
@@ -209,7 +232,8 @@ def _decide(
 
 def _batches_at_once(engine: Engine) -> int:
     # ONNX Runtime runs images of one size together: the more images, the more of one size.
-    return 4 if engine.name == "onnxruntime" else 1
+    at_once = 4 if engine.name == "onnxruntime" else 1
+    return 4 * at_once if engine.device == "GPU" else at_once
 
 
 def _note(paths: Iterable[Path], queued: deque[Path]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -19,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
-from georgia.files import OutputLock, naming_full_disk, write_text
-from georgia.labels import Labels
+from georgia.files import DAMAGE, OutputLock, naming_full_disk, write_text
+from georgia.images.depth import DEPTH_VARIABLE, find_stated_bits
+from georgia.labels import UNKNOWN, Labels
 from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, Prediction
 from georgia.predict.predictor import Predictor
@@ -56,12 +58,12 @@ def predict_to_table(
     check_table_path(target)
     journal = journal_path(target)
     bundle, engine = predictor.bundle, predictor.engine
-    metadata = describe_run(bundle.model_path.read_bytes(), bundle.labels, engine.name, engine.precision)
+    metadata = describe_run(bundle.sha256, bundle.labels, engine.name, engine.precision)
     lock = OutputLock(target)
     try:
         if resume and journal.exists():
             check_same_run(str(journal), _read_metadata(journal), metadata)
-            done = _repair(journal)
+            done = _repair(journal, bundle.labels)
             progress.say(f"resume: {len(done):,} files are done")
         else:
             done = np.empty(0, "S24")
@@ -100,7 +102,8 @@ def _iterate(
                     synced = time.monotonic()
                 yield outcome
         outcomes = _read_whole(journal, n_outcomes)
-        write_table(target, outcomes, predictor.bundle.labels, Computation.of(predictor.engine))
+        used = Computation.of(predictor.engine)
+        write_table(target, outcomes, predictor.bundle.labels, used, predictor.describe())
         journal.unlink()
     finally:
         lock.release()
@@ -134,10 +137,15 @@ def _sync(stream: IO[str]) -> None:
     os.fsync(stream.fileno())
 
 
-def describe_run(model: bytes, labels: Labels, engine: str, precision: str) -> dict[str, Any]:
+def describe_run(model_sha256: str, labels: Labels, engine: str, precision: str) -> dict[str, Any]:
     """Return what all predictions of one table must have in common."""
-    digest = hashlib.sha256(model).hexdigest()
-    return {"model": digest, "classes": list(labels.names), "engine": engine, "precision": precision}
+    return {
+        "model": model_sha256,
+        "classes": list(labels.names),
+        "engine": engine,
+        "precision": precision,
+        "sample_bits": find_stated_bits(),
+    }
 
 
 def check_same_run(where: str, before: Any, now: dict[str, Any]) -> None:
@@ -147,16 +155,27 @@ def check_same_run(where: str, before: Any, now: dict[str, Any]) -> None:
         InputError: names what differs.
     """
     known = before if isinstance(before, dict) else {}
-    # Version 0.1 noted ONNX Runtime's float32 as "auto".
-    same = {"float32": ("float32", "auto")}
+    # Version 0.1 noted ONNX Runtime's float32 as "auto", and no depth of 16-bit files.
+    same = {"float32": ("float32", "auto"), "0": (0, None)}
     differing = [name for name, value in now.items() if known.get(name) not in same.get(str(value), (value,))]
     if differing:
         raise InputError(
             f"Cannot resume {where!r}",
-            needs="model, classes, engine and precision must be those that it began with",
-            got=f"another {', '.join(differing)}" if known else "another first line",
+            needs=f"model, classes, engine, precision and {DEPTH_VARIABLE} must be those that it began with",
+            got="; ".join(_tell_difference(name, known.get(name), now[name]) for name in differing)
+            if known
+            else "another first line",
             hint="Give the same ones, or start over without --resume.",
         )
+
+
+def _tell_difference(name: str, before: Any, now: Any) -> str:
+    """Return what differs, with both values where they are short enough to say anything."""
+    if name in ("engine", "precision"):
+        return f"another {name} ({now}, not {before})"
+    if name == "sample_bits":
+        return f"another {DEPTH_VARIABLE} ({now or 'none'}, not {before or 'none'})"
+    return f"another {name}"
 
 
 def _read_metadata(journal: Path) -> Any:
@@ -167,8 +186,11 @@ def _read_metadata(journal: Path) -> Any:
             return None
 
 
-def _repair(journal: Path) -> npt.NDArray[np.bytes_]:
-    """Cut off an unfinished line; return the sorted digests (N,) of the files that are done."""
+def _repair(journal: Path, labels: Labels) -> npt.NDArray[np.bytes_]:
+    """Cut off what follows the last whole line, if there is anything; return the sorted digests (N,).
+
+    Each names a file that is done. A damaged line ends what is kept: the files behind it are predicted again.
+    """
     digests: list[bytes] = []
     whole = 0
     with journal.open("rb") as stream:
@@ -177,28 +199,58 @@ def _repair(journal: Path) -> npt.NDArray[np.bytes_]:
                 break
             if number:
                 try:
-                    digests.append(_digest(json.loads(line)["file"]))
-                except (ValueError, KeyError, TypeError):
+                    outcome = _parse_line(line.decode(), labels)
+                except DAMAGE:
                     break
+                digests.append(_digest(outcome.path if isinstance(outcome, Failure) else outcome.file))
             whole += len(line)
     with journal.open("rb+") as stream:
         stream.truncate(whole)
     return np.sort(np.array(digests, dtype="S24"))
 
 
-def _digest(file: str) -> bytes:
+def _parse_line(line: str, labels: Labels) -> Outcome:
+    """Return the outcome in a line of a journal, whose types and ranges are those that a run writes.
+
+    Raises:
+        Exception: one of ``DAMAGE``; it is no such line.
+    """
+    values = json.loads(line)
+    if not isinstance(values["file"], str):
+        raise TypeError("a file without a name")
+    if "error" in values:
+        if not isinstance(values["error"], str) or len(values) != 2:
+            raise ValueError("no failure")
+        return Failure.from_json_dict(values)
+    prediction = Prediction.from_json_dict(values)
+    probabilities = [prediction.probability, *prediction.probabilities.values()]
+    is_whole = (
+        prediction.label in (*labels.names, UNKNOWN)
+        and tuple(prediction.probabilities) == labels.names
+        and all(isinstance(value, (int, float)) and 0 <= value <= 1.0001 for value in probabilities)
+        and (prediction.unknown_score is None or math.isfinite(prediction.unknown_score))
+        and set(prediction.set) <= set(labels.names)
+    )
+    if not is_whole:
+        raise ValueError("no prediction of this model")
+    return prediction
+
+
+def _digest(file: Path) -> bytes:
     # Hexadecimal: numpy drops zero bytes at the end of a string.
-    return hashlib.blake2b(file.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest().encode()
+    name = str(file).encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(name, digest_size=12).hexdigest().encode()
 
 
 def _is_among(done: npt.NDArray[Any], path: Path) -> bool:
-    digest = np.bytes_(_digest(str(path)))
+    digest = np.bytes_(_digest(path))
     place = int(np.searchsorted(done, digest))
     return place < len(done) and done[place] == digest
 
 
 def _read(journal: Path) -> Iterator[Outcome]:
-    with journal.open(encoding="utf-8") as stream:
+    # Its first line may be damaged; the others have been read once.
+    with journal.open(encoding="utf-8", errors="surrogateescape") as stream:
         next(stream)
         for line in stream:
             values = json.loads(line)

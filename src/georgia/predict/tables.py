@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from georgia import __version__
 from georgia.errors import InputError, MissingDependencyError
-from georgia.files import atomic_path
+from georgia.files import atomic_path, write_json
 from georgia.labels import Labels
 from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, flatten_outcome, list_columns
@@ -57,26 +59,53 @@ def check_table_path(target: Path, suffixes: Sequence[str] = TABLE_SUFFIXES) -> 
             ) from error
 
 
-def write_table(target: Path, outcomes: Iterable[Outcome], labels: Labels, computation: Computation) -> None:
+def metadata_path(target: Path) -> Path:
+    """Return the file beside a CSV or JSON lines table that says what made it.
+
+    Source: the name is that of W3C's "Metadata Vocabulary for Tabular Data" (2015), section 5.3.
+
+    >>> metadata_path(Path("out/predictions.csv")).name
+    'predictions.csv-metadata.json'
+    """
+    return target.with_name(f"{target.name}-metadata.json")
+
+
+def write_table(
+    target: Path,
+    outcomes: Iterable[Outcome],
+    labels: Labels,
+    computation: Computation,
+    details: Mapping[str, Any] | None = None,
+) -> None:
     """Write a table in the format of its suffix, whole or not at all, in constant memory.
+
+    What made it (``computation`` and ``details``, as of ``Predictor.describe``) stands in a JSON object, in
+    Parquet's metadata, and for CSV and JSON lines in ``metadata_path``, so that columns stay as they are.
 
     Raises:
         InputError: the suffix is none of ``TABLE_SUFFIXES``.
         MissingDependencyError: Parquet is asked for and pyarrow is not installed.
     """
     check_table_path(target)
+    suffix, beside = target.suffix.lower(), metadata_path(target)
     with atomic_path(target) as temporary:
-        if target.suffix.lower() == ".parquet":
-            _fill(ParquetWriter(temporary, labels, computation), outcomes)
+        if suffix == ".parquet":
+            _fill(ParquetWriter(temporary, labels, computation, details), outcomes)
             return
         # A file name need not be valid UTF-8: CSV keeps its bytes.
         with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            if target.suffix.lower() == ".csv":
+            if suffix == ".csv":
                 _fill(CsvWriter(stream, labels), outcomes)
-            elif target.suffix.lower() == ".json":
-                _fill(JsonWriter(stream, labels, computation), outcomes)
+            elif suffix == ".json":
+                _fill(JsonWriter(stream, labels, computation, details), outcomes)
             else:
                 _fill(JsonLinesWriter(stream), outcomes)
+        if suffix != ".json":
+            beside.unlink(missing_ok=True)  # it speaks of the table that is replaced now
+    if suffix != ".json":
+        written = datetime.now(UTC).isoformat(timespec="seconds")
+        made = {**computation.to_json_dict(), **(details or {}), "classes": list(labels.names)}
+        write_json(beside, {"table": target.name, "georgia": __version__, "written": written, **made})
 
 
 def _fill(writer: TableWriter, outcomes: Iterable[Outcome]) -> None:
@@ -135,8 +164,15 @@ class JsonLinesWriter:
 class JsonWriter:
     """The object of ``georgia predict --json``, prediction by prediction; failures follow at the end."""
 
-    def __init__(self, stream: IO[str], labels: Labels, computation: Computation) -> None:
+    def __init__(
+        self,
+        stream: IO[str],
+        labels: Labels,
+        computation: Computation,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         self._stream = stream
+        self._details = {} if details is None else details
         self._rest: dict[str, Any] = {"failed": [], **computation.to_json_dict()}
         self._rest["classes"] = list(labels.names)
         self._is_empty = True
@@ -152,8 +188,8 @@ class JsonWriter:
         self._is_empty = False
 
     def close(self) -> None:
-        """Write failures, engine and classes, and close the object."""
-        rest = _dump(self._rest, indent=2)
+        """Write failures, engine, classes and the details as they are by now, and close the object."""
+        rest = _dump({**self._rest, **self._details}, indent=2)
         self._stream.write(("]," if self._is_empty else "\n  ],") + rest[1:] + "\n")
 
 
@@ -161,7 +197,11 @@ class ParquetWriter:
     """A flat table in row groups of ``ROW_GROUP``; what computed it stands in the schema's metadata."""
 
     def __init__(
-        self, target: Path | IO[bytes], labels: Labels, computation: Computation | None = None
+        self,
+        target: Path | IO[bytes],
+        labels: Labels,
+        computation: Computation | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         import pyarrow
         import pyarrow.parquet
@@ -171,8 +211,8 @@ class ParquetWriter:
         fields = [
             (name, pyarrow.string() if name in text else pyarrow.float64()) for name in list_columns(labels)
         ]
-        values = computation.to_json_dict() if computation else {}
-        known = {name: value for name, value in values.items() if value}
+        values = {**(computation.to_json_dict() if computation else {}), **(details or {})}
+        known = {name: v if isinstance(v, str) else json.dumps(v) for name, v in values.items() if v}
         self._schema = pyarrow.schema(fields, metadata=known or None)
         self._writer = pyarrow.parquet.ParquetWriter(target, self._schema)
         self._rows: list[dict[str, Any]] = []

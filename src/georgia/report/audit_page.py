@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.audit import CHECKS, Audit, Finding
-from georgia.audit.checks.duplicates import Conflict, DuplicatesFound, Leak, NearConflict
+from georgia.audit.checks.duplicates import Conflict, DuplicatesFound, Leak, NearConflict, SameScene
 from georgia.audit.checks.image_quality import Unreadable
 from georgia.audit.measurements import PROPERTIES
 from georgia.catalog.read import relative_name
@@ -85,7 +85,7 @@ def _make_section(finding: Finding, audit: Audit, records: Records) -> Section:
     check = next((check for check in CHECKS if check.name == finding.check), None)
     rule = f"{check.rule} {check.threshold:g}. Source: {check.source}." if check else ""
     sets: list[tuple[Tile, ...]] = []
-    if finding.check == DuplicatesFound.name:
+    if finding.check in (DuplicatesFound.name, SameScene.name):
         sets = [_line_up(group, audit, records) for group in finding.evidence["groups"]]
     elif finding.check == Leak.name:
         sets = [_line_up(group, audit, records) for group in finding.evidence["groups"].values()]

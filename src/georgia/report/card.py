@@ -10,6 +10,7 @@ from pathlib import Path
 from georgia.evaluate.assessment import describe_errors
 from georgia.files import write_text
 from georgia.report.inputs import ReportInputs
+from georgia.report.learning import BASIS
 from georgia.report.tables import format_fraction, format_interval, format_percent, name_split
 from georgia.report.trust import Trust, measure_trust
 from georgia.report.verdict import assess_run, describe_robustness
@@ -30,14 +31,15 @@ def save_card(run: ReportInputs, path: str | Path) -> None:
 
 def render_card(run: ReportInputs) -> str:
     """Return the card as Markdown; sections appear only where something is known."""
-    trust = measure_trust(run.evaluation, run.metadata)
+    trust = measure_trust(run.evaluation, run.metadata, is_own=not run.learning)
     parts = [
         f"# Model card: {_plain(run.title)}",
         _what_it_is(run),
         _what_for(run, trust),
         _data(run),
+        _labels(run),
         _metrics(run),
-        _claims(trust),
+        _claims(run, trust),
         _robustness(run),
         _limits(run, trust),
         _how_to_use(run),
@@ -53,7 +55,9 @@ def _what_it_is(run: ReportInputs) -> str:
 
 
 def _what_for(run: ReportInputs, trust: Trust) -> str:
-    rejects = "It rejects images that look unlike these." if trust.rejected else "It rejects nothing."
+    rejects = (
+        "It rejects images that look unlike these." if _is_rejecting(run, trust) else "It rejects nothing."
+    )
     return (
         "**What it is for.** Classifying images like those it was trained on: same probe, magnification, "
         "light and materials.\n\n"
@@ -78,6 +82,22 @@ def _data(run: ReportInputs) -> str:
     return "\n\n".join(lines)
 
 
+def _is_rejecting(run: ReportInputs, trust: Trust) -> bool:
+    return bool(trust.rejected) or (run.learning is not None and "unknown" in run.metadata)
+
+
+def _labels(run: ReportInputs) -> str:
+    if run.learning is None:
+        return ""
+    names = run.evaluation.labels.names
+    rows = [
+        [who.who, who.first, who.last, *(f"{who.by_class.get(name, 0):,}" for name in names)]
+        for who in run.learning.namers
+    ]
+    table = _table(["named by", "first, UTC", "last, UTC", *names], rows)
+    return f"## Labels\n\n{table}\n\n{_plain(run.learning.describe_reasons())}"
+
+
 def _metrics(run: ReportInputs) -> str:
     metrics = run.evaluation.metrics
     rows = [
@@ -100,8 +120,13 @@ def _metrics(run: ReportInputs) -> str:
         if ece is not None and interval
         else ""
     )
+    whose = (
+        f"{_plain(BASIS)} {_plain(run.learning.describe_validity())} On"
+        if run.learning
+        else "Of the exported file, on"
+    )
     return (
-        f"## Metrics\n\nOf the exported file, on {run.images} in {count_noun(metrics.n_groups, 'group')}, "
+        f"## Metrics\n\n{whose} {run.images} in {count_noun(metrics.n_groups, 'group')}, "
         f"with 95 % confidence intervals over groups.\n\n{table}\n\n"
         f"Accuracy {format_fraction(metrics.accuracy)} ({format_interval(metrics.accuracy_ci95)}). "
         f"{describe_errors(metrics, run.images)}{calibration}{_computation(run)}"
@@ -110,17 +135,17 @@ def _metrics(run: ReportInputs) -> str:
 
 def _computation(run: ReportInputs) -> str:
     used = run.evaluation.predictions.computation
-    named = [("by", used.engine), ("in", used.precision), ("on", used.processor)]
+    named = [("by", used.engine), ("in", used.arithmetic), ("on", used.processor)]
     known = " ".join(f"{word} {_plain(text)}" for word, text in named if text)
     return f" Computed {known}." if known else ""
 
 
-def _claims(trust: Trust) -> str:
+def _claims(run: ReportInputs, trust: Trust) -> str:
     lines = []
     if trust.calibration:
-        fitted = trust.calibration
+        fitted, kind = trust.calibration, "labelled" if run.learning else "validation"
         lines.append(
-            f"- Calibrated on {count_noun(fitted.n, 'validation image')}, temperature "
+            f"- Calibrated on {count_noun(fitted.n, f'{kind} image')}, temperature "
             f"{fitted.temperature:.3f}: calibration error {fitted.before.error:.4f} before, "
             f"{fitted.after.error:.4f} after."
         )
@@ -150,10 +175,12 @@ def _limits(run: ReportInputs, trust: Trust) -> str:
     lines += [f"- Not checked: {item}." for item in run.not_checked]
     if run.settings.get("rehearse"):
         lines.append("- A rehearsal on part of the data: its metrics say nothing about the model.")
-    if not trust.rejected:
+    if run.learning:
+        lines.append(f"- {_plain(run.learning.curve_text)}")
+    if not _is_rejecting(run, trust):
         lines.append("- Every image gets the name of a class, whatever it shows.")
     lines.append(
-        "- The intervals hold for images sampled as the test images were, not for another batch or probe."
+        f"- The intervals hold for images sampled as the {run.images} were, not for another batch or probe."
     )
     return "## Limits\n\n" + "\n".join(lines)
 

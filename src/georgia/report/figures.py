@@ -32,6 +32,7 @@ from georgia.report.canvas import (
     stack_below,
 )
 from georgia.report.history import TrainingHistory
+from georgia.report.learning import draw_learning_curve
 from georgia.report.tables import format_percent
 from georgia.uncertainty.calibration import Calibration
 
@@ -54,7 +55,7 @@ class FigureInfo:
     """
 
     draw: Draw
-    needs: Literal["history", "evaluation", "robustness", "calibration"]
+    needs: Literal["history", "evaluation", "robustness", "calibration", "learning"]
     title: str
     caption: str
     size_in: Size = (5.6, 4.4)
@@ -271,6 +272,14 @@ FIGURES = (
         title="Training history",
         caption="Accuracy and loss after each epoch, on training images and on the whole validation split.",
         size_in=(5.6, 4.8),
+    ),
+    FigureInfo(
+        draw_learning_curve,
+        "learning",
+        title="Learning curve",
+        caption="Macro F1 of models that learned from fewer of the labels. Bars: 95 % confidence intervals. "
+        "Dashed: an estimate, if it goes on as so far.",
+        size_in=(5.6, 3.8),
     ),
     FigureInfo(
         draw_f1_intervals,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from georgia.evaluate.robustness import Robustness
 from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
 from georgia.records import Failure
+from georgia.report.learning import Learning
 from georgia.report.training_run import TrainingRun
 
 # What a report says was not checked, as its reader must not assume that it was: by no audit, by no
@@ -45,7 +47,8 @@ class ReportInputs:
     ``title`` is the study's name, ``model`` and ``data`` are what to call them, ``split`` the kind of
     images ("test", or "" for none in particular). ``data_verdict`` is one sentence on the data,
     ``data_gate`` what an audit decided. ``metadata`` is the content of ``bundle.json``, ``training`` the
-    run that is reported, None for the evaluation of a finished model. ``files`` are linked relative to
+    run that is reported, None for the evaluation of a finished model. ``learning`` tells of labels that a
+    model was learned from, where its metrics are cross-validated. ``files`` are linked relative to
     ``folder``, where the page is going to lie.
     """
 
@@ -58,6 +61,7 @@ class ReportInputs:
     data_gate: Literal["", "pass", "stop"] = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingRun | None = None
+    learning: Learning | None = None
     failures: tuple[Failure, ...] = ()
     files: tuple[Path, ...] = ()
     folder: Path | None = None
@@ -100,8 +104,16 @@ class ReportInputs:
 
     @property
     def split_counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Number of images of each class in each split of the training run, empty without one."""
-        return self.training.split.counts if self.training else {}
+        """Number of images of each class in each split of the training run, empty without one.
+
+        A model learned from labels used them all: its splits are those of the unknown score's fit alone.
+        """
+        if self.training is None:
+            return {}
+        if self.learning is None:
+            return self.training.split.counts
+        counts = Counter(record.class_name for record in self.training.split.records)
+        return {"labelled": counts}
 
     @property
     def all_failures(self) -> tuple[Failure, ...]:

@@ -13,6 +13,7 @@ from georgia.errors import UnreadableImageError
 from georgia.explain import Explanation, Explanations, enlarge
 from georgia.files import write_bytes
 from georgia.images.decode import read_image
+from georgia.images.windows import name_crop
 from georgia.labels import UNKNOWN
 from georgia.progress import QUIET, Progress
 from georgia.report.canvas import INK, MUTED, shorten
@@ -53,9 +54,10 @@ def save_overlays(
     written: list[Path] = []
     sources = {item.file.resolve() for item in result.items}
     for item in result.items:
-        name, number = f"{item.file.stem}.png", 2
+        stem = Path(name_crop(item.file)).stem
+        name, number = f"{stem}.png", 2
         while folder / name in written or (folder / name).resolve() in sources:
-            name, number = f"{item.file.stem}_{number}.png", number + 1
+            name, number = f"{stem}_{number}.png", number + 1
         try:
             drawing = draw_explanation(item, read_image(item.file), (truth or {}).get(item.file, ""))
         except UnreadableImageError:  # it was there a moment ago

@@ -84,7 +84,7 @@ def render_report(run: ReportInputs) -> str:
         parity=describe_parity(metadata),
         files=link_files(run),
         failures=run.all_failures,
-        trust=measure_trust(evaluation, metadata),
+        trust=measure_trust(evaluation, metadata, is_own=not run.learning),
         explained=gather_explained(run),
         robustness_text=describe_robustness(run.robustness) if run.robustness else "",
         split_rows=_count_splits(run),
@@ -113,7 +113,8 @@ def _count_splits(run: ReportInputs) -> list[tuple[str, list[int]]]:
 
 def _draw_figures(run: ReportInputs) -> list[ShownFigure]:
     results: dict[str, Any] = {"evaluation": run.evaluation, "robustness": run.robustness}
-    results["history"] = run.training.history if run.training else None
+    results["history"] = run.training.history if run.training and not run.learning else None
+    results["learning"] = run.learning if run.learning and len(run.learning.curve) > 1 else None
     results["calibration"] = read_calibration(run.metadata)
     shown = []
     for info in FIGURES:

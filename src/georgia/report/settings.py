@@ -9,6 +9,7 @@ from typing import Any
 
 from georgia.evaluate.assessment import Acceptance
 from georgia.predict.precision import PrecisionTrial
+from georgia.predict.stepwise import ViewsTrial
 from georgia.report.tables import format_fraction, format_number, format_percent, name_split
 from georgia.text import count_noun
 
@@ -72,7 +73,7 @@ def describe_model(metadata: Mapping[str, Any], has_counts: bool = False) -> dic
 
 
 def describe_serving(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return the precision, what bfloat16 changes, and the fraction of validation images that are accepted.
+    """Return the precision, what lower ones change, and the fraction of validation images that are accepted.
 
     >>> describe_serving({"precision": {"served": "float32"}})
     {'precision': 'float32'}
@@ -81,14 +82,25 @@ def describe_serving(metadata: Mapping[str, Any]) -> dict[str, str]:
     precision = metadata.get("precision")
     if isinstance(precision, Mapping) and precision.get("served"):
         lines["precision"] = format_value(precision["served"])
-    trial = PrecisionTrial.from_metadata(metadata)
-    if trial is not None:
+    for name in ("bfloat16", "int8", "rotations"):
+        trial = PrecisionTrial.from_metadata(metadata, name)
+        if trial is None:
+            continue
         kept = "shown to keep predictions" if trial.is_shown else "not shown to keep predictions"
         n_changed = count_noun(trial.n_changed + trial.n_changed_near, "label")
         how = ", emulated" if trial.is_emulated else ""
-        lines["bfloat16"] = (
+        lines[name] = (
             f"{kept}: {n_changed} of {trial.n:,} changed, probabilities by up to "
-            f"{format_number(trial.largest_difference)}{how}"
+            f"{format_number(round(trial.largest_difference, 3))}{how}; float32 computes "
+            f"{format_percent(trial.rejudged)} again, after which {trial.n_changed_kept:,} are changed"
+        )
+    views = ViewsTrial.from_metadata(metadata)
+    if views is not None:
+        kept = "shown to keep predictions" if views.is_shown else "not shown to keep predictions"
+        lines["views"] = (
+            f"{kept}: {views.n_views:.1f} of 8 in the mean of {count_noun(views.n, 'image')}, which changes "
+            f"{count_noun(views.n_changed_kept, 'label')}, probabilities by up to "
+            f"{format_number(round(views.largest_kept, 3))}"
         )
     acceptance = Acceptance.from_metadata(metadata)
     if acceptance is not None:

@@ -18,6 +18,7 @@ from georgia.metrics.intervals import Interval
 from georgia.records import Failure, Result
 from georgia.report.history import TrainingHistory
 from georgia.split.make import Split
+from georgia.text import count_noun
 from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
 
 
@@ -25,19 +26,23 @@ from georgia.uncertainty.decision import NOTHING_FITTED, Uncertainty
 class DataAudit:
     """What is known of a run's data: the audit, and a leak that the split itself made.
 
-    ``is_at_one_scale`` says that the net sees nothing of an image's size.
+    ``gap`` names classes that validation lacks. ``is_at_one_scale`` says that the net sees nothing of an
+    image's size.
     """
 
     audit: Audit | None = None
     leak: str = ""
+    gap: str = ""
     is_at_one_scale: bool = False
 
     @property
     def gate(self) -> Literal["", "pass", "stop"]:
-        """The gate's verdict, "stop" for a split that leaks, "" where nothing was audited."""
+        """The verdict: "stop" for a split that leaks, "" where nothing was audited or a gap is left."""
         if self.leak:
             return "stop"
         if self.audit is None:
+            return ""
+        if self.gap and not any(finding.severity == "error" for finding in self.audit.findings):
             return ""
         # In a report an error is an error, even if the user allowed it.
         return "stop" if any(finding.severity == "error" for finding in self.audit.findings) else "pass"
@@ -47,7 +52,7 @@ class DataAudit:
         """One line on the data, empty where nothing was audited."""
         known = "" if self.audit is None else self.audit.verdict
         remedy = "The net was shown all images at one scale." if self.is_at_one_scale else ""
-        return " ".join(text for text in (self.leak, known, remedy) if text)
+        return " ".join(text for text in (self.leak, self.gap, known, remedy) if text)
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return what ``bundle.json`` holds under "audit"."""
@@ -90,6 +95,36 @@ class Baseline:
         )
 
 
+@dataclass(frozen=True)
+class Refit:
+    """The second training of the head, on the ``n_images`` of training and validation together.
+
+    ``n_heads`` heads were trained for ``n_epochs`` each, and averaged to the one that ships. Temperature and
+    prediction sets are cross-fitted in ``n_folds`` folds; 0: they are those of the net before.
+    """
+
+    n_images: int
+    n_epochs: int
+    n_heads: int
+    n_folds: int = 0
+
+    def describe(self) -> str:
+        """Return what was done, and which published values are those of the net before it."""
+        heads = f"{self.n_heads} heads were" if self.n_heads > 1 else "the head was"
+        averaged = ", then averaged" if self.n_heads > 1 else ""
+        of_before = "which had not learned the validation images"
+        fitted = f"History, temperature and prediction sets are those of the net before, {of_before}"
+        if self.n_folds:
+            fitted = (
+                f"The history is that of the net before; temperature and prediction sets are cross-fitted in "
+                f"{self.n_folds} folds over groups"
+            )
+        return (
+            f"Refit: {heads} trained again for {count_noun(self.n_epochs, 'epoch')} on {self.n_images:,} "
+            f"training and validation images{averaged}. {fitted}; test metrics are those of the exported net."
+        )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainingRun(Result):
     """A run after its last epoch; the steps that follow fill in the fields from ``uncertainty`` on.
@@ -120,6 +155,7 @@ class TrainingRun(Result):
     serving: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Evaluation | None = None
     baseline: Baseline | None = None
+    refit: Refit | None = None
     int8: Mapping[str, Any] | None = None
     robustness: Robustness | None = None
     explanations: Explanations | None = None
@@ -180,6 +216,13 @@ class TrainingRun(Result):
         return assess(self.metrics, self.robustness, Acceptance.from_metadata(self.serving))
 
     @property
+    def gate(self) -> str:
+        """Why the quality gate failed, in sentences; empty where it passed, and in a dry run."""
+        if self.settings.get("rehearse"):
+            return ""
+        return " ".join(reason.text for reason in self.assessment.stopping)
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """What ``bundle.json`` and the exported file hold beside class names and preprocessing."""
         document = {
@@ -201,6 +244,7 @@ class TrainingRun(Result):
                 "kept_epoch": self.history.kept_epoch,
                 "stopped": self.history.stop_reason,
                 "device": self.device,
+                **({"refit": asdict(self.refit)} if self.refit else {}),
             },
             "versions": dict(self.versions),
             **self.uncertainty.to_dict(),
@@ -221,9 +265,11 @@ class TrainingRun(Result):
             "epochs": self.epochs,
             "kept_epoch": self.history.kept_epoch,
             "stopped": self.history.stop_reason,
+            "refit": asdict(self.refit) if self.refit else None,
             "seconds": round(self.seconds, 3),
             "metrics": self.tested.to_json_dict(),
             "verdict": self.assessment.to_json_dict(),
+            "gate": self.gate,
             "files": {kind: str(path) for kind, path in self.files.items()},
             "failed": [failure.to_json_dict() for failure in self.failures],
         }

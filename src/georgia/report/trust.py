@@ -51,11 +51,14 @@ class Trust:
     calibration: Calibration | None = None
 
 
-def measure_trust(evaluation: Evaluation, metadata: Mapping[str, Any]) -> Trust:
+def measure_trust(evaluation: Evaluation, metadata: Mapping[str, Any], is_own: bool = True) -> Trust:
     """Return what an evaluation says of the thresholds that a model's ``bundle.json`` holds.
 
-    Coverage is counted on the images that were not rejected, as that is where sets are given.
+    Coverage is counted on the images that were not rejected, as that is where sets are given. Without
+    ``is_own`` the predictions are those of other models, which say nothing of its thresholds.
     """
+    if not is_own:
+        return Trust(calibration=read_calibration(metadata))
     rejected: tuple[Proportion, ...] = ()
     if isinstance(metadata.get("unknown"), Mapping):
         is_rejected = np.array([item.label == UNKNOWN for item in evaluation.predictions.items])

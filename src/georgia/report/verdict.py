@@ -9,6 +9,7 @@ from georgia.evaluate.assessment import Acceptance, Assessment, Level, assess, d
 from georgia.evaluate.robustness import Robustness
 from georgia.metrics.classification import AverageMetrics, ClassMetrics, Metrics
 from georgia.report.inputs import ReportInputs
+from georgia.report.learning import BASIS
 from georgia.report.tables import format_fraction, format_interval, write_minus
 from georgia.text import count_noun
 
@@ -93,7 +94,7 @@ def _notes(run: ReportInputs) -> list[str]:
     metrics = run.evaluation.metrics
     absent = [name for name, scores in metrics.per_class.items() if not scores.support]
     n_failed = len(run.all_failures)
-    notes = []
+    notes = [BASIS, run.learning.describe_validity()] if run.learning else []
     if run.settings.get("rehearse"):
         notes.append("This was a rehearsal on part of the data: its metrics say nothing about the model.")
     if absent:

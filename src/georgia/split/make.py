@@ -22,7 +22,7 @@ from georgia.config import Config, at_least, between, build_config
 from georgia.errors import InputError
 from georgia.files import read_json, read_table, reading, write_json, write_text
 from georgia.labels import Labels
-from georgia.records import SPLITS, Catalog, Record, count_by_class
+from georgia.records import SPLITS, Catalog, Record, check_classes, count_by_class
 from georgia.split.assign import assign_groups
 from georgia.text import describe_many, format_csv, read_rows
 
@@ -153,6 +153,7 @@ class Split:
                 Record(base / row["path"], row["class"], row["group"], row["part"], row["time"])
                 for row in read_rows(text)
             )
+            check_classes(records, labels)
             return cls(base, labels, records, config, str(info.get("groups_from", "source")))
 
 

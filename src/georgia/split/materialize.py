@@ -11,6 +11,7 @@ import contextlib
 import errno
 import filecmp
 import hashlib
+import io
 import os
 import shutil
 from collections import Counter
@@ -19,21 +20,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from georgia.catalog.read import relative_name
-from georgia.errors import InputError, UnwritableFileError, suggest
-from georgia.files import is_device_name, read_json, read_table, write_json
+from georgia.errors import InputError, UnreadableImageError, UnwritableFileError, suggest
+from georgia.files import (
+    has_forbidden_sign,
+    is_device_name,
+    is_path_too_long,
+    read_json,
+    read_table,
+    tell_reason,
+    write_bytes,
+    write_json,
+)
+from georgia.images.decode import read_image, read_info
 from georgia.images.listing import is_system_name
+from georgia.images.windows import FrameCache, name_crop
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
-from georgia.records import SPLITS, Record
+from georgia.records import SPLITS, Record, split_window
+from georgia.split.box_files import BOX_FORMS, write_boxes
 from georgia.split.make import MANIFEST_CSV, Split
-from georgia.text import describe_many
+from georgia.text import count_noun, describe_many
 
-Mode = Literal["copy", "link", "symlink", "move", "manifest"]
+Mode = Literal["copy", "link", "symlink", "move", "manifest", "coco", "yolo", "label-studio", "cvat"]
 # The file name of version 0.1.
 STATE_JSON = "placement.json"
 # Source: NAME_MAX of ext4, XFS, NTFS (there in UTF-16 units) and others.
 _MOST_NAME_BYTES = 255
+# Source: learn.microsoft.com/windows/win32/debug/system-error-codes, ERROR_PRIVILEGE_NOT_HELD.
+_NO_RIGHT_TO_LINK = 1314
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,8 @@ def materialize_split(
     """Write the manifest into ``dest`` and put every file into ``split/class`` there.
 
     "link" makes hard links, or symbolic ones where the destination is on another disk. "manifest" writes
-    the manifest only. A file that is there already with the same content counts as done. Every check
+    the manifest only; a labelling program's name writes its file too. "copy" writes each window of a frame
+    as a PNG of its pixels. A file that is there already with the same content counts as done. Every check
     comes before the first change.
 
     Raises:
@@ -98,18 +116,25 @@ def materialize_split(
             hint=suggest(mode, get_args(Mode)).strip(),
         )
     folders = names or PLAIN
-    if mode != "manifest":
+    if mode in _VERBS:
         _check_folder_names(split, target, folders)
-    plan = [] if mode == "manifest" else plan_targets(split, target, folders)
+        _check_windows(split, target, mode)
+    plan = plan_targets(split, target, folders) if mode in _VERBS else []
     _check_destination(split, target, mode)
     remaining = _check_plan(plan, target, mode)
     try:
         split.save(target)
+        if mode in BOX_FORMS:
+            write_boxes(split, target, mode)
         _save_state(target, mode, folders, is_done=False)
         progress.start("Placing files", len(remaining))
+        frames = FrameCache()
         for source, path in remaining:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _VERBS[mode](source, path)
+            if split_window(source)[1] is None:
+                _VERBS[mode](source, path)
+            else:
+                _write_crop(source, path, frames)
             progress.advance()
         _save_state(target, mode, folders, is_done=True)
     except UnwritableFileError:
@@ -120,13 +145,20 @@ def materialize_split(
 
 
 def _explain(error: OSError, dest: str | Path) -> InputError:
-    reason = error.strerror or str(error)
-    if error.errno == errno.ENAMETOOLONG:
+    reason = tell_reason(error, error.filename or dest)
+    if is_path_too_long(error, error.filename or dest):
         return InputError(
             f"Cannot place files in '{dest}'",
             needs="its file system takes shorter names only",
             got=f"{str(error.filename)!r}",
             hint="Rename the file, or name a folder with a shorter path.",
+        )
+    if getattr(error, "winerror", None) == _NO_RIGHT_TO_LINK:
+        return InputError(
+            f"Cannot place files in '{dest}'",
+            needs="Windows must allow this user symbolic links",
+            got=reason,
+            hint="Use --mode copy, or --mode link on the disk of the data; or turn Developer Mode on.",
         )
     return InputError(
         f"Cannot place files in '{dest}'",
@@ -143,22 +175,44 @@ def plan_targets(split: Split, dest: Path, names: FolderNames = PLAIN) -> list[t
     """
     folders = [names.folder(record) for record in split.records]
     keys = [
-        (folder, record.path.name.casefold()) for folder, record in zip(folders, split.records, strict=True)
+        (folder, name_crop(record.path).casefold())
+        for folder, record in zip(folders, split.records, strict=True)
     ]
     n_alike = Counter(keys)
     taken: set[tuple[str, str]] = {key for key in keys if n_alike[key] == 1}
     plan = []
     for record, folder, key in zip(split.records, folders, keys, strict=True):
-        name = record.path.name
+        name = name_crop(record.path)
         if n_alike[key] > 1:
-            below = relative_name(record.path, split.root).strip("/").replace("/", "_").replace(":", "_")
+            below = (
+                relative_name(record.path.with_name(name), split.root)
+                .strip("/")
+                .replace("/", "_")
+                .replace(":", "_")
+            )
             name, number = _shorten(below), 1
             while (folder, name.casefold()) in taken:
                 number += 1
-                name = _shorten(f"{Path(below).stem}~{number}{record.path.suffix}")
+                name = _shorten(f"{Path(below).stem}~{number}{Path(name).suffix}")
             taken.add((folder, name.casefold()))
         plan.append((record.path, dest / folder / name))
     return plan
+
+
+def _check_windows(split: Split, dest: Path, mode: Mode) -> None:
+    """Reject modes that have nothing to link or move for windows of frames.
+
+    Raises:
+        InputError: the data holds windows, and ``mode`` is another than "copy".
+    """
+    n_windows = sum(split_window(record.path)[1] is not None for record in split.records)
+    if n_windows and mode != "copy":
+        raise InputError(
+            f"Cannot place files in '{dest}'",
+            needs="files of their own are needed to link or move",
+            got=f"{count_noun(n_windows, 'window')} of frames",
+            hint="--mode copy writes them as PNG files, --mode manifest lists them.",
+        )
 
 
 def _shorten(name: str) -> str:
@@ -197,6 +251,8 @@ def _find_fault(folder: str) -> str:
         return "is a name that is passed over when folders are read"
     if os.name == "nt" and (folder != folder.rstrip(" .") or is_device_name(folder)):
         return "is a name that Windows changes or keeps for itself"
+    if os.name == "nt" and has_forbidden_sign(folder):
+        return "holds a sign that Windows allows in no name"
     if len(os.fsencode(folder)) > _MOST_NAME_BYTES:
         return f"is longer than {_MOST_NAME_BYTES} bytes"
     return ""
@@ -242,7 +298,7 @@ def _check_destination(split: Split, dest: Path, mode: Mode) -> None:
     if dest.exists() and not dest.is_dir():
         raise InputError(what, needs="a folder is needed", got="a file")
     here, root = dest.resolve(), split.root.resolve()
-    if mode != "manifest" and (here.is_relative_to(root) or root.is_relative_to(here)):
+    if mode in (*_VERBS, "yolo") and (here.is_relative_to(root) or root.is_relative_to(here)):
         raise InputError(
             what,
             needs=f"it must not lie in the data folder '{root}' nor hold it",
@@ -266,18 +322,22 @@ def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[t
         InputError: a source is gone, a target is something else, or the disk is too full.
     """
     remaining, faults, n_bytes = [], [], 0
+    frames = FrameCache()
     for source, target in plan:
-        has_source = source.is_file()
+        file, box = split_window(source)
+        has_source = file.is_file()
         if os.path.lexists(target):
             if mode == "move" and not has_source:
                 continue
-            if not has_source or not _is_same(source, target) or (mode == "move" and target.is_symlink()):
+            is_same = has_source and _is_same(source, target, frames)
+            if not is_same or (mode == "move" and target.is_symlink()):
                 faults.append(f"'{target}' is there already and is something else than '{source}'")
             elif mode == "move":
                 remaining.append((source, target))
         elif has_source:
             remaining.append((source, target))
-            n_bytes += source.stat().st_size
+            # Three bytes a pixel are more than a PNG takes.
+            n_bytes += file.stat().st_size if box is None else 3 * box[2] * box[3]
         else:
             faults.append(f"'{source}' is gone")
     if mode == "copy":
@@ -290,7 +350,12 @@ def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[t
     return remaining
 
 
-def _is_same(source: Path, target: Path) -> bool:
+def _is_same(source: Path, target: Path, frames: FrameCache | None = None) -> bool:
+    if split_window(source)[1] is not None:
+        try:
+            return np.array_equal(read_image(source, frames=frames), read_image(target))
+        except UnreadableImageError:
+            return False
     return target.is_file() and (source.samefile(target) or filecmp.cmp(source, target, shallow=False))
 
 
@@ -304,6 +369,22 @@ def _copy(source: Path, target: Path) -> None:
     with work.open("rb") as stream:
         os.fsync(stream.fileno())
     _rename(work, target)
+
+
+def _write_crop(window: Path, target: Path, frames: FrameCache) -> None:
+    """Write a window as a PNG with its pixels as they are read; of a grey frame it is grey."""
+    from PIL import Image
+
+    try:
+        pixels, mode = read_image(window, frames=frames), read_info(window).mode
+    except UnreadableImageError as error:
+        raise InputError(f"Cannot cut '{window}'", needs="its frame must be readable", got=error) from error
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, f"'{target}' has appeared meanwhile")
+    is_grey = mode.startswith("grey")
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels[:, :, 0]) if is_grey else pixels).save(stream, "PNG")
+    write_bytes(target, stream.getvalue())
 
 
 def _rename(source: Path, target: Path) -> None:

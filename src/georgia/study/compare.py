@@ -26,8 +26,9 @@ class VariantSummary:
     """All finished runs of one variant; intervals are over groups; one counts once, whatever runs test it.
 
     ``f1`` is the mean of the runs' macro F1: predictions of several runs in one pool can make a value that
-    no run reached. ``pooled`` has the metrics of all test predictions together, as ``georgia evaluate
-    --json`` prints them: per class and as a confusion matrix. ``missed`` has one count a run.
+    no run reached. In ``n_gated`` runs the quality gate failed. ``pooled`` has the metrics of all test
+    predictions together, as ``georgia evaluate --json`` prints them: per class and as a confusion matrix.
+    ``missed`` has one count a run.
     """
 
     variant: str
@@ -45,6 +46,7 @@ class VariantSummary:
     f1_ci95: Interval
     f1_by_class: Mapping[str, float]
     pooled: Mapping[str, Any] = field(default_factory=dict)
+    n_gated: int = 0
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,7 @@ def _summarize(
         f1_ci95=f1_ci95,
         f1_by_class={name: row.f1 for name, row in metrics.per_class.items()},
         pooled=metrics.to_json_dict(),
+        n_gated=sum(bool(row.gate) for row in done),
     )
 
 

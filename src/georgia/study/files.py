@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.config import build_config
-from georgia.files import read_json, reading, write_json, write_text
+from georgia.files import check_fields, read_json, reading, write_json, write_text
 from georgia.records import Failure
 from georgia.report.study import FIGURE_FILE, PAGE_FILE, save_study_figure, save_study_page
 from georgia.study.compare import MissedImage, PairedTest, VariantSummary
@@ -41,18 +41,23 @@ def load_study(folder: Path) -> Study:
     """
     with reading(f"Cannot read the study in {str(folder)!r}", f"a {STUDY_FILE} of ours is needed"):
         document = read_json(folder / STUDY_FILE)
-        return Study(
+        study = Study(
             out=folder,
             source=document["source"],
             config=build_config(StudyConfig, document["config"]),
             rows=tuple(map(StudyRow.from_json_dict, document["rows"])),
-            variants=tuple(VariantSummary(**_with_tuples(values)) for values in document["variants"]),
-            comparisons=tuple(PairedTest(**_with_tuples(values)) for values in document["comparisons"]),
-            missed=tuple(MissedImage(**values) for values in document.get("missed", ())),
+            variants=tuple(
+                check_fields(VariantSummary(**_with_tuples(values))) for values in document["variants"]
+            ),
+            comparisons=tuple(
+                check_fields(PairedTest(**_with_tuples(values))) for values in document["comparisons"]
+            ),
+            missed=tuple(check_fields(MissedImage(**values)) for values in document.get("missed", ())),
             failures=tuple(map(Failure.from_json_dict, document["failed"])),
             seconds=document["seconds"],
             n_started=document["n_started"],
         )
+        return check_fields(study)
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,6 +174,9 @@ def _settle(
 def _letter_settings(base: TrainConfig, letter: str) -> dict[str, Any]:
     with_dropout, fraction = LETTERS[letter]
     settings: dict[str, Any] = {"trainable_fraction": fraction}
+    if base.refit == "auto":
+        # It needs a frozen backbone: A and C would differ from B and D in it too.
+        settings["refit"] = "no"
     if fraction:
         settings["standardize"] = False
     if not with_dropout:

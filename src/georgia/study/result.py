@@ -36,6 +36,11 @@ class Study:
         """Runs that could not be finished, with their reasons."""
         return tuple(row for row in self.rows if not row.is_done)
 
+    @property
+    def gated_rows(self) -> tuple[StudyRow, ...]:
+        """Finished runs whose model cannot be used, with the reason in ``gate``."""
+        return tuple(row for row in self.rows if row.gate)
+
     def to_json_dict(self) -> dict[str, Any]:
         """Return the object that ``georgia study --json`` prints."""
         return {

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from georgia.evaluate.assessment import Acceptance, assess
 from georgia.evaluate.score import Evaluation
-from georgia.files import read_json, reading, write_json
+from georgia.files import check_fields, read_json, reading, write_json
 from georgia.metrics.intervals import Interval
 from georgia.model.bundle import BUNDLE_FILE
 from georgia.report.history import HISTORY_FILE, read_history
@@ -24,7 +25,7 @@ class StudyRow:
 
     Accuracies in training and validation are those of the last epoch, ``accuracy_delta`` is validation
     minus training, ``test_missed`` counts test images that are not classified correctly, as in the source
-    study.
+    study. ``gate`` says why a finished run's quality gate failed; empty where it passed, and in a dry run.
     """
 
     run_name: str
@@ -45,6 +46,7 @@ class StudyRow:
     epochs: int = 0
     trainable_layers: int = 0
     f1_by_class: Mapping[str, float] = field(default_factory=dict)
+    gate: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -67,7 +69,9 @@ class StudyRow:
         """Read the plain form, that of version 0.1 too."""
         limits = values["f1_ci95"]
         settings = rename_settings(values["settings"])
-        return cls(**{**values, "settings": settings, "f1_ci95": tuple(limits) if limits else None})
+        row = cls(**{**values, "settings": settings, "f1_ci95": tuple(limits) if limits else None})
+        float(settings["trainable_fraction"]), float(settings["learning_rate"])
+        return check_fields(row)
 
 
 def load_row(folder: Path) -> StudyRow | None:
@@ -84,7 +88,7 @@ def load_row(folder: Path) -> StudyRow | None:
         return StudyRow.from_json_dict(read_json(file))
 
 
-def make_row(run: PlannedRun, folder: Path, seconds: float) -> StudyRow:
+def make_row(run: PlannedRun, folder: Path, seconds: float, is_dry_run: bool = False) -> StudyRow:
     """Return the row of a finished run, from the metrics of its exported file.
 
     Raises:
@@ -96,6 +100,7 @@ def make_row(run: PlannedRun, folder: Path, seconds: float) -> StudyRow:
         trainable_layers = int(metadata["trainable_base_layers"])
     last = read_history(folder / HISTORY_FILE)[-1]
     metrics = Evaluation.load(folder).metrics
+    stopping = assess(metrics, acceptance=Acceptance.from_metadata(metadata)).stopping
     return StudyRow(
         **_describe(run),
         seconds=seconds,
@@ -109,6 +114,7 @@ def make_row(run: PlannedRun, folder: Path, seconds: float) -> StudyRow:
         epochs=epochs,
         trainable_layers=trainable_layers,
         f1_by_class={name: row.f1 for name, row in metrics.per_class.items()},
+        gate="" if is_dry_run else " ".join(reason.text for reason in stopping),
     )
 
 
@@ -128,7 +134,8 @@ def _describe(run: PlannedRun) -> dict[str, Any]:
     }
 
 
-# Source: the Georgia Project's table; F1 with its interval and the reason of a failure are added.
+# Source: the Georgia Project's table; F1 with its interval, the reason of a failure and why the quality gate
+# failed are added.
 COLUMNS = (
     "run name",
     "run time",
@@ -146,6 +153,7 @@ COLUMNS = (
     "F1 95 % high",
     "test images",
     "failed",
+    "quality gate",
 )
 
 
@@ -183,6 +191,7 @@ def _table_row(row: StudyRow) -> dict[str, Any]:
         high,
         row.n_test if row.is_done else None,
         row.reason,
+        row.gate,
     )
     return dict(zip(COLUMNS, values, strict=True))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from georgia.audit import Audit, AuditConfig
 from georgia.catalog.read import read_catalog
-from georgia.errors import GeorgiaError, InputError
+from georgia.errors import GateError, GeorgiaError, InputError
 from georgia.evaluate.score import Evaluation
 from georgia.files import (
     check_outside_data,
@@ -39,7 +39,9 @@ from georgia.train.data_audit import audit_training_data, choose_audit
 from georgia.train.geometry import tells_by_size
 from georgia.train.plan import (
     STATE_FOLDER,
+    compare_arithmetic,
     is_finished,
+    list_arithmetic,
     saying_disk_full,
     split_catalog,
     subsample_catalog,
@@ -59,6 +61,7 @@ class RunTask:
     source: Path
     folder: Path
     shared: Path
+    is_dry_run: bool = False
 
 
 # Makes runs and yields their rows as they end, in any order.
@@ -107,10 +110,10 @@ def run_study(
         catalog = read_catalog(source, class_names=class_names, parts=parts, verify=False, progress=progress)
         if is_dry_run:
             catalog = subsample_catalog(catalog, runs[0].config.seed)
-        _open_study(out, catalog)
+        _open_study(out, catalog, runs[0].config)
         catalog = _decode_once(catalog, runs, out / SHARED_FOLDER, audit, progress)
         _save_splits(_make_splits(catalog, config, runs[0].config), out, config)
-        tasks = [_make_task(run, out) for run in runs]
+        tasks = [_make_task(run, out, is_dry_run) for run in runs]
         rows = {row.run_name: row for row in map(_find_row, tasks) if row is not None and row.is_done}
         missing = _order([task for task in tasks if task.run.name not in rows])
         if rows:
@@ -144,15 +147,8 @@ def make_run(task: RunTask, shared: SharedWork | None = None, progress: Progress
     spent, started = _spent_before(task.folder), time.perf_counter()
     try:
         if not is_finished(task.folder):
-            train_model(
-                task.source,
-                task.folder,
-                task.run.config,
-                resume=True,
-                progress=_Inside(progress, task.run.name),
-                shared=shared or SharedWork(task.shared),
-            )
-        row = make_row(task.run, task.folder, spent + time.perf_counter() - started)
+            _train(task, shared or SharedWork(task.shared), progress)
+        row = make_row(task.run, task.folder, spent + time.perf_counter() - started, task.is_dry_run)
     except Exception as error:  # whatever stops one run must not stop the others
         reason = str(error) if isinstance(error, GeorgiaError) else f"{type(error).__name__}: {error}"
         task.folder.mkdir(parents=True, exist_ok=True)
@@ -163,6 +159,16 @@ def make_run(task: RunTask, shared: SharedWork | None = None, progress: Progress
         shutil.rmtree(task.folder / STATE_FOLDER, ignore_errors=True)
     row.save(task.folder)
     return row
+
+
+def _train(task: RunTask, shared: SharedWork, progress: Progress) -> None:
+    """Train a run to its end; one whose quality gate fails is finished too, and its row says so."""
+    inside = _Inside(progress, task.run.name)
+    try:
+        train_model(task.source, task.folder, task.run.config, resume=True, progress=inside, shared=shared)
+    except GateError as error:
+        if error.result is None:
+            raise
 
 
 class _Inside:
@@ -259,34 +265,36 @@ def _split_folder(out: Path, fold: int) -> Path:
     return out / "folds" / str(fold) if fold else out
 
 
-def _open_study(out: Path, catalog: Catalog) -> None:
+def _open_study(out: Path, catalog: Catalog, training: TrainConfig) -> None:
     """Write down the images that the study stands on, or compare them with those that it began with.
 
     Raises:
-        InputError: the folder holds a study on other images, or cannot be read.
+        InputError: the folder holds a study on other images, or on their pixels read in another way, or
+            cannot be read.
     """
     labelled = "\n".join(sorted(f"{record.path.name}\t{record.class_name}" for record in catalog.records))
     plan = {
         "data": fingerprint_files([record.path for record in catalog.records]),
         "labels": hashlib.sha256(labelled.encode("utf-8", "surrogateescape")).hexdigest(),
+        **list_arithmetic(training),
     }
     file = out / PLAN_FILE
     if file.exists():
         with reading(f"Cannot read {str(file)!r}", "it must be whole"):
-            before = read_json(file)
+            before = dict(read_json(file))
         if before != plan:
             raise InputError(
                 f"Cannot go on with the study in {str(out)!r}",
                 needs="the images and their classes must be those that it began with",
-                got="others",
+                got="; ".join(compare_arithmetic(before, plan)) or "others",
                 hint="Give the same data, or another --out.",
             )
     write_json(file, plan, indent=1)
 
 
-def _make_task(run: PlannedRun, out: Path) -> RunTask:
+def _make_task(run: PlannedRun, out: Path, is_dry_run: bool) -> RunTask:
     source = _split_folder(out, run.fold) / MANIFEST_CSV
-    return RunTask(run, source, out / RUNS_FOLDER / run.name, out / SHARED_FOLDER)
+    return RunTask(run, source, out / RUNS_FOLDER / run.name, out / SHARED_FOLDER, is_dry_run)
 
 
 def _find_row(task: RunTask) -> StudyRow | None:
@@ -341,6 +349,7 @@ def _describe_row(row: StudyRow) -> str:
     return (
         f"{row.run_name}: {row.test_missed} of {row.n_test} missed, F1 {row.f1:.4f}, "
         f"{row.epochs} epochs, {row.seconds:.0f} s"
+        + (f"; quality gate failed: {row.gate}" if row.gate else "")
     )
 
 

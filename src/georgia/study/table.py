@@ -48,6 +48,9 @@ def format_markdown(study: Study) -> str:
     if study.comparisons:
         parts += ["## Pairs on the same test images", _comparison_table(study.comparisons), TEST_NOTE]
     parts += ["## Runs", _run_table(study.rows)]
+    if study.gated_rows:
+        gated = [f"- {row.run_name}: {row.gate}" for row in study.gated_rows]
+        parts += ["## Runs whose quality gate failed: their models cannot be used", "\n".join(gated)]
     if study.failed_rows:
         parts += ["## Runs that failed", *(f"- {row.run_name}: {row.reason}" for row in study.failed_rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -75,6 +78,9 @@ def describe_best(variants: Sequence[VariantSummary], comparisons: Sequence[Pair
     lead += (
         f"{sum(best.missed)} of {best.n_test} test predictions missed in {count_noun(best.n_runs, 'run')}."
     )
+    if best.n_gated:
+        runs = "its run" if best.n_runs == 1 else f"{best.n_gated} of its {best.n_runs} runs"
+        lead += f" The quality gate of {runs} failed: such a model cannot be used."
     own = [pair for pair in comparisons if best.variant in (pair.first, pair.second)]
     alike = [_other(pair, best.variant) for pair in own if not pair.is_clear]
     clear = [_other(pair, best.variant) for pair in own if pair.is_clear]

@@ -78,8 +78,11 @@ def enlarge_front(scene: Scene, size_px: tuple[int, int]) -> tuple[Mask, Mask]:
     return front == 1, front == 2
 
 
-def render_background(scene: Scene, rng: Rng, tone: Tone) -> None:
-    """Lay the ground: grey, with needles far out of focus; the same for both classes."""
+def render_background(scene: Scene, rng: Rng, tone: Tone, haze: float = 1.0) -> None:
+    """Lay the ground: grey, with needles far out of focus; the same for both classes.
+
+    ``haze`` is how strongly the needles show, 0–1: few crystals in the solution make little of it.
+    """
     if tone == "flat":
         scene.light[:] = 0.5
         scene.light += np.float32(rng.uniform(0.002, 0.02)) * sample_noise(
@@ -87,7 +90,7 @@ def render_background(scene: Scene, rng: Rng, tone: Tone) -> None:
         )
         return
     scene.light[:] = rng.uniform(0.05, 0.25)
-    dimmer = 0.3 if tone == "split" else 1.0
+    dimmer = haze * (0.3 if tone == "split" else 1.0)
     scene.light += np.float32(dimmer * rng.uniform(0.0, 0.025)) * sample_noise(
         rng, scene.shape, rng.uniform(8, 40)
     )

@@ -52,12 +52,13 @@ def render_frame(
     size_px: tuple[int, int] = (1000, 1112),
     pg_fraction: float | None = None,
     coverage: float | None = None,
+    haze: float = 1.0,
 ) -> Frame:
     """Return one frame; ``fraction`` of the result is exact, ``pg_fraction`` only what is aimed at.
 
     ``pg_fraction`` (0–1) is sampled evenly where not given; 0 and 1 are met exactly. ``coverage`` is the
     fraction of the frame that crystals cover, 0–0.9, sampled from 0.25–0.6 where not given; 0 leaves an
-    empty field with out-of-focus haze only.
+    empty field with out-of-focus haze only. ``haze`` is how much of that there is, 0–1.
 
     >>> render_frame(5, (300, 330), pg_fraction=0.0).fraction
     0.0
@@ -72,7 +73,7 @@ def render_frame(
     cover = sampled_coverage if coverage is None else coverage
     target = sample_target(rng, size_px, tone="rich")
     scene = Scene.blank(size_px, target.px)
-    render_background(scene, rng, "rich")
+    render_background(scene, rng, "rich", haze)
     boxes = _fill(scene, rng, fraction, cover)
     light = blur_image(light_unevenly(rng, scene.light, rng.uniform(0, 0.6)), rng.uniform(0.5, 1.0))
     image = develop(rng, light, target)

@@ -15,7 +15,7 @@ from georgia.records import Record
 from georgia.report.training_run import Baseline
 from georgia.train.batches import FixedFeatures
 from georgia.train.decoded import ImageSet
-from georgia.train.device import choose_train_precision, list_gpus
+from georgia.train.device import find_precision
 from georgia.train.frozen import FrozenBackbone
 from georgia.train.loop import open_cache
 from georgia.train.network import Network
@@ -42,8 +42,7 @@ def measure_baseline(
     """
     if network.frozen is None or network.trainable_layers or learned.records == ():
         return None
-    on_gpu = config.device != "cpu" and bool(list_gpus())
-    precision = choose_train_precision(config.precision, on_gpu)
+    precision, on_gpu = find_precision(config.precision, config.device)
     frozen = FrozenBackbone(network.frozen, network.preprocess, precision, on_gpu)
     progress.start("baseline features", len(learned) + len(test))
     chosen = np.sort(np.random.default_rng(config.seed).permutation(len(learned))[:MOST_IMAGES])

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from georgia.files import allocate
 from georgia.images.augment import NONE, AugmentConfig, augment_batch
 from georgia.train.decoded import ImageSet
-from georgia.train.feature_cache import FeatureCache, Features
-from georgia.train.frozen import FROZEN_BATCH, FrozenBackbone
+from georgia.train.feature_cache import FeatureCache, Features, UInt8Images
+from georgia.train.frozen import FrozenBackbone
 
 T = TypeVar("T")
 Indices = npt.NDArray[np.int64]
@@ -48,12 +48,11 @@ def training_batches(
             yield indices, augment_batch(images.images(indices), augmentation, keys)
 
     if cache is None or not frozen.is_frozen:
-        for indices, features in frozen.stream(prefetch(augment())):
+        for indices, features in frozen.stream(prefetch(augment()), stays_on_gpu=True):
             yield features, images.targets[indices]
         return
-    for indices, views in prefetch(augment()):
-        # Apart from what ``FixedFeatures`` keeps, which is rounded.
-        features = cache.get_or_compute(f"{frozen.key}-views", views, frozen)
+    # Apart from what ``FixedFeatures`` keeps, which is rounded.
+    for indices, features in cache.stream(f"{frozen.key}-views", prefetch(augment()), frozen.stream):
         yield features, images.targets[indices]
 
 
@@ -87,15 +86,15 @@ class FixedFeatures:
         self.targets = np.tile(images.targets, n_views)
 
     def batches(self) -> Iterator[Features]:
-        """Yield head inputs in order, ``FROZEN_BATCH`` at a time."""
-        total = len(self.targets)
-        cuts = [np.arange(at, min(at + FROZEN_BATCH, total)) for at in range(0, total, FROZEN_BATCH)]
+        """Yield head inputs in order, ``FrozenBackbone.batch_size`` at a time."""
+        total, size = len(self.targets), self._frozen.batch_size
+        cuts = [np.arange(at, min(at + size, total)) for at in range(0, total, size)]
         if self._kept is not None:
             yield from (self.take(indices) for indices in cuts)
             return
         kept: Features | None = None
-        for indices, images in prefetch((indices, self._make_views(indices)) for indices in cuts):
-            features = self._compute(images)
+        made = prefetch((indices, self._make_views(indices)) for indices in cuts)
+        for indices, features in self._stream(made):
             if indices[0] == 0:
                 kept = self._allocate(features, total)
             if kept is not None:
@@ -109,14 +108,19 @@ class FixedFeatures:
     def take(self, indices: Indices) -> Features:
         """Return some head inputs by their index in ``targets``, float32."""
         if self._kept is None:
-            return [_widen(tensor) for tensor in self._run_narrow(self._make_views(indices))]
+            [(_, features)] = self._run_narrow([(None, self._make_views(indices))])
+            return [_widen(tensor) for tensor in features]
         return [_widen(tensor[indices]) for tensor in self._kept]
 
-    def _compute(self, images: npt.NDArray[np.uint8]) -> Features:
-        """Return head inputs as they are kept; the frozen backbone runs only what the cache lacks."""
+    def rows_of(self, positions: Indices) -> Indices:
+        """Return where all views of some images stand in ``targets``."""
+        return (np.arange(self.n_views)[:, None] * len(self._images) + positions).ravel()
+
+    def _stream(self, batches: Iterable[tuple[Indices, UInt8Images]]) -> Iterator[tuple[Indices, Features]]:
+        """Yield head inputs as they are kept; the frozen backbone runs a batch ahead."""
         if self._cache is None:
-            return self._run_narrow(images)
-        return self._cache.get_or_compute(self._frozen.key, images, self._run_narrow)
+            return self._run_narrow(batches)
+        return self._cache.stream(self._frozen.key, batches, self._run_narrow)
 
     def _make_views(self, indices: Indices) -> npt.NDArray[np.uint8]:
         views, positions = np.divmod(indices, len(self._images))
@@ -127,15 +131,9 @@ class FixedFeatures:
             images[augmented] = augment_batch(images[augmented], self._augmentation, keys)
         return images
 
-    def _run_narrow(self, images: npt.NDArray[np.uint8]) -> Features:
-        features = self._frozen(images)
-        if not self._frozen.is_frozen:
-            return features
-        top = np.finfo(np.float16).max
-        return [
-            np.clip(tensor, -top, top).astype(np.float16) if tensor.ndim == 4 else tensor
-            for tensor in features
-        ]
+    def _run_narrow(self, batches: Iterable[tuple[T, UInt8Images]]) -> Iterator[tuple[T, Features]]:
+        for token, features in self._frozen.stream(batches):
+            yield token, [_narrow(tensor) for tensor in features] if self._frozen.is_frozen else features
 
     def _allocate(self, sample: Features, total: int) -> Features | None:
         size = sum(tensor[0].nbytes for tensor in sample) * total
@@ -153,6 +151,14 @@ class FixedFeatures:
         return stores
 
 
+def _narrow(tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return maps (N, H, W, C) as float16, the largest number instead of infinity; others as they are."""
+    if tensor.ndim != 4:
+        return tensor
+    top = np.finfo(np.float16).max
+    return np.asarray(np.clip(tensor, -top, top), np.float16)
+
+
 def _widen(tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.asarray(tensor, dtype=np.float32)
 
@@ -163,10 +169,14 @@ def _has_room(folder: Path, size_bytes: int) -> bool:
 
 
 def fixed_batches(
-    features: FixedFeatures, batch_size: int, epoch_seed: tuple[int, int]
+    features: FixedFeatures, batch_size: int, epoch_seed: tuple[int, int], rows: Indices | None = None
 ) -> Iterator[tuple[Features, Indices]]:
-    """Yield the batches of an epoch over kept features, every view once, in an order by (seed, epoch)."""
-    order = np.random.default_rng(epoch_seed).permutation(len(features.targets))
+    """Yield the batches of an epoch over kept features, every view once, in an order by (seed, epoch).
+
+    ``rows`` are those that it takes of ``features.targets``: all, if it is None.
+    """
+    taken = np.arange(len(features.targets)) if rows is None else rows
+    order = taken[np.random.default_rng(epoch_seed).permutation(len(taken))]
     for indices in _cut_batches(order, batch_size):
         yield features.take(indices), features.targets[indices]
 

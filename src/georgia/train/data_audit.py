@@ -83,7 +83,15 @@ def list_audit_settings(data: DataAudit, config: TrainConfig) -> dict[str, Any]:
 
 
 def check_split(data: DataAudit, split: Split, progress: Progress) -> DataAudit:
-    """Return what is known once the images are split: a split by name or a given one may leak."""
+    """Return what is known once the images are split: one by name or given may leak, or lack a class."""
+    missing = [name for name, n in split.counts["valid"].items() if not n]
+    if missing:
+        gap = (
+            f"Validation has no image of {', '.join(missing)}: the epoch, temperature and limits of the "
+            "prediction sets were chosen without it."
+        )
+        progress.say(f"audit: warning: {gap}")
+        data = replace(data, gap=gap)
     findings = data.audit.findings if data.audit else ()
     if not split.leaks or any(finding.check == "leak" for finding in findings):
         return data

@@ -32,11 +32,33 @@ def use_device(choice: str) -> Iterator[str]:
             "Cannot use --device gpu",
             needs=f"the {keras.backend.backend()} backend must see a GPU",
             got="none",
-            hint="Use --device cpu, or install a GPU build of the Keras backend and its driver.",
+            hint="Use --device cpu, or install 'georgia[gpu]' and the driver, and set KERAS_BACKEND=jax.",
         )
     device = gpus[0] if gpus else "cpu:0"
+    if gpus:
+        set_full_float32()
     with keras.device(device):
         yield f"{device} ({keras.backend.backend()} {backend_version()})"
+
+
+def set_full_float32() -> None:
+    """Let float32 be float32 on a GPU, in this process from now on, whatever the Keras backend does.
+
+    On NVIDIA GPUs backends round what convolutions and products multiply to 10 bits (TF32) unless told
+    otherwise. The net would then differ from its exported file by more than ``FLOAT32_TOLERANCE``, and its
+    features from those of a processor. bfloat16, which is requested by name, stays as it is.
+    """
+    import keras
+
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    elif name == "tensorflow":
+        from tensorflow.config import experimental
+
+        experimental.enable_tensor_float_32_execution(False)
 
 
 def backend_version() -> str:
@@ -57,11 +79,26 @@ def backend_version() -> str:
 def choose_train_precision(asked: str, on_gpu: bool) -> str:
     """Return "float32" or "bfloat16"; "auto" is float32. A GPU has bfloat16, a processor may.
 
+    GEORGIA_PRECISION asks for predictions in bfloat16, which a model has to be shown fit for; it does not
+    change what a model learns.
+
     Raises:
         InputError: bfloat16 is asked for by name on a processor without it, or no such precision.
     """
     check_precision_name(asked)
+    if asked != "bfloat16":
+        return "float32"
     return choose_precision(asked, ("BF16",)) if on_gpu else choose_precision(asked)
+
+
+def find_precision(asked: str, device: str) -> tuple[str, bool]:
+    """Return the precision of a run's features and whether a GPU computes them, from its two settings.
+
+    Raises:
+        InputError: as ``choose_train_precision``.
+    """
+    on_gpu = device != "cpu" and bool(list_gpus())
+    return choose_train_precision(asked, on_gpu), on_gpu
 
 
 @contextmanager

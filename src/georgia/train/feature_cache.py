@@ -15,23 +15,26 @@ import time
 import uuid
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from georgia.files import atomic_path
+from georgia.files import DAMAGE, atomic_path
 
 # What a network takes or gives, images first: arrays (N, …), channels last.
 Features = list[npt.NDArray[Any]]
+T = TypeVar("T")
+UInt8Images = npt.NDArray[np.uint8]
+# Gives the features of batch after batch of images, a token beside each; no images have no features.
+Run = Callable[[Iterable[tuple[Any, UInt8Images]]], Iterator[tuple[Any, Features]]]
 SUFFIX = ".npz"
 # New entries are collected up to this size before they are written.
 PACK_BYTES = 64 * 2**20
 # A file that a killed process left unfinished is deleted after this time.
 STALE_S = 24 * 3600.0
-_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def digest_images(images: npt.NDArray[np.uint8]) -> list[str]:
@@ -56,22 +59,38 @@ class FeatureCache:
         self._packs: dict[str, dict[Path, _Pack]] = {}
 
     def get_or_compute(
-        self,
-        key: str,
-        images: npt.NDArray[np.uint8],
-        compute: Callable[[npt.NDArray[np.uint8]], Features],
+        self, key: str, images: UInt8Images, compute: Callable[[UInt8Images], Features]
     ) -> Features:
         """Return the features of images (N, …); ``compute`` is asked for those that are not here."""
-        digests = digest_images(images)
-        rows = [self.read(key, digest) for digest in digests]
-        missing = [number for number, row in enumerate(rows) if row is None]
-        if missing:
-            computed = compute(images[missing])
+
+        def run(batches: Iterable[tuple[Any, UInt8Images]]) -> Iterator[tuple[Any, Features]]:
+            for token, missing in batches:
+                yield token, compute(missing) if len(missing) else []
+
+        [(_, features)] = self.stream(key, [(None, images)], run)
+        return features
+
+    def stream(
+        self, key: str, batches: Iterable[tuple[T, UInt8Images]], run: Run
+    ) -> Iterator[tuple[T, Features]]:
+        """Yield each batch's token and the features of its images (N, …), in order.
+
+        ``run`` streams the images that are not here, as ``FrozenBackbone.stream`` does, and they are kept.
+        """
+
+        def ask() -> Iterator[tuple[tuple[T, list[str], list[Features | None]], UInt8Images]]:
+            for token, images in batches:
+                digests = digest_images(images)
+                rows = [self.read(key, digest) for digest in digests]
+                yield (token, digests, rows), images[[row is None for row in rows]]
+
+        for (token, digests, rows), computed in run(ask()):
+            missing = [number for number, row in enumerate(rows) if row is None]
             for position, number in enumerate(missing):
                 rows[number] = [tensor[position] for tensor in computed]
                 self.add(key, digests[number], [tensor[position] for tensor in computed])
-        found = [row for row in rows if row is not None]
-        return [np.stack(tensors) for tensors in zip(*found, strict=True)]
+            found = [row for row in rows if row is not None]
+            yield token, [np.stack(tensors) for tensors in zip(*found, strict=True)]
 
     def read(self, key: str, digest: str) -> Features | None:
         """Return an entry's arrays, or None where it is absent or damaged."""
@@ -153,7 +172,7 @@ class _Pack:
             return None
         try:
             return [self._members[name] for name in self._names[digest]]
-        except _READ_ERRORS:
+        except DAMAGE:
             self._names.pop(digest)
             return None
 
@@ -163,7 +182,7 @@ def _open_pack(file: Path) -> _Pack | None:
     try:
         # NumPy leaves a file open that turns out to be no zip file.
         return _Pack(file) if zipfile.is_zipfile(file) else None
-    except _READ_ERRORS:
+    except DAMAGE:
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,26 @@ import numpy.typing as npt
 
 from georgia.files import find_cache_folder
 from georgia.images.augment import AUGMENTATIONS
+from georgia.images.symmetry import Symmetry
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.metrics.classification import Metrics, epoch_metrics
 from georgia.progress import QUIET, Progress
 from georgia.report.history import TrainingHistory, save_history
-from georgia.train.batches import FixedFeatures, choose_views, fixed_batches, prefetch, training_batches
+from georgia.train.batches import (
+    FixedFeatures,
+    Indices,
+    choose_views,
+    fixed_batches,
+    prefetch,
+    training_batches,
+)
 from georgia.train.decoded import ImageSet
-from georgia.train.device import choose_train_precision, list_gpus, use_precision
+from georgia.train.device import find_precision, list_gpus, use_precision
 from georgia.train.feature_cache import FeatureCache
-from georgia.train.frozen import FrozenBackbone
+from georgia.train.frozen import FROZEN_BATCH, FrozenBackbone
 from georgia.train.network import STANDARDIZE, Network, uses_sigmoid
 from georgia.train.recipes import TrainConfig
-from georgia.train.state import StopReason, TrainState
+from georgia.train.state import Arrays, StopReason, TrainState
 
 # Probabilities are kept this far from 0 and 1 in the loss. Source: Keras' own epsilon.
 EPSILON = 1e-7
@@ -81,28 +89,53 @@ def run_loop(
     return TrainingHistory(tuple(state.rows), kept, describe_stop(state.stopped, config))
 
 
-def copy_weights(network: Network) -> list[npt.NDArray[Any]]:
-    """Return all variables of the head as they are now, for ``refit_head`` to begin with."""
+def copy_weights(network: Network) -> Arrays:
+    """Return all variables of the head as they are now."""
     return _copy(network.head.variables)
 
 
-def refit_head(
+def set_weights(network: Network, weights: Arrays) -> None:
+    """Give the head's variables the values that ``copy_weights`` returned."""
+    _assign(network.head.variables, weights)
+
+
+def train_heads(
     config: TrainConfig,
     inputs: LoopInputs,
-    initial: list[npt.NDArray[Any]],
+    starts: Sequence[Arrays],
     n_epochs: int,
+    held_out: Sequence[Indices] = (),
     progress: Progress = QUIET,
-) -> None:
-    """Train the head anew from its ``initial`` weights, ``n_epochs`` on ``inputs.train``, and leave it so.
+) -> tuple[list[Arrays], npt.NDArray[np.float64] | None]:
+    """Return the head's weights after ``n_epochs`` on ``inputs.train`` from each of ``starts``.
 
-    The learning rate follows the schedule of the whole training, cut off where the first one was best.
+    Features are computed once, and nothing is validated; each head sees the batches in another order.
+    ``held_out`` are folds of the images (positions). For each fold, as many heads are trained without it; the
+    second value holds the mean of their logits (N, C) for the images that they have not learned; None without
+    folds.
     """
-    loop = _Loop(config, inputs, progress)
-    _assign(inputs.network.head.variables, initial)
-    with use_precision(inputs.network.head, loop.precision):
+    loop, found = _Loop(config, inputs, progress), []
+    head, everything = inputs.network.head, np.arange(len(inputs.train))
+    logits = np.zeros((len(everything), len(inputs.labels))) if len(held_out) else None
+    with use_precision(head, loop.precision):
         loop.prepare()
-        for epoch in range(1, n_epochs + 1):
-            loop.train_epoch(epoch)
+        head.optimizer.build(head.trainable_variables)
+        fresh = _copy(head.optimizer.variables)
+        progress.start("refit", (len(held_out) + 1) * len(starts) * n_epochs * loop.n_batches)
+        for fold in (everything[:0], *held_out):
+            loop.learn_from(np.setdiff1d(everything, fold))
+            for number, start in enumerate(starts):
+                _assign(head.variables, start)
+                _assign(head.optimizer.variables, fresh)
+                loop.standardize()
+                loop.seed = config.seed + number
+                for epoch in range(1, n_epochs + 1):
+                    loop.train_epoch(epoch)
+                if logits is not None and len(fold):
+                    logits[fold] += loop.compute_logits(fold) / len(starts)
+                else:
+                    found.append(copy_weights(inputs.network))
+    return found, logits
 
 
 def _note_epoch(config: TrainConfig, state: TrainState, loss: float, metrics: Metrics, loop: _Loop) -> None:
@@ -138,9 +171,9 @@ class _Loop:
         network = inputs.network
         self._config, self._inputs, self._progress = config, inputs, progress
         self._head = network.head
+        self.seed = config.seed
         self._sigmoid = uses_sigmoid(config, len(inputs.labels))
-        on_gpu = config.device != "cpu" and bool(list_gpus())
-        self.precision = choose_train_precision(config.precision, on_gpu)
+        self.precision, on_gpu = find_precision(config.precision, config.device)
         self._frozen = FrozenBackbone(network.frozen, network.preprocess, self.precision, on_gpu)
         cache, folder = open_cache(config, self._frozen) or inputs.cache, inputs.folder / "state"
         self._valid = FixedFeatures(inputs.valid, self._frozen, cache=cache, memmap_path=folder / "valid")
@@ -152,12 +185,21 @@ class _Loop:
             inputs.train, self._frozen, self._augmentation, n_views, config.seed, cache, folder / "train"
         )
         self._uses_kept = target > 0
-        self._class_weights = (
-            _class_weights(inputs.train, len(inputs.labels)) if config.class_weights else None
-        )
-        n_examples = len(self._kept.targets) if self._uses_kept else len(inputs.train)
-        self.n_batches = math.ceil(n_examples / config.batch_size)
+        self.learn_from(np.arange(len(inputs.train)))
         compile_head(self._head, config, self._sigmoid)
+
+    def learn_from(self, positions: Indices) -> None:
+        """Train on some of the images of ``inputs.train`` from now on."""
+        config, images = self._config, self._inputs.train
+        learned = [images.records[position] for position in positions]
+        self._learned = images if len(learned) == len(images) else images.select(learned)
+        self._rows = self._kept.rows_of(positions)
+        self._class_weights = (
+            _class_weights(self._learned, len(self._inputs.labels)) if config.class_weights else None
+        )
+        self.n_batches = math.ceil(
+            (len(self._rows) if self._uses_kept else len(positions)) / config.batch_size
+        )
 
     def prepare(self) -> None:
         """Run the frozen part over everything that will not change, and measure the features."""
@@ -167,12 +209,38 @@ class _Loop:
             self._progress.start(stage, len(features.targets))
             for batch in features.batches():
                 self._progress.advance(len(batch[0]))
+        self.standardize()
+
+    def standardize(self) -> None:
+        """Measure the training features, where the settings ask for it."""
         if self._config.standardize:
-            standardize_features(self._head, self._kept)
+            standardize_features(self._head, self._kept, self._rows)
+
+    def compute_logits(self, positions: Indices) -> npt.NDArray[np.float64]:
+        """Return logits (N, C) of some images of ``inputs.train``, but for a number added to a whole row.
+
+        Where the exported file averages over views of an image, so does this.
+        """
+        averages = self._inputs.network.preprocess.symmetry == "average"
+        views = list(Symmetry) if averages else [Symmetry.IDENTITY]
+        total = np.zeros((len(positions), len(self._inputs.labels)))
+        for view in views:
+            for at in range(0, len(positions), FROZEN_BATCH):
+                rows = slice(at, at + FROZEN_BATCH)
+                if view is Symmetry.IDENTITY:  # the first view that is kept
+                    features = self._kept.take(positions[rows])
+                else:
+                    images = self._inputs.train.images(positions[rows])
+                    features = self._frozen(np.stack([view.apply(image) for image in images]))
+                outputs = np.asarray(self._head.predict_on_batch(features))
+                probabilities = outputs_to_probabilities(outputs).astype(np.float64)
+                total[rows] += np.log(np.clip(probabilities, EPSILON, 1.0)) / len(views)
+        return total
 
     def run_epoch(self, epoch: int) -> tuple[Metrics, dict[str, float]]:
         """Train one epoch and validate; return the validation metrics and the row of ``history.csv``."""
         started = time.perf_counter()
+        self._progress.start(f"epoch {epoch}/{self._config.effective_epochs()}", self.n_batches)
         train = self.train_epoch(epoch)
         valid_loss, metrics = self.validate()
         row = {
@@ -188,7 +256,6 @@ class _Loop:
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Run all batches of an epoch; return mean loss and accuracy over its images."""
-        self._progress.start(f"epoch {epoch}/{self._config.effective_epochs()}", self.n_batches)
         sums = {"loss": 0.0, "accuracy": 0.0}
         n_done = 0
         for step, (features, targets) in enumerate(prefetch(self._batches(epoch))):
@@ -246,10 +313,10 @@ class _Loop:
         return state.best_epoch
 
     def _batches(self, epoch: int) -> Iterator[Any]:
-        config, epoch_seed = self._config, (self._config.seed, epoch)
+        config, epoch_seed = self._config, (self.seed, epoch)
         if self._uses_kept:
-            return fixed_batches(self._kept, config.batch_size, epoch_seed)
-        images, cache = self._inputs.train, self._inputs.cache
+            return fixed_batches(self._kept, config.batch_size, epoch_seed, self._rows)
+        images, cache = self._learned, self._inputs.cache
         return training_batches(
             images, self._frozen, self._augmentation, config.batch_size, epoch_seed, cache
         )
@@ -291,9 +358,9 @@ def open_cache(config: TrainConfig, frozen: FrozenBackbone) -> FeatureCache | No
     return FeatureCache(find_cache_folder(), int(config.feature_cache_gb * 1e9))
 
 
-def standardize_features(head: Any, features: FixedFeatures) -> None:
-    """Measure mean and variance of the pooled features and write them into the standardising layer."""
-    values = np.concatenate([batch[0] for batch in features.batches()]).astype(np.float64)
+def standardize_features(head: Any, features: FixedFeatures, rows: Indices) -> None:
+    """Measure mean and variance of some pooled features and write them into the standardising layer."""
+    values = np.concatenate([batch[0] for batch in features.batches()])[rows].astype(np.float64)
     layer = head.get_layer(STANDARDIZE)
     layer.moving_mean.assign(values.mean(axis=0).astype(np.float32))
     layer.moving_variance.assign(values.var(axis=0).astype(np.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from georgia.backbones import build_backbone, find_backbone, set_trainable_fraction
@@ -51,9 +51,8 @@ def build_network(config: TrainConfig, n_classes: int) -> Network:
     output = _add_head(_pool(backbone.model, config), config, n_classes)
     model = keras.Model(backbone.model.input, output, name=config.backbone.replace("-", "_") + "_classifier")
     frozen, head = split_frozen(model)
-    return Network(
-        model, frozen, head, backbone.preprocess, tuple(trainable), backbone.source, backbone.sha256
-    )
+    preprocess = replace(backbone.preprocess, symmetry=config.symmetry)
+    return Network(model, frozen, head, preprocess, tuple(trainable), backbone.source, backbone.sha256)
 
 
 def _pool(base: Any, config: TrainConfig) -> Any:
@@ -97,6 +96,18 @@ def _add_head(x: Any, config: TrainConfig, n_classes: int) -> Any:
     if uses_sigmoid(config, n_classes):
         return layers.Dense(1, activation="sigmoid", name="head_output")(x)
     return layers.Dense(n_classes, activation="softmax", name="head_output")(x)
+
+
+def widen_head(network: Network, config: TrainConfig, n_classes: int, factor: int) -> Network:
+    """Return a net on the same backbone with a new head, its hidden layers ``factor`` times as wide."""
+    import keras
+
+    units = tuple(factor * n for n in config.head_units)
+    features = network.model.get_layer(FEATURES).output
+    output = _add_head(features, replace(config, head_units=units), n_classes)
+    model = keras.Model(network.model.input, output, name=network.model.name)
+    frozen, head = split_frozen(model)
+    return replace(network, model=model, frozen=frozen, head=head)
 
 
 def uses_sigmoid(config: TrainConfig, n_classes: int) -> bool:

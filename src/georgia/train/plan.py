@@ -18,11 +18,13 @@ import numpy as np
 import georgia
 from georgia.errors import InputError, UnwritableFileError
 from georgia.files import is_full_disk, read_json, reading, write_json
+from georgia.images.depth import DEPTH_VARIABLE, find_stated_bits
 from georgia.model.bundle import BUNDLE_FILE
 from georgia.records import SPLITS, Catalog, Record
 from georgia.report.history import HISTORY_FILE
 from georgia.report.page import REPORT_FILE
 from georgia.split.make import Split, SplitConfig, make_split
+from georgia.train.device import find_precision
 from georgia.train.recipes import DRY_RUN_FRACTION, TrainConfig, rename_settings, without_added
 from georgia.train.state import STATE_FILE
 
@@ -102,14 +104,42 @@ def split_catalog(catalog: Catalog, config: TrainConfig) -> Split:
 def make_plan(
     config: TrainConfig, split: Split, fingerprint: str, versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return everything that decides what is learned, as plain JSON values."""
+    """Return everything that decides what is learned, as plain JSON values.
+
+    Raises:
+        InputError: the environment states a depth or a precision that cannot be used.
+    """
     return {
+        **list_arithmetic(config),
         "settings": config.to_dict(),
         "classes": list(split.labels.names),
         "data": fingerprint,
         "split": _hash_split(split.records),
         "versions": dict(versions),
     }
+
+
+def list_arithmetic(config: TrainConfig) -> dict[str, Any]:
+    """Return what the environment changes in pixels and features; empty where it states nothing.
+
+    ``depth`` is that of 16-bit files, in bits; ``precision`` is that of the features, if it is not float32.
+
+    Raises:
+        InputError: the environment states a depth or a precision that cannot be used.
+    """
+    bits, (precision, _) = find_stated_bits(), find_precision(config.precision, config.device)
+    found = {"depth": bits, "precision": "" if precision == "float32" else precision}
+    return {name: value for name, value in found.items() if value}
+
+
+def compare_arithmetic(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a line for each of two plans' depth and precision that differ."""
+    names = {"depth": (DEPTH_VARIABLE, "none"), "precision": ("precision", "float32")}
+    return [
+        f"{name} {now.get(key) or usual} instead of {before.get(key) or usual}"
+        for key, (name, usual) in names.items()
+        if now.get(key) != before.get(key)
+    ]
 
 
 def open_plan(out: Path, plan: Mapping[str, Any], resume: bool) -> str:
@@ -183,6 +213,7 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in sorted(set(old) | set(new))
         if name not in FREE_SETTINGS and old.get(name) != new.get(name)
     ]
+    faults += compare_arithmetic(before, now)
     others = {"classes": "other classes", "data": "other images", "split": "another split"}
     return faults + [text for name, text in others.items() if before[name] != now[name]]
 

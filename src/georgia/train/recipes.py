@@ -8,12 +8,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from georgia.config import Config, Rule, Seed, above, at_least, between, build_config
 from georgia.images.augment import AugmentName
+from georgia.images.symmetry import SymmetryMode
 from georgia.registry import find_by_name
 
 # Source: the Georgia Project's split, and its "rehearsal" mode.
 FRACTIONS = (0.70, 0.25, 0.05)
 DRY_RUN_EPOCHS = 3
 DRY_RUN_FRACTION = 0.10
+# Below so many images folds are advised, as 5 % of them are too few test images, and ``refit`` is on.
+SMALL_SET = 1000
 
 
 Fraction = Annotated[float, between(0, 1)]
@@ -35,16 +38,23 @@ class TrainConfig(Config):
     ``views`` augmented views of each image are made once and kept, the image itself among
     them; 0 makes a new one every epoch, as the study does.
     ``output`` "auto" is one sigmoid for two classes and softmax otherwise.
-    ``geometry`` "stretch" fits each image to the square, "scale" shows the middle ``window_px`` pixels of
-    all images at one scale (0: as much as nearly every image has) with more jitter of the scale, and
-    "auto" does so if the audit finds that the file's size tells the class.
+    ``geometry`` "stretch" fits each image to the square, "fit" keeps its aspect and pads it, "scale" shows
+    the middle ``window_px`` pixels of all images at one scale (0: as much as nearly every image has) with
+    more jitter of the scale. "auto" fits crops cut tightly around particles, else shows one scale if the
+    audit finds that the file's size tells the class, else stretches.
+    ``symmetry`` "average" makes predictions equal for all rotations by 90° and reflections of an image: the
+    shipped net runs on all eight and averages, eight times the cost of a prediction. "canonical" does so in
+    one run, on an orientation that each image's light decides; "none" leaves it to the augmentation.
     ``audit`` examines the data first; findings of the checks in ``allow`` do not stop the run.
     ``precision`` "auto" is float32, "bfloat16" needs a machine that computes in it; ``feature_cache_gb``
     bounds the features kept for later runs, 0 keeps none; ``int8`` exports an 8-bit file too.
     ``robustness`` test images are tried under 17 perturbations once the net is exported; 0 tries none.
+    ``foreign_material`` "rendered" fits the unknown score against rendered crystals of other kinds, bubbles,
+    fibres and empty grounds too, which may then be none of the classes; "auto" does so for CEX and PG.
     ``f1_threshold`` 0 trains all epochs; ``patience`` 0 never stops on the validation loss.
-    ``refit`` trains once more, from the start and for as many epochs as were kept, on training and
-    validation images together; thresholds stay those of the first net, which had not learned the latter.
+    ``refit`` trains the head once more, from the start and for as many epochs as were kept, on training and
+    validation images together, ``heads`` times, and averages the heads to one; thresholds stay those of the
+    first net, which had not learned the latter. "auto" does so below 1,000 images, on a frozen backbone.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"trainable_share": "trainable_fraction"}
@@ -75,14 +85,18 @@ class TrainConfig(Config):
     f1_threshold: Fraction = 0.0
     patience: AtLeast0 = 0
     min_delta: Annotated[float, at_least(0)] = 0.0
-    refit: bool = False
+    refit: Literal["auto", "yes", "no"] = "auto"
+    # More than 32 bring nothing that the first 8 do not.
+    heads: Annotated[int, between(1, 32)] = 4
     seed: Seed = 42
     # No backbone here was trained above 600 px; more than 2,048 is taken for a typing error.
     size_px: Annotated[int, between(32, 2048)] = 224
     fractions: Annotated[tuple[float, ...], between(0, 1)] = FRACTIONS
     order: Literal["grouped", "name"] = "grouped"
-    geometry: Literal["auto", "stretch", "scale"] = "auto"
+    geometry: Literal["auto", "stretch", "fit", "scale"] = "auto"
     window_px: Annotated[float, Rule("0 or 16 and more", lambda value: value == 0 or value >= 16)] = 0.0
+    symmetry: SymmetryMode = "none"
+    foreign_material: Literal["auto", "rendered", "none"] = "auto"
     audit: bool = True
     allow: tuple[str, ...] = ()
     prefix: Annotated[
@@ -103,8 +117,8 @@ class TrainConfig(Config):
             yield f"dropout must be empty or {n_hidden} values; got {list(self.dropout)!r}"
         if self.standardize and self.trainable_fraction:
             yield "standardize must be off where layers of the backbone are trained; got True"
-        if self.refit and self.trainable_fraction:
-            yield "refit must be off where layers of the backbone are trained; got True"
+        if self.refit == "yes" and self.trainable_fraction:
+            yield "refit must be off where layers of the backbone are trained; got 'yes'"
         if self.geometry == "scale" and not self.audit and not self.window_px:
             yield "geometry must be with window_px where nothing is audited; got 'scale'"
 
@@ -119,8 +133,9 @@ class TrainConfig(Config):
         }
 
 
-# Settings of later versions: left out, each at its default is what an earlier version did.
-ADDED_SETTINGS = ("refit",)
+# Settings of later versions: left out, each at its default does what an earlier version did, up to the last
+# epoch.
+ADDED_SETTINGS = ("refit", "heads", "symmetry", "foreign_material")
 
 
 def rename_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,9 +144,12 @@ def rename_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without those of later versions that stand at their defaults, to compare them."""
-    default = TrainConfig().to_dict()
+    """Return settings, to compare them, without those of later versions at their recipe's defaults."""
+    recipe = next((recipe for recipe in RECIPES if recipe.name == settings.get("recipe")), RECIPES[0])
+    default = {**TrainConfig().to_dict(), **recipe.settings}
     is_plain = {name for name in ADDED_SETTINGS if settings.get(name) == default[name]}
+    if settings.get("refit") == "no":  # as all earlier versions did
+        is_plain.add("refit")
     return {name: value for name, value in settings.items() if name not in is_plain}
 
 
@@ -172,6 +190,7 @@ _STUDY: dict[str, Any] = {
     "f1_threshold": 0.997,
     "patience": 50,
     "min_delta": 0.001,
+    "refit": "no",
     "seed": 42,
 }
 _SALAMI: dict[str, Any] = {
@@ -185,7 +204,11 @@ _SALAMI: dict[str, Any] = {
     "batch_size": 32,
 }
 RECIPES: tuple[Recipe, ...] = (
-    Recipe("fast", "EfficientNet-Lite0, offline: the default, minutes on two cores"),
+    # The published recipes stay as published. One canonical orientation costs nothing; averaging makes every
+    # prediction eight times as slow: docs/measurements/symmetry.md.
+    Recipe(
+        "fast", "EfficientNet-Lite0, offline: the default, minutes on two cores", {"symmetry": "canonical"}
+    ),
     Recipe("georgia", "the Georgia Project: ResNet-101, last tenth trainable, SGD 0.1", _STUDY),
     Recipe("salami-18", "Salami et al. 2021: ResNet-18, SGDM 1e-4", {**_SALAMI, "backbone": "resnet18"}),
     Recipe("salami-50", "Salami et al. 2021: ResNet-50, SGDM 1e-4", {**_SALAMI, "backbone": "resnet50"}),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from georgia.catalog.read import read_catalog
-from georgia.errors import InputError, UnreadableImageError
+from georgia.errors import GateError, InputError, UnreadableImageError
 from georgia.export.int8 import require_nncf
 from georgia.files import check_outside_data, hold_folder
 from georgia.images.decode import read_info
@@ -22,15 +22,15 @@ from georgia.progress import QUIET, Progress
 from georgia.records import Catalog, Failure, Record, fingerprint_files
 from georgia.report.history import Row, TrainingHistory
 from georgia.report.tables import epoch_lines
-from georgia.report.training_run import Baseline, DataAudit, TrainingRun
+from georgia.report.training_run import Baseline, DataAudit, Refit, TrainingRun
 from georgia.split.make import Split
-from georgia.train.artifacts import Tools, make_artifacts
 from georgia.train.baseline import measure_baseline
 from georgia.train.data_audit import audit_training_data, check_split
 from georgia.train.decoded import ImageSet, load_images
 from georgia.train.device import use_device
+from georgia.train.finish import Tools, finish_run
 from georgia.train.geometry import apply_geometry
-from georgia.train.loop import LoopInputs, copy_weights, refit_head, run_loop
+from georgia.train.loop import LoopInputs, copy_weights, run_loop
 from georgia.train.network import Network, build_network
 from georgia.train.plan import (
     STATE_FOLDER,
@@ -43,12 +43,12 @@ from georgia.train.plan import (
     split_catalog,
     subsample_catalog,
 )
-from georgia.train.recipes import TrainConfig
+from georgia.train.recipes import SMALL_SET, TrainConfig, recipe_config
+from georgia.train.refit import cross_fit, needs_refit, refit_head
 from georgia.train.shared import SharedWork
 from georgia.train.state import Arrays, TrainState, load_state
+from georgia.uncertainty.decision import Uncertainty
 
-# Below so many images folds are advised: 5 % of them are too few test images.
-ADVISED_IMAGES = 1000
 # Training images whose size is read; a median needs no more.
 N_SIZES = 200
 
@@ -77,10 +77,11 @@ def train_model(
 
     Raises:
         InputError: images, settings, weights or folders cannot be used.
-        GateError: the audit found labels that contradict one another, or given splits that leak.
+        GateError: the audit found labels that contradict one another, or given splits that leak; or the
+            exported model cannot be used: ``result`` is the run then, whose folder is whole.
         ParityError: the exported file's predictions differ from those of the trained net.
     """
-    config, started = config or TrainConfig(), time.perf_counter()
+    config, started = config or recipe_config("fast"), time.perf_counter()
     check_outside_data(out, source)
     with _holding(out, shared), use_device(config.device) as device:
         check_run_folder(out, resume)
@@ -100,9 +101,13 @@ def train_model(
         history = _learn(config, inputs, state, progress)
         run = _make_run(work, history, (source, out), device, plan)
         progress.say(f"training {run.describe_stop()}")
-        run = make_artifacts(run, _make_tools(work, run, shared, initial, progress))
+        run = finish_run(run, _make_tools(work, run, shared, initial, progress))
         shutil.rmtree(out / STATE_FOLDER, ignore_errors=True)
-    return replace(run, seconds=time.perf_counter() - started)
+    run = replace(run, seconds=time.perf_counter() - started)
+    if run.gate:
+        what = f"The quality gate failed, the model cannot be used: {run.gate}"
+        raise GateError(f"{what} Report and files are in {str(out)!r}.", result=run)
+    return run
 
 
 @contextmanager
@@ -187,9 +192,12 @@ def _choose_inputs(
 def _make_tools(
     work: _Prepared, run: TrainingRun, shared: SharedWork | None, initial: Arrays, progress: Progress
 ) -> Tools:
-    def refit(n_epochs: int) -> None:
+    def refit(n_epochs: int, before: Uncertainty) -> tuple[Network, Refit, Uncertainty] | None:
+        if not needs_refit(work.config, len(work.split.records)):
+            return None
         inputs = _choose_inputs(work, run.folder / STATE_FOLDER / "refit", shared, ("train", "valid"))
-        refit_head(work.config, inputs, initial, n_epochs, progress)
+        found = refit_head(work.config, inputs, initial, n_epochs, progress)
+        return found.network, found.made, cross_fit(found, inputs.train, work.split.labels, before)
 
     def compare() -> Baseline | None:
         if shared is not None:  # a study compares by itself
@@ -205,7 +213,7 @@ def _make_tools(
 def _advise(split: Split, source: Path, progress: Progress) -> None:
     """Say what tells more of a small set than one split does."""
     n_images, n_test = len(split.records), len(split.subset("test"))
-    if n_images < ADVISED_IMAGES:
+    if n_images < SMALL_SET:
         progress.say(
             f"note: of {n_images:,} images {n_test:,} are tested, which tells little: "
             f"georgia study {source} --folds 5 --out DIR tests each of them once."

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from georgia.files import atomic_path, read_json, write_json
+from georgia.files import DAMAGE, atomic_path, read_json, write_json
 from georgia.images.depth import find_stated_bits
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.progress import QUIET, Progress
-from georgia.records import Failure, Record
+from georgia.records import Failure, Record, split_window
 from georgia.train.decoded import ImageSet, load_images
 from georgia.train.feature_cache import FeatureCache
 
@@ -39,7 +40,9 @@ class SharedWork:
         self, records: Sequence[Record], labels: Labels, spec: PreprocessSpec, progress: Progress = QUIET
     ) -> tuple[ImageSet, tuple[Failure, ...]]:
         """Return what ``georgia.train.decoded.load_images`` does, decoded once for all runs."""
-        window = f"-of-{spec.window_px:g}" if spec.window_px else ""
+        window = f"-of-{spec.window_px:g}" if spec.window_px else "-fit" if spec.keeps_aspect else ""
+        # Only for windows larger than an image does the symmetry change what is decoded.
+        window += "-mirrored" if spec.window_px and spec.repeats_mirror else ""
         bits = find_stated_bits()
         depth = f"-of-{bits}-bits" if bits else ""
         file = self._folder / f"pictures-{spec.size_px}{window}{depth}.npy"
@@ -105,21 +108,26 @@ def _open_decoded(file: Path) -> _Decoded | None:
     """Return what an earlier start decoded, or None if that is not whole."""
     try:
         document = read_json(file.with_suffix(".json"))
-        position, failed = (
-            {(str(name), int(size), int(time)): value for name, size, time, value in document[key]}
-            for key in ("place", "failed")
-        )
+        position = {_read_key(entry): int(entry[3]) for entry in document["place"]}
+        failed = {_read_key(entry): str(entry[3]) for entry in document["failed"]}
         store = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGE:
         return None
-    return _Decoded(store, position, failed) if len(position) <= len(store) else None
+    is_store = isinstance(store, np.ndarray) and store.dtype == np.uint8 and store.ndim == 4
+    is_whole = is_store and all(0 <= index < len(store) for index in position.values())
+    return _Decoded(store, position, failed) if is_whole else None
+
+
+def _read_key(entry: Sequence[Any]) -> _FileKey:
+    name, size, time, _ = entry
+    return str(name), int(size), int(time)
 
 
 def _key(record: Record) -> _FileKey:
     """Return a file's path, size in bytes and time of change: another of them, and it is decoded anew."""
     path = str(record.path.absolute())
     try:
-        status = record.path.stat()
+        status = split_window(record.path)[0].stat()
     except OSError:
         return path, -1, -1
     return path, status.st_size, status.st_mtime_ns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georgia.errors import InputError
-from georgia.files import atomic_path
+from georgia.files import DAMAGE, atomic_path
 
 STATE_FILE = "resume.npz"
 Arrays = list[npt.NDArray[Any]]
@@ -75,7 +74,7 @@ def load_state(folder: Path) -> TrainState | None:
             for kind in _LISTS:
                 names = sorted(name for name in stored.files if name.startswith(f"{kind}_"))
                 setattr(state, kind, [stored[name] for name in names])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise InputError(
             f"Cannot resume from {str(path)!r}",
             needs="it must be whole",

@@ -9,23 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from georgia.config import Config, Rule, above, at_least, between
+from georgia.config import Rule, above, at_least, between
 from georgia.errors import format_message
+from georgia.monitor.people.roles import SignedAction
+from georgia.monitor.people.sessions import LoginRules
 from georgia.web.addresses import is_network
 
 # A token that somebody could guess is none. Source: 128 bits of base64, RFC 6749 section 10.10.
 MIN_TOKEN = 16
+_SIGNED = Rule(f"of {', '.join(SignedAction)}", lambda name: name in list(SignedAction))
 
 
 @dataclass(frozen=True)
-class ServeConfig(Config):
+class ServeConfig(LoginRules):
     """Everything that ``[serve]`` in a settings file may say; docs/serve.md explains each.
 
     ``allowed_hosts`` are the names that browsers may use for the service; by default those of the
     loopback, or any where it is bound elsewhere. ``frames`` is the folder with the frames of a monitor
     that runs in another process. Rates are requests a minute from one address. ``trusted_proxies`` are
-    addresses or networks whose ``X-Forwarded-For`` is believed. Raise ``pixels_in_flight`` for more large
-    images at a time, where there is the memory: each pixel takes up to 30 bytes.
+    addresses or networks whose ``X-Forwarded-For`` is believed. ``sign`` are
+    actions that need a signature. Raise ``pixels_in_flight`` for more large images at a time, where there is
+    the memory: each pixel takes up to 30 bytes.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"look_s": "poll_interval_s"}
@@ -43,7 +47,8 @@ class ServeConfig(Config):
     decode_timeout_s: Annotated[float, above(0)] = 10.0
     uploads_per_minute: Annotated[int, at_least(1)] = 60
     changes_per_minute: Annotated[int, at_least(1)] = 60
-    requests_per_minute: Annotated[int, at_least(1)] = 1200
+    requests_per_minute: Annotated[int, at_least(1)] = 6000
+    logins_per_minute: Annotated[int, at_least(1)] = 20
     n_predicting: Annotated[int, at_least(1)] = 2
     n_waiting: Annotated[int, at_least(1)] = 16
     waiting_per_address: Annotated[int, at_least(1)] = 4
@@ -54,6 +59,12 @@ class ServeConfig(Config):
     head_timeout_s: Annotated[float, above(0)] = 20.0
     body_timeout_s: Annotated[float, above(0)] = 60.0
     trusted_proxies: Annotated[tuple[str, ...], Rule("addresses or networks", is_network)] = ()
+    sign: Annotated[tuple[str, ...], _SIGNED] = ()
+    oidc_issuer: str = ""
+    oidc_client: str = ""
+    oidc_redirect: str = ""
+    oidc_claim: str = "groups"
+    oidc_roles: str = ""
     poll_interval_s: Annotated[float, between(0.05, 60)] = 1.0
     no_frames_s: Annotated[float, above(0)] = 60.0
 

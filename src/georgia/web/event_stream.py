@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 from georgia.errors import GeorgiaError
+from georgia.monitor.columns import iso_time
+from georgia.monitor.connect import StoreAwayError
 from georgia.web.addresses import Slots
 from georgia.web.http_errors import RejectedRequest
 from georgia.web.service import Service
@@ -23,7 +27,11 @@ _log = logging.getLogger(__name__)
 MOST_FRAMES = 200
 # A page so far behind is dropped; it connects again and asks for what it missed.
 _QUEUE = 500
-_HEARTBEAT_S = 10.0
+# A page that hears nothing for 5 s knows nothing of the probe, and says so.
+_BEAT_S = 2.0
+_COMMENT_S = 10.0
+# What changes in a monitor's health while nothing happens.
+_CLOCKS = frozenset(("at", "last_beat", "last_loop", "last_loop_age_s", "last_frame_age_s"))
 
 
 class EventStream:
@@ -35,19 +43,20 @@ class EventStream:
         self._places = Slots(service.config.listeners, service.config.listeners_per_address)
         self._last_id = 0
         self._last_status = ""
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._polled_at = time.monotonic()
 
     async def start(self) -> None:
-        """Begin to poll."""
+        """Begin to poll, and to tell the pages every two seconds that the service lives."""
         self._last_id = await asyncio.to_thread(self._newest_id)
-        self._task = asyncio.create_task(self._poll_for_ever())
+        self._tasks = [asyncio.create_task(self._poll_for_ever()), asyncio.create_task(self._beat_for_ever())]
         self._service.ends.append(self._end_all)
 
     async def stop(self) -> None:
         """Stop polling, and end the streams of all listeners."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._end_all()
 
     def _end_all(self) -> None:
@@ -72,17 +81,23 @@ class EventStream:
         return lambda: self._places.give_back(address)
 
     async def listen(self, last_id: int | None = None) -> AsyncIterator[str]:
-        """Yield events: "status" first, then frames after ``last_id``, then all that comes."""
+        """Yield events: "status" first, then frames after ``last_id``, then all that comes; "beat" every 2 s.
+
+        A beat holds the service's time ``at``, and by how many seconds its last poll of the store is late.
+        """
         queue: asyncio.Queue[str | None] = asyncio.Queue(_QUEUE)
         self._listeners.add(queue)
         try:
             yield _event("status", await asyncio.to_thread(self._service.describe_status))
             if last_id is not None:
-                for frame in await asyncio.to_thread(self._frames_after, last_id):
+                missed: list[dict[str, Any]] = []
+                with suppress(StoreAwayError):
+                    missed = await asyncio.to_thread(self._frames_after, last_id)
+                for frame in missed:
                     yield _event("frame", frame, frame["frame"])
             while True:
                 try:
-                    text = await asyncio.wait_for(queue.get(), _HEARTBEAT_S)
+                    text = await asyncio.wait_for(queue.get(), _COMMENT_S)
                 except TimeoutError:
                     text = ": still here\n\n"
                 if text is None:
@@ -95,22 +110,36 @@ class EventStream:
         while True:
             try:
                 await self._poll()
+                # A poll that fails leaves it: the next beats say for how long.
+                self._polled_at = time.monotonic()
             except GeorgiaError as error:
                 _log.debug("the store could not be polled: %s", error)
             except Exception:
                 _log.exception("one poll of the event stream failed")
             await asyncio.sleep(self._service.config.poll_interval_s)
 
+    async def _beat_for_ever(self) -> None:
+        while True:
+            late_s = time.monotonic() - self._polled_at - self._service.config.poll_interval_s
+            beat = {"at": iso_time(time.time()), "late_s": round(max(0.0, late_s), 1)}
+            self._send(_event("beat", beat))
+            await asyncio.sleep(_BEAT_S)
+
     async def _poll(self) -> None:
         if not self._listeners:
             # Nobody listens; whoever connects asks for what is new by the last number received.
             self._last_id = await asyncio.to_thread(self._newest_id)
+            # It tells how old a sign of life is by looking again and again.
+            await asyncio.to_thread(self._service.find_health)
             return
-        for frame in await asyncio.to_thread(self._frames_after, self._last_id):
-            self._last_id = max(self._last_id, frame["frame"])
-            self._send(_event("frame", frame, frame["frame"]))
+        # A store that is away has no frames, and a status that says so.
+        with suppress(StoreAwayError):
+            for frame in await asyncio.to_thread(self._frames_after, self._last_id):
+                self._last_id = max(self._last_id, frame["frame"])
+                self._send(_event("frame", frame, frame["frame"]))
         status = await asyncio.to_thread(self._service.describe_status)
-        comparable = json.dumps({**status, "at": "", "last": None}, sort_keys=True)
+        health = {name: value for name, value in status["health"].items() if name not in _CLOCKS}
+        comparable = json.dumps({**status, "health": health, "at": "", "last": None}, sort_keys=True)
         if comparable != self._last_status:
             self._last_status = comparable
             self._send(_event("status", status))

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 import georgia
 from georgia.monitor.connect import StoreAwayError
+from georgia.monitor.health import HealthState
 from georgia.web import schemas
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.metrics_exporter import MetricsExporter
@@ -85,14 +86,22 @@ def _add_service(router: APIRouter, service: Service, exporter: MetricsExporter)
         responses={503: {"model": schemas.Health}},
     )
     def health(request: Request, response: Response) -> Any:
-        """Whether the service can do its work; 503 while the store is away."""
-        health = {"status": "ok", "store": "ok", "version": georgia.__version__}
+        """Whether service and monitor can do their work; 503 while the store or the folder is away, frames
+        cannot be read, or the monitor has failed, hangs or was killed.
+        """
+        health: dict[str, Any] = {"status": "ok", "store": "ok", "version": georgia.__version__, "probe": {}}
         try:
             service.store.batches(limit=1)
+            probe = service.find_health()
         except StoreAwayError as error:
             response.status_code = 503
-            return {**health, "status": "degraded", "store": str(error)}
-        return health
+            probe = service.health_without_store(str(error))
+            return {**health, "status": "degraded", "store": str(error), "probe": probe.to_json_dict()}
+        health["probe"] = probe.to_json_dict()
+        if probe.is_expected and not probe.is_ok:
+            response.status_code = 503
+        is_well = not probe.is_expected or (probe.is_ok and probe.state != HealthState.NO_FRAMES)
+        return {**health, "status": "ok" if is_well else "degraded"}
 
     @router.get(
         "/metrics", response_class=Response, tags=["service"], responses={**document_errors(), **TEXT}

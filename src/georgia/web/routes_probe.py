@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
 from starlette.types import Receive, Scope, Send
 
-from georgia.monitor.frames import csv_pages
-from georgia.monitor.result import FrameResult
+from georgia.errors import InputError, MissingDependencyError
+from georgia.monitor.frames import csv_pages, json_lines, json_pages, parquet_pages, read_checked
+from georgia.monitor.people.roles import SignedAction
+from georgia.monitor.records import Alarm, AuditAction, FrameFilter
+from georgia.monitor.result import State
 from georgia.web import schemas
 from georgia.web.addresses import ADDRESS_UNKNOWN, group_address
 from georgia.web.event_stream import EventStream
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.security import require_token
 from georgia.web.service import Service
+from georgia.web.signing import WAITS, do_signed
 
 FrameId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The frame's number.")]
 BatchId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The batch's number.")]
 AlarmId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The alarm's number.")]
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Only what has a lower number.")]
+Since = Annotated[AwareDatetime | None, Query(description="Taken at this time or later; with a zone.")]
+Until = Annotated[AwareDatetime | None, Query(description="Taken before this time; with a zone.")]
+States = Annotated[Sequence[State], Query(description="The probe was in one of these states after it.")]
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }
+# The forms of an exported table: media type, and what writes it.
+_TABLES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "csv": ("text/csv; charset=utf-8", csv_pages),
+    "jsonl": ("application/x-ndjson", json_lines),
+    "json": ("application/json", json_pages),
+    "parquet": ("application/vnd.apache.parquet", parquet_pages),
+}
 TABLE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/x-ndjson")}}
+    200: {"content": {kind.split(";")[0]: {"schema": {"type": "string"}} for kind, _ in _TABLES.values()}}
 }
-EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+# Without a schema: tools take one for that of each event, and others for that of the whole stream.
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 def make_probe_router(service: Service, stream: EventStream) -> APIRouter:
@@ -41,7 +55,7 @@ def make_probe_router(service: Service, stream: EventStream) -> APIRouter:
     _add_record(router, service)
     _add_batches(router, service)
     _add_changes(router, service)
-    _add_events(router, stream)
+    _add_events(router, service, stream)
     return router
 
 
@@ -58,9 +72,12 @@ def _add_reading(router: APIRouter, service: Service) -> None:
         batch: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         before: Before = None,
+        since: Since = None,
+        until: Until = None,
+        state: States = (),
     ) -> Any:
-        """Frames, newest first."""
-        found = store.frames(batch, limit, before)
+        """Frames, newest first; of those that were taken in a time, or in certain states."""
+        found = store.frames(batch, limit, before, wanted=_wanted(since, until, state))
         more = found[-1].frame_id if len(found) == limit else None
         return {"frames": [frame.to_json_dict() for frame in found], "next_before": more}
 
@@ -106,13 +123,23 @@ def _add_record(router: APIRouter, service: Service) -> None:
         open: bool = False,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Any:
-        """Alarms, newest first; ``open``: only those that are active or not acknowledged."""
+        """Alarms with their batches, newest first.
+
+        ``open``: of batches that run, only those that are active or not acknowledged, and are neither shelved
+        now nor closed.
+        """
         return {"alarms": [alarm.to_json_dict() for alarm in store.alarms(batch, open, limit)]}
 
     @router.get("/trail", name="trail", response_model=schemas.AuditLog, tags=["record"])
-    def audit_log(limit: Annotated[int, Query(ge=1, le=500)] = 100, before: Before = None) -> Any:
+    def audit_log(
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        before: Before = None,
+        action: Annotated[Sequence[AuditAction], Query(description="Only such events.")] = (),
+        batch: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    ) -> Any:
         """Who did what, newest first. ``georgia verify`` proves that it is whole."""
-        return {"entries": [event.to_json_dict() for event in store.audit_log(limit, before)]}
+        found = store.audit_log(limit, before, tuple(map(str, action)), batch)
+        return {"entries": [event.to_json_dict() for event in found]}
 
 
 def _add_batches(router: APIRouter, service: Service) -> None:
@@ -127,8 +154,9 @@ def _add_batches(router: APIRouter, service: Service) -> None:
         "/batches/{batch_id}", response_model=schemas.Batch, tags=["batches"], responses=document_errors(404)
     )
     def batch(batch_id: BatchId) -> Any:
-        """One batch."""
-        return service.find("batch", batch_id).to_json_dict()
+        """One batch; ``checked``: what people found of it, null where no window was named."""
+        found = service.find("batch", batch_id)
+        return {**found.to_json_dict(), "checked": service.describe_checked(found)}
 
     @router.get(
         "/batches/{batch_id}/series",
@@ -149,16 +177,26 @@ def _add_batches(router: APIRouter, service: Service) -> None:
         "/batches/{batch_id}/export",
         response_class=StreamingResponse,
         tags=["batches"],
-        responses={**document_errors(404), **TABLE},
+        responses={**document_errors(404, 501), **TABLE},
     )
-    def export(batch_id: BatchId, format: Literal["csv", "jsonl"] = "csv") -> StreamingResponse:
-        """All frames of a batch as a table, oldest first."""
+    def export(
+        batch_id: BatchId,
+        format: Literal["csv", "jsonl", "json", "parquet"] = "csv",
+        since: Since = None,
+        until: Until = None,
+        state: States = (),
+    ) -> StreamingResponse:
+        """All frames of a batch as a table, oldest first, or those of a time or in certain states."""
         service.find("batch", batch_id)
+        frames = store.iter_frames(batch_id, _wanted(since, until, state))
         name = f"georgia-batch-{batch_id}.{format}"
-        kind = "text/csv; charset=utf-8" if format == "csv" else "application/x-ndjson"
-        write = csv_pages if format == "csv" else _json_lines
+        kind, write = _TABLES[format]
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(write(store.iter_frames(batch_id)), media_type=kind, headers=headers)
+        try:
+            pages = write(frames, read_checked(store, batch_id))
+        except MissingDependencyError as error:
+            raise RejectedRequest(501, str(error)) from error
+        return StreamingResponse(pages, media_type=kind, headers=headers)
 
 
 def _add_changes(router: APIRouter, service: Service) -> None:
@@ -170,14 +208,43 @@ def _add_changes(router: APIRouter, service: Service) -> None:
     @router.post(
         "/alarms/{alarm_id}/acknowledge",
         response_model=schemas.Alarm,
-        responses=document_errors(401, 403, 404),
+        responses={**document_errors(401, 403, 404, 409), **WAITS},
         **may_change,
     )
-    def acknowledge(alarm_id: AlarmId, body: schemas.Acknowledgement) -> Any:
+    def acknowledge(alarm_id: AlarmId, body: schemas.Acknowledgement, request: Request) -> Any:
         """Acknowledge an alarm; the first acknowledgement stays."""
-        service.find("alarm", alarm_id)
+        alarm = service.find("alarm", alarm_id)
         write = service.monitor.acknowledge if service.monitor else service.store.acknowledge_alarm
-        return write(alarm_id, body.who, body.note).to_json_dict()
+        asked = service, request, SignedAction.ACKNOWLEDGE, body, alarm.batch_id
+        return do_signed(*asked, lambda: write(alarm_id, body.who, body.note).to_json_dict())
+
+    @router.post(
+        "/alarms/{alarm_id}/shelve",
+        response_model=schemas.Alarm,
+        responses={**document_errors(401, 403, 404, 409), **WAITS},
+        **may_change,
+    )
+    def shelve(alarm_id: AlarmId, body: schemas.Shelving, request: Request) -> Any:
+        """Put an alarm aside for some minutes; it comes back by itself."""
+        change, batch_id = (service.monitor or service.store).shelve_alarm, _batch_of(service, alarm_id)
+        values = alarm_id, body.who, body.minutes, body.reason
+        return do_signed(
+            service, request, SignedAction.SHELVE, body, batch_id, lambda: _changing_alarm(change, *values)
+        )
+
+    @router.post(
+        "/alarms/{alarm_id}/close",
+        response_model=schemas.Alarm,
+        responses={**document_errors(401, 403, 404, 409), **WAITS},
+        **may_change,
+    )
+    def close(alarm_id: AlarmId, body: schemas.Closing, request: Request) -> Any:
+        """Close an alarm whose cause is over."""
+        change, batch_id = (service.monitor or service.store).close_alarm, _batch_of(service, alarm_id)
+        values = alarm_id, body.who, body.reason
+        return do_signed(
+            service, request, SignedAction.CLOSE, body, batch_id, lambda: _changing_alarm(change, *values)
+        )
 
     @router.post(
         "/batches",
@@ -187,27 +254,32 @@ def _add_changes(router: APIRouter, service: Service) -> None:
         **may_change,
     )
     def begin_batch(body: schemas.NewBatch) -> Any:
-        """End the running batch and begin another."""
-        service.require_monitor().next_batch(body.who, body.name, body.operator, body.note)
-        return {}
-
-    @router.post(
-        "/limits",
-        response_model=schemas.Accepted,
-        status_code=202,
-        responses=document_errors(401, 403, 409),
-        **may_change,
-    )
-    def change_limits(body: schemas.LimitsIn) -> Any:
-        """Change limits of the charts from the next frame on."""
-        changes = {
-            name: value for name, value in body.model_dump(exclude={"who"}).items() if value is not None
-        }
-        service.require_monitor().change_limits(body.who, changes)
+        """End the running batch and begin another; a conflict if ``expected`` does not run any more."""
+        service.require_monitor().next_batch(body.who, body.name, body.operator, body.note, body.expected)
         return {}
 
 
-def _add_events(router: APIRouter, stream: EventStream) -> None:
+def _wanted(since: datetime | None, until: datetime | None, states: Sequence[State]) -> FrameFilter:
+    try:
+        first, last = (None if at is None else at.timestamp() for at in (since, until))
+    except (OverflowError, ValueError) as error:
+        raise RejectedRequest(422, "since and until: a time that calendars know is needed.") from error
+    return FrameFilter(None, first, last, tuple(map(str, states)))
+
+
+def _batch_of(service: Service, alarm_id: int) -> int:
+    return int(service.find("alarm", alarm_id).batch_id)
+
+
+def _changing_alarm(change: Callable[..., Alarm], alarm_id: int, *values: Any) -> Any:
+    """Return the changed alarm; one that is closed, or active where it must not be, is a conflict."""
+    try:
+        return change(alarm_id, *values).to_json_dict()
+    except InputError as error:
+        raise RejectedRequest(409, str(error)) from error
+
+
+def _add_events(router: APIRouter, service: Service, stream: EventStream) -> None:
     @router.get(
         "/events", response_class=StreamingResponse, tags=["probe"], responses={**document_errors(), **EVENTS}
     )
@@ -219,7 +291,8 @@ def _add_events(router: APIRouter, stream: EventStream) -> None:
         end = stream.take_place(group_address(request.client.host if request.client else ADDRESS_UNKNOWN))
         since = int(last_event_id) if last_event_id else None
         headers = {"X-Accel-Buffering": "no"}
-        return _Events(end, stream.listen(since), media_type="text/event-stream", headers=headers)
+        events = service.access.while_known(request.headers, stream.listen(since))
+        return _Events(end, events, media_type="text/event-stream", headers=headers)
 
 
 class _Events(StreamingResponse):
@@ -234,8 +307,3 @@ class _Events(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._end()
-
-
-def _json_lines(frames: Iterator[FrameResult]) -> Iterator[str]:
-    for frame in frames:
-        yield json.dumps(frame.to_json_dict(), ensure_ascii=False) + "\n"

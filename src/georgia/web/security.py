@@ -12,14 +12,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends
-from fastapi.responses import JSONResponse
+from fastapi import Depends, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from georgia.web.access import Access
 from georgia.web.addresses import ADDRESS_UNKNOWN, Proxies, Slots, group_address
 from georgia.web.config import ServeConfig, is_loopback
+from georgia.web.current import CURRENT
 from georgia.web.http_errors import RejectedRequest, error_response
 
 # A model's report is one page with its styles, scripts and images inside; it gets no origin of its own.
@@ -42,6 +43,12 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 UPLOAD_PATH = "/api/predict"
+# Where passwords are tried: each takes a while to hash.
+_LOGIN_PATHS = ("/api/session", "/api/session/password")
+# What a plant's own watchdogs ask, and the page's own files: no viewer may use up what these need.
+_UNLIMITED_PATHS = ("/api/health", "/metrics", "/static/")
+# What a person who names windows does, one request a key.
+_NAMING_PATHS = ("/spotcheck/names", "/spotcheck/withdrawals")
 # No request but an upload needs more.
 _MOST_BYTES = 2**16
 # Addresses whose rate is remembered; beyond that the one that asked longest ago is forgotten.
@@ -72,15 +79,18 @@ class RateLimiter:
 class SecurityMiddleware:
     """The outermost layer of the service: it wraps the whole application, its error responses too."""
 
-    def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
-        self._app, self._config = app, config
+    def __init__(self, app: ASGIApp, config: ServeConfig, access: Access | None = None) -> None:
+        self._app, self._config, self._access = app, config, access
         self._proxies = Proxies(config.trusted_proxies)
         # Nobody who reads, uploads or guesses tokens uses up what those with the token may do.
         self._limiters = {
             "read": RateLimiter(config.requests_per_minute),
             "upload": RateLimiter(config.uploads_per_minute),
             "change": RateLimiter(config.changes_per_minute),
+            # A person names a few windows a second.
+            "name": RateLimiter(config.requests_per_minute),
             "other": RateLimiter(config.changes_per_minute),
+            "login": RateLimiter(config.logins_per_minute),
         }
         self._uploads = Slots(config.n_waiting, config.waiting_per_address)
 
@@ -91,6 +101,8 @@ class SecurityMiddleware:
             return
         with_headers = _add_headers(send)
         scope = self._with_client(scope)
+        if scope["method"] == "HEAD":
+            scope, with_headers = {**scope, "method": "GET"}, _send_head_only(with_headers)
         kind, address = self._kind_of(scope), group_address(scope["client"][0])
         rejection = self._reject(scope, kind, address)
         if rejection is not None:
@@ -112,39 +124,52 @@ class SecurityMiddleware:
     def _with_client(self, scope: Scope) -> Scope:
         """Return the scope with the address of who asks, which a trusted proxy may have forwarded."""
         peer = scope["client"] or (ADDRESS_UNKNOWN, 0)
-        client = self._proxies.find_client(peer[0], Headers(scope=scope).getlist("x-forwarded-for"))
+        headers = Headers(scope=scope)
+        client = self._proxies.find_client(peer[0], headers.getlist("x-forwarded-for"))
+        if self._proxies.trust(peer[0]) and headers.get("x-forwarded-proto", "").lower() == "https":
+            scope = {**scope, "scheme": "https"}
         return {**scope, "client": (client, peer[1] if client == peer[0] else 0)}
 
     def _kind_of(self, scope: Scope) -> str:
-        """Return which limits a request has: read, upload, change with the token, or other."""
+        """Return whose limits it has: none to watch, read, upload, log in, other.
+
+        Who has the token or is logged in has limits of their own, to change something and to name windows.
+        """
         if scope["method"] in ("GET", "HEAD"):
-            return "read"
+            return "watch" if scope["path"].startswith(_UNLIMITED_PATHS) else "read"
         if scope["path"] == UPLOAD_PATH:
             return "upload"
-        kind, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scope["path"].endswith(_LOGIN_PATHS):
+            return "login"
+        headers = Headers(scope=scope)
+        kind, _, given = headers.get("authorization", "").partition(" ")
         has_token = kind.lower() == "bearer" and is_token(given, self._config)
+        has_token = has_token or (self._access is not None and self._access.is_known(headers))
+        if has_token and scope["path"].endswith(_NAMING_PATHS):
+            return "name"
         return "change" if has_token else "other"
 
     def _most_bytes(self, kind: str) -> int:
         most = self._config.max_upload_bytes
         return most if kind == "upload" else min(most, _MOST_BYTES)
 
-    def _reject(self, scope: Scope, kind: str, address: str) -> JSONResponse | None:
+    def _reject(self, scope: Scope, kind: str, address: str) -> Response | None:
         """Return the error response of a request that no route may get, None for any other."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_own_host(host):
             message = f"This service does not respond to the name {host!r}. Name it in allowed_hosts."
-            return error_response(421, message)
+            return error_response(421, message, scope=scope)
         origin = headers.get("origin")
-        if origin is not None and kind != "read" and origin.split("//")[-1] != host:
+        if origin is not None and kind not in ("read", "watch") and origin.split("//")[-1] != host:
             return error_response(
                 403, f"Requests that change something may not come from pages of {origin!r}."
             )
-        wait_s = self._limiters[kind].take(address)
+        wait_s = self._limiters[kind].take(address) if kind in self._limiters else 0.0
         if wait_s:
             message = f"Too many requests from {address}. Try again in {wait_s:.0f} s."
-            return error_response(429, message, headers={"Retry-After": str(int(wait_s) + 1)})
+            later = {"Retry-After": str(int(wait_s) + 1)}
+            return error_response(429, message, headers=later, scope=scope)
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._most_bytes(kind):
             error = _too_large(self._most_bytes(kind))
@@ -178,12 +203,23 @@ def _too_large(most: int) -> RejectedRequest:
     return RejectedRequest(413, f"A request may hold {most} bytes at most.", {"Connection": "close"})
 
 
-def _busy(fault: str, address: str) -> JSONResponse:
+def _busy(fault: str, address: str) -> Response:
     """Return the error response of an upload that would wait behind too many others."""
     headers = {"Retry-After": "5", "Connection": "close"}
     if fault == "address":
         return error_response(429, f"Too many images from {address} wait here.", headers=headers)
     return error_response(503, "Too many images wait here.", headers=headers)
+
+
+def _send_head_only(send: Send) -> Send:
+    """Send the head of a response to GET, without a body; an endless one sees a client that is gone."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head
 
 
 def _add_headers(send: Send) -> Send:
@@ -207,11 +243,14 @@ def is_token(given: str, config: ServeConfig) -> bool:
 
 
 def require_token(config: ServeConfig) -> Callable[[HTTPAuthorizationCredentials | None], None]:
-    """Return the dependency of routes that change something: it rejects with 401 who has not the token."""
+    """Return the dependency of routes that change something: it rejects with 401 who has not the token.
+
+    Once people log in, who may change what was asked before, and the token is not.
+    """
 
     def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
         given = credentials.credentials if credentials else ""
-        if is_token(given, config):
+        if CURRENT.get() is not None or is_token(given, config):
             return
         got = "another" if given else "none"
         message = f"Changing something needs the service's token as 'Authorization: Bearer …'; got {got}."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from georgia.model.bundle import Bundle
     from georgia.monitor.run import Monitor
     from georgia.monitor.store import Store
+    from georgia.process.moments.settings import MomentsConfig
+    from georgia.web.probe_site import ProbeSite
 
 _SERVER: dict[str, Any] = {
+    # uvicorn's own setting of logs closes the log files of the program that serves.
+    "log_config": None,
     "log_level": "warning",
     "access_log": False,
     "server_header": False,
@@ -39,6 +44,7 @@ def open_service(
     monitor: Monitor | None = None,
     folder: Path | None = None,
     on_start: Callable[[str], None] = lambda _: None,
+    moments: MomentsConfig | None = None,
 ) -> uvicorn.Server:
     """Return a server that is ready to ``run()``.
 
@@ -49,17 +55,45 @@ def open_service(
         monitor: one that runs in this process, if any.
         folder: the run folder, for its report and model card.
         on_start: called with the address once the port is open.
+        moments: how the moments of batches are found.
 
     Raises:
         InputError: the port is taken, or the host is not this machine's.
         MissingDependencyError: the extra ``web`` is not installed.
     """
-    try:
-        import uvicorn
-
+    with needing_packages():
         from georgia.web.app import create_app
-        from georgia.web.connections import make_protocol
         from georgia.web.service import Service
+    opened, service = open_listeners(config), Service(config, bundle, store, monitor, folder)
+    if moments is not None:
+        service.use_moments(moments)
+    # What hangs in a decoder, and pages that listen, would otherwise be waited for.
+    return make_server(create_app(service), config, opened, on_start, service.close)
+
+
+def open_probes_service(
+    config: ServeConfig, sites: Mapping[str, ProbeSite], on_start: Callable[[str], None]
+) -> uvicorn.Server:
+    """Return a server of several probes that is ready to ``run()``; see ``open_service``.
+
+    Raises:
+        InputError: the port is taken, or the host is not this machine's.
+    """
+    from georgia.web.probes_app import ProbesApp
+
+    opened, app = open_listeners(config), ProbesApp(sites, config)
+    return make_server(app, config, opened, on_start, app.close)
+
+
+@contextmanager
+def needing_packages() -> Iterator[None]:
+    """Name the extra whose packages are missing.
+
+    Raises:
+        MissingDependencyError: the extra ``web`` is not installed.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "Cannot serve",
@@ -67,29 +101,62 @@ def open_service(
             got=error,
             hint="pip install 'georgia[web]'.",
         ) from error
-    opened, service = open_listeners(config), Service(config, bundle, store, monitor, folder)
-    settings = uvicorn.Config(
-        create_app(service),
-        http=make_protocol(config),  # type: ignore[arg-type]
-        **_SERVER,
-    )
+
+
+def make_server(
+    app: Any,
+    config: ServeConfig,
+    opened: list[socket.socket],
+    on_start: Callable[[str], None],
+    on_end: Callable[[], None],
+) -> uvicorn.Server:
+    """Return a server of an ASGI application on open sockets, its connections bounded by the settings.
+
+    ``on_start`` is called with the address once the port is open, ``on_end`` before the last requests are
+    waited for.
+    """
+    with needing_packages():
+        import uvicorn
+
+        from georgia.web.connections import make_protocol
+    settings = uvicorn.Config(app, http=make_protocol(config), **_SERVER)  # type: ignore[arg-type]
 
     class Server(uvicorn.Server):
         async def serve(self, sockets: list[socket.socket] | None = None) -> None:
             await super().serve(sockets or opened)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            # What hangs in a decoder, and pages that listen, would otherwise be waited for.
-            service.close()
+            on_end()
             await super().shutdown(sockets)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 port = self.servers[0].sockets[0].getsockname()[1]
-                on_start(f"http://{_in_brackets(config.host)}:{port}/")
+                on_start(f"http://{_in_brackets(find_name(config))}:{port}/")
 
     return Server(settings)
+
+
+def find_name(config: ServeConfig) -> str:
+    """Return a name or address under which a browser can open the service.
+
+    ``0.0.0.0`` and ``::`` are where it listens, and no address: that of this machine's network is taken. A
+    service that responds to certain names only has the first of them.
+    """
+    if config.allowed_hosts and config.host.strip("[]") not in config.allowed_hosts:
+        return config.allowed_hosts[0]
+    host = config.host.strip("[]")
+    if host not in ("0.0.0.0", "::", ""):
+        return host
+    is_ipv6 = host == "::"
+    try:
+        # Nothing is sent: the system only chooses its way. Source of the addresses: RFC 5737 and 3849.
+        with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM) as trial:
+            trial.connect(("2001:db8::1" if is_ipv6 else "192.0.2.1", 9))
+            return str(trial.getsockname()[0])
+    except OSError:  # a machine without a network
+        return "::1" if is_ipv6 else "127.0.0.1"
 
 
 def open_listeners(config: ServeConfig) -> list[socket.socket]:

@@ -40,6 +40,10 @@ def test_saved_audit_loads_the_same(tmp_path: Path) -> None:
     assert loaded.pairs == audit.pairs
     assert loaded.catalog.records == audit.catalog.records
     assert list(loaded.columns) == list(audit.columns)
+    table = tmp_path / "out" / "audit.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(",CEX,", ",CEy,", 1), encoding="utf-8")
+    with pytest.raises(InputError, match="'CEy' of"):
+        Audit.load(tmp_path / "out")
 
 
 def test_loading_from_empty_folder_is_rejected(tmp_path: Path) -> None:

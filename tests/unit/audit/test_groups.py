@@ -10,6 +10,7 @@ from georgia.audit import AuditConfig
 from georgia.audit.groups import connect, join_groups
 from georgia.errors import InputError
 from georgia.labels import Labels
+from georgia.progress import Quiet
 from georgia.records import Catalog, Record
 
 
@@ -47,6 +48,26 @@ def test_time_gap_joins_close_times() -> None:
     times = ["2024-01-01T10:00:00", "2024-01-01T10:00:05", "2024-01-01T10:01:00", "2024-01-01T10:01:09"]
     catalog = catalog_of(*(record_of(f"{'ab'[n % 2]}/{n}", time=time) for n, time in enumerate(times)))
     assert groups_of(catalog, AuditConfig(time_gap_s=10)) == ["a/0", "a/0", "a/2", "a/2"]
+
+
+@pytest.mark.parametrize("time", ["nan", "-inf", "1e999"])
+def test_time_without_a_place_is_rejected(time: str) -> None:
+    catalog = catalog_of(record_of("a/1", time="5"), record_of("a/2", time=time), record_of("b/3", time="90"))
+    with pytest.raises(InputError, match=f"a/2: '{time}'"):
+        groups_of(catalog, AuditConfig(time_gap_s=10))
+
+
+def test_images_that_a_rule_leaves_out_are_told() -> None:
+    told: list[str] = []
+    listener = Quiet()
+    listener.say = told.append  # type: ignore[method-assign]
+    times = ("1", "2", "", "90", "")
+    catalog = catalog_of(*map(record_of, ("a/s1_1", "a/s1_2", "a/x", "b/s2", "b/y"), [""] * 5, times))
+    join_groups(catalog, [], AuditConfig(time_gap_s=10, group_regex=r"s(\d)"), listener)
+    assert told == [
+        "note: 2 of 5 images, such as 'x', do not match the group regex: that rule joins them to none",
+        "note: 2 of 5 images, such as 'x', have no time: that rule joins them to none",
+    ]
 
 
 def test_folder_level_joins_one_folder() -> None:

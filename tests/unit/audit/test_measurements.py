@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +41,25 @@ def test_exif_names_camera_or_none(tmp_path: Path) -> None:
     Image.fromarray(render_texture(1)).save(tmp_path / "b.jpg")
     assert measure_file(tmp_path / "a.jpg")["exif"] == "Make=Acme, Model=P1"
     assert measure_file(tmp_path / "b.jpg")["exif"] == "none"
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "text"])
+def test_exif_of_png_is_found_wherever_it_stands(tmp_path: Path, place: str) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Acme"
+    Image.fromarray(render_texture(1)).save(tmp_path / "plain.png")
+    data = (tmp_path / "plain.png").read_bytes()
+    chunk = _make_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    if place == "text":
+        profile = exif.tobytes().hex().encode()
+        text = b"\nexif\n%8d\n%s\n" % (len(profile) // 2, profile)
+        chunk = _make_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
+    # 33 bytes of signature and header come first, 12 of the end last.
+    at = len(data) - 12 if place == "behind" else 33
+    (tmp_path / "tagged.png").write_bytes(data[:at] + chunk + data[at:])
+    assert measure_file(tmp_path / "tagged.png")["exif"] == "Make=Acme"
+    assert measure_file(tmp_path / "plain.png")["exif"] == "none"
+
+
+def _make_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

@@ -80,6 +80,31 @@ def test_search_can_be_exact_only(crops: list[np.ndarray]) -> None:
     assert find_near_duplicates(descriptions, NearDuplicateConfig(near=False)).groups == ((0, 2),)
 
 
+@pytest.mark.parametrize("is_grey", [True, False])
+def test_symmetric_images_have_one_key_and_a_true_transform(is_grey: bool) -> None:
+    rng = np.random.default_rng(5)
+    corner = rng.integers(0, 255, (12, 12, 3), np.uint8)
+    corner = np.repeat(corner[..., :1], 3, axis=2) if is_grey else corner
+    mirrored = np.concatenate([corner, corner[:, ::-1]], axis=1)
+    # Two pixels changed for one another leave the sums of rows and columns as they were.
+    blank = np.zeros((6, 6, 3), np.uint8)
+    blank[[1, 4], [1, 4]] = 90
+    both_ways = np.concatenate([mirrored, mirrored[::-1]])
+    for image in (mirrored, both_ways, np.full((9, 7, 3), 4, np.uint8), blank):
+        first = describe_image(image)
+        for symmetry in Symmetry:
+            rotated = symmetry.apply(image)
+            other = describe_image(rotated)
+            assert other.key == first.key
+            assert np.array_equal(first.find_transform(other).apply(image), rotated)
+    changed = blank.copy()
+    changed[[1, 4], [1, 4]] = 0
+    changed[[1, 4], [4, 1]] = 90
+    assert describe_image(changed).key == describe_image(blank).key, "the mirror image of it"
+    changed[1, 4], changed[4, 1] = 80, 100
+    assert describe_image(changed).key != describe_image(blank).key
+
+
 def test_order_of_pair_inverts_transform(crops: list[np.ndarray]) -> None:
     first = describe_image(crops[6])
     second = describe_image(Symmetry("rotate 90").apply(crops[6][6:-6, 6:-6]))

@@ -416,3 +416,41 @@ def test_keras_archive_bomb_is_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", bytes(5_000_000))
     check_rejected(path, "would unpack to")
+
+
+def write_named(path: Path) -> tuple[bytearray, int]:
+    """Write weights whose layer has a name; return their bytes and where the heap of texts begins."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = "dense"
+        group["0"] = np.ones((3, 2), np.float32)
+    data = bytearray(path.read_bytes())
+    return data, data.index(b"GCOL")
+
+
+@pytest.mark.parametrize(
+    ("offset", "piece"),
+    [
+        pytest.param(16, bytes(16), id="free room of no size"),
+        pytest.param(24, (2**64 - 16).to_bytes(8, "little"), id="text whose step wraps to nothing"),
+        pytest.param(8, (2**13).to_bytes(8, "little"), id="heap that claims to be longer than it is"),
+    ],
+)
+def test_heap_without_end_is_rejected(tmp_path: Path, offset: int, piece: bytes) -> None:
+    path = tmp_path / "net.weights.h5"
+    data, heap = write_named(path)
+    # HDF5 would look behind each of them for ever.
+    data[heap + offset : heap + offset + len(piece)] = piece
+    path.write_bytes(data + bytes(2**13))
+    with pytest.raises(InputError, match="a heap whose list has no end"):
+        read_checkpoint(path)
+
+
+def test_attribute_that_is_no_text_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "net.weights.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = np.arange(3)
+        group["0"] = np.ones((3, 2), np.float32)
+    with pytest.raises(InputError, match="its attribute name is no text"):
+        read_checkpoint(path)

@@ -122,6 +122,7 @@ def test_converted_resnet_matches_reference_forward_pass(
     assert backbone.source == "file w.pth"
 
 
+@pytest.mark.slow
 def test_top_is_read_only_on_request(torch_writer: Any, tmp_path: Path) -> None:
     state = make_state("resnet18")
     path = torch_writer.write_zip(tmp_path / "w.pth", state)
@@ -154,6 +155,7 @@ def test_all_weight_faults_reported_at_once(torch_writer: Any, tmp_path: Path) -
     check_rejected(torch_writer, tmp_path, state, re.escape(match))
 
 
+@pytest.mark.slow
 def test_weights_of_other_net_are_rejected(torch_writer: Any, tmp_path: Path) -> None:
     check_rejected(
         torch_writer, tmp_path, make_state("resnet34"), r"layer1\.2\.\S+ is left over.*and \d+ more"
@@ -171,7 +173,10 @@ def test_random_start_weights_are_rejected(torch_writer: Any, tmp_path: Path) ->
     check_rejected(torch_writer, tmp_path, state, "that is random start weights")
 
 
-@pytest.mark.parametrize(("value", "match"), [(np.nan, "finite numbers"), (-1.0, "cannot be negative")])
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [(np.nan, "finite numbers"), pytest.param(-1.0, "cannot be negative", marks=pytest.mark.slow)],
+)
 def test_impossible_norm_statistics_are_rejected(
     torch_writer: Any, tmp_path: Path, value: float, match: str
 ) -> None:
@@ -186,6 +191,7 @@ SAVED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "file_name"), [("resnet18", "w.h5"), *SAVED])
 def test_saved_keras_model_restores_backbone(tmp_path: Path, name: str, file_name: str) -> None:
     import keras
@@ -224,9 +230,10 @@ def test_frozen_norm_stays_in_inference_mode() -> None:
     np.testing.assert_array_equal(np.asarray(net(x, training=True)), np.asarray(net(x, training=False)))
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
-def test_fraction_outside_0_to_1_is_rejected(fraction: float) -> None:
+def test_fraction_outside_0_to_1_is_rejected() -> None:
     from georgia.backbones import set_trainable_fraction
 
-    with pytest.raises(InputError, match="a fraction from 0 to 1"):
-        set_trainable_fraction(build_backbone("resnet18", "none", 32).model, fraction)
+    net = build_backbone("resnet18", "none", 32).model
+    for fraction in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match="a fraction from 0 to 1"):
+            set_trainable_fraction(net, fraction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from georgia.catalog.folders import split_of_name
 from georgia.catalog.read import read_catalog, relative_name
 from georgia.errors import InputError
 from georgia.files import write_text
+from georgia.progress import Quiet
 from georgia.records import SPLITS, Failure
 from georgia.text import format_csv
 
@@ -91,6 +93,19 @@ def test_tables_beside_classes_are_ignored(tmp_path):
         Failure(tmp_path / "PG/film.gif", "not an image file (suffix '.gif')"),
         Failure(tmp_path / "PG/notes.txt", "not an image file (suffix '.txt')"),
     )
+
+
+def test_image_under_other_suffix_is_told(tmp_path):
+    make_set(tmp_path, "CEX/a.png", "PG/b.png")
+    for name in ("b.heic", "c", "d.dat"):
+        shutil.copy(tmp_path / "PG/b.png", tmp_path / "PG" / name)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "PG/pipe.txt")
+    told = [failure.error for failure in read_catalog(tmp_path).failures]
+    assert told[0] == (
+        "its suffix '.heic' is none of an image that is read, though its content is PNG; rename it"
+    )
+    assert [error.startswith("its suffix") for error in told] == [True, True, True, False][: len(told)]
 
 
 def test_lone_folder_is_entered(tmp_path):
@@ -220,6 +235,9 @@ def test_csv_faults_are_reported_together(tmp_path):
         ("path,class,part\na.png,CEX,side\n", "line 2 has split 'side'"),
         ("path,class\na.png,CEX\n", "two classes or more are needed; got only 'CEX'"),
         ("path,class\na.png,unknown\n", "no class may be called 'unknown'"),
+        ("path,class\na.png,Unknown\n", "no class may be called 'Unknown'"),
+        ("path,class,Class\na.png,CEX,PG\n", "each column must stand once; got 'class' twice"),
+        ("path,class,part,split\na.png,CEX,train,test\n", "line 2 has part 'train' and split 'test'"),
         ("path,class\n.,CEX\n", "names '.', which is no file"),
         ("path,class\na\0.png,CEX\n", "it must be a text"),
     ],
@@ -228,6 +246,31 @@ def test_csv_faults_are_named(tmp_path, text, reason):
     make_set(tmp_path, "a.png")
     with pytest.raises(InputError, match=reason):
         read_catalog(write_csv(tmp_path, text))
+
+
+@pytest.mark.parametrize("more", ["probability", "truth,probability"])
+def test_predictions_are_no_ground_truth(tmp_path, more):
+    make_set(tmp_path, "a.png", "b.png")
+    cells = ",".join("1" for _ in more.split(","))
+    rows = f"label,{more}\na.png,CEX,{cells}\nb.png,PG,{cells}\n"
+    with pytest.raises(InputError, match=r"a table of predictions .*rename the column 'label' to 'class'"):
+        read_catalog(write_csv(tmp_path, f"file,{rows}"))
+    renamed = read_catalog(write_csv(tmp_path, f"file,{rows.replace('label', 'class')}"))
+    assert renamed.count_by_class() == {"CEX": 1, "PG": 1}
+
+
+def test_two_columns_of_one_meaning_are_told(tmp_path):
+    make_set(tmp_path, "a.png", "b.png")
+    text = "file,label,class,part,split\na.png,0,CEX,,train\nb.png,1,PG,TRAIN,train\n"
+    told: list[str] = []
+    listener = Quiet()
+    listener.say = told.append
+    catalog = read_catalog(write_csv(tmp_path, text), progress=listener)
+    assert [(record.class_name, record.split) for record in catalog.records] == [
+        ("CEX", "train"),
+        ("PG", "train"),
+    ]
+    assert told[1:] == ["note: class is read from column 'class', not from 'label'"]
 
 
 # --- unreadable images and other faults ------------------------------------------------------

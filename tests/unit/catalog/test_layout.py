@@ -254,6 +254,37 @@ def test_linked_class_folders_are_read(tmp_path):
     assert read(tmp_path / "set").count_by_class() == {"CEX": 2, "PG": 2}
 
 
+@pytest.mark.parametrize("form", ["{name}_{split}", "{split} {name}", "{name} - {split}", "{split}.{name}"])
+def test_splits_in_names_of_classes_are_read(tmp_path, form):
+    folders = [form.format(name=name, split=split) for name in ("CEX", "P_G") for split in ("train", "Test")]
+    catalog = read_catalog(make_set(tmp_path, *folders))
+    assert catalog.count_by_class() == {"CEX": 4, "P_G": 4}
+    assert [len(catalog.subset(split)) for split in ("train", "valid", "test")] == [4, 0, 4]
+    assert len(read_catalog(tmp_path, parts="none").labels.names) == 4
+
+
+@pytest.mark.parametrize(
+    "names", [("CEX_train", "PG"), ("train a", "test a"), ("strain_a", "strain_b"), ("test_a", "test_b")]
+)
+def test_names_that_are_no_grid_are_classes(tmp_path, names):
+    catalog = read_catalog(make_set(tmp_path, *names))
+    assert set(catalog.labels.names) == set(names)
+    assert not any(record.split for record in catalog.records)
+
+
+def test_doubtful_class_names_are_told(tmp_path):
+    for number, (names, told) in enumerate(
+        (
+            (("CEX", "PG", "unsorted"), "'unsorted' read as a class"),
+            (("CEX", "CEX - Copy", "PG", "PG (2)"), "'CEX - Copy', 'PG (2)' read as classes"),
+            (("Form 1", "Form 2"), ""),
+        )
+    ):
+        listener = Listener()
+        read_catalog(make_set(tmp_path / str(number), *names), progress=listener)
+        assert [told in line for line in listener.lines[1:2]] == [True] * bool(told), names
+
+
 def test_first_line_says_what_was_understood(tmp_path):
     listener = Listener()
     read_catalog(make_set(tmp_path, *cross("train test")), progress=listener, verify=False)
@@ -286,7 +317,9 @@ def test_classes_that_appear_alike_are_rejected(tmp_path, twin):
 @pytest.mark.parametrize("name", ["CEX, wet", "CEX\nwet", "CEX|wet"])
 def test_class_with_separator_says_how_to_name_it(tmp_path, name):
     make_set(tmp_path, name, "PG")
-    with pytest.raises(InputError, match="may hold no comma, bar or control sign; rename it, or name it by"):
+    # What nobody can type on a command line is not offered there.
+    hint = "rename it\\." if "\n" in name else "rename it, or name it by"
+    with pytest.raises(InputError, match=f"may hold no comma, bar or control sign; {hint}"):
         read(tmp_path)
     assert read_catalog(tmp_path, class_names={name: "WET"}).labels.names == ("WET", "PG")
 

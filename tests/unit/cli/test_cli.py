@@ -180,6 +180,8 @@ def test_settings_file_needs_the_section(tmp_path: Path) -> None:
     file.write_text("[trian]\nepochs = 3\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"\[train\] is needed; got \[trian\]"):
         options.read_settings(file, "train")
+    file.write_text("[train]\n# all as it comes\n")
+    assert options.read_settings(file, "train") == {}
 
 
 def test_options_win_over_settings_file(tmp_path: Path) -> None:

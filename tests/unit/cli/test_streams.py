@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.helpers.subsample import every
 
 FULL = Path("/dev/full")
 needs_shell = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
@@ -34,9 +35,14 @@ def probe(tmp_path: Path) -> Path:
 
 @needs_shell
 @pytest.mark.parametrize(
-    ("args", "code"), [(("--help",), 0), (("predict", "größe.png"), 0), (("predict", "none.png"), 2)]
+    ("args", "code"),
+    [
+        (("--help",), 0),
+        pytest.param(("predict", "größe.png"), 0, marks=pytest.mark.slow),
+        (("predict", "none.png"), 2),
+    ],
 )
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", every(3, [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"]))
 def test_closed_streams_are_quiet(probe: Path, closed: str, args: tuple[str, ...], code: int) -> None:
     result = run(probe, closed, *args)
     assert result.returncode == code, result.stderr
@@ -46,6 +52,7 @@ def test_closed_streams_are_quiet(probe: Path, closed: str, args: tuple[str, ...
         assert result.stdout == ""
 
 
+@pytest.mark.slow
 @needs_shell
 @needs_full
 @pytest.mark.parametrize(("file", "code"), [("größe.png", 0), ("none.png", 2)])
@@ -57,6 +64,7 @@ def test_full_stderr_changes_nothing(probe: Path, file: str, code: int) -> None:
         assert json.loads(result.stdout)["predictions"]
 
 
+@pytest.mark.slow
 @needs_shell
 @needs_full
 @pytest.mark.parametrize("options", [(), ("--json",)])
@@ -73,6 +81,7 @@ def test_reader_that_leaves_ends_quietly(probe: Path) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "utf-8"])
 def test_json_is_the_same_in_every_encoding(probe: Path, encoding: str) -> None:
     program = "import sys; from georgia.cli import main; sys.exit(main())"

@@ -17,6 +17,7 @@ from georgia.distributed.places import Folder, is_url, name_path, read_bytes, wa
 from georgia.distributed.predict import is_table, list_sources
 from georgia.distributed.shards import ShardFolder
 from georgia.errors import InputError, MissingDependencyError
+from georgia.images.depth import DepthWatch
 from georgia.labels import Labels
 from georgia.predict.prediction import Outcome, Prediction
 from georgia.records import Failure
@@ -164,7 +165,10 @@ def test_name_that_is_not_utf8_is_kept(tmp_path: Path) -> None:
     assert shards.read_outcomes(0, LABELS) == [prediction]
 
 
-def test_worker_reads_and_writes_behind_urls(memory: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_worker_reads_and_writes_behind_urls(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dataclasses import replace
 
     from georgia.distributed.worker import ShardPredictor, WorkerSetup
@@ -178,16 +182,32 @@ def test_worker_reads_and_writes_behind_urls(memory: str, tmp_path: Path) -> Non
         Folder(f"{memory}/frames").write(file.name, file.read_bytes())
     shards = ShardFolder(f"{memory}/parts")
     shards.write_model(bundle.model_path.read_bytes())
-    names = [*walk_images(f"{memory}/frames"), f"{memory}/frames/gone.png", str(tmp_path / "p1.png")]
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((24, 24), 4095, np.uint16)).save(deep)
+    names = [
+        *walk_images(f"{memory}/frames"),
+        f"{memory}/frames/gone.png",
+        str(tmp_path / "p1.png"),
+        str(deep),
+    ]
     plan = shards.write_plan({}, names, shard_files=3)
     setup = WorkerSetup(replace(bundle, model_path=Path("m.onnx")), PredictConfig(), f"{memory}/parts", "/")
+    monkeypatch.setenv("GEORGIA_DEPTH", "8")  # of this machine of the cluster; the caller has none
     done = ShardPredictor(setup)({"shard": np.arange(plan["n_shards"])})
-    assert (done["n_files"], done["n_failed"]) == ([3, 2], [0, 1])
+    assert (done["n_files"], done["n_failed"]) == ([3, 3], [0, 1])
+    assert (done["n_deep"], done["largest"], done["fault"]) == ([0, 1], [0, 4095], ["", ""])
+    depths = DepthWatch()
+    assert [shards.count_failures(shard, depths) for shard in range(2)] == [0, 1]
+    assert "1 file of 16 bits uses 12 bits at most" in depths.describe()
     found = [outcome for shard in range(2) for outcome in shards.read_outcomes(shard, bundle.labels)]
     assert [str(item.path if isinstance(item, Failure) else item.file) for item in found] == names
     assert isinstance(found[3], Failure)
     assert "the store cannot give it" in found[3].error
     local = list(Predictor(bundle).iterate([tmp_path / f"p{number}.png" for number in range(3)]))
+    wrong = ShardPredictor(replace(setup, config=PredictConfig(engine="onnxruntime", precision="bfloat16")))
+    fault = wrong({"shard": np.arange(2)})
+    assert fault["n_files"] == [0, 0]
+    assert "bfloat16" in fault["fault"][0]
     for item, same in zip([*found[:3], found[4]], [*local, local[1]], strict=True):
         assert isinstance(item, Prediction)
         assert isinstance(same, Prediction)
@@ -222,6 +242,19 @@ def test_second_run_in_folder_is_rejected(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_integers_are_rejected_before_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from georgia.distributed import predict
+    from georgia.model.load import load_bundled_model
+
+    monkeypatch.setattr(predict, "import_ray", lambda: None)
+    opened = SimpleNamespace(name="openvino", precision="int8")
+    monkeypatch.setattr(predict, "open_served_engine", lambda *_, **__: opened)
+    with pytest.raises(InputError, match="Cannot predict on Ray in int8"):
+        predict.predict_archive(load_bundled_model(), [tmp_path], str(tmp_path / "parts"))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of a head without processors and two nodes of one processor each."""
@@ -240,11 +273,11 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 grey images, one of them damaged."""
+    """240 grey images, one of them damaged."""
     folder = tmp_path_factory.mktemp("archive") / "frames"
     folder.mkdir()
     rng = np.random.default_rng(0)
-    for number in range(600):
+    for number in range(240):
         grey = rng.integers(0, 256, (24, 24), np.uint8)
         Image.fromarray(grey // 2 + np.uint8(number % 128)).save(folder / f"p{number}.png")
     (folder / "p77.png").write_bytes(b"no image")
@@ -288,10 +321,10 @@ def test_table_survives_dead_node_and_equals_local(cluster: Any, archive: Path, 
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
     listener = KillsANode()
-    scale = DistributedConfig(cluster.address, shard_files=64)
+    scale = DistributedConfig(cluster.address, shard_files=24)
     result = predict_archive(bundle, [archive], str(tmp_path / "parts"), None, scale, listener)
     assert listener.killed
-    assert (result.n_files, result.n_shards, result.n_failed, result.n_reused) == (600, 10, 1, 0)
+    assert (result.n_files, result.n_shards, result.n_failed, result.n_reused) == (240, 10, 1, 0)
     write_table(there, result.outcomes(), bundle.labels, Computation(result.engine, result.precision))
     assert there.read_bytes() == local.read_bytes()
     # After the driver died: parts that exist are kept, the others are predicted.
@@ -302,7 +335,7 @@ def test_table_survives_dead_node_and_equals_local(cluster: Any, archive: Path, 
     again = predict_archive(
         bundle, [archive], str(tmp_path / "parts"), None, DistributedConfig(cluster.address, resume=True)
     )
-    assert (again.n_files, again.n_reused, again.n_failed) == (600, 536, 1)
+    assert (again.n_files, again.n_reused, again.n_failed) == (240, 216, 1)
     assert kept.stat().st_mtime_ns == before
     assert list(again.outcomes()) == list(result.outcomes())
 

@@ -85,7 +85,7 @@ def test_model_worse_than_majority_is_bad() -> None:
         Concern.NEVER_PREDICTED: Level.BAD,
         Concern.NO_BETTER_THAN_ONE_CLASS: Level.BAD,
     }
-    assert concerns(assess(make_metrics((30, 5, 0), (0, 0, 0)))) == {}
+    assert Concern.NO_BETTER_THAN_ONE_CLASS not in concerns(assess(make_metrics((30, 5, 0), (0, 0, 0))))
 
 
 def test_few_images_are_named() -> None:
@@ -139,3 +139,20 @@ def test_worst_reason_comes_first() -> None:
 )
 def test_errors_are_said_of_accepted_images(counts: tuple[tuple[int, int, int], ...], text: str) -> None:
     assert text in describe_errors(make_metrics(*counts))
+
+
+def test_class_without_image_is_named() -> None:
+    found = assess(make_metrics((40, 0, 0), (40, 0, 0), (0, 0, 0), names=NAMES))
+    assert concerns(found) == {Concern.FEW_IMAGES: Level.CAUTION}
+    assert found.describe().endswith("(fewer than 20 of a class): salt 0.")
+
+
+def test_mostly_wrong_model_is_bad() -> None:
+    names = tuple(f"c{number:02d}" for number in range(30))
+    found = assess(make_metrics(*[(1, 0, 0)] * 3, *[(0, 1, 0)] * 27, names=names))
+    assert concerns(found)[Concern.MOSTLY_WRONG] is Level.BAD
+    assert "Most predictions are wrong: 27 of 30 accepted images." in found.describe()
+    assert len(found.describe()) < 400
+    assert "c05" not in found.describe()
+    half = assess(make_metrics(*[(12, 13, 0)] * 4, names=names[:4]))
+    assert concerns(half) == {Concern.MOSTLY_WRONG: Level.CAUTION}

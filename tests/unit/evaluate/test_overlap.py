@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georgia.evaluate.overlap import SPLIT_FILE, describe_training_overlap, find_training_overlap
+from georgia.evaluate.overlap import (
+    SPLIT_FILE,
+    NearOverlap,
+    describe_training_overlap,
+    find_near_overlap,
+    find_training_overlap,
+)
 from georgia.images.preprocess import PreprocessSpec
 from georgia.labels import Labels
 from georgia.model.bundle import Bundle
 from georgia.progress import Quiet
 from georgia.records import SPLITS, Record
+from georgia.synthetic import render_crop
 
 
 def save_image(path: Path, seed: int) -> Path:
@@ -113,3 +120,51 @@ def test_unreadable_split_table_is_told(bundle: Bundle, tmp_path: Path) -> None:
     listener = Listener()
     assert find_training_overlap(bundle, [Record(tmp_path / "data" / "train.png", "PG")], listener) == ()
     assert "is not known" in listener.lines[0]
+
+
+def replace_image(path: Path, seed: int) -> np.ndarray:
+    """Write a synthetic crop in place of an image, and return it."""
+    image = render_crop("PG", seed, (110, 120)).image
+    Image.fromarray(image).save(path)
+    return image
+
+
+def find_near(bundle: Bundle, *paths: Path) -> NearOverlap:
+    return find_near_overlap(bundle, [Record(path, "CEX") for path in paths])
+
+
+def test_near_duplicates_of_training_are_found(bundle: Bundle, tmp_path: Path) -> None:
+    image = replace_image(tmp_path / "data" / "train.png", 1)
+    replace_image(tmp_path / "data" / "test.png", 2)
+    other, near, rotated = (tmp_path / name for name in ("other.png", "near.jpg", "rotated.png"))
+    replace_image(other, 3)
+    Image.fromarray(image[8:, :-9]).save(near, quality=80)
+    Image.fromarray(np.rot90(image)).save(rotated)
+    found = find_near(bundle, other, rotated, near, tmp_path / "data" / "test.png")
+    train = tmp_path / "data" / "train.png"
+    assert found.matches == {near: train, rotated: train}
+    assert found.describe(4).startswith(
+        "2 of 4 images are near-duplicates of images that the model was trained"
+    )
+    assert found.to_json_dict()["n_near_training"] == 2
+
+
+def test_files_of_training_are_not_named_twice(bundle: Bundle, tmp_path: Path) -> None:
+    train = tmp_path / "data" / "train.png"
+    found = find_near_overlap(bundle, [Record(train, "CEX")], overlap=(train,))
+    assert found.is_checked
+    assert found.describe(1) == ""
+
+
+def test_near_overlap_says_not_checked(bundle: Bundle, tmp_path: Path) -> None:
+    new = save_image(tmp_path / "new.png", 99)
+    (tmp_path / "data" / "train.png").unlink()
+    partly = find_near(bundle, new)
+    assert (
+        partly.describe(1) == "1 of 2 training and validation images are not at hand and were not compared."
+    )
+    (tmp_path / "run" / SPLIT_FILE).unlink()
+    found = find_near(bundle, new)
+    assert not found.is_checked
+    assert "not checked" in found.describe(1)
+    assert found.to_json_dict() == {"n_near_training": None, "near_training": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,13 @@ def test_saved_robustness_loads_equal(
     result = measure(monkeypatch, shortcut_set, by_size, 20)
     result.save(tmp_path)
     assert Robustness.load(tmp_path) == result
+    # At level 1 no number of groups would be enough, and the search for one without an end.
+    for odd in ({"level": 1}, {"n_groups": 10**30}, {"rows": [{}]}, {"accuracy": "high"}):
+        values = {**json.loads((tmp_path / "robustness.json").read_text(encoding="utf-8")), **odd}
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        (tmp_path / "odd" / "robustness.json").write_text(json.dumps(values), encoding="utf-8")
+        with pytest.raises(InputError, match="a file that a robustness test wrote is needed"):
+            Robustness.load(tmp_path / "odd")
     (tmp_path / "robustness.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="Cannot read"):
         Robustness.load(tmp_path)

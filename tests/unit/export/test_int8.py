@@ -21,9 +21,11 @@ LABELS = Labels(("CEX", "PG"))
 def test_int8_keeps_preprocessing_and_head_float() -> None:
     model = onnx.load(str(BUNDLE.model_path))
     kept = set(list_float_nodes(model))
-    convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
-    assert len(convolutions) > 40
-    assert not convolutions & kept
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    groups = {node.name: next(a.i for a in node.attribute if a.name == "group") for node in convolutions}
+    depthwise = {name for name, count in groups.items() if count > 1}
+    assert (len(convolutions), len(depthwise)) == (45, 15)
+    assert groups.keys() & kept == depthwise | {convolutions[0].name}
     makers = {name: node.name for node in model.graph.node for name in node.output}
     assert {makers["network_input"], makers["probabilities"], makers["logits"]} <= kept
 

@@ -35,13 +35,15 @@ needs_keras_2 = pytest.mark.skipif(
 SIZE_PX = 64
 
 
-@pytest.fixture(scope="module", params=["flat", "nested"])
+# The other layout differs in how the net lies in the file, which its depth does not change.
+@pytest.fixture(scope="module", params=[("flat", 101), ("nested", 50)], ids=str)
 def study_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study's net (ResNet-101 and its head) in an HDF5 file that Keras 2 wrote, and its predictions."""
-    stem = tmp_path_factory.mktemp("keras2") / request.param
+    """The study's net (ResNet and its head) in an HDF5 file that Keras 2 wrote, and its predictions."""
+    layout, depth = request.param
+    stem = tmp_path_factory.mktemp("keras2") / f"{layout}-{depth}"
     writer = Path(__file__).parents[2] / "helpers" / "keras2_writer.py"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [sys.executable, str(writer), str(SIZE_PX), request.param, "101", str(stem)]
+    arguments = [sys.executable, str(writer), str(SIZE_PX), layout, str(depth), str(stem)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return stem.with_suffix(".h5")
@@ -70,7 +72,7 @@ def test_keras_2_file_predicts_as_before(study_file: Path) -> None:
 def test_keras_2_file_loads_into_backbone(study_file: Path) -> None:
     from georgia.backbones import build_backbone
 
-    backbone = build_backbone("resnet101", study_file, SIZE_PX)
+    backbone = build_backbone(f"resnet{study_file.stem.partition('-')[2]}", study_file, SIZE_PX)
     assert backbone.preprocess.color_order == "BGR"
     with h5py.File(study_file) as file:
         found = []
@@ -130,7 +132,7 @@ def test_foreign_net_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     expected = np.asarray(model(image[None].astype(np.float32)))
     for name in ("onnxruntime", "openvino"):
-        engine = open_engine(bundle.model_path, bundle.preprocess, name)
+        engine = open_engine(bundle.model_path, bundle.preprocess, name, precision="float32")
         outputs = engine.run([engine.prepare(image)])
         assert set(outputs) == {"probabilities", "logits", "features", "cam"}
         np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
@@ -291,6 +293,7 @@ def test_unbuildable_description_is_rejected(tmp_path: Path) -> None:
     check_rejected(path, "a model that Keras can build is needed")
 
 
+@pytest.mark.slow
 def test_preprocessing_is_inferred_from_backbone() -> None:
     from georgia.backbones import BACKBONES, build_backbone, find_backbone
 
@@ -329,10 +332,10 @@ def build_resnet(n_outputs: int = 2, activation: str = "softmax") -> Any:
     [
         (None, lambda x: x[..., ::-1] - [103.939, 116.779, 123.68]),
         ("caffe", lambda x: x[..., ::-1] - [103.939, 116.779, 123.68]),
-        ("tf", lambda x: x / 127.5 - 1),
+        pytest.param("tf", lambda x: x / 127.5 - 1, marks=pytest.mark.slow),
         ("torch", lambda x: (x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
-        ("unit", lambda x: x / 255),
-        ("raw", lambda x: x),
+        pytest.param("unit", lambda x: x / 255, marks=pytest.mark.slow),
+        pytest.param("raw", lambda x: x, marks=pytest.mark.slow),
     ],
 )
 def test_foreign_net_gets_requested_input(
@@ -347,7 +350,7 @@ def test_foreign_net_gets_requested_input(
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     expected = np.asarray(model(prepare(image[None].astype(np.float64)).astype(np.float32)))
     for name in ("onnxruntime", "openvino"):
-        engine = open_engine(bundle.model_path, bundle.preprocess, name)
+        engine = open_engine(bundle.model_path, bundle.preprocess, name, precision="float32")
         outputs = engine.run([engine.prepare(image)])
         np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-4)
     assert f"are prepared as {mode or 'caffe'} (" in bundle.note

@@ -41,7 +41,6 @@ from georgia.records import Failure
         ("c.tif", {"compression": "tiff_adobe_deflate"}),
         ("d.tif", {"compression": "packbits"}),
         ("e.tif", {"compression": "lzma"}),
-        ("f.tif", {"compression": "zstd"}),
         ("CEX (1) [x] ü µm.png", {}),
     ],
 )

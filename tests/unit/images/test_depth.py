@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.helpers.images import GREY, GREY_RGB, SCENE, save_png16
 
 from georgia.errors import InputError, UnreadableImageError
 from georgia.images.decode import find_used_bits, image_from_array, iter_images, read_image
-from georgia.images.depth import DEPTH_VARIABLE, find_stated_bits
+from georgia.images.depth import DEPTH_VARIABLE, DepthWatch, find_stated_bits
 from georgia.images.preprocess import PreprocessSpec
 
 
@@ -88,3 +89,37 @@ def test_model_asks_for_depth_of_training(monkeypatch):
     with pytest.raises(InputError, match="it was trained with GEORGIA_DEPTH=12"):
         PreprocessSpec.from_dict(values)
     assert "sample_bits" not in PreprocessSpec(64).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("largest", "note"),
+    [
+        (
+            [4095, 3000],
+            r"^2 files of 16 bits use 12 bits at most. If the camera has 12, they come out 16 times",
+        ),
+        (
+            [1000],
+            r"^1 file of 16 bits uses 10 bits at most. .* it comes out 64 times .* set GEORGIA_DEPTH=10",
+        ),
+        ([8191], r"uses 13 bits at most. If the camera has 14, it comes out 4 times"),
+        ([200, 16384], ""),
+        ([0], ""),
+        ([], ""),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_watch_counts_unused_bits(tmp_path, monkeypatch, largest, note, suffix):
+    monkeypatch.delenv("GEORGIA_DEPTH", raising=False)
+    paths = []
+    for number, top in enumerate(largest):
+        samples = np.linspace(0, top, 600).astype(np.uint16).reshape(20, 30)
+        paths.append(tmp_path / f"{number}.{suffix}")
+        tifffile.imwrite(paths[-1], samples) if suffix == "tif" else save_png16(paths[-1], samples)
+    PillowImage.fromarray(GREY).save(tmp_path / "eight.png")
+    watch = DepthWatch()
+    list(iter_images([*paths, tmp_path / "eight.png"], watch=watch))
+    assert watch.n_files == len(largest)
+    assert re.search(note, watch.describe()) if note else not watch.describe()
+    monkeypatch.setenv("GEORGIA_DEPTH", "14")
+    assert not watch.describe()

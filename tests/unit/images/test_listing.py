@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.helpers.rights import without_rights
 
 from georgia.errors import InputError
 from georgia.images.listing import (
@@ -75,12 +78,17 @@ def test_found_images_name_all_empty_sources(tree: Path) -> None:
         FoundImages([tree / "empty", tree, f"{tree}/none*.png"])
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that cannot be read")
+@pytest.mark.slow
 def test_found_images_name_unreadable_folder(tree: Path) -> None:
+    code = "import sys; from georgia.images.listing import FoundImages; list(FoundImages([sys.argv[1]]))"
+    command = [*without_rights(), sys.executable, "-c", code, str(tree)]
     (tree / "a").chmod(0)
-    with pytest.raises(InputError, match="Cannot list folder"):
-        list(FoundImages([tree]))
-    (tree / "a").chmod(0o755)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finally:
+        (tree / "a").chmod(0o755)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("georgia.errors.InputError: Cannot list folder"), done.stderr
 
 
 def make_tree(root: Path, *names: str) -> None:

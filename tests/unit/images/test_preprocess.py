@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from georgia.errors import InputError
-from georgia.images.preprocess import CAFFE, EFFICIENTNET_LITE, TORCHVISION, PreprocessSpec, resize_weights
+from georgia.images.preprocess import (
+    CAFFE,
+    EFFICIENTNET_LITE,
+    TORCHVISION,
+    PreprocessSpec,
+    border_level,
+    is_grey,
+    padding_px,
+    resize_weights,
+)
+from georgia.images.symmetry import SYMMETRIES
 
 
 @pytest.mark.parametrize("n_in", [1, 2, 40, 151, 224, 225, 1112])
@@ -45,6 +57,21 @@ def test_planes_equal_normalised_pixels(spec: PreprocessSpec) -> None:
     images = np.random.default_rng(4).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     expected = spec.normalize(images.astype(np.float32)).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(spec.planes(images), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(162, 150), (90, 300), (60, 50)])
+@pytest.mark.parametrize(
+    "spec", [CAFFE, PreprocessSpec(96, window_px=150.0), PreprocessSpec(96, keeps_aspect=True)]
+)
+def test_network_input_of_grey_image_is_exact(spec: PreprocessSpec, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    grey = np.repeat(image[..., 1:2], 3, axis=2)
+    for pixels in (image, grey):
+        np.testing.assert_array_equal(spec.network_input(pixels), spec.planes(spec.resize(pixels)))
+    almost = grey.copy()
+    almost[-1, -1, 0] ^= 1
+    assert is_grey(grey)
+    assert not is_grey(almost)
 
 
 def test_apply_mirrored_image_gives_mirrored_input() -> None:
@@ -118,19 +145,78 @@ def test_window_survives_plain_form() -> None:
     assert PreprocessSpec(64).to_dict()["resize"] != spec.to_dict()["resize"]
 
 
-@pytest.mark.parametrize("shape", [(40, 30), (64, 64), (151, 190), (20, 300)])
-def test_window_in_graph_equals_training(shape: tuple[int, int]) -> None:
+SHAPES = [(40, 30), (64, 64), (151, 190), (20, 300), (1, 7), (700, 3), (47, 48)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        PreprocessSpec(48, window_px=70.0),
+        PreprocessSpec(48, window_px=70.0, symmetry="canonical"),
+        PreprocessSpec(48, keeps_aspect=True),
+        PreprocessSpec(33, "BGR", (103.9, 116.8, 123.7), (58.0, 57.0, 56.0), keeps_aspect=True),
+    ],
+    ids=["window", "window, mirrored on", "fit", "fit, odd, BGR"],
+)
+def test_input_in_graph_equals_training(spec: PreprocessSpec, shape: tuple[int, int]) -> None:
     import onnxruntime
     from onnx import TensorProto
 
     from georgia.export.graph.builder import GraphBuilder
     from georgia.export.graph.preprocessing import add_preprocessing
 
-    spec = PreprocessSpec(48, window_px=70.0)
     graph = GraphBuilder()
-    output = add_preprocessing(graph, "image", spec)
-    proto = graph.finish({"image": (TensorProto.UINT8, ["N", "H", "W", 3])}, {output: ["N", 3, 48, 48]}, {})
+    output, size = add_preprocessing(graph, "image", spec), spec.size_px
+    inputs = {"image": (TensorProto.UINT8, ["N", "H", "W", 3])}
+    proto = graph.finish(inputs, {output: ["N", 3, size, size]}, {})
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     image = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
     result = session.run(None, {"image": image[None]})[0][0]
     assert np.allclose(result.transpose(1, 2, 0), spec.apply(image), atol=1e-4)
+
+
+# Whole images with their aspect
+
+
+@pytest.mark.parametrize("size", [32, 33])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("values", [{"keeps_aspect": True}, {"window_px": 70.0, "symmetry": "average"}])
+def test_symmetries_commute_with_resize(values: dict[str, Any], shape: tuple[int, int], size: int) -> None:
+    image = np.random.default_rng(6).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    spec = PreprocessSpec(size, **values)
+    for symmetry in SYMMETRIES:
+        expected = symmetry.apply(spec.resize(image))
+        np.testing.assert_allclose(spec.resize(symmetry.apply(image)), expected, atol=1e-3)
+
+
+def test_fit_pads_with_mean_of_border() -> None:
+    image = np.full((20, 40, 3), 50, np.uint8)
+    image[5:15, 10:30] = 200
+    shown = PreprocessSpec(80, keeps_aspect=True).resize(image)
+    assert np.allclose(shown[:20], 50)
+    assert np.allclose(shown[60:], 50)
+    assert shown[40, 40, 0] == 200
+    # Twice as large in both directions: no stretch.
+    assert (shown[:, :, 0] > 125).sum() == pytest.approx(4 * 200, rel=0.02)
+
+
+def test_fit_leaves_square_images_alone() -> None:
+    image = np.random.default_rng(7).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        PreprocessSpec(32, keeps_aspect=True).resize(image), PreprocessSpec(32).resize(image)
+    )
+
+
+def test_border_level_is_mean_of_edges() -> None:
+    image = np.zeros((3, 4, 3), np.uint8)
+    image[0] = 140
+    # A corner belongs to two edges: 4 + 2 of 14 pixels.
+    np.testing.assert_allclose(border_level(image), 140 * 6 / 14)
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_padding_leaves_something_of_each_side(size: int) -> None:
+    for side in (1, 2, 17, 99, 100):
+        assert 0 <= padding_px(side, 100, size) <= (size - 1) // 2
+    assert padding_px(1, 10**6, size) == (size - 1) // 2

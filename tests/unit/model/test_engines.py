@@ -57,6 +57,7 @@ def test_stream_closed_early_leaves_engine_usable(openvino_engine: OpenVinoEngin
     np.testing.assert_array_equal(openvino_engine.run(prepared)["logits"], whole["logits"])
 
 
+@pytest.mark.slow
 def test_engine_serves_several_threads(openvino_engine: OpenVinoEngine) -> None:
     prepared = [openvino_engine.prepare(image) for image in IMAGES]
     whole = openvino_engine.run(prepared)["logits"]
@@ -86,7 +87,7 @@ def test_precision_auto_follows_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert choose_precision("auto", ["BF16"]) == "float32"
     assert choose_precision("bfloat16", ["BF16"]) == "bfloat16"
     monkeypatch.setenv("GEORGIA_PRECISION", "half")
-    with pytest.raises(InputError, match="must be one of auto, float32, bfloat16; got 'half'"):
+    with pytest.raises(InputError, match="one of auto, float32, .*, rotations, views, fastest; got 'half'"):
         choose_precision("auto", ["BF16"])
 
 
@@ -97,6 +98,7 @@ def test_unavailable_bfloat16_is_rejected() -> None:
         open_engine(BUNDLE.model_path, BUNDLE.preprocess, "onnxruntime", precision="bfloat16")
 
 
+@pytest.mark.slow
 def test_split_net_equals_whole_net() -> None:
     core = openvino.Core()
     net = cut_at_network_input(core.read_model(str(BUNDLE.model_path)), BUNDLE.preprocess.size_px)
@@ -110,6 +112,7 @@ def test_split_net_equals_whole_net() -> None:
         np.testing.assert_allclose(parts[number], whole[number], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_clear_labels(openvino_engine: OpenVinoEngine) -> None:
     # OpenVINO computes in float32 where the processor has no bfloat16: the test holds on either.
     halves = OpenVinoEngine(BUNDLE.model_path, BUNDLE.preprocess, precision="bfloat16")
@@ -125,6 +128,7 @@ def test_bfloat16_keeps_clear_labels(openvino_engine: OpenVinoEngine) -> None:
     np.testing.assert_array_equal(low.argmax(axis=1)[clear], full.argmax(axis=1)[clear])
 
 
+@pytest.mark.slow
 def test_opening_model_starts_no_telemetry() -> None:
     code = (
         "import sys, multiprocessing.process as p\n"
@@ -164,3 +168,31 @@ def test_engines_reject_what_they_cannot_open(tmp_path: Path) -> None:
     for cls in (OnnxRuntimeEngine, lambda path: OpenVinoEngine(path, BUNDLE.preprocess)):
         with pytest.raises(InputError, match="Cannot open model .*a.onnx"):
             cls(tmp_path / "a.onnx")
+
+
+_DROPPED_ELSEWHERE = """
+import gc, os, signal, threading
+from georgia.model.engines import OpenVinoEngine
+from georgia.model.load import load_bundled_model
+bundle = load_bundled_model()
+engines = [OpenVinoEngine(bundle.model_path, bundle.preprocess, threads=n) for n in (1, 2)]
+received = []
+signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+def drop():
+    engines.clear()
+    gc.collect()
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGTERM)
+print(len(received), "received")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal handlers of that kind there")
+def test_signal_after_nets_dropped_by_other_thread() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _DROPPED_ELSEWHERE], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "1 received\n"), done.stderr

@@ -34,7 +34,7 @@ def test_folder_file_and_onnx_open_same_model() -> None:
         (lambda folder: folder / "none", "it must exist; got no such file"),
         (lambda folder: folder, "it must hold bundle.json"),
         (lambda folder: write(folder / "a.txt", "x"), "a folder with bundle.json, an .onnx, or a Keras"),
-        (lambda folder: write(folder / "a.onnx", "x"), "an ONNX file that ONNX Runtime reads is needed"),
+        (lambda folder: write(folder / "a.onnx", "x"), "a whole ONNX file is needed"),
         (lambda folder: write(folder / "a.h5", "x"), "such as --classes CEX,PG"),
         (lambda folder: write(folder / "bundle.json", "{"), "it must be JSON that names its model file"),
         (

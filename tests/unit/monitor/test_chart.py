@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -149,6 +150,17 @@ def test_saved_chart_state_continues_exactly(chart: str) -> None:
         cut, point = update_charts(ChartState.from_json(cut.to_json()), x, 30.0, config)
         assert point == expected
     assert cut == whole
+
+
+def test_state_of_an_earlier_version_pools_anew() -> None:
+    config = ChartConfig(mean=0.05, sigma=0.02)
+    state, _ = update_charts(start_charts(config), 0.06, 40.0, config)
+    values = json.loads(state.to_json())
+    del values["pool"]
+    old = ChartState.from_json(json.dumps(values))
+    _, point = update_charts(old, 0.06, 40.0, config)
+    _, alone = update_charts(start_charts(config), 0.06, 40.0, config)
+    assert (point.ewma_low, point.ewma_high) == (alone.ewma_low, alone.ewma_high)
 
 
 def test_plain_limit_holds_during_baseline() -> None:

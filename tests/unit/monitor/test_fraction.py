@@ -36,6 +36,28 @@ def test_fraction_is_mean_probability() -> None:
     assert classes[1].low < 2.5 / 7 < classes[1].high
 
 
+def test_windows_count_by_their_cover() -> None:
+    boxes = place_windows(300, 300, 100, 0.0)
+    # Six windows full of CEX, two of PG, and a tip of PG that the net takes for CEX.
+    p = np.array([0, 0, 0, 0, 0, 0, 1, 1, 0], np.float32)
+    cover = np.array([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.0])
+    both, codes = np.stack([1 - p, p], axis=1), p.astype(np.int8)
+    classes, n_effective = estimate_fractions(boxes, codes, both, NAMES, cover=cover)
+    assert classes[1].fraction == pytest.approx(0.25)
+    assert n_effective == pytest.approx(8)
+    none, n_equal = estimate_fractions(boxes, codes, both, NAMES, cover=np.zeros(9))
+    assert (none[1].fraction, n_equal) == (pytest.approx(2 / 9), pytest.approx(9))
+
+
+def test_cover_changes_no_pure_frame() -> None:
+    boxes = place_windows(300, 300, 100, 0.0)
+    cover = np.random.default_rng(0).random(9)
+    for code in (0, 1):
+        both = np.eye(2, dtype=np.float32)[np.full(9, code)]
+        classes, _ = estimate_fractions(boxes, np.full(9, code, np.int8), both, NAMES, cover=cover)
+        assert [item.fraction for item in classes] == [1 - code, code]
+
+
 def test_label_smoothing_is_undone() -> None:
     boxes = place_windows(300, 300, 100, 0.0)
     truth = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1], np.float32)

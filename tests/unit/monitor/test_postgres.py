@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from tests.helpers.monitor import BrightnessAnalyzer, make_map, make_result, wait_for, write_frame
+from tests.helpers.monitor import (
+    BrightnessAnalyzer,
+    make_map,
+    make_result,
+    running,
+    wait_for,
+    write_frame,
+)
 from tests.helpers.postgres import PostgresServer, has_postgres
 
 from georgia.monitor.connect import StoreAwayError, writing
@@ -114,6 +121,7 @@ def test_server_outage_loses_no_frame(server: PostgresServer, tmp_path: Path) ->
         for number in range(30):
             write_frame(tmp_path / f"f{number:02d}.png", number % 5, seed=number)
             if number == 10:
+                wait_for(lambda: monitor.status().batch_id)  # on a busy machine it starts late
                 server.stop()
                 with pytest.raises(StoreAwayError, match="cannot be used now"):
                     store.count_frames()
@@ -131,3 +139,79 @@ def test_server_outage_loses_no_frame(server: PostgresServer, tmp_path: Path) ->
     assert [frame.ordinal for frame in store.iter_frames(batch)] == list(range(1, 32))
     assert verify_store(store).is_whole
     store.close()
+
+
+def test_server_that_forbids_writing_loses_no_frame(server: PostgresServer, tmp_path: Path) -> None:
+    def command(*lines: str) -> None:
+        with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for line in lines:
+                connection.execute(text(line))
+
+    admin = Store(server.url)
+    command("DROP ROLE IF EXISTS probe", "CREATE ROLE probe LOGIN")
+    store = Store(server.make_database("forbidden"))
+    store.close()
+    address = server.make_database("rights", "forbidden").replace("tester@", "probe@")
+    owner = Store(address.replace("probe@", "tester@"))
+    rights = "INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+
+    def give(*lines: str) -> None:
+        with owner.engine.begin() as connection:
+            for line in lines:
+                connection.execute(text(line))
+
+    give(
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO probe",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO probe",
+        "GRANT CREATE ON SCHEMA public TO probe",
+    )
+    store = Store(address)
+    config = MonitorConfig(
+        watch=tmp_path, poll_interval_s=0.05, source="rights", tiles=TileConfig(min_judged=1)
+    )
+    monitor = Monitor(BrightnessAnalyzer(), config, store)  # type: ignore[arg-type]
+    forbid = {
+        "permission denied": (
+            lambda: give(f"REVOKE {rights} FROM probe"),
+            lambda: give(f"GRANT {rights} TO probe"),
+        ),
+        "read-only transaction": (
+            lambda: command("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"),
+            lambda: command(
+                "SET default_transaction_read_only = off",
+                "ALTER SYSTEM RESET default_transaction_read_only",
+                "SELECT pg_reload_conf()",
+            ),
+        ),
+        "too many connections": (
+            lambda: command(
+                "ALTER ROLE probe CONNECTION LIMIT 0",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'probe'",
+            ),
+            lambda: command("ALTER ROLE probe CONNECTION LIMIT -1"),
+        ),
+        # A full disk, as the server reports it.
+        "No space left on device": (
+            lambda: give(
+                "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+                "'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
+                "CREATE TRIGGER fill BEFORE INSERT ON frames FOR EACH ROW EXECUTE FUNCTION fill()",
+            ),
+            lambda: give("DROP TRIGGER fill ON frames"),
+        ),
+    }
+    with running(monitor, 30):
+        for number, (reason, (begin, end)) in enumerate(forbid.items()):
+            write_frame(tmp_path / f"a{number}.png", 1, seed=number)
+            wait_for(lambda number=number: store.count_frames() == 2 * number + 1)
+            begin()
+            write_frame(tmp_path / f"b{number}.png", 2, seed=number)
+            wait_for(lambda reason=reason: reason in monitor.status().fault)
+            wait_for(lambda: monitor.status().state == "store away")
+            end()
+            wait_for(lambda number=number: store.count_frames() == 2 * number + 2, 60)
+    expected = [f"{letter}{number}.png" for number in range(len(forbid)) for letter in "ab"]
+    assert [frame.file for frame in store.iter_frames()] == expected
+    assert monitor.status().n_unreadable == 0
+    for each in (store, owner, admin):
+        each.close()

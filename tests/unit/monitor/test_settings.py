@@ -26,6 +26,15 @@ def test_settings_report_all_faults_at_once() -> None:
         MonitorConfig(time_from=TimeFrom.NAME)
 
 
+@pytest.mark.parametrize("name", ["A\nB", "A\x1b[31m", "x" * 121, "A\tB", "A\x7f"])
+def test_batch_and_operator_are_names_as_on_the_page(name: str) -> None:
+    rule = "must be one line of 120 letters at most, without control signs"
+    for key in ("batch", "operator"):
+        with pytest.raises(InputError, match=f"{key} {rule}"):
+            build_config(MonitorConfig, {key: name})
+    assert build_config(MonitorConfig, {"batch": "B-117 ä/2026", "operator": ""}).batch == "B-117 ä/2026"
+
+
 def test_settings_are_one_flat_table() -> None:
     with pytest.warns(FutureWarning, match="'look_s' is now called 'poll_interval_s'"):
         config = build_config(

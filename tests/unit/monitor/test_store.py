@@ -125,6 +125,28 @@ def test_ledger_knows_files_and_hashes(store: Store) -> None:
     assert store.known_files("other") == set()
 
 
+def test_clock_ahead_at_start_removes_nothing_for_a_day(tmp_path: Path) -> None:
+    day, now = 86_400.0, [100 * 86_400.0]
+    store = Store(str(tmp_path / "store.db"), clock=lambda: now[0])
+    batch = begin(store)
+    for number in range(5):
+        now[0] += day / 2
+        store.record_frame(make_result(number, batch, judged_at_s=now[0]), "probe", "{}")
+    assert store.find_clock_doubt(1.0) == "", "a clock that went on as the record did"
+    assert store.find_clock_doubt(30.0) == ""
+    now[0] += 365 * day  # set, or the monitor was away
+    assert "the clock may have been set" in store.find_clock_doubt(30.0)
+    store.append_event("ann", "monitor started", {})
+    now[0] += day / 2
+    assert store.find_clock_doubt(30.0), "half a day with that clock, and a restart"
+    now[0] += day / 2 + 60
+    assert store.find_clock_doubt(30.0) == "", "it has gone on for a day, and nobody has set it right"
+    now[0] -= 365 * day
+    assert store.find_clock_doubt(30.0) == "", "set right again: nothing is that old"
+    assert store.count_frames() == 5
+    store.close()
+
+
 def test_retention_removes_oldest_first(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store.db"), clock=lambda: 10 * 86_400.0)
     batch = begin(store)
@@ -160,3 +182,19 @@ def test_foreign_file_is_rejected(tmp_path: Path) -> None:
     file.write_bytes(b"this is no database" * 100)
     with pytest.raises(InputError, match="Cannot open the store"):
         open_store(str(file))
+
+
+def test_second_batch_of_name_is_told_apart(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "names.db"))
+
+    def begin(name: str, source: str = "probe") -> str:
+        return store.begin_batch(source, name, "Ann", "PG", "ann@host").name
+
+    assert [begin("B"), begin("B")] == ["B", "B"], "one that runs is resumed"
+    begin("other")
+    assert begin("B") == "B (2)"
+    assert begin("B") == "B (2)", "a restart resumes it"
+    begin("other")
+    assert begin("B") == "B (3)"
+    assert begin("B", "second probe") == "B"
+    store.close()

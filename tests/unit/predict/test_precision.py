@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,15 @@ from PIL import Image
 from georgia.evaluate.serving import measure_acceptance, try_bfloat16
 from georgia.export.parity import PARITY_TOLERANCE
 from georgia.labels import Labels
-from georgia.model.engines import FLOAT32_TOLERANCE, OpenVinoEngine, list_capabilities, round_as_bfloat16
-from georgia.model.load import load_bundled_model
-from georgia.predict.precision import (
-    BFLOAT16_TOLERANCE,
-    PrecisionTrial,
-    PrecisionWarning,
-    compare_precisions,
-    warn_of_precision,
+from georgia.model.engines import (
+    FLOAT32_TOLERANCE,
+    OpenVinoEngine,
+    Outputs,
+    list_capabilities,
+    round_as_bfloat16,
 )
+from georgia.model.load import load_bundled_model
+from georgia.predict.precision import BFLOAT16_TOLERANCE, Bands, PrecisionTrial, compare_precisions
 from georgia.predict.predictions import Predictions
 from georgia.predict.predictor import FEW, PredictConfig, Predictor, for_few
 from georgia.records import Record
@@ -32,7 +33,7 @@ from georgia.uncertainty.decision import DecisionThresholds
 BUNDLE = load_bundled_model()
 LABELS = Labels(("CEX", "PG"))
 ENGINE = OpenVinoEngine(BUNDLE.model_path, BUNDLE.preprocess)
-N_CROPS = 200
+N_CROPS = 80
 
 
 def blend_to_border(
@@ -60,7 +61,7 @@ def blend_to_border(
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Files of 200 synthetic crops, and of blends that lie at a threshold."""
+    """Files of 80 synthetic crops, and of blends that lie at a threshold."""
     folder = tmp_path_factory.mktemp("crops")
     crops = [render_crop(name, seed).image for seed in range(N_CROPS // 2) for name in ("CEX", "PG")]
     black = np.zeros((400, 400, 3), np.uint8)
@@ -110,6 +111,7 @@ def test_engine_and_batch_keep_predictions(
     check_agreement(reference, Predictor(BUNDLE, config).predict(paths))
 
 
+@pytest.mark.slow
 def test_few_and_many_files_agree(
     reference: Predictions, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +123,7 @@ def test_few_and_many_files_agree(
         check_agreement(reference, predictor.predict(chosen), slice(-count, None)) if count > 1 else None
 
 
+@pytest.mark.slow
 def test_blends_lie_at_the_thresholds(reference: Predictions) -> None:
     borders = reference.items[N_CROPS:]
     scores = np.abs(np.array([item.unknown_score for item in borders], np.float64) - 1)
@@ -171,68 +174,114 @@ def make_outputs(probabilities: list[float], scores: list[float]) -> dict[str, n
 
 
 @pytest.mark.parametrize(
-    ("low", "n_changed", "n_near", "is_shown"),
+    ("low", "n_changed", "n_near"),
     [
-        (([0.1, 0.51, 0.9], [0.5, 0.5, 1.2]), 0, 0, True),
-        (([0.11, 0.49, 0.9], [0.5, 0.5, 1.1]), 0, 1, True),
-        (([0.15, 0.51, 0.9], [0.5, 0.5, 1.2]), 0, 0, False),
-        (([0.1, 0.51, 0.9], [0.5, 0.5, 0.9]), 1, 0, False),
-        (([0.1, 0.51, 0.9], [1.1, 0.5, 1.2]), 1, 0, False),
-        (([0.6, 0.51, 0.9], [0.5, 0.5, 1.2]), 1, 0, False),
+        (([0.1, 0.51, 0.9], [0.5, 0.5, 1.2]), 0, 0),
+        (([0.11, 0.49, 0.9], [0.5, 0.5, 1.1]), 0, 1),
+        (([0.1, 0.51, 0.9], [0.5, 0.5, 0.9]), 1, 0),
+        (([0.1, 0.51, 0.9], [1.1, 0.5, 1.2]), 1, 0),
+        (([0.6, 0.51, 0.9], [0.5, 0.5, 1.2]), 1, 0),
     ],
 )
 def test_trial_counts_changed_predictions(
-    low: tuple[list[float], list[float]], n_changed: int, n_near: int, is_shown: bool
+    low: tuple[list[float], list[float]], n_changed: int, n_near: int
 ) -> None:
     thresholds = DecisionThresholds(LABELS, 1.0)
     full = make_outputs([0.1, 0.51, 0.9], [0.5, 0.5, 1.2])
     trial = compare_precisions(full, make_outputs(*low), thresholds)
-    assert (trial.n, trial.n_changed, trial.n_changed_near, trial.is_shown) == (
-        3,
-        n_changed,
-        n_near,
-        is_shown,
-    )
+    assert (trial.n, trial.n_changed, trial.n_changed_near) == (3, n_changed, n_near)
+    # What changed lies within the bands that the trial itself found: float32 puts it right.
+    assert (trial.n_changed_kept, trial.largest_kept <= BFLOAT16_TOLERANCE) == (0, True)
     metadata = {"precision": {"bfloat16": trial.to_json_dict()}}
     assert PrecisionTrial.from_metadata(metadata) == trial
 
 
-def test_emulated_trial_needs_half_the_tolerance() -> None:
-    trial = PrecisionTrial(64, 0.75 * BFLOAT16_TOLERANCE, 0.0, 0, 0)
-    assert trial.is_shown
-    assert not replace(trial, is_emulated=True).is_shown
-    assert not replace(trial, n=0).is_shown
+def draw_outputs(n: int, odds_noise: float, score_noise: float, seed: int) -> tuple[Outputs, Outputs]:
+    """Return outputs of a good classifier, and the same with bounded noise, as of another precision."""
+    rng = np.random.default_rng(seed)
+    odds, scores = rng.normal(0, 12, n), rng.uniform(0.2, 1.1, n)
+    moved = odds + rng.uniform(-odds_noise, odds_noise, n), scores + rng.uniform(-1, 1, n) * score_noise
+    full, low = (
+        make_outputs((1 / (1 + np.exp(-z))).tolist(), s.tolist()) for z, s in ((odds, scores), moved)
+    )
+    return full, low
 
 
-def test_unproven_bfloat16_is_said_once() -> None:
-    bundle = replace(BUNDLE, metadata={**BUNDLE.metadata, "precision": {}})
-    with pytest.warns(
-        PrecisionWarning, match="not shown .* it was not tried on this model's .* or be rejected"
-    ):
-        warn_of_precision(bundle, "bfloat16")
-    tried = PrecisionTrial(64, 0.31, 0.1, 2, 1).to_json_dict()
-    bundle = replace(BUNDLE, metadata={**BUNDLE.metadata, "precision": {"bfloat16": tried}})
-    with pytest.warns(
-        PrecisionWarning, match=r"on 64 validation images it changed 3 labels and .* up to 0\.31"
-    ):
-        warn_of_precision(bundle, "bfloat16")
+@pytest.mark.slow
+def test_bands_find_all_that_may_change() -> None:
+    thresholds = BUNDLE.thresholds
+    assert thresholds.conformal is not None
+    trial = compare_precisions(*draw_outputs(400, 0.5, 0.05, seed=1), thresholds)
+    assert trial.n_changed + trial.n_changed_near > 0
+    assert (trial.is_shown, trial.reason, trial.n_changed_kept) == (True, "", 0)
+    full, low = draw_outputs(20_000, 0.5, 0.05, seed=2)
+    is_near = trial.bands.find_near(low, thresholds)
+    changed = np.array([a != b for a, b in zip(decide(full), decide(low), strict=True)])
+    assert changed.sum() > 100
+    assert not (changed & ~is_near).any()
+    differences = np.abs(full["probabilities"] - low["probabilities"]).max(axis=1)
+    assert differences.max() > 0.1
+    assert differences[~is_near].max() < BFLOAT16_TOLERANCE
+    assert 0.1 < is_near.mean() < 0.5
 
 
-def test_proven_bfloat16_and_float32_are_quiet() -> None:
-    shown = PrecisionTrial(64, 0.01, 0.01, 0, 2).to_json_dict()
-    bundle = replace(BUNDLE, metadata={**BUNDLE.metadata, "precision": {"bfloat16": shown}})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_of_precision(bundle, "bfloat16")
-        warn_of_precision(BUNDLE, "float32")
+def decide(outputs: Outputs) -> list[tuple[str, tuple[str, ...]]]:
+    return [(decision.label, decision.set) for decision in BUNDLE.thresholds.decide(outputs)]
 
 
-@pytest.mark.skipif("BF16" not in list_capabilities(), reason="needs a processor that computes in bfloat16")
-def test_predictor_warns_of_bfloat16() -> None:
-    with pytest.warns(PrecisionWarning, match="Leave the precision out for float32"):
-        Predictor(BUNDLE, PredictConfig("openvino", precision="bfloat16"))
+def test_rising_score_has_a_wide_band_above() -> None:
+    full = make_outputs([0.001] * 60, np.linspace(0.2, 0.9, 60).tolist())
+    low = {**full, "unknown_score": full["unknown_score"] + np.linspace(-0.02, 0.2, 60, dtype=np.float32)}
+    trial = compare_precisions(full, low, DecisionThresholds(LABELS, 1.0))
+    assert (trial.band_above, trial.band_below) == pytest.approx((0.3, 0.15), rel=1e-3)
+    near = trial.bands.find_near(
+        make_outputs([0.001] * 4, [0.84, 0.86, 1.29, 1.31]), DecisionThresholds(LABELS, 1.0)
+    )
+    assert near.tolist() == [False, True, True, False]
 
 
+def test_undefined_outputs_are_computed_again() -> None:
+    low = make_outputs([0.001, np.nan, 0.001], [0.5, 0.5, np.nan])
+    assert Bands().find_near(low, DecisionThresholds(LABELS, 1.0)).tolist() == [False, True, True]
+
+
+SHOWN = PrecisionTrial(64, 0.3, 0.1, 0, 2, False, 1.0, 0.1, 0.1, 0.2, 0, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"n": 49}, "49 validation images do not show it; 50 are needed"),
+        ({"n_changed_kept": 1}, "on 64 validation images it changed 1 label far from any threshold"),
+        ({"largest_kept": 0.021}, "changed 0 labels far .* probabilities by up to 0.021"),
+        ({"is_emulated": True, "largest_kept": 0.011}, "probabilities by up to 0.011"),
+        ({"is_emulated": True}, ""),
+        ({"rejudged": 0.6}, "float32 had to compute 60% again, so that nothing is gained"),
+    ],
+)
+def test_trial_gives_its_reason(changes: dict[str, Any], reason: str) -> None:
+    trial = replace(SHOWN, **changes)
+    assert re.search(reason, trial.reason) if reason else not trial.reason
+    assert trial.is_shown is not bool(reason)
+
+
+def test_emulated_trial_doubles_its_bands() -> None:
+    full, low = draw_outputs(100, 0.5, 0.05, seed=1)
+    real, emulated = (compare_precisions(full, low, BUNDLE.thresholds, flag) for flag in (False, True))
+    assert emulated.odds_band == pytest.approx(2 * real.odds_band)
+    assert emulated.band_above == pytest.approx(2 * real.band_above)
+    assert emulated.band_below == pytest.approx(2 * real.band_below)
+
+
+@pytest.mark.parametrize("spoil", [{"odds_band": float("nan")}, {"n": "many"}, {"odds_band": None}])
+def test_damaged_trial_shows_nothing(spoil: dict[str, Any]) -> None:
+    assert (
+        PrecisionTrial.from_metadata({"precision": {"bfloat16": {**SHOWN.to_json_dict(), **spoil}}}) is None
+    )
+
+
+@pytest.mark.slow
 def test_acceptance_is_measured_on_the_file(synthetic_crops: Path, tmp_path: Path) -> None:
     paths = sorted(synthetic_crops.glob("*/*.png"))[::4]
     (tmp_path / "broken.png").write_bytes(b"no image")

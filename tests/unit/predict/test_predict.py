@@ -108,6 +108,7 @@ def test_table_formats_hold_same_rows(results: Predictions, tmp_path: Path) -> N
     known = {"engine": results.engine, "precision": "float32", "processor": results.processor}
     assert {key: document[key] for key in known} == known
     metadata = parquet.read_schema(tmp_path / "out.parquet").metadata
+    known |= {"model": results.details["model"], "model_sha256": results.details["model_sha256"]}
     assert {key.decode(): value.decode() for key, value in metadata.items()} == known
     table = parquet.read_table(tmp_path / "out.parquet").to_pylist()
     for row, item, stored in zip(rows, document["predictions"], table, strict=False):

@@ -39,7 +39,14 @@ def run(predictor: Predictor, paths: list[Path], target: Path, resume: bool = Fa
 
 
 @pytest.mark.parametrize(
-    ("suffix", "stop_after"), [(".csv", 0), (".csv", 1), (".json", 6), (".jsonl", 9), (".parquet", 9)]
+    ("suffix", "stop_after"),
+    [
+        (".csv", 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((".csv", 0), (".json", 6), (".jsonl", 9), (".parquet", 9))
+        ),
+    ],
 )
 def test_resumed_table_equals_uninterrupted_one(
     predictor: Predictor, paths: list[Path], tmp_path: Path, suffix: str, stop_after: int
@@ -97,6 +104,29 @@ def test_resume_rejects_other_model_or_engine(
         predict_to_table(predictor, paths, target, resume=True)
 
 
+def test_resume_names_what_differs(
+    predictor: Predictor, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "predictions.csv"
+    interrupted = predict_to_table(predictor, paths, target)
+    next(interrupted)
+    interrupted.close()  # type: ignore[attr-defined]
+    begun = journal_path(target).read_text()
+    monkeypatch.setenv("GEORGIA_DEPTH", "12")
+    with pytest.raises(InputError, match=r"another GEORGIA_DEPTH \(12, not none\)"):
+        predict_to_table(predictor, paths, target, resume=True)
+    monkeypatch.delenv("GEORGIA_DEPTH")
+    precision = predictor.engine.precision
+    journal_path(target).write_text(
+        begun.replace(f'"{precision}"', '"half"').replace('"model": "', '"model": "0')
+    )
+    with pytest.raises(InputError, match=rf"another model; another precision \({precision}, not half\)"):
+        predict_to_table(predictor, paths, target, resume=True)
+    # A journal of version 0.1 knows nothing of depths.
+    journal_path(target).write_text(begun.replace(', "sample_bits": 0', ""))
+    assert run(predictor, paths, target, resume=True).count(b"\n") == len(paths) + 1
+
+
 def test_second_run_on_table_is_rejected(predictor: Predictor, paths: list[Path], tmp_path: Path) -> None:
     target = tmp_path / "predictions.csv"
     whole = run(predictor, paths, tmp_path / "whole.csv")
@@ -107,7 +137,10 @@ def test_second_run_on_table_is_rejected(predictor: Predictor, paths: list[Path]
             predict_to_table(predictor, paths, target, resume)
     assert len(list(first)) == len(paths) - 1
     assert target.read_bytes() == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.csv", "whole.csv"]
+    tables = ["predictions.csv", "whole.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*tables, *(f"{name}-metadata.json" for name in tables)]
+    )
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "longer", "torn"])
@@ -141,6 +174,7 @@ def test_rejected_resume_leaves_no_lock(predictor: Predictor, paths: list[Path],
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv.part"]
 
 
+@pytest.mark.slow
 def test_predictions_stream_from_endless_files(predictor: Predictor, paths: list[Path]) -> None:
     n_read = 0
 

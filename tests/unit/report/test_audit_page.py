@@ -18,6 +18,7 @@ from georgia.report.canvas import make_figure
 FAST = AuditConfig(n_permutations=39, alpha=0.05, near_copies=False)
 
 
+@pytest.mark.slow
 def test_page_shows_duplicates_side_by_side(tmp_path: Path) -> None:
     example = render_textures(4).add("PG/flipped.png", FIRST[::-1].copy())
     page = render_audit(run_audit(example.write(tmp_path), FAST))

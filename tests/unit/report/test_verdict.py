@@ -96,9 +96,10 @@ def test_significant_drops_make_caution(make_evaluation: MakeEvaluation) -> None
 @pytest.mark.usefixtures("no_figures")
 def test_page_names_its_computation(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(4)
-    used = replace(evaluation.predictions, precision="float32", processor="some <processor>")
-    text = read_page(render_report(ReportInputs("S", replace(evaluation, predictions=used)))).text
-    assert "run by fake in float32 on some <processor>." in text
+    for precision, told in (("float32", "float32"), ("rotations", "float32 on four of eight views")):
+        used = replace(evaluation.predictions, precision=precision, processor="some <processor>")
+        text = read_page(render_report(ReportInputs("S", replace(evaluation, predictions=used)))).text
+        assert f"run by fake in {told} on some <processor>." in text
 
 
 @pytest.mark.usefixtures("no_figures")

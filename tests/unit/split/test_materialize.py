@@ -300,6 +300,7 @@ def test_move_killed_before_removal_finishes(tmp_path, split, monkeypatch):
     assert sorted(images(tmp_path / "out").values()) == contents
 
 
+@pytest.mark.slow
 def test_killed_process_leaves_whole_files(tmp_path):
     for name in ("CEX", "PG"):
         (tmp_path / "data" / name).mkdir(parents=True)

@@ -91,6 +91,7 @@ def test_grouped_order_meets_target_fractions(seed):
     assert max(abs(d) for row in split.distance.values() for d in row.values()) < 0.01
 
 
+@pytest.mark.slow
 def test_grouped_order_meets_target_within_one():
     split = make_split(make_catalog({"PG": 6804, "CEX": 6860}))
     for part, fraction in zip(SPLITS, (0.7, 0.25, 0.05), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from georgia.study.compare import average_f1, compare_variants, list_missed, poo
 from georgia.study.files import load_study, save_study
 from georgia.study.plan import LETTERS, parse_grid
 from georgia.study.rows import COLUMNS, StudyRow, load_row, make_failed_row, table_rows
-from georgia.study.table import format_csv
+from georgia.study.table import describe_best, format_csv
 from georgia.train import RECIPES, recipe_config
 
 LABELS = Labels(("CEX", "PG"))
@@ -86,6 +87,10 @@ def test_default_is_the_source_study() -> None:
     published = recipe_config("georgia")
     assert next(run.config for run in runs if run.name == "D-1") == published
     assert [run.config.seed for run in runs if run.variant == "B"] == [42, 43, 44, 45, 46]
+    # Letters differ in nothing else: a refit would be of A and C only.
+    letters = plan_runs(StudyConfig(recipe="fast", variants=tuple(LETTERS), repeats=1))
+    assert {run.config.refit for run in (*runs, *letters)} == {"no"}
+    assert plan_runs(StudyConfig(variants=("A",)), {"refit": "yes"})[0].config.refit == "yes"
 
 
 @pytest.mark.parametrize("recipe", [recipe.name for recipe in RECIPES])
@@ -318,3 +323,31 @@ def test_pooled_classes_stand_in_study() -> None:
     assert "all its runs pooled" in page
     assert "3 of 80 test predictions were not correct" in page
     assert "3.png" in page
+
+
+def test_gated_runs_stand_in_table(tmp_path: Path) -> None:
+    whole = _study({"A": [{1, 2}, {3}], "D": [set(range(30))]})
+    rows = tuple(replace(row, gate="All rejected.") if row.run_name == "A-2" else row for row in whole.rows)
+    evaluations = {row.run_name: _evaluation({1}) for row in rows}
+    study = replace(whole, rows=rows, variants=summarize_variants(rows, evaluations))
+    best = {variant.variant: variant for variant in study.variants}["A"]
+    assert (best.n_gated, [row.run_name for row in study.gated_rows]) == (1, ["A-2"])
+    assert "The quality gate of 1 of its 2 runs failed" in describe_best([best], [])
+    assert table_rows(rows)[1]["quality gate"] == "All rejected."
+    save_study(study, tmp_path)
+    assert load_study(tmp_path).rows == rows
+    assert "- A-2: All rejected." in (tmp_path / "study.md").read_text(encoding="utf-8")
+    page = (tmp_path / "study.html").read_text(encoding="utf-8").replace("\xa0", " ")
+    assert page.index('class="verdict bad"') < page.index("The quality gate of 1 run failed")
+
+
+def test_gated_runs_decide_exit_code() -> None:
+    from georgia.cli.study import _end
+
+    study = _study({"A": [{1}, {3}]})
+    gated = [replace(row, gate="All rejected.") for row in study.rows]
+    failed = make_failed_row(plan_runs(StudyConfig(repeats=1))[0], "no memory", 2.0)
+    assert _end(study) == 0
+    assert _end(replace(study, rows=(gated[0], study.rows[1]))) == 3
+    assert _end(replace(study, rows=tuple(gated))) == 4
+    assert _end(replace(study, rows=(*gated, failed))) == 4

@@ -19,6 +19,16 @@ def test_fraction_stays_then_rises_to_top() -> None:
     assert [config.fraction_at(index) for index in range(9)] == [0.1, 0.1, 0.1, 0.2, 0.3, *[0.4] * 4]
 
 
+def test_solution_is_clear_before_and_after_crystals(tmp_path: Path) -> None:
+    steps = {"clear_frames": 2, "growth_frames": 2, "dissolve_from": 5, "dissolve_frames": 2}
+    config = SimulateConfig(frames=7, start=0.5, **SMALL, **steps)  # type: ignore[arg-type]
+    simulation = simulate_batch(tmp_path, config)
+    assert simulation.coverages == (0.0, 0.0, 0.25, 0.5, 0.25, 0.0, 0.0)
+    assert [fraction > 0 for fraction in simulation.fractions] == [
+        bool(each) for each in simulation.coverages
+    ]
+
+
 def test_frames_and_truth_agree(tmp_path: Path) -> None:
     config = SimulateConfig(frames=3, clean_frames=1, start=0.0, rise=0.5, top=1.0, **SMALL)
     simulation = simulate_batch(tmp_path, config)

@@ -12,6 +12,7 @@ from tests.helpers.network import QUICK, SMALL, make_images
 
 from georgia.images.augment import CRYSTAL
 from georgia.images.preprocess import PreprocessSpec
+from georgia.images.symmetry import Symmetry
 from georgia.train.batches import FixedFeatures, choose_views, prefetch
 from georgia.train.feature_cache import FeatureCache
 from georgia.train.frozen import FrozenBackbone
@@ -43,8 +44,10 @@ def test_cached_features_serve_next_run(tmp_path: Path) -> None:
     first = [batch[0] for batch in FixedFeatures(images, frozen, CRYSTAL, 2, cache=cache).batches()]
 
     class Resting(FrozenBackbone):
-        def __call__(self, images: np.ndarray) -> Any:
-            raise AssertionError("the frozen backbone ran again")
+        def stream(self, batches: Any) -> Any:
+            for token, images in batches:
+                assert not len(images), "the frozen backbone ran again"
+                yield token, []
 
     again = Resting(network.frozen, network.preprocess)
     assert again.key == frozen.key
@@ -53,6 +56,30 @@ def test_cached_features_serve_next_run(tmp_path: Path) -> None:
     for before, after in zip(first, [batch[0] for batch in later.batches()], strict=True):
         np.testing.assert_array_equal(after, before)
     np.testing.assert_array_equal(later.take(np.arange(3))[0], first[0][:3])
+
+
+def test_validation_features_need_one_pass() -> None:
+    """The engine is given each image once per run, the next batch while one is taken, whatever the epochs."""
+    network, images = build_network(SMALL, 2), make_images(70, 2, 3)
+    ahead: list[int] = []
+
+    class Counting(FrozenBackbone):
+        def stream(self, batches: Any) -> Any:
+            def count() -> Any:
+                for token, batch in batches:
+                    ahead.append(len(batch))
+                    yield token, batch
+
+            return super().stream(count())
+
+    features = FixedFeatures(images, Counting(network.frozen, network.preprocess))
+    first = features.batches()
+    kept = [next(first)[0]]
+    assert len(ahead) > 1
+    kept += [batch[0] for batch in first]
+    again = [batch[0] for _ in range(3) for batch in features.batches()]
+    assert sum(ahead) == 70
+    np.testing.assert_array_equal(np.concatenate(again), np.concatenate(3 * kept))
 
 
 def test_maps_keep_eleven_bits() -> None:
@@ -95,6 +122,21 @@ def test_compiled_backbone_equals_openvino() -> None:
     )
     for mine, theirs in zip(engine, compiled, strict=True):
         np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-3)
+
+
+def test_training_sees_images_in_their_own_orientation() -> None:
+    networks = [build_network(replace(SMALL, symmetry=mode), 2) for mode in ("none", "canonical")]
+    images = make_images(3, 2, 3).images(np.arange(3))
+    rotated = np.stack([Symmetry.ROTATE_90.apply(image) for image in images])
+    plain = FrozenBackbone(networks[0].frozen, networks[0].preprocess)
+    spec = networks[1].preprocess
+    assert {
+        FrozenBackbone(networks[0].frozen, replace(spec, symmetry=s)).key for s in ("average", "canonical")
+    } == {plain.key}
+    canonical = FrozenBackbone(networks[0].frozen, spec)
+    for tensor, found, other in zip(plain(images), canonical(images), canonical(rotated), strict=True):
+        np.testing.assert_array_equal(found, tensor)
+        assert np.abs(other - tensor).max() > 1e-3
 
 
 def test_many_images_take_fewer_views() -> None:

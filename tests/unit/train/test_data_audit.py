@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from georgia.audit import Audit
 from georgia.errors import InputError
 from georgia.labels import Labels
-from georgia.records import Catalog
+from georgia.progress import QUIET
+from georgia.records import Catalog, Record
 from georgia.report.training_run import DataAudit
+from georgia.split.make import Split, SplitConfig
 from georgia.train import TrainConfig
-from georgia.train.data_audit import choose_audit, list_audit_settings
+from georgia.train.data_audit import check_split, choose_audit, list_audit_settings
 
 
 def test_audit_follows_given_settings() -> None:
@@ -31,3 +35,17 @@ def test_run_keeps_only_what_was_given() -> None:
         audit = Audit(catalog, (), (), {}, (), choose_audit(training, given), 0.0)
         assert list_audit_settings(DataAudit(audit), training) == given
     assert list_audit_settings(DataAudit(), training) == {}
+
+
+def test_class_without_validation_is_said() -> None:
+    from pathlib import Path
+
+    names = ("train A", "train B", "valid A", "test A", "test B")
+    records = [Record(Path(f"{name}.png"), name[-1], split=name.split()[0]) for name in names]
+    split = Split(Path(), Labels(("A", "B")), tuple(records), SplitConfig(order="given"))
+    found = check_split(DataAudit(), split, QUIET)
+    assert found.verdict.startswith("Validation has no image of B: the epoch")
+    audit = Audit(Catalog(Path(), split.labels, ()), (), (), {}, (), choose_audit(TrainConfig(), {}), 0.0)
+    assert (DataAudit(audit).gate, check_split(DataAudit(audit), split, QUIET).gate) == ("pass", "")
+    whole = replace(split, records=(*records, Record(Path("valid B.png"), "B", split="valid")))
+    assert check_split(DataAudit(), whole, QUIET).verdict == ""

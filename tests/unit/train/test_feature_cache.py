@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,16 +114,32 @@ def test_only_missing_images_are_computed() -> None:
     images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     asked: list[int] = []
 
-    def compute(batch: np.ndarray) -> Features:
-        asked.extend(int(image.flat[0]) for image in batch)
-        return [batch.astype(np.float32), batch[:, 0, 0].astype(np.float32)]
+    def run(batches: Iterable[tuple[Any, np.ndarray]]) -> Iterator[tuple[Any, Features]]:
+        for token, batch in batches:
+            asked.extend(int(image.flat[0]) for image in batch)
+            yield token, [batch.astype(np.float32), batch[:, 0, 0].astype(np.float32)] if len(batch) else []
 
     cache = _open(None)
-    cache.get_or_compute("net", images[1:3], compute)
-    found = cache.get_or_compute("net", images, compute)
+    cuts = [("first", images[1:3]), ("second", images), ("third", images[::-1])]
+    found = dict(cache.stream("net", cuts, run))
     assert asked == [1, 2, 0, 3]
-    for array, expected in zip(found, compute(images), strict=True):
-        np.testing.assert_array_equal(array, expected)
+    assert list(found) == ["first", "second", "third"]
+    for name, batch in cuts:
+        for array, expected in zip(found[name], [batch, batch[:, 0, 0]], strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_one_batch_is_computed_once() -> None:
+    images, asked = np.arange(3, dtype=np.uint8).reshape(3, 1), []
+
+    def compute(batch: np.ndarray) -> Features:
+        asked.append(len(batch))
+        return [batch.astype(np.float32)]
+
+    cache = _open(None)
+    for _ in range(2):
+        np.testing.assert_array_equal(cache.get_or_compute("net", images, compute)[0], images)
+    assert asked == [3]
 
 
 def test_leftovers_of_killed_processes_are_deleted(tmp_path: Path) -> None:

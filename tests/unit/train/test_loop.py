@@ -13,8 +13,9 @@ from tests.helpers.network import QUICK, SMALL, make_images, make_inputs, predic
 from georgia.errors import InputError
 from georgia.report.history import TrainingHistory
 from georgia.train.device import use_precision
+from georgia.train.feature_cache import FeatureCache
 from georgia.train.frozen import FrozenBackbone
-from georgia.train.loop import compile_head, copy_weights, refit_head, run_loop
+from georgia.train.loop import compile_head, run_loop
 from georgia.train.network import build_network
 from georgia.train.recipes import TrainConfig
 from georgia.train.state import TrainState, load_state
@@ -24,6 +25,7 @@ layers = keras.layers
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
+@pytest.mark.slow
 def test_frozen_batch_norm_stays_fixed(tmp_path: Path) -> None:
     inputs = make_inputs(replace(SMALL, epochs=1), tmp_path)
     norms = [layer for layer in inputs.network.model.layers if isinstance(layer, layers.BatchNormalization)]
@@ -50,20 +52,18 @@ def _run(config: TrainConfig, folder: Path, stop_after: int = 0) -> tuple[Traini
     return result, predict_validation(inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        pytest.param(
-            {
-                "optimizer": "sgd",
-                "head_units": (8,),
-                "head_norm": True,
-                "dropout": (0.4,),
-                "augmentation": "none",
-            },
-            marks=pytest.mark.slow,
-        ),
+        {
+            "optimizer": "sgd",
+            "head_units": (8,),
+            "head_norm": True,
+            "dropout": (0.4,),
+            "augmentation": "none",
+        },
     ],
     ids=["fresh views", "no augmentation, dropout and norm"],
 )
@@ -110,13 +110,30 @@ def test_patience_restores_best_weights(tmp_path: Path) -> None:
     assert float(-np.log(of_truth).mean()) == pytest.approx(result.rows[0]["valid_loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_classes", [2, 3])
 def test_kept_views_are_learned_from(tmp_path: Path, n_classes: int) -> None:
     inputs = make_inputs(QUICK, tmp_path, n_classes)
     run_loop(QUICK, inputs, TrainState("k"))
     assert (predict_validation(inputs).argmax(axis=1) == inputs.valid.targets).mean() > 0.9
 
 
+@pytest.mark.slow
+def test_shared_views_give_the_same_history(tmp_path: Path) -> None:
+    """Views that another run of a study has computed are taken from it; nothing but the time changes."""
+    config, cache = replace(SMALL, epochs=2, feature_cache_gb=0.0), FeatureCache(None, 10**9)
+    histories = []
+    for name, shared in (("alone", None), ("first", cache), ("second", cache)):
+        keras.backend.clear_session()
+        inputs = replace(make_inputs(config, tmp_path / name), cache=shared)
+        rows = run_loop(config, inputs, TrainState("k")).rows
+        histories.append([{key: value for key, value in row.items() if key != "seconds"} for row in rows])
+    for alone, first, second in zip(*histories, strict=True):
+        assert first == pytest.approx(alone, rel=2e-3, abs=2e-4)
+        assert second == pytest.approx(alone, rel=2e-3, abs=2e-4)
+
+
+@pytest.mark.slow
 def test_loop_equals_plain_keras_training(tmp_path: Path) -> None:
     plain_sgd = {"optimizer": "sgd", "schedule": "constant", "augmentation": "none", "epochs": 2}
     config = replace(SMALL, trainable_fraction=0.1, **plain_sgd)
@@ -141,6 +158,7 @@ def test_loop_equals_plain_keras_training(tmp_path: Path) -> None:
         np.testing.assert_allclose(predict_validation(inputs), outputs, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_standardised_features_have_unit_spread(tmp_path: Path) -> None:
     config = replace(QUICK, epochs=1, views=1, precision="float32")
     inputs = make_inputs(config, tmp_path)
@@ -154,6 +172,7 @@ def test_standardised_features_have_unit_spread(tmp_path: Path) -> None:
     np.testing.assert_allclose(values.std(axis=0)[alive], 1.0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_history_counts_whole_validation_split(tmp_path: Path) -> None:
     config = replace(SMALL, epochs=1)
     inputs = make_inputs(config, tmp_path, n_classes=3, n_train=42)
@@ -187,19 +206,3 @@ def test_damaged_resume_point_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "resume.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(InputError, match="Cannot resume from .*it must be whole.*Delete it to start over"):
         load_state(tmp_path)
-
-
-@pytest.mark.slow
-def test_refit_forgets_the_first_training(tmp_path: Path) -> None:
-    config, found = replace(QUICK, epochs=3), []
-    for name, is_trained in (("a", True), ("b", False)):
-        keras.backend.clear_session()
-        inputs = make_inputs(config, tmp_path / name)
-        initial = copy_weights(inputs.network)
-        if is_trained:
-            run_loop(config, inputs, TrainState("k"))
-        first = predict_validation(inputs)
-        refit_head(config, replace(inputs, folder=tmp_path / name / "refit"), initial, 2)
-        found.append(predict_validation(inputs))
-        assert np.abs(found[-1] - first).max() > 1e-3
-    np.testing.assert_allclose(found[0], found[1], atol=2e-3)

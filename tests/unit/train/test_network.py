@@ -17,6 +17,7 @@ layers = keras.layers
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
+@pytest.mark.slow
 def test_study_head_layer_by_layer() -> None:
     config = recipe_config("georgia", {"backbone": "resnet18", "weights": "none", "size_px": 64})
     model = build_network(config, 2).model

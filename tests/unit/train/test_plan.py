@@ -11,7 +11,15 @@ from georgia.errors import InputError, UnwritableFileError
 from georgia.files import naming_full_disk, write_json
 from georgia.labels import Labels
 from georgia.records import Catalog, Record
-from georgia.train.plan import check_run_folder, name_time, open_plan, saying_disk_full, split_catalog
+from georgia.split.make import Split, SplitConfig
+from georgia.train.plan import (
+    check_run_folder,
+    make_plan,
+    name_time,
+    open_plan,
+    saying_disk_full,
+    split_catalog,
+)
 from georgia.train.recipes import TrainConfig
 
 
@@ -77,11 +85,44 @@ def test_other_errors_pass_unchanged() -> None:
 def test_settings_of_later_versions_are_no_other_run(tmp_path: Path) -> None:
     settings = TrainConfig().to_dict()
     plan = {"settings": settings, "classes": [], "data": "d", "split": "s", "versions": {}}
-    before = {**plan, "settings": {key: value for key, value in settings.items() if key != "refit"}}
+    before = {
+        **plan,
+        "settings": {key: value for key, value in settings.items() if key not in ("refit", "heads")},
+    }
     key = open_plan(tmp_path, before, resume=False)
     assert open_plan(tmp_path, plan, resume=True) == key
-    with pytest.raises(InputError, match="refit True instead of None"):
-        open_plan(tmp_path, {**plan, "settings": {**settings, "refit": True}}, resume=True)
+    assert open_plan(tmp_path, {**plan, "settings": {**settings, "refit": "no"}}, resume=True) == key
+    with pytest.raises(InputError, match="refit 'yes' instead of None"):
+        open_plan(tmp_path, {**plan, "settings": {**settings, "refit": "yes"}}, resume=True)
+
+
+def test_resume_under_other_depth_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = "GEORGIA_DEPTH"
+    monkeypatch.delenv(variable, raising=False)
+    split = Split(tmp_path, Labels(("A", "B")), (), SplitConfig())
+    begun = make_plan(TrainConfig(), split, "d", {})
+    key = open_plan(tmp_path, begun, resume=False)
+    assert "depth" not in begun
+    monkeypatch.setenv(variable, "12")
+    with pytest.raises(InputError, match="GEORGIA_DEPTH 12 instead of none"):
+        open_plan(tmp_path, make_plan(TrainConfig(), split, "d", {}), resume=True)
+    other = open_plan(tmp_path, make_plan(TrainConfig(), split, "d", {}), resume=False)
+    assert other != key
+    monkeypatch.delenv(variable)
+    with pytest.raises(InputError, match="none instead of 12"):
+        open_plan(tmp_path, make_plan(TrainConfig(), split, "d", {}), resume=True)
+
+
+def test_resume_in_other_precision_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEORGIA_PRECISION", "float32")
+    split = Split(tmp_path, Labels(("A", "B")), (), SplitConfig())
+    open_plan(tmp_path, make_plan(TrainConfig(), split, "d", {}), resume=False)
+    # The environment asks for predictions, not for training.
+    monkeypatch.setenv("GEORGIA_PRECISION", "bfloat16")
+    open_plan(tmp_path, make_plan(TrainConfig(), split, "d", {}), resume=True)
+    monkeypatch.setattr("georgia.train.plan.find_precision", lambda *_: ("bfloat16", False))
+    with pytest.raises(InputError, match="precision bfloat16 instead of float32"):
+        open_plan(tmp_path, make_plan(TrainConfig(), split, "d", {}), resume=True)
 
 
 def test_full_disk_of_one_file_tells_to_resume(tmp_path: Path) -> None:

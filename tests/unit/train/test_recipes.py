@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from georgia.errors import InputError
-from georgia.train.recipes import RECIPES, recipe_config, rename_settings
+from georgia.train.recipes import RECIPES, TrainConfig, recipe_config, rename_settings
 
 
 def test_georgia_recipe_is_the_study() -> None:
@@ -72,4 +72,11 @@ def test_settings_that_clash_are_rejected(changes: dict[str, Any], text: str) ->
 def test_refit_needs_a_frozen_backbone() -> None:
     with pytest.raises(InputError, match="refit must be off"):
         recipe_config("georgia", {"refit": "yes"})
-    assert recipe_config("fast", {"refit": "yes"}).refit
+    assert recipe_config("fast", {"refit": "yes"}).refit == "yes"
+
+
+def test_fast_averages_views_published_do_not() -> None:
+    assert recipe_config("fast").symmetry == "canonical"
+    assert {recipe_config(recipe.name).symmetry for recipe in RECIPES[1:]} == {"none"}
+    # What version 0.1 wrote says nothing of it, and did nothing.
+    assert TrainConfig().symmetry == "none"

@@ -90,6 +90,7 @@ def test_bundled_model_is_complete_and_small() -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
 
 
+@pytest.mark.slow
 def test_bundled_model_rejects_cat_but_not_crystals(synthetic_crops: Path) -> None:
     skimage = pytest.importorskip("skimage")
     cat = Path(skimage.__file__).parent / "data" / "chelsea.png"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from georgia.errors import InputError
-from georgia.uncertainty.ood import LIGHT, Measured, OodDetector, fit_ood_detector
+from georgia.uncertainty import fit_ood
+from georgia.uncertainty.fit_ood import Measured, fit_ood_detector
+from georgia.uncertainty.ood import LIGHT, OodDetector
 
 WIDTHS = {LIGHT: 3, "layer": 6}
 
@@ -75,6 +78,7 @@ def test_constant_feature_keeps_score_finite() -> None:
     assert (model.score(far) > 1).all()
 
 
+@pytest.mark.slow
 def test_few_validation_images_widen_limit() -> None:
     train = simulate(400, 0)
     fractions = []
@@ -106,3 +110,129 @@ def test_features_of_other_width_are_rejected() -> None:
         fit().score(np.zeros((2, 5)))
     with pytest.raises(InputError, match="features of 8 columns are needed"):
         fit_ood_detector(Measured(simulate(10, 0)), Measured(simulate(10, 1)), {LIGHT: 8})
+
+
+def simulate_classes(
+    n: int, seed: int, spread: tuple[float, float] = (1.0, 3.0)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (n, 9) of two classes of unlike spread around unlike middles, and their numbers."""
+    rng = np.random.default_rng(seed)
+    classes = np.arange(n) % 2
+    features = (
+        rng.normal(size=(n, 9)) * np.array(spread)[classes][:, np.newaxis] + 4.0 * classes[:, np.newaxis]
+    )
+    return features, classes
+
+
+def measure_classes(n: int, seed: int) -> Measured:
+    features, classes = simulate_classes(n, seed)
+    return Measured(features, None, classes)
+
+
+@pytest.mark.parametrize(("n", "most"), [(1200, 0.02), (120, 0.05)])
+def test_each_class_is_accepted_alike(n: int, most: float) -> None:
+    detector = fit_ood_detector(measure_classes(n, 0), measure_classes(n // 3, 1), WIDTHS)
+    assert detector is not None
+    features, classes = simulate_classes(6000, 2)
+    rejected = [(detector.score(features[classes == one]) > 1).mean() for one in (0, 1)]
+    assert max(rejected) < most
+    together = fit_ood_detector(
+        Measured(measure_classes(1200, 0).features), Measured(measure_classes(400, 1).features), WIDTHS
+    )
+    assert together is not None
+    uneven = [(together.score(features[classes == one]) > 1).mean() for one in (0, 1)]
+    assert abs(rejected[1] - rejected[0]) < max(uneven[1] - uneven[0], 0.01) or n < 1000
+
+
+def test_new_groups_of_wide_features_are_accepted() -> None:
+    """Features as many as groups: their distance to new groups is far larger than to those fitted on."""
+    rng = np.random.default_rng(5)
+    widths = {"layer": 60}
+
+    def sample(n_groups: int, seed: int) -> Measured:
+        middles = np.random.default_rng(seed).normal(size=(n_groups, 60))
+        groups = np.repeat(np.arange(n_groups), 4)
+        features = middles[groups] + 0.1 * rng.normal(size=(len(groups), 60))
+        return Measured(features, [f"{seed}-{group}" for group in groups])
+
+    detector = fit_ood_detector(sample(70, 0), sample(25, 1), widths)
+    assert detector is not None
+    assert (detector.score(sample(600, 2).features) > 1).mean() < 0.02
+
+
+def test_net_that_learned_takes_limits_from_validation() -> None:
+    """Training images of such a net lie closer together than any new ones will."""
+    close = Measured(simulate(300, 0) * 0.2 + 1.6)
+    new = simulate(2000, 3)
+    trusting, honest = (
+        fit_ood_detector(close, Measured(simulate(300, 1)), WIDTHS, is_frozen=is_frozen)
+        for is_frozen in (True, False)
+    )
+    assert trusting is not None
+    assert honest is not None
+    assert honest.metadata["n_scored_groups"] == 300
+    assert trusting.metadata["n_scored_groups"] == 600
+    assert (honest.score(new) > 1).mean() < 0.025
+
+
+def test_class_of_single_group_is_fitted() -> None:
+    features, classes = simulate_classes(61, 0)
+    classes[-1] = 2
+    detector = fit_ood_detector(Measured(features, None, classes), measure_classes(40, 1), WIDTHS)
+    assert detector is not None
+    assert np.isfinite(detector.score(features)).all()
+    assert (detector.limits > 0).all()
+
+
+def material(n: int, seed: int) -> np.ndarray:
+    """Return features four standard deviations beside the known ones, along one of nine directions."""
+    return simulate(n, seed) + 1.2 * np.random.default_rng(99).normal(size=(9, 9))[0]
+
+
+def test_net_of_material_rejects_what_lies_near() -> None:
+    train, valid, known = simulate(600, 0), simulate(300, 1), simulate(3000, 2)
+    plain = fit_ood_detector(Measured(train), Measured(valid), WIDTHS)
+    taught = fit_ood_detector(Measured(train), Measured(valid), WIDTHS, material=material(300, 3))
+    assert plain is not None
+    assert taught is not None
+    assert taught.metadata["n_material"] == 300
+    assert (taught.score(known) > 1).mean() < 0.025
+    rejected = [(detector.score(material(1000, 4)) > 1).mean() for detector in (plain, taught)]
+    assert rejected[1] > max(0.7, rejected[0] + 0.3)
+
+
+def test_detector_with_material_loads_equal(tmp_path: Path) -> None:
+    detector = fit_ood_detector(
+        measure_classes(200, 0), measure_classes(90, 1), WIDTHS, material=material(80, 3)
+    )
+    assert detector is not None
+    detector.save(tmp_path)
+    again = OodDetector.load(tmp_path)
+    assert again.material is not None
+    new = simulate_classes(50, 4)[0]
+    np.testing.assert_allclose(again.score(new), detector.score(new), rtol=1e-4)
+
+
+def test_file_of_first_version_is_read(tmp_path: Path) -> None:
+    head = {"parts": [LIGHT, "layer"], "about": {"true_acceptance": 0.99}}
+    arrays = {f"{k}_mean": np.full(width, 0.5, np.float32) for k, width in enumerate(WIDTHS.values())}
+    arrays |= {f"{k}_whitening": np.eye(width, dtype=np.float32) for k, width in enumerate(WIDTHS.values())}
+    np.savez(tmp_path / "reference.npz", head=np.array(json.dumps(head)), **arrays)
+    detector = OodDetector.load(tmp_path)
+    assert detector.score(np.full((1, 9), 1.5)) == pytest.approx(np.sqrt(3) + np.sqrt(6))
+    arrays["1_whitening"][0, 0] = np.nan
+    np.savez(tmp_path / "reference.npz", head=np.array(json.dumps(head)), **arrays)
+    with pytest.raises(InputError, match="Cannot read .*reference.npz"):
+        OodDetector.load(tmp_path)
+
+
+@pytest.mark.parametrize(("n_rows", "n_factors"), [(2, 1), (16, 2), (63, 5)])
+def test_few_rows_are_whitened_as_many_are(n_rows: int, n_factors: int) -> None:
+    rng = np.random.default_rng(0)
+    # Columns that vary together: those that do not are shrunk to a diagonal, which is no test.
+    rows = rng.normal(size=(n_rows, n_factors)) @ rng.normal(size=(n_factors, 64))
+    rows = (rows + 0.05 * rng.normal(size=rows.shape)) / np.sqrt(n_rows)
+    rows[:, 7] = 0.0
+    whole = fit_ood._invert_root(rows, n_rows)
+    assert np.abs(whole - np.diag(np.diag(whole))).max() > 0.1
+    np.testing.assert_allclose(fit_ood._invert_root_by_rows(rows, n_rows), whole, rtol=1e-9, atol=1e-9)

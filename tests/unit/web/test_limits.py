@@ -69,7 +69,7 @@ def holding(port: int, n: int, start: bytes = b"", address: str = "127.0.0.1") -
 
 def first_line(connection: socket.socket) -> bytes:
     """Return the first line of what a connection gets, b"" where it was closed without."""
-    connection.settimeout(20)
+    connection.settimeout(60)
     try:
         return connection.makefile("rb").readline()
     except ConnectionError:
@@ -94,7 +94,7 @@ def plain_png(side: int) -> bytes:
 
 @pytest.fixture
 def pool() -> Iterator[DecodePool]:
-    pool = DecodePool(1, 10**6, 10**6, 20.0)
+    pool = DecodePool(1, 10**6, 10**6, 120.0)
     yield pool
     pool.close()
 
@@ -139,6 +139,7 @@ def test_silent_connection_is_closed(tmp_path: Path) -> None:
         assert first_line(made[0]) == b""
 
 
+@pytest.mark.slow
 def test_untaken_response_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     real = BoundedProtocol.end
@@ -150,7 +151,7 @@ def test_untaken_response_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with helpers.running_service(tmp_path, **settings) as (port, _), holding(port, 1) as made:
         # Pipelined, more than all buffers on the way hold.
         made[0].sendall(ask_much * 400)
-        wait_for(lambda: ended, 20)
+        wait_for(lambda: ended)
 
 
 # Event streams
@@ -163,11 +164,11 @@ def test_listeners_are_limited_in_all(tmp_path: Path) -> None:
     with (
         helpers.running_service(tmp_path, **settings) as (port, _),
         holding(port, 8, EVENTS, "127.0.0.2") as first,
-        holding(port, 1, EVENTS, "127.0.0.3") as later,
     ):
         lines = [first_line(connection) for connection in first]
         assert lines.count(b"HTTP/1.1 200 OK\r\n") == 3
-        assert first_line(later[0]) == b"HTTP/1.1 503 Service Unavailable\r\n"
+        with holding(port, 1, EVENTS, "127.0.0.3") as later:  # only now: the first three have their places
+            assert first_line(later[0]) == b"HTTP/1.1 503 Service Unavailable\r\n"
 
 
 def test_one_address_leaves_places_to_others(tmp_path: Path) -> None:
@@ -191,6 +192,7 @@ def gets_place(port: int, address: str) -> bool:
 # Images
 
 
+@pytest.mark.slow
 def test_uploads_of_one_address_wait_few(tmp_path: Path) -> None:
     head = b"POST /api/predict HTTP/1.1\r\n" + HOST
     head += b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000\r\n\r\n--b"
@@ -250,6 +252,7 @@ def test_decoder_that_cannot_start_is_told(pool: DecodePool, monkeypatch: pytest
         assert image.shape == (9, 9, 3)
 
 
+@pytest.mark.slow
 def test_endless_page_list_is_rejected(tmp_path: Path) -> None:
     with helpers.running_service(tmp_path, decode_timeout_s=3.0) as (port, _):
         assert upload(port, endless_tiff())[0] == 415

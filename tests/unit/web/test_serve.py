@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from starlette.testclient import TestClient
 from tests.helpers import monitor as probe
@@ -16,9 +19,12 @@ from tests.helpers import service as helpers
 
 from georgia.config import build_config
 from georgia.errors import InputError
+from georgia.monitor.result import State
+from georgia.web.app import STATIC, create_app
 from georgia.web.config import ServeConfig, is_loopback, make_token
 from georgia.web.event_stream import EventStream
 from georgia.web.security import RateLimiter
+from georgia.web.serve import find_name
 
 LOCAL = "http://127.0.0.1:8420"
 AUTHORISED = {"Authorization": f"Bearer {helpers.TOKEN}"}
@@ -93,6 +99,23 @@ def test_status_has_state_batch_and_alarms(reader: TestClient) -> None:
     assert [alarm["reason"] for alarm in status["open_alarms"]] == ["EWMA over its limit"]
 
 
+def test_status_names_model_that_analysed_batch(tmp_path: Path) -> None:
+    service = helpers.make_service(tmp_path, n=3)
+    assert service.describe_status()["model"] is None  # of frames that do not say
+    batch, store, served = service.store.batches()[0], service.store, service.bundle
+    described = {"name": "plant-7", "is_demonstration": False}
+    store.save_document("model", described, "a" * 64)
+    for number, sha256, told in (
+        (4, "a" * 64, {**described, "is_served": False}),
+        (5, "b" * 64, {"name": "", "is_demonstration": None, "is_served": False}),
+        (6, served.sha256, {"name": served.name, "is_demonstration": True, "is_served": True}),
+    ):
+        store.record_frame(probe.make_result(number, batch.id, 0.1, model_sha256=sha256), "probe", "{}")
+        assert service.describe_status()["model"] == {"sha256": sha256, **told}
+    with TestClient(create_app(service), base_url=LOCAL) as client:
+        assert client.get("/api/status").json()["model"]["name"] == served.name
+
+
 def test_frames_page_newest_first(reader: TestClient) -> None:
     first = reader.get("/api/frames?limit=20").json()
     second = reader.get(f"/api/frames?limit=20&before={first['next_before']}").json()
@@ -113,6 +136,49 @@ def test_frame_has_windows_and_image(reader: TestClient) -> None:
     assert image.content.startswith(b"\xff\xd8")
 
 
+def test_frames_are_filtered_by_time_and_state(reader: TestClient) -> None:
+    query = {"since": "1970-01-01T00:16:55Z", "until": "1970-01-01T01:17:05+01:00"}
+    found = reader.get("/api/frames", params=query).json()["frames"]
+    assert [frame["frame"] for frame in found] == list(range(24, 14, -1))
+    query["state"] = "alarm"
+    found = reader.get("/api/frames", params=query).json()["frames"]
+    assert [frame["frame"] for frame in found] == [24, 23, 22, 21, 20]
+    table = reader.get("/api/batches/1/export", params=query).text.splitlines()
+    assert len(table) == 6
+    for name, value in (("state", "alram"), ("since", "1970-01-01T00:00:00"), ("until", "soon")):
+        assert is_error(reader.get("/api/frames", params={name: value}), 422)
+
+
+def test_image_written_over_is_not_shown(tmp_path: Path) -> None:
+    service = helpers.make_service(tmp_path, 2)
+    file = next(tmp_path.rglob("f1.png"))
+    with TestClient(helpers.create_app(service), base_url=LOCAL) as client:
+        probe.write_frame(file, 9, seed=77)
+        response = client.get("/api/frames/1/picture")
+        assert is_error(response, 404)
+        assert "'f1.png' was written over since" in response.json()["error"]["message"]
+        assert client.get("/api/frames/2/picture").status_code == 200
+        file.unlink()
+        assert "is gone: No such file" in client.get("/api/frames/1/picture").json()["error"]["message"]
+
+
+def test_status_without_store_has_all_keys(tmp_path: Path) -> None:
+    service = helpers.make_service(tmp_path, 2)
+    with TestClient(helpers.create_app(service), base_url=LOCAL) as client:
+        known = client.get("/api/status").json()
+        file = next(tmp_path.rglob("m.db"))
+        kept = file.rename(tmp_path / "kept.db")
+        status = client.get("/api/status").json()
+        assert status.keys() == known.keys()
+        assert (status["state"], status["is_live"], status["last"]) == ("store away", False, None)
+        assert "m.db' was removed while it was open" in status["reason"]
+        health = client.get("/api/health")
+        assert (health.status_code, health.json()["status"]) == (503, "degraded")
+        assert health.json()["probe"]["state"] == "store away"
+        kept.rename(file)
+        assert client.get("/api/status").json()["batch"] == known["batch"]
+
+
 def test_image_outside_watched_folder_is_rejected(tmp_path: Path) -> None:
     service = helpers.make_service(tmp_path, 1)
     secret = probe.write_frame(tmp_path / "secret.png", 3)
@@ -130,7 +196,26 @@ def test_series_and_export_hold_every_frame(reader: TestClient) -> None:
     assert rows["ordinal"] == list(range(1, 31))
     assert len(table) == 31
     assert table[0].startswith("frame,batch,ordinal,file")
-    assert [json.loads(line)["fraction"] for line in lines] == rows["fraction"]
+    plain = [json.loads(line) for line in lines]
+    assert [frame["fraction"] for frame in plain] == rows["fraction"]
+    array = reader.get("/api/batches/1/export?format=json")
+    assert array.json() == plain
+    assert array.headers["content-type"] == "application/json"
+    assert is_error(reader.get("/api/batches/1/export?format=xlsx"), 422)
+
+
+def test_export_as_parquet_is_whole(reader: TestClient, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    response = reader.get("/api/batches/1/export?format=parquet")
+    assert "georgia-batch-1.parquet" in response.headers["content-disposition"]
+    (tmp_path / "a.parquet").write_bytes(response.content)
+    table = parquet.read_table(tmp_path / "a.parquet")
+    assert table.num_rows == 30
+    assert table["file"].to_pylist()[0] == "f1.png"
+    assert str(table.schema.field("frame_time_utc").type) == "timestamp[us, tz=UTC]"
+    empty = reader.get("/api/batches/1/export?format=parquet&state=dark")
+    (tmp_path / "b.parquet").write_bytes(empty.content)
+    assert parquet.read_table(tmp_path / "b.parquet").num_rows == 0
 
 
 def test_batches_alarms_and_audit_log(reader: TestClient) -> None:
@@ -146,21 +231,59 @@ def test_health_model_and_metrics(reader: TestClient) -> None:
     assert not model["has_report"]
     metrics = reader.get("/metrics").text
     assert 'georgia_state{state="no frames"} 1.0' in metrics
+    assert 'georgia_chart{chart="ewma"} 0.19' in metrics
+    assert 'georgia_chart_limit{chart="ewma"} 0.1' in metrics
+    assert 'georgia_chart_limit{chart="light"} 1.0' in metrics
+    assert 'georgia_chart_limit{chart="cusum"}' not in metrics
+    assert 'georgia_chart{chart="p"} 0.2' in metrics
+    assert "georgia_threads NaN" in metrics
     assert "georgia_batch_frames 30.0" in metrics
+
+
+def test_audit_log_is_filtered_by_event_and_batch(reader: TestClient) -> None:
+    found = reader.get("/api/trail", params={"action": ["alarm raised", "batch began"], "batch": 1}).json()
+    assert [entry["action"] for entry in found["entries"]] == ["alarm raised", "batch began"]
+    assert reader.get("/api/trail", params={"batch": 7}).json()["entries"] == []
+    assert is_error(reader.get("/api/trail", params={"action": "nothing"}), 422)
+
+
+def test_limits_of_batch_without_start_are_empty(reader: TestClient) -> None:
+    found = reader.get("/api/batches/1/limits").json()
+    assert (found["limit"], found["changed"], found["may_change"]) == (None, {}, False)
+    assert is_error(reader.get("/api/batches/7/limits"), 404)
+    status = reader.get("/api/status").json()
+    assert status["may_change"] is False
+    assert status["trail"] == reader.get("/api/trail").json()["entries"][0]["seq"]
+
+
+def test_limits_of_old_client_need_no_reason(tmp_path: Path) -> None:
+    service, calls = helpers.make_service(tmp_path, 3), list[Any]()
+    service.monitor = SimpleNamespace(change_limits=lambda *values: calls.append(values))
+    with TestClient(create_app(service), base_url=LOCAL) as client:
+        body = {"who": "A", "limit": 0.1}
+        for more in ({}, {"reason": " new recipe ", "expected": {"limit": None}}):
+            assert client.post("/api/limits", json={**body, **more}, headers=AUTHORISED).status_code == 202
+    limit = {"limit": 0.1}
+    assert calls == [("A", limit, "", None), ("A", limit, "new recipe", {"limit": None})]
 
 
 def test_uploaded_image_is_classified_not_kept(
     reader: TestClient, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    before = sorted(folder.rglob("*"))
+
+    def list_files() -> list[Path]:
+        # SQLite takes its own files away when a store of another test is collected.
+        files = tmp_path_factory.getbasetemp().rglob("*")
+        return sorted(file for file in files if not file.name.endswith(("-wal", "-shm")))
+
+    before = list_files()
     response = reader.post(
         "/api/predict", files={"file": ("../../etc/passwd.png", helpers.noise_png())}
     ).json()
     assert response["file"] == "passwd.png"
     assert sum(response["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert (response["width_px"], response["height_px"]) == (40, 40)
-    assert sorted(folder.rglob("*")) == before
+    assert list_files() == before
 
 
 def test_page_loads_nothing_from_elsewhere(reader: TestClient) -> None:
@@ -179,6 +302,29 @@ def test_page_without_scripts_is_one_line(reader: TestClient) -> None:
 
 
 # Changing
+
+
+def test_alarm_is_shelved_and_closed(tmp_path: Path) -> None:
+    service = helpers.make_service(tmp_path)
+    with TestClient(helpers.create_app(service), base_url=LOCAL) as client:
+        body = {"who": "A. Miller", "minutes": 30, "reason": "sampling"}
+        assert is_error(client.post("/api/alarms/1/shelve", json=body), 401)
+        shelved = client.post("/api/alarms/1/shelve", json=body, headers=AUTHORISED).json()
+        assert (shelved["shelved_by"], shelved["shelved_reason"]) == ("A. Miller", "sampling")
+        assert shelved["shelved_until"].endswith("Z")
+        assert shelved["batch_name"] == "B-1"
+        assert client.get("/api/alarms?open=true").json()["alarms"] == []
+        closing = {"who": "A. Miller", "reason": "cleaned"}
+        active = client.post("/api/alarms/1/close", json=closing, headers=AUTHORISED)
+        assert is_error(active, 409)
+        assert "Shelve it for a time" in active.text
+        service.store.end_batch(1, "A. Miller")
+        (alarm,) = client.get("/api/alarms").json()["alarms"]
+        assert (alarm["closed_by"], alarm["closed_reason"]) == ("georgia", "the batch ended")
+        assert is_error(client.post("/api/alarms/1/shelve", json=body, headers=AUTHORISED), 409)
+        assert is_error(client.post("/api/alarms/9/close", json=closing, headers=AUTHORISED), 404)
+        wrong = {**body, "minutes": 0}
+        assert is_error(client.post("/api/alarms/1/shelve", json=wrong, headers=AUTHORISED), 422)
 
 
 def test_first_acknowledgement_stays_and_needs_token(client: TestClient) -> None:
@@ -257,13 +403,14 @@ def test_acknowledging_has_limits_of_its_own(tmp_path: Path) -> None:
     path, body = "/api/alarms/1/acknowledge", {"who": "A"}
     with small(tmp_path, uploads_per_minute=2, requests_per_minute=2, changes_per_minute=2) as client:
         uploads = [client.post("/api/predict", files={"file": ("a.png", b"")}) for _ in range(3)]
-        reads = [client.get("/api/health") for _ in range(3)]
+        reads = [client.get("/api/status") for _ in range(3)]
         guesses = [client.post(path, json=body, headers={"Authorization": "Bearer x"}) for _ in range(3)]
         acknowledged = client.post(path, json=body, headers=AUTHORISED)
     assert [group[-1].status_code for group in (uploads, reads, guesses)] == [429, 429, 429]
     assert acknowledged.status_code == 404  # three frames raise no alarm; no limit stood against it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("proxies", "forwarded", "statuses"),
     [
@@ -279,8 +426,69 @@ def test_forwarded_address_counts_if_trusted(
 ) -> None:
     app = helpers.make_app(tmp_path, 3, requests_per_minute=2, trusted_proxies=proxies)
     with TestClient(app, base_url=LOCAL, client=("10.0.0.9", 5000)) as client:
-        responses = [client.get("/api/health", headers={"X-Forwarded-For": hop}) for hop in forwarded]
+        responses = [client.get("/api/status", headers={"X-Forwarded-For": hop}) for hop in forwarded]
     assert [response.status_code for response in responses] == statuses
+
+
+@pytest.mark.slow
+def test_silent_monitor_repeats_no_status(tmp_path: Path) -> None:
+    with (
+        helpers.running_service(tmp_path) as (port, _),
+        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=60) as response,
+    ):
+        kinds = [line for line in itertools.islice(response.iter_lines(), 16) if line.startswith("event: ")]
+    assert kinds.count("event: status") <= 2
+
+
+def test_whole_frame_is_cut_into_windows(reader: TestClient) -> None:
+    crop = reader.post("/api/predict", files={"file": ("a.png", helpers.noise_png(150))}).json()
+    frame = reader.post("/api/predict", files={"file": ("b.png", helpers.noise_png(400))}).json()
+    assert crop["frame"] is None
+    assert frame["frame"]["map"]["width_px"] == 400
+    assert len(frame["frame"]["map"]["windows"]) > 4
+    counts = ("n_judged", "n_unknown", "n_empty")
+    assert sum(frame["frame"][name] for name in counts) == len(frame["frame"]["map"]["windows"])
+
+
+def test_page_knows_every_state() -> None:
+    script = (STATIC / "js" / "format.js").read_text(encoding="utf-8")
+    states = script[script.index("export const STATES") :]
+    states = states[: states.index("};")]
+    missing = [state for state in State if not re.search(rf'^  "?{state}"?: \[', states, re.MULTILINE)]
+    assert missing == []
+
+
+def test_watchdogs_are_never_limited(tmp_path: Path) -> None:
+    with small(tmp_path, requests_per_minute=1) as client:
+        assert [client.get("/api/status").status_code for _ in range(2)] == [200, 429]
+        for path in ("/api/health", "/metrics", "/static/js/main.js"):
+            assert [client.get(path).status_code for _ in range(3)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("path", ["/", "/api/health", "/static/app.css", "/api/frames/1/picture", "/nothing"])
+def test_head_is_get_without_body(reader: TestClient, path: str) -> None:
+    head, whole = reader.head(path), reader.get(path)
+    assert head.status_code == whole.status_code
+    assert head.content == b""
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_head_of_endless_stream_ends(tmp_path: Path) -> None:
+    with helpers.running_service(tmp_path) as (port, _):
+        response = httpx.head(f"http://127.0.0.1:{port}/api/events", timeout=60)
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=60).status_code == 200
+
+
+def test_stream_beats_while_nothing_happens(tmp_path: Path) -> None:
+    with (
+        helpers.running_service(tmp_path) as (port, _),
+        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=60) as response,
+    ):
+        lines = itertools.islice(response.iter_lines(), 40)
+        assert next(lines) == "event: status"
+        assert "event: beat" in lines
 
 
 def test_trusted_proxies_are_addresses() -> None:
@@ -369,4 +577,62 @@ def test_listener_gets_missed_and_new_frames(tmp_path: Path) -> None:
         await stream.stop()
         return events
 
-    assert asyncio.run(asyncio.wait_for(follow(), 20)) == [("4", 4), ("5", 5), ("6", 6)]
+    assert asyncio.run(asyncio.wait_for(follow(), 60)) == [("4", 4), ("5", 5), ("6", 6)]
+
+
+def test_listener_hears_that_store_is_away_and_back(tmp_path: Path) -> None:
+    service = helpers.make_service(tmp_path, 5)
+    file, kept = tmp_path / "m.db", tmp_path / "kept.db"
+
+    async def follow() -> list[str]:
+        stream = EventStream(service)
+        await stream.start()
+        states: list[str] = []
+        async for text in stream.listen():
+            if "event: status" not in text:
+                continue
+            states.append(json.loads(text.split("data: ", 1)[1])["state"])
+            if len(states) == 1:
+                file.rename(kept)
+            elif states[-1] == "store away":
+                kept.rename(file)
+            elif "store away" in states:
+                break
+        await stream.stop()
+        return list(dict.fromkeys(states)) + states[-1:]
+
+    before, away, after = asyncio.run(asyncio.wait_for(follow(), 60))
+    assert (away, after) == ("store away", before)
+    service.store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"host": "127.0.0.1"}, "127.0.0.1"),
+        ({"host": "[::1]"}, "::1"),
+        ({"host": "0.0.0.0", "token": helpers.TOKEN, "allowed_hosts": ("probe.example",)}, "probe.example"),
+    ],
+)
+def test_printed_address_is_one_that_opens(settings: dict[str, Any], name: str) -> None:
+    assert find_name(ServeConfig(**settings)) == name
+    everywhere = find_name(ServeConfig(host="0.0.0.0", token=helpers.TOKEN))
+    assert everywhere not in ("0.0.0.0", "")
+
+
+def test_folder_in_settings_file_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from georgia.cli import main, serve
+
+    calls: list[Any] = []
+    monkeypatch.setattr(serve, "serve_probe", lambda *values: calls.append(values) or 0)
+    monkeypatch.setenv("GEORGIA_TOKEN", helpers.TOKEN)
+    file = tmp_path / "plant.toml"
+    file.write_text('[monitor]\nwatch = "frames"\ndb = "plant.db"\nlimit = 0.1\n[serve]\nport = 0\n')
+    assert main(["serve", "--config", str(file), "--set", "min_judged=3", "--set", "no_frames_s=7"]) == 0
+    assert (calls[0][1].no_frames_s, calls[0][2].no_frames_s) == (7, 7)
+    _, settings, probe, _, is_secret, *_ = calls[0]
+    assert (str(probe.watch), probe.db, settings.db) == ("frames", "plant.db", "plant.db")
+    assert (probe.charts.limit, probe.tiles.min_judged, is_secret) == (0.1, 3, True)
+    assert main(["serve", "--port", "0", "--token", helpers.TOKEN]) == 0
+    assert calls[1][2] is None
+    assert not calls[1][4]

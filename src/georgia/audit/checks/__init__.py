@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from georgia.audit.check import Check
 from georgia.audit.checks.class_balance import Imbalance, TooFewGroups
-from georgia.audit.checks.duplicates import Conflict, DuplicatesFound, Leak, NearConflict
+from georgia.audit.checks.duplicates import Conflict, DuplicatesFound, Leak, NearConflict, SameScene
 from georgia.audit.checks.features import LabelSuspect, Outlier
 from georgia.audit.checks.image_quality import (
     Blank,
@@ -32,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     FileShortcut(),
     TooFewGroups(),
     DuplicatesFound(),
+    SameScene(),
     NearConflict(),
     ImageShortcut(),
     Imbalance(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from georgia.audit.check import AuditData, Check, Finding
+from georgia.audit.check import AuditData, Check, Finding, list_names, shorten
 
 
 class Imbalance(Check):
@@ -27,7 +27,7 @@ class Imbalance(Check):
         if len(present) < 2 or max(present.values()) < self.threshold * min(present.values()):
             return []
         few, many = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
-        message = f"{few} has {counts[few]:,} groups and {many} has {counts[many]:,}"
+        message = f"{shorten(few)} has {counts[few]:,} groups and {shorten(many)} has {counts[many]:,}"
         return [self.found(message, {"groups": counts, "pictures": data.catalog.count_by_class()})]
 
 
@@ -47,11 +47,14 @@ class TooFewGroups(Check):
         """Return one finding with all classes that have too few groups."""
         counts, files = count_groups(data), data.catalog.count_by_class()
         poor = [
-            f"{name} has {n} (in {files[name]:,} files)" for name, n in counts.items() if n < self.threshold
+            f"{shorten(name, 40)} has {n} (in {files[name]:,} files)"
+            for name, n in counts.items()
+            if n < self.threshold
         ]
         if not poor:
             return []
-        message = f"groups of a class must be 3 or more for train, validation and test: {', '.join(poor)}"
+        rule = "groups of a class must be 3 or more for train, validation and test"
+        message = f"{rule}: {list_names(poor, 5)}"
         return [self.found(message, {"groups": counts, "pictures": files})]
 
 

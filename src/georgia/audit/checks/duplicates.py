@@ -1,4 +1,4 @@
-"""Checks of duplicates: files that show one crystal, contradicting labels, leaks between splits."""
+"""Checks of duplicates: one crystal or one scene in several files, contradicting labels, leaks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import ClassVar
 
-from georgia.audit.check import AuditData, Check, Finding, Severity
+from georgia.audit.check import AuditData, Check, Finding, Severity, shorten
 from georgia.audit.groups import connect
-from georgia.audit.near_duplicates.search import DuplicateKind, DuplicatePair
+from georgia.audit.near_duplicates.search import DuplicateKind, DuplicatePair, GroupKind
+from georgia.audit.settings import NearDuplicateConfig
 from georgia.split.make import group_of
+from georgia.text import count_noun
+
+# Files that one line names.
+_N_SHOWN = 4
 
 
 def describe_pair(pair: DuplicatePair, data: AuditData) -> dict[str, object]:
@@ -42,14 +47,64 @@ class DuplicatesFound(Check):
             return []
         files = [position for group in groups for position in group]
         n_exact = sum(pair.kind == "exact" for pair in data.duplicates.pairs)
-        message = f"{len(files):,} files are duplicates or near-duplicates, in {len(groups):,} groups"
+        kinds = [data.duplicates.kind_of(group) for group in groups]
+        counted = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in GroupKind if kind in kinds)
+        message = (
+            f"{len(files):,} files are duplicates or near-duplicates, in {count_noun(len(groups), 'group')} "
+            f"({counted}){describe_largest(groups, len(data.catalog.records))}"
+        )
         evidence = {
             "n_groups": len(groups),
             "n_exact_pairs": n_exact,
             "n_near_pairs": len(data.duplicates.pairs) - n_exact,
             "groups": [list(data.names(group)) for group in groups],
+            "group_kinds": kinds,
         }
         return [self.found(message, evidence, data.names(files))]
+
+
+class SameScene(Check):
+    """Images agree on a scene or an apparatus, but on nothing of their own."""
+
+    name = "same-scene"
+    severity = "warning"
+    rule = "sets of images that agree only on what many show at that place, or on a silhouette, from"
+    threshold = 1
+    source = "synthetic look-alikes with known truth (docs/measurements/near_duplicates.md)"
+    remedy = (
+        "Look at them. If they are frames of one crystal, say so: --group-regex, --time-gap, or same_scene = "
+        '"join" under [audit] in the config. If only an apparatus, a legend or a shape is the same, nothing '
+        "needs to be done."
+    )
+
+    def find(self, data: AuditData) -> list[Finding]:
+        """Return one finding with all such sets."""
+        groups = sorted(data.duplicates.same_scene, key=lambda group: -len(group))
+        if not groups:
+            return []
+        files = [position for group in groups for position in group]
+        is_joined = data.config.same_scene == "join"
+        message = (
+            f"same scene or apparatus? {len(files):,} files in {count_noun(len(groups), 'set')} agree on "
+            "what many images show at the same place, or on a shape, but on nothing of their own; "
+            f"they {'are' if is_joined else 'are not'} kept together"
+            f"{describe_largest(groups, len(data.catalog.records))}"
+        )
+        evidence = {
+            "n_groups": len(groups),
+            "groups": [list(data.names(group)) for group in groups],
+            "group_kinds": [GroupKind.SAME_SCENE] * len(groups),
+            "joined": is_joined,
+        }
+        return [self.found(message, evidence, data.names(files))]
+
+
+def describe_largest(groups: Sequence[Sequence[int]], n_images: int) -> str:
+    """Return which fraction of the set the largest group is, if that is a lot; else nothing."""
+    largest = max(map(len, groups))
+    if largest <= max(2, NearDuplicateConfig().large_group * n_images):
+        return ""
+    return f"; the largest has {largest:,} files, {largest / n_images:.0%} of the set"
 
 
 class Conflict(Check):
@@ -67,18 +122,34 @@ class Conflict(Check):
     def find(self, data: AuditData) -> list[Finding]:
         """Return one finding for each set of contradicting files."""
         records = data.catalog.records
-        pairs = [
-            pair
-            for pair in data.duplicates.pairs
-            if pair.kind == self.kind and records[pair.first].class_name != records[pair.second].class_name
+        own = [pair for pair in data.duplicates.pairs if pair.kind == self.kind]
+        pairs = [pair for pair in own if records[pair.first].class_name != records[pair.second].class_name]
+        # Equality is transitive: of several equal files each is paired with the first one only, and those of
+        # its label contradict the others too.
+        linked = own if self.kind == "exact" else pairs
+        sets = connect(len(records), [(pair.first, pair.second) for pair in linked])
+        return [
+            self._report(members, pairs, data)
+            for members in sets
+            if len({records[member].class_name for member in members}) > 1
         ]
-        sets = connect(len(records), [(pair.first, pair.second) for pair in pairs])
-        return [self._report(members, pairs, data) for members in sets]
 
     def _report(self, members: Sequence[int], pairs: Sequence[DuplicatePair], data: AuditData) -> Finding:
-        named = [f"{data.name(member)} ({data.catalog.records[member].class_name})" for member in members]
-        own = [describe_pair(pair, data) for pair in pairs if pair.first in members]
-        return self.found(f"{' and '.join(named)}: {self.text}", {"pairs": own}, data.names(members))
+        own = [describe_pair(pair, data) for pair in pairs if pair.first in set(members)]
+        named = [
+            f"{shorten(data.name(member))} ({shorten(data.catalog.records[member].class_name)})"
+            for member in _choose_shown(members, data)
+        ]
+        n_more = len(members) - len(named)
+        more = f" and {n_more:,} more" if n_more else ""
+        return self.found(f"{' and '.join(named)}{more}: {self.text}", {"pairs": own}, data.names(members))
+
+
+def _choose_shown(members: Sequence[int], data: AuditData) -> list[int]:
+    """Return few members, one of each class first."""
+    first_of = {data.catalog.records[member].class_name: member for member in reversed(members)}
+    ahead = set(first_of.values())
+    return sorted(members, key=lambda member: (member not in ahead, member))[:_N_SHOWN]
 
 
 class NearConflict(Conflict):

@@ -7,12 +7,13 @@ ImageNet), which is not trained on the audited data. They come from its ONNX fil
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from georgia.audit.check import AuditData, Check, Finding
+from georgia.audit.check import AuditData, Check, Finding, list_names
 from georgia.audit.predictability import Floats, Ints, make_probe_data
 from georgia.audit.scan import FeatureExtractor, Features
 from georgia.model.engines import open_engine
@@ -73,6 +74,38 @@ def predict_out_of_fold(
     return scores
 
 
+@dataclass(frozen=True, eq=False)
+class Suspects:
+    """Images whose label the others contradict: ``positions`` (S,), the lowest ``scores`` (S,) first.
+
+    ``looks_like`` (S,) are class indices, ``scores`` those of the own label, 0–1.
+    """
+
+    positions: Ints
+    looks_like: Ints
+    scores: Floats
+
+
+def find_suspects(
+    features: Features, labels: Ints, groups: Ints, n_classes: int, seed: int, threshold: float
+) -> Suspects:
+    """Return the images (N) whose own label scores below ``threshold`` where another class scores as usual.
+
+    Scores are out of fold, over groups; too few groups suspect nothing. Source: see ``LabelSuspect``.
+    """
+    scores = predict_out_of_fold(reduce_features(features), labels, groups, n_classes, seed)
+    if scores is None:
+        return Suspects(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    own = scores[np.arange(len(labels)), labels]
+    others = scores.copy()
+    others[np.arange(len(labels)), labels] = -1.0
+    looks_like = others.argmax(axis=1)
+    usual = np.array([scores[labels == index, index].mean() for index in range(n_classes)])
+    is_suspect = (own < threshold) & (others.max(axis=1) >= usual[looks_like])
+    suspects = np.flatnonzero(is_suspect)[np.argsort(own[is_suspect], kind="stable")]
+    return Suspects(suspects, looks_like[suspects], own[suspects])
+
+
 class LabelSuspect(Check):
     """An image looks like another class than its label says."""
 
@@ -94,26 +127,15 @@ class LabelSuspect(Check):
         if data.features is None:
             return []
         labels, n_classes = data.labels, len(data.catalog.labels)
-        directions = reduce_features(data.features)
-        scores = predict_out_of_fold(directions, labels, data.groups, n_classes, data.config.seed)
-        if scores is None:
+        found = find_suspects(data.features, labels, data.groups, n_classes, data.config.seed, self.threshold)
+        if not len(found.positions):
             return []
-        own = scores[np.arange(len(labels)), labels]
-        others = scores.copy()
-        others[np.arange(len(labels)), labels] = -1.0
-        looks_like = others.argmax(axis=1)
-        usual = np.array([scores[labels == index, index].mean() for index in range(n_classes)])
-        is_suspect = (own < self.threshold) & (others.max(axis=1) >= usual[looks_like])
-        suspects = np.flatnonzero(is_suspect)[np.argsort(own[is_suspect], kind="stable")]
-        if not len(suspects):
-            return []
-        names = data.names(suspects)
-        classes = [data.catalog.labels.names[index] for index in looks_like[suspects]]
-        scores_of_labels = [round(float(score), 4) for score in own[suspects]]
+        names = data.names(found.positions)
+        classes = [data.catalog.labels.names[index] for index in found.looks_like]
+        scores_of_labels = [round(float(score), 4) for score in found.scores]
         evidence = {"looks_like": classes, "score_of_label": scores_of_labels}
-        first = f"{names[0]} (looks like {classes[0]})"
-        message = f"labels that the images contradict: {first}{_count_more(names)}"
-        return [self.found(message, evidence, names)]
+        looks = f"{list_names(names, 1)}; the first looks like {classes[0]}"
+        return [self.found(f"labels that the images contradict: {looks}", evidence, names)]
 
 
 class Outlier(Check):
@@ -138,11 +160,7 @@ class Outlier(Check):
             return []
         names = data.names(outliers)
         evidence = {"distance": [round(float(value), 3) for value in ratio[outliers]]}
-        return [self.found(f"unlike all other images: {names[0]}{_count_more(names)}", evidence, names)]
-
-
-def _count_more(names: Sequence[str]) -> str:
-    return f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        return [self.found(f"unlike all other images: {list_names(names, 1)}", evidence, names)]
 
 
 def measure_distance(points: Floats, groups: Ints) -> Floats:

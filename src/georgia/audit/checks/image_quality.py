@@ -9,17 +9,14 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from georgia.audit.check import AuditData, Check, Column, Finding
+from georgia.audit.check import AuditData, Check, Column, Finding, list_names, shorten
 from georgia.catalog.read import relative_name
 from georgia.errors import UnreadableImageError
 from georgia.images.decode import find_used_bits
-from georgia.images.depth import DEPTH_VARIABLE, find_stated_bits
+from georgia.images.depth import DEPTH_VARIABLE, MOST_BITS_UNUSUAL, USUAL_BITS, find_stated_bits
 
 Flags = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
-# Depths of cameras. A whole set below the last of them leaves three quarters of the range of 16 bits unused.
-_USUAL_BITS = (8, 10, 12, 14)
-_MOST_BITS_UNUSUAL = _USUAL_BITS[-1]
 _MEASURED_ON = "3,600 synthetic crops"
 
 
@@ -41,7 +38,7 @@ class Unreadable(Check):
         reasons = {relative_name(failure.path, data.catalog.root): failure.error for failure in failures}
         first, reason = next(iter(reasons.items()))
         n = len(failures)
-        message = f"{first}: {reason}"
+        message = f"{shorten(first)}: {shorten(reason, 300)}"
         if n > 1:
             message = f"{n:,} files cannot be read, such as {message}"
         return [self.found(message, {"reasons": reasons}, reasons)]
@@ -69,8 +66,7 @@ class _ImageCheck(Check):
         """Return a finding of the images at these positions."""
         names = data.names(flagged)
         n = "1 image is" if len(flagged) == 1 else f"{len(flagged):,} images are"
-        more = f" and {len(flagged) - 3:,} more" if len(flagged) > 3 else ""
-        message = f"{n} {self.text}{cause}: {', '.join(names[:3])}{more}"
+        message = f"{n} {self.text}{cause}: {list_names(names)}"
         values = {
             name: [round(float(value), 4) for value in data.columns[name][flagged]] for name in self.columns
         }
@@ -88,9 +84,9 @@ class _LightCheck(_ImageCheck):
         is_deep = data.columns["bit_depth"] == 16
         is_asked = is_deep[flagged].any() and not find_stated_bits()
         bits = _find_used_bits(data, is_deep) if is_asked else 16
-        if bits > _MOST_BITS_UNUSUAL:
+        if bits > MOST_BITS_UNUSUAL:
             return [self.found_in(data, flagged)]
-        camera_bits = next(usual for usual in _USUAL_BITS if usual >= bits)
+        camera_bits = next(usual for usual in USUAL_BITS if usual >= bits)
         cause = (
             f" as read, because the 16-bit files of this set use {bits} bits or fewer "
             f"({DEPTH_VARIABLE}={camera_bits} reads them as {camera_bits} bits)"
@@ -117,7 +113,7 @@ def _find_used_bits(data: AuditData, is_deep: Flags) -> int:
         except UnreadableImageError:
             continue
         largest = max(largest, bits)
-        if largest > _MOST_BITS_UNUSUAL:
+        if largest > MOST_BITS_UNUSUAL:
             break
     return largest or 16
 

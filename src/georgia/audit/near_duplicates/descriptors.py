@@ -1,6 +1,6 @@
-"""What is kept of one image to find its duplicates: content keys, a small grey image, local features.
+"""What is kept of one image to find its duplicates: a content key, a small grey image, local features.
 
-Everything but the keys is measured on the image resized to a square, so that resizing, to any aspect,
+Everything but the key is measured on the image resized to a square, so that resizing, to any aspect,
 changes nothing. The local features are SIFT: they rotate with the image, and mirroring an image only
 permutes their numbers.
 Source: Lowe 2004, doi 10.1023/B:VISI.0000029664.99615.94.
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from georgia.images.decode import Image
+from georgia.images.decode import Image, drop_equal_channels
 from georgia.images.symmetry import SYMMETRIES, Symmetry
 
 # The square's side. Source: synthetic crops of seed 1: 96 px finds no more near-duplicates, and costs twice.
@@ -33,31 +33,68 @@ _LEAST_SPREAD = 0.5
 class Description:
     """What is kept of one image, about 14 kB.
 
-    ``keys`` are 8 content keys, one for each symmetry of the decoded pixels: images are exact duplicates
-    if the first key of one is among the keys of the other. ``square`` (S, S), uint8, is the image in grey.
-    ``points`` (K, 4), float32: x and y from the middle, in px of the square, size in px, and angle in
-    radians, clockwise; ``features`` (K, 128), uint8.
+    ``key`` is that of the decoded pixels as ``upright`` rotates them: images are exact duplicates, however
+    they are rotated or mirrored, if their keys are equal. ``square`` (S, S), uint8, is the image in grey,
+    ``size_px`` its own height and width. ``points`` (K, 4), float32: x and y from the middle, in px of the
+    square, size in px, and angle in radians, clockwise; ``features`` (K, 128), uint8.
     """
 
-    keys: tuple[bytes, ...]
+    key: bytes
+    upright: Symmetry
     square: npt.NDArray[np.uint8]
     points: npt.NDArray[np.float32]
     features: npt.NDArray[np.uint8]
+    size_px: tuple[int, int]
 
-    @property
-    def key(self) -> bytes:
-        """Return the content key that all exact duplicates have, however they are rotated."""
-        return min(self.keys)
+    def find_transform(self, other: Description) -> Symmetry:
+        """Return what maps this image onto an exact duplicate of it."""
+        return self.upright.then(other.upright.inverse)
 
 
 def describe_image(image: Image) -> Description:
     """Return what is kept of one image (H, W, 3), uint8; it can run in many threads at once."""
-    is_grey = bool((image[:, :, 0] == image[:, :, 1]).all() and (image[:, :, 0] == image[:, :, 2]).all())
-    content: npt.NDArray[np.uint8] = np.ascontiguousarray(image[:, :, 0]) if is_grey else image
-    grey: Any = content if is_grey else cv2.cvtColor(content, cv2.COLOR_RGB2GRAY)
+    content = drop_equal_channels(image)
+    grey: Any = content if content.ndim == 2 else cv2.cvtColor(content, cv2.COLOR_RGB2GRAY)
     square = np.asarray(cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), np.uint8)
     points, features = find_features(square)
-    return Description(tuple(_digest(content, name) for name in SYMMETRIES), square, points, features)
+    key, upright = find_key(content)
+    return Description(key, upright, square, points, features, (image.shape[0], image.shape[1]))
+
+
+def find_key(content: npt.NDArray[np.uint8]) -> tuple[bytes, Symmetry]:
+    """Return the key that an image (H, W) or (H, W, 3) has in all eight orientations, and what leads there.
+
+    The orientation whose sums of rows and columns come first is the one of which the key is made; only where
+    several have the same sums, as those of symmetric images do, the keys of all of them are compared.
+
+    >>> image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    >>> rotated = Symmetry.ROTATE_90.apply(image)
+    >>> find_key(image)[0] == find_key(rotated)[0] != find_key(image + 1)[0]
+    True
+    """
+    rows, columns = _sum_pixels(content, 1), _sum_pixels(content, 0)
+    profiles = {symmetry: _rotate_sums(rows, columns, symmetry) for symmetry in SYMMETRIES}
+    first = min(profiles.values())
+    tied = [symmetry for symmetry in SYMMETRIES if profiles[symmetry] == first]
+    keys = [_digest(content, symmetry) for symmetry in tied]
+    return min(keys), tied[keys.index(min(keys))]
+
+
+def _sum_pixels(content: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int64]:
+    """Return the sums over an axis, and over the channels."""
+    sums = cv2.reduce(content, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+    return np.asarray(np.asarray(sums, np.int64).reshape(content.shape[1 - axis], -1).sum(axis=1), np.int64)
+
+
+def _rotate_sums(
+    rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], symmetry: Symmetry
+) -> tuple[int, bytes, bytes]:
+    """Return the height, and the sums of rows and columns that the image has after a symmetry."""
+    if symmetry.is_flip:
+        columns = columns[::-1]
+    for _ in range(symmetry.n_rotations):
+        rows, columns = columns[::-1], rows
+    return len(rows), rows.tobytes(), columns.tobytes()
 
 
 def _digest(content: npt.NDArray[np.uint8], symmetry: Symmetry) -> bytes:

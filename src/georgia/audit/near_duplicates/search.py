@@ -3,7 +3,8 @@
 Exact duplicates have the same decoded pixels, whatever the file type, mode or bit depth. Near-duplicates show
 the same scene re-compressed, resized, brighter or darker, shifted or cropped by up to 20 %, or a moment
 later. Candidates come from local features (``candidates``), the decision from the correlation of the two
-aligned images (``alignment``).
+aligned images (``alignment``), less what is common to many (``common``): images that agree on a scene or an
+apparatus, but on nothing of their own, are no duplicates but a question to the user.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from threadpoolctl import threadpool_limits
@@ -18,7 +20,9 @@ from threadpoolctl import threadpool_limits
 from georgia.audit.groups import connect
 from georgia.audit.near_duplicates.alignment import Alignment, align_pair
 from georgia.audit.near_duplicates.candidates import Candidate, find_candidates, map_in_threads
+from georgia.audit.near_duplicates.common import learn_common_by_size
 from georgia.audit.near_duplicates.descriptors import Description
+from georgia.audit.near_duplicates.matches import Match, separate_matches
 from georgia.audit.settings import NearDuplicateConfig
 from georgia.images.symmetry import SYMMETRIES, Symmetry
 from georgia.progress import QUIET, Progress
@@ -27,6 +31,14 @@ DuplicateKind = Literal["exact", "near"]
 # Candidates of an image that are aligned with it; further near-duplicates join its group through others.
 _MAX_CANDIDATES = 20
 _DEFAULTS = NearDuplicateConfig()
+
+
+class GroupKind(StrEnum):
+    """What the images of a group have in common."""
+
+    EXACT = "exact"
+    OVERLAPPING = "overlapping"
+    SAME_SCENE = "same scene or apparatus"
 
 
 @dataclass(frozen=True)
@@ -47,11 +59,19 @@ class DuplicatePair:
 class Duplicates:
     """``pairs`` in order of position, and ``groups``: all images that pairs join, two or more each.
 
-    Of n exact duplicates each is paired with the first one: n − 1 pairs, not n (n − 1) / 2.
+    Of n exact duplicates each is paired with the first one: n − 1 pairs, not n (n − 1) / 2. ``same_scene``
+    are sets of images that agree on a scene or an apparatus only: no pair and no group joins them.
     """
 
     pairs: tuple[DuplicatePair, ...]
     groups: tuple[tuple[int, ...], ...]
+    same_scene: tuple[tuple[int, ...], ...] = ()
+
+    def kind_of(self, group: Sequence[int]) -> GroupKind:
+        """Return what joins a group: "exact" if all its images are equal."""
+        members = set(group)
+        is_near = any(pair.kind == "near" and pair.first in members for pair in self.pairs)
+        return GroupKind.OVERLAPPING if is_near else GroupKind.EXACT
 
 
 def find_near_duplicates(
@@ -73,60 +93,76 @@ def find_near_duplicates(
         if description is not None:
             by_key[description.key].append((position, description))
     pairs = [pair for members in by_key.values() for pair in _pair_exact(members)]
+    questions: list[tuple[int, int]] = []
     if config.near:
         # One of several exact duplicates stands for all. The choice and the order depend on content only,
         # so that the order of files changes nothing.
-        distinct = [min(members, key=lambda item: (item[1].keys[0], item[0])) for members in by_key.values()]
-        distinct.sort(key=lambda item: item[1].keys[0])
+        orders = {symmetry: order for order, symmetry in enumerate(SYMMETRIES)}
+        distinct = [
+            min(members, key=lambda item: (orders[item[1].upright], item[0])) for members in by_key.values()
+        ]
+        distinct.sort(key=lambda item: item[1].key)
         # On products of a few hundred rows numpy's own threads take four times as long as one core.
         with threadpool_limits(limits=1, user_api="blas"):
-            pairs += _find_near(distinct, config, progress)
+            near, questions = _find_near(distinct, config, progress)
+        pairs += near
     pairs.sort(key=lambda pair: (pair.first, pair.second))
     groups = connect(len(descriptions), [(pair.first, pair.second) for pair in pairs])
-    return Duplicates(tuple(pairs), tuple(tuple(group) for group in groups))
+    group_of = {position: at for at, group in enumerate(groups) for position in group}
+    # A pair that others join already is no question.
+    asked = [ends for ends in questions if group_of.get(ends[0], -1) != group_of.get(ends[1], -2)]
+    same_scene = connect(len(descriptions), asked)
+    return Duplicates(tuple(pairs), tuple(map(tuple, groups)), tuple(map(tuple, same_scene)))
 
 
 def _pair_exact(members: Sequence[tuple[int, Description]]) -> list[DuplicatePair]:
     (first, description), *others = members
     return [
-        DuplicatePair(
-            first, position, "exact", SYMMETRIES[description.keys.index(other.keys[0])], similarity=1.0
-        )
+        DuplicatePair(first, position, "exact", description.find_transform(other), similarity=1.0)
         for position, other in others
     ]
 
 
 def _find_near(
     distinct: list[tuple[int, Description]], config: NearDuplicateConfig, progress: Progress
-) -> list[DuplicatePair]:
-    """Return near-duplicates among (position, description) of which no two are exact duplicates."""
+) -> tuple[list[DuplicatePair], list[tuple[int, int]]]:
+    """Return near-duplicates among (position, description) of which no two are exact duplicates.
+
+    The second list holds the pairs that agree on a scene or an apparatus only.
+    """
     descriptions = [description for _, description in distinct]
     candidates = find_candidates(descriptions, config.min_votes, _MAX_CANDIDATES, progress)
     progress.start("compare near-duplicates", len(candidates))
+    commons = learn_common_by_size(descriptions) if candidates else []
 
-    def align(candidate: Candidate) -> Alignment | None:
-        first, second = descriptions[candidate.first], descriptions[candidate.second]
-        return align_pair(first, second, candidate.symmetry)
+    def match(candidate: Candidate) -> Match | None:
+        first, second = candidate.first, candidate.second
+        alignment = align_pair(descriptions[first], descriptions[second], candidate.symmetry)
+        if alignment is None or not _is_alike(alignment, config):
+            return None
+        found = Match(first, second, candidate.symmetry, alignment, alignment.similarity)
+        return found.measure(descriptions, commons[first], commons[second])
 
-    best: dict[tuple[int, int], DuplicatePair] = {}
-    for candidate, alignment in zip(candidates, map_in_threads(align, candidates), strict=True):
+    best: dict[tuple[int, int], Match] = {}
+    for found in map_in_threads(match, candidates):
         progress.advance()
-        if alignment is None or not _is_duplicate(alignment, config):
+        if found is None:
             continue
-        pair = _make_pair(
-            distinct[candidate.first][0], distinct[candidate.second][0], candidate, alignment.similarity
-        )
-        known = best.get((pair.first, pair.second))
-        if known is None or pair.similarity > known.similarity:
-            best[pair.first, pair.second] = pair
-    return list(best.values())
+        known = best.get(found.ends)
+        if known is None or found.own_similarity > known.own_similarity:
+            best[found.ends] = found
+    joined, apart = separate_matches(list(best.values()), descriptions, config)
+    positions = [position for position, _ in distinct]
+    pairs = [_make_pair(positions[match.first], positions[match.second], match) for match in joined]
+    return pairs, [(positions[match.first], positions[match.second]) for match in apart]
 
 
-def _is_duplicate(alignment: Alignment, config: NearDuplicateConfig) -> bool:
+def _is_alike(alignment: Alignment, config: NearDuplicateConfig) -> bool:
     return alignment.similarity >= config.min_similarity and alignment.significance >= config.min_significance
 
 
-def _make_pair(first: int, second: int, candidate: Candidate, similarity: float) -> DuplicatePair:
+def _make_pair(first: int, second: int, match: Match) -> DuplicatePair:
+    similarity = match.alignment.similarity
     if first < second:
-        return DuplicatePair(first, second, "near", candidate.symmetry, similarity)
-    return DuplicatePair(second, first, "near", candidate.symmetry.inverse, similarity)
+        return DuplicatePair(first, second, "near", match.symmetry, similarity)
+    return DuplicatePair(second, first, "near", match.symmetry.inverse, similarity)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from georgia.export.graph.builder import GraphBuilder
+from georgia.export.graph.symmetry import Views
 from georgia.images.preprocess import PreprocessSpec
-from georgia.uncertainty.ood import N_LIGHT, OodDetector, count_scales
+from georgia.uncertainty.ood import N_LIGHT, MaterialNet, OodDetector, count_scales
 
 # Added to every spread before its logarithm, grey levels: half of the step between two levels.
 FLOOR = 0.5
@@ -18,36 +19,69 @@ BLACK, WHITE = 7.7, 247.3
 
 
 def add_image_features(
-    graph: GraphBuilder, network_input: str, spec: PreprocessSpec, layers: Sequence[str]
+    graph: GraphBuilder, views: Views, spec: PreprocessSpec, layers: Sequence[tuple[str, int]]
 ) -> str:
     """Append ``picture_features`` (N, D), float32: image statistics, then the means of layers' maps.
 
     The statistics are, in order: mean grey and mean colourfulness (0–1), the fractions of black and of
     white pixels, the logarithm of the grey levels' standard deviation, and that of the detail at each
-    scale, from fine to coarse.
+    scale, from fine to coarse. ``layers`` are tensors (M, K, h, w) with their K; of several views of an
+    image, the mean is measured.
     """
-    parts = _measure_light(graph, network_input, spec)
-    for layer in layers:
+    parts = _measure_light(graph, views.net_input, spec)
+    for layer, _ in layers:
         pooled = graph.add("GlobalAveragePool", [layer], "picture/pooled")
         parts.append(graph.add("Flatten", [pooled], "picture/means", axis=1))
-    return graph.add("Concat", parts, "picture/features", axis=1)
+    features = graph.add("Concat", parts, "picture/features", axis=1)
+    return views.merge(features, N_LIGHT + count_scales(spec.size_px) + sum(width for _, width in layers))
 
 
 def add_unknown_score(graph: GraphBuilder, features: str, detector: OodDetector) -> str:
     """Append the unknown score (N,), float32, of ``picture_features`` (N, D); above 1 is rejected."""
     total, start = "", 0
-    for part in detector.parts:
-        end = start + len(part.mean)
-        bounds = [graph.constant([value], "unknown/limit", np.int64) for value in (start, end, 1)]
+    axis = graph.constant([1], "unknown/axis", np.int64)
+    for part, width in zip(detector.parts, detector.widths, strict=True):
+        bounds = [graph.constant([value], "unknown/limit", np.int64) for value in (start, start + width, 1)]
         columns = graph.add("Slice", [features, *bounds], "unknown/columns")
-        centred = graph.add("Sub", [columns, graph.constant(part.mean, "unknown/mean")], "unknown/centred")
-        white = graph.add(
-            "MatMul", [centred, graph.constant(part.whitening, "unknown/whitening")], "unknown/white"
-        )
-        distance = graph.add("ReduceL2", [white], "unknown/distance", axes=[1], keepdims=0)
+        # Centred before it is whitened, so that no difference of large numbers is taken in float32.
+        middle = graph.constant(part.mean[0], "unknown/mean")
+        centred = graph.add("Sub", [columns, middle], "unknown/centred")
+        whitening = graph.constant(part.whitening, "unknown/whitening")
+        white = graph.add("MatMul", [centred, whitening], "unknown/white")
+        row = graph.add("Unsqueeze", [white, axis], "unknown/row")
+        means = graph.constant(((part.mean - part.mean[0]) @ part.whitening)[np.newaxis], "unknown/means")
+        apart = graph.add("Sub", [row, means], "unknown/apart")
+        distance = graph.add("ReduceL2", [apart], "unknown/distance", axes=[2], keepdims=0)
         total = graph.add("Add", [total, distance], "unknown/sum") if total else distance
-        start = end
-    return total
+        start += width
+    limits = graph.constant(detector.limits[np.newaxis], "unknown/limits")
+    ratios = graph.add("Div", [total, limits], "unknown/ratios")
+    score = graph.add("ReduceMin", [ratios], "unknown/nearest", axes=[1], keepdims=0)
+    if detector.material is None:
+        return score
+    return graph.add("Max", [score, _add_material_net(graph, features, detector.material)], "unknown/larger")
+
+
+def _add_material_net(graph: GraphBuilder, features: str, net: MaterialNet) -> str:
+    """Append the score (N,) of other material."""
+    centred = graph.add(
+        "Sub", [features, graph.constant(net.mean, "unknown/material_mean")], "unknown/material"
+    )
+    scaled = graph.add(
+        "Mul", [centred, graph.constant(net.scale, "unknown/material_scale")], "unknown/scaled"
+    )
+    inner = graph.add("MatMul", [scaled, graph.constant(net.hidden, "unknown/hidden")], "unknown/inner")
+    shifted = graph.add(
+        "Add", [inner, graph.constant(net.hidden_bias, "unknown/hidden_bias")], "unknown/shifted"
+    )
+    units = graph.add("Relu", [shifted], "unknown/units")
+    weights = graph.constant(net.output[np.newaxis], "unknown/weights")
+    weighed = graph.add("Mul", [units, weights], "unknown/weighed")
+    axis = graph.constant([1], "unknown/axis", np.int64)
+    total = graph.add("ReduceSum", [weighed, axis], "unknown/total", keepdims=0)
+    return graph.add(
+        "Add", [total, graph.constant(float(net.bias), "unknown/bias")], "unknown/material_score"
+    )
 
 
 def _measure_light(graph: GraphBuilder, network_input: str, spec: PreprocessSpec) -> list[str]:

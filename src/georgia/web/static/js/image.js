@@ -1,6 +1,7 @@
 // Drop an image in: label, probability, rejection, and the class map.
 import { upload } from "./api.js";
-import { element, percent } from "./format.js";
+import { element, interval, percent } from "./format.js";
+import { drawWindows } from "./frames.js";
 
 export function watchDrop(drop, input, place) {
   const take = (file) => file && show(file, place);
@@ -20,7 +21,7 @@ export function watchDrop(drop, input, place) {
 async function show(file, place) {
   place.replaceChildren(element("p", { className: "muted", textContent: `Classifying ${file.name} …` }));
   try {
-    const prediction = await upload("/api/predict", file);
+    const prediction = await upload("api/predict", file);
     place.replaceChildren(await describe(file, prediction));
   } catch (error) {
     place.replaceChildren(element("p", { className: "fault", textContent: error.message }));
@@ -28,6 +29,7 @@ async function show(file, place) {
 }
 
 async function describe(file, prediction) {
+  if (prediction.frame) return describeFrame(file, prediction);
   const isRejected = prediction.label === "unknown";
   const title = isRejected ? "unknown: rejected" : `${prediction.label} ${percent(prediction.probability, 2)}`;
   const text = element("div", { className: "text" }, element("p", { className: "label", textContent: title }), element("p", { className: "small muted", textContent: `${prediction.file}, ${prediction.width_px} × ${prediction.height_px} px` }));
@@ -45,6 +47,26 @@ async function describe(file, prediction) {
   if (image) {
     box.append(canvas(image, null, "The image"));
     if (prediction.map) box.append(canvas(image, prediction.map, `Where the net looked for ${isRejected ? "the most probable class" : prediction.label}`));
+  }
+  return box;
+}
+
+// A whole frame: what its windows show, as the monitor says it.
+async function describeFrame(file, { frame, ...prediction }) {
+  const value = frame.fraction === null ? frame.status : `${frame.impurity} ${percent(frame.fraction)} (${interval(frame.low, frame.high)})`;
+  const counts = `${frame.n_judged} windows analysed, ${frame.n_unknown} rejected as unknown, ${frame.n_empty} empty`;
+  const text = element("div", { className: "text" }, element("p", { className: "label", textContent: value }), element("p", { className: "small muted", textContent: `${prediction.file}, ${prediction.width_px} × ${prediction.height_px} px, taken as a whole frame: ${counts}` }));
+  const box = element("div", { className: "prediction frame" }, text);
+  const image = await createImageBitmap(file).catch(() => null);
+  if (image) {
+    const scale = Math.min(1, 900 / Math.max(image.width, image.height));
+    const made = element("canvas", { width: Math.round(image.width * scale), height: Math.round(image.height * scale) });
+    made.setAttribute("role", "img");
+    made.setAttribute("aria-label", `${value}; ${counts}`);
+    const ctx = made.getContext("2d");
+    ctx.drawImage(image, 0, 0, made.width, made.height);
+    drawWindows(ctx, frame.map, scale, frame.impurity);
+    box.append(made);
   }
   return box;
 }

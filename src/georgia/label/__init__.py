@@ -1,0 +1,1 @@
+"""From raw frames to labels: what to name next, the names that people give, all of them kept on disk."""

@@ -1,0 +1,1 @@
+"""Process data beside the images: values of a reactor, events, laboratory results."""
