@@ -250,6 +250,13 @@ class Hanging:
         pass
 
 
+def count_values(store: Store) -> int:
+    """Count in a transaction of its own: an open one goes on to read what there was at its start."""
+    with store.engine.connect() as connection:
+        query = select(func.count()).select_from(tables.process_values)
+        return int(connection.execute(query).scalar_one())
+
+
 def test_source_that_hangs_is_told_and_keeps_no_other(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,9 +270,7 @@ def test_source_that_hangs_is_told_and_keeps_no_other(
     follower.start()
     try:
         wait_for(lambda: any("'share' hangs" in text for text in told))
-        with store.engine.connect() as connection:
-            count = select(func.count()).select_from(tables.process_values)
-            wait_for(lambda: connection.execute(count).scalar() == 1)
+        wait_for(lambda: count_values(store) == 1)
     finally:
         hanging.go_on.set()
         follower.close()
