@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import expect
 from tests.helpers import service as helpers
 from tests.helpers.monitor import BrightnessAnalyzer, running, wait_for, write_frame
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.model.load import load_bundled_model
 from georgia.monitor.result import FrameInput
@@ -50,7 +51,7 @@ def shown(tmp_path: Path, browser: Any) -> Iterator[tuple[Any, Any]]:
     def write(*numbers: int) -> None:
         for number in numbers:
             write_frame(folder / f"f{number}.png", number, seed=number)
-        wait_for(lambda: store.count_frames() == numbers[-1], 30)
+        wait_for(lambda: store.count_frames() == numbers[-1])
 
     try:
         wait_for(lambda: started)
@@ -63,7 +64,7 @@ def shown(tmp_path: Path, browser: Any) -> Iterator[tuple[Any, Any]]:
             assert errors == []
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
         store.close()
 
 

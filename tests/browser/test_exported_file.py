@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_MS
 
 from georgia.model.load import load_bundled_model
 from georgia.predict.predictor import PredictConfig, predict_files
@@ -24,7 +25,6 @@ from georgia.synthetic import render_crop, render_empty
 pytestmark = [pytest.mark.slow]
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 BUNDLE = load_bundled_model()
-PATIENCE_MS = 60_000
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

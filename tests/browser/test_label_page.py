@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from tests.helpers import label_page as helpers
 from tests.helpers import people
 from tests.helpers.label_page import KEYS, TOKEN, Labeller, truth
+from tests.helpers.patience import PATIENCE_MS
 
 from georgia.label import job_process
 from georgia.label.records import Item, Pool, PoolKind
@@ -23,7 +24,6 @@ from georgia.monitor.people.roles import Role
 from georgia.monitor.people.users import end_sessions, find_user
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 DESKTOP = {"width": 1100, "height": 800}
 
 

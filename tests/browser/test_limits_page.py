@@ -20,6 +20,7 @@ from playwright.sync_api import expect
 from tests.helpers import service as helpers
 from tests.helpers.monitor import BrightnessAnalyzer, wait_for, write_frame
 from tests.helpers.monitor import running as running_monitor
+from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
 
 from georgia.config import build_config
 from georgia.model.load import load_bundled_model
@@ -30,7 +31,6 @@ from georgia.web.config import ServeConfig
 from georgia.web.serve import open_service
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Shown:
         for _ in range(count):
             self.n += 1
             write_frame(self.folder / f"f{self.n:03d}.png", n_pg, seed=self.n)
-        wait_for(lambda: self.store.count_frames() == self.n, 30)
+        wait_for(lambda: self.store.count_frames() == self.n)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def shown(tmp_path: Path, browser: Any, request: pytest.FixtureRequest) -> Itera
             assert made.errors == []
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
         store.close()
 
 
@@ -214,7 +214,7 @@ class _Served:
         headers = {"Authorization": f"Bearer {helpers.TOKEN}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         with urllib.request.urlopen(
-            urllib.request.Request(self.url + path, data, headers), timeout=60
+            urllib.request.Request(self.url + path, data, headers), timeout=PATIENCE_S
         ) as response:
             return json.load(response)
 
@@ -223,12 +223,12 @@ class _Served:
         return self.ask(f"api/batches/{batch['id']}/limits") if batch else {}
 
     def wait_for_carried(self, name: str) -> Any:
-        wait_for(lambda: self.limits().get("changed", {}).get(name, {}).get("is_carried"), 60)
+        wait_for(lambda: self.limits().get("changed", {}).get(name, {}).get("is_carried"))
         return self.limits()["changed"][name]
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(how)
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -252,9 +252,9 @@ def test_limit_of_page_survives_real_restart(
     (tmp_path / "probe").mkdir()
     command = ("--set", "limit=0.10")
     served = serve(*command)
-    wait_for(lambda: served.limits().get("limit") == 0.1, 60)
+    wait_for(lambda: served.limits().get("limit") == 0.1)
     served.ask("api/limits", {"who": "A. Miller", "limit": 0.05, "reason": "new recipe"})
-    wait_for(lambda: served.limits()["limit"] == 0.05, 60)
+    wait_for(lambda: served.limits()["limit"] == 0.05)
     served.stop()
     # Stopped, then killed: neither forgets.
     for how in (signal.SIGKILL, signal.SIGTERM):
@@ -270,6 +270,6 @@ def test_limit_of_page_survives_real_restart(
             )
         served.stop(how)
     served = serve("--set", "limit=0.08")
-    wait_for(lambda: served.limits().get("limit") == 0.08, 60)
+    wait_for(lambda: served.limits().get("limit") == 0.08)
     (changed,) = served.ask("api/trail?action=settings+changed")["entries"]
     assert changed["detail"]["changes"] == {"limit": [0.05, 0.08]}

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from tests.helpers import monitor as probe
+from tests.helpers.patience import PATIENCE_MS
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 
 
 @dataclass

@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 from tests.helpers import people
 from tests.helpers import service as helpers
 from tests.helpers.oidc import NOW, Provider, providing
+from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
 from tests.helpers.ports import free_port
 
 from georgia.monitor.people import users
@@ -22,7 +23,6 @@ from georgia.monitor.people.roles import Role
 from georgia.web.serve import open_service
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def running_service(folder: Path, **settings: Any) -> Iterator[Any]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE_S)
         yield SimpleNamespace(url=started[0], store=service.store, errors=[])
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
         service.close()
         service.store.close()
 

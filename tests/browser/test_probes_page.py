@@ -15,12 +15,12 @@ import pytest
 from playwright.sync_api import expect
 from tests.helpers import monitor as probe
 from tests.helpers import people
+from tests.helpers.patience import PATIENCE_MS
 
 from georgia.monitor.people.roles import Role
 from georgia.monitor.store import Store
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 SETTINGS = """
 [serve]
 port = 0

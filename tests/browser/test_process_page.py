@@ -13,7 +13,6 @@ from tests.helpers.service import TOKEN, running_service
 from georgia.monitor.process_record import Piece, VariableValues, write_piece
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 
 
 def write_values(store: Any) -> None:

@@ -20,12 +20,12 @@ import pytest
 from playwright.sync_api import expect
 from tests.helpers import monitor as probe
 from tests.helpers import service as helpers
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.ports import free_port
 
 pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parents[2] / "examples" / "service"
 BOTH = pytest.mark.parametrize("proxied", ["nginx", "caddy"], indirect=True)
-PATIENCE_S = 60.0
 
 
 def replace_all(text: str, changes: dict[str, str]) -> str:

@@ -14,11 +14,11 @@ import uvicorn
 from playwright.sync_api import expect
 from tests.helpers import monitor as probe
 from tests.helpers import service as helpers
+from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
 
 from georgia.web.app import create_app
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 
 
 @dataclass
@@ -46,11 +46,11 @@ def running(tmp_path: Path) -> Iterator[Running]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE_S)
         yield Running(started[0], service)
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
         service.store.close()
 
 
@@ -222,7 +222,7 @@ def below_a_path(service: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/plant/probe/"
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
 
 
 def test_page_without_scripts_is_one_line(running: Running, browser: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
 from tests.helpers.service import TOKEN
 from tests.helpers.spotcheck import add_frame, fill_batch
 
@@ -24,7 +25,6 @@ from georgia.spotcheck.in_store import extend_check, list_windows
 from georgia.spotcheck.plan import SpotcheckConfig
 
 pytestmark = [pytest.mark.slow]
-PATIENCE_MS = 60_000
 
 
 class Served:
@@ -45,7 +45,7 @@ class Served:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture

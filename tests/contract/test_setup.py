@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 # A Python that is usable; it makes a virtual environment whose pip prints $PIP_SAYS and fails.
@@ -57,7 +58,7 @@ def run_setup(checkout: Path, free_gb: dict[str, float], says: str = "") -> subp
         "PIP_SAYS": says,
     }
     command = ["bash", "scripts/setup", "dev"]
-    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(

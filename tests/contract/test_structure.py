@@ -13,6 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.sources import nodes_of, read
 
 SOURCE = Path(__file__).parents[2] / "src" / "georgia"
@@ -192,7 +193,7 @@ def modules_loaded_by(statement: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     return set(result.stdout.split())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.cli import main
 from georgia.cli.options import make_config
@@ -167,7 +168,7 @@ def test_stopped_monitor_has_its_code(number: signal.Signals, code: int, here: P
                 break
         process.send_signal(number)
         err = process.stderr.read()
-        assert process.wait(60) == code
+        assert process.wait(PATIENCE_S) == code
     assert "Traceback" not in err
 
 

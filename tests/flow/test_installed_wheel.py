@@ -21,6 +21,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.monitor.queries import StoreReader
 from georgia.monitor.verify import verify_store
@@ -177,7 +178,7 @@ def service(installed: Path, tmp_path: Path) -> Iterator[str]:
 def test_installed_service_gives_page_and_health(service: str) -> None:
     base = service.rstrip("/")
     for path, held in (("/", b"<html"), ("/api/health", b'"probe"'), ("/static/app.css", b"{")):
-        with urllib.request.urlopen(base + path, timeout=90) as response:
+        with urllib.request.urlopen(base + path, timeout=PATIENCE_S) as response:
             assert response.status == 200
             assert held in response.read(), path
 
@@ -285,7 +286,7 @@ def test_installed_service_is_killed_hung_and_started_anew(
         wait_for_frames(3)
         manager.process.terminate()
         assert manager.hear("STOPPING=1")
-        assert manager.process.wait(90) == 0
+        assert manager.process.wait(PATIENCE_S) == 0
     finally:
         manager.close()
     with closing(StoreReader.open(str(db))) as store:
@@ -307,7 +308,7 @@ def test_installed_program_qualifies_until_a_file_is_altered(installed: Path, tm
     for content, outcome in ((whole, "passed"), (whole + b" ", "failed")):
         card.write_bytes(content)
         try:
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
         finally:
             card.write_bytes(whole)
         checks = {check["title"]: check for check in json.loads(done.stdout)["checks"]}

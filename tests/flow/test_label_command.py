@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from tests.helpers import people
 from tests.helpers.labelling import write_crops
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.catalog import read_catalog
 from georgia.label.journal import Journal, find_journal
@@ -293,7 +294,7 @@ class PageProcess:
             json.dumps({"tab": "t1", **body}).encode(),
             {"Content-Type": "application/json", "Authorization": f"Bearer {self.info['token']}"},
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return json.loads(response.read())
 
 
@@ -309,7 +310,7 @@ def open_page() -> Iterator[Callable[..., PageProcess]]:
     yield start
     for page in started:
         page.process.kill()
-        page.process.communicate(timeout=60)
+        page.process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.mark.slow
@@ -324,7 +325,7 @@ def test_page_killed_loses_nothing(tmp_path: Path, open_page: Callable[..., Page
         kept = page.post("name", path=item["path"], name=given[item["path"]], who="A. Miller")
         assert kept["progress"]["n_labelled"] == number + 1
     page.process.kill()
-    page.process.wait(timeout=60)
+    page.process.wait(timeout=PATIENCE_S)
     page = open_page(*command)
     assert page.info["labelled"] == 8
     assert {row["path"].rpartition("/")[2]: row["class"] for row in read_rows(out.read_text())} == given
@@ -334,7 +335,7 @@ def test_page_killed_loses_nothing(tmp_path: Path, open_page: Callable[..., Page
     # The tab takes back what it named before the kill.
     assert page.post("undo", who="A. Miller")["item"]["path"] == list(given)[-1]
     page.process.send_signal(signal.SIGINT)
-    assert page.process.wait(timeout=60) == 130
+    assert page.process.wait(timeout=PATIENCE_S) == 130
     assert read_catalog(out).count_by_class() == {"CEX": 3, "PG": 4}
     assert not out.with_name("labels.csv.lock").exists()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.cli import main
 
@@ -52,7 +53,7 @@ def test_closed_stdout_does_not_stop_record(probe: Path, tmp_path: Path) -> None
         assert json.loads(process.stdout.readline())["file"] == "frame-00001.png"
         process.stdout.close()
         err = process.stderr.read()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert "Traceback" not in err
     assert err.count("nobody reads") == 1
     assert main(["verify", str(tmp_path / "m.db")]) == 0

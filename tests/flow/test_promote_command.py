@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from tests.helpers.models import write_model
 from tests.helpers.monitor import wait_for
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.cli.app import main
 from georgia.model.load import load_bundle
@@ -152,7 +153,7 @@ def test_running_monitor_takes_a_promoted_model(
             wait_for(lambda: count("frames") == 3)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            process.wait(PATIENCE_S)
     with closing(sqlite3.connect(store)) as connection:
         used = connection.execute("SELECT model_sha256 FROM frames ORDER BY id").fetchall()
     assert [sha256 for (sha256,) in used] == [old, new, old]

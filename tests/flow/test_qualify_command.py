@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.model.load import load_bundled_model
 from georgia.monitor.store import Store
@@ -115,7 +116,7 @@ def test_killed_check_leaves_no_monitor(tmp_path: Path) -> None:
             assert is_alive(stat)
         finally:
             process.kill()
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE_S
     while is_alive(stat):
         assert time.monotonic() < end
         time.sleep(0.05)  # a poll of another process

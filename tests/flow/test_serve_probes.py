@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.helpers import monitor as probe
+from tests.helpers.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.slow]
 SETTINGS = """
@@ -55,7 +56,7 @@ class Service:
 
     def ask(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(self.url + path, timeout=60) as response:
+            with urllib.request.urlopen(self.url + path, timeout=PATIENCE_S) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -110,25 +111,25 @@ def test_probes_run_apart_and_nothing_is_lost(tmp_path: Path, start: Start) -> N
     for name in ("one", "two", "three"):
         write_frames(tmp_path / name, range(4))
     service = start()
-    probe.wait_for(lambda: service.counts("one", "two") == [4, 4], 60)
+    probe.wait_for(lambda: service.counts("one", "two") == [4, 4])
     # The store of the third is away: the others work, it is said to be so, and health is its.
     # On a machine with other work a tile is read late and a loop is slow for a moment: then they are said to
     # be, and a moment later no more.
-    probe.wait_for(lambda: service.is_fresh("one"), 60)
+    probe.wait_for(lambda: service.is_fresh("one"))
     assert service.tiles()["three"]["state"] == "store away"
-    probe.wait_for(lambda: service.list_states() == ["ok", "ok", "degraded"], 60)
+    probe.wait_for(lambda: service.list_states() == ["ok", "ok", "degraded"])
     status, text = service.ask("api/health")
     assert status == 503
     assert "three: the store cannot be opened: " in json.loads(text)["reason"]
     assert service.ask("probes/three/api/status")[0] == 503
-    probe.wait_for(lambda: service.ask("probes/one/api/health")[0] == 200, 60)
+    probe.wait_for(lambda: service.ask("probes/one/api/health")[0] == 200)
     metrics = service.ask("metrics")[1]
     assert 'georgia_batch_frames{probe="one"} 4.0' in metrics
     assert 'georgia_monitor_up{probe="three"} 0.0' in metrics
     # Its place is there again: it is tried until it can be opened.
     (tmp_path / "away").unlink()
-    probe.wait_for(lambda: service.counts("three") == [4], 60)
-    probe.wait_for(lambda: service.ask("api/health")[0] == 200, 30)
+    probe.wait_for(lambda: service.counts("three") == [4])
+    probe.wait_for(lambda: service.ask("api/health")[0] == 200)
     # Killed in the middle, and started again without one of the probes.
     write_frames(tmp_path / "one", range(4, 12))
     service.process.kill()
@@ -136,10 +137,10 @@ def test_probes_run_apart_and_nothing_is_lost(tmp_path: Path, start: Start) -> N
     settings = SETTINGS.partition("[probes.three]")[0]
     (tmp_path / "plant.toml").write_text(settings)
     service = start()
-    probe.wait_for(lambda: service.counts("one", "two") == [12, 4], 120)
+    probe.wait_for(lambda: service.counts("one", "two") == [12, 4])
     assert list(service.tiles()) == ["one", "two"]
     service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(90) == 0
+    assert service.process.wait(PATIENCE_S) == 0
     assert [count_rows(tmp_path / f"georgia-monitor-{name}.db") for name in ("one", "two")] == [12, 4]
     verified = [sys.executable, "-m", "georgia", "verify", "georgia-monitor-one.db"]
     assert subprocess.run(verified, cwd=tmp_path, capture_output=True, check=False).returncode == 0
@@ -150,7 +151,7 @@ def test_damaged_store_of_one_harms_no_other(tmp_path: Path, start: Start) -> No
     (tmp_path / "georgia-monitor-two.db").write_bytes(b"no store at all, but a text" * 100)
     write_frames(tmp_path / "one", range(2))
     service = start()
-    probe.wait_for(lambda: service.counts("one") == [2], 60)
+    probe.wait_for(lambda: service.counts("one") == [2])
     tile = service.tiles()["two"]
     assert (tile["state"], tile["alarm"], tile["fraction"]) == ("not running", None, None)
     assert "two: " in json.loads(service.ask("api/health")[1])["reason"]
@@ -171,7 +172,9 @@ def test_settings_that_cannot_be_are_one_line(
 ) -> None:
     (tmp_path / "plant.toml").write_text(SETTINGS.replace(*change) if change[0] else SETTINGS)
     command = [sys.executable, "-m", "georgia", "serve", "--config", "plant.toml", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 2, done.stderr
     assert re.search(told, done.stderr)
     assert not list(tmp_path.glob("*.db"))

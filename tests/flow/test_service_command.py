@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.cli import main
 
@@ -45,7 +46,7 @@ def test_wrong_option_is_2_and_writes_nothing(georgia: Any, tmp_path: Path) -> N
 def test_real_monitor_tells_its_manager(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(60)
+        manager.settimeout(PATIENCE_S)
         environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
         command = [sys.executable, "-m", "georgia", "monitor", "--watch", str(tmp_path), "--db"]
         process = subprocess.Popen([*command, str(tmp_path / "m.db")], env=environ, stderr=subprocess.DEVNULL)
@@ -54,7 +55,7 @@ def test_real_monitor_tells_its_manager(tmp_path: Path) -> None:
             process.terminate()
             while "STOPPING=1" not in heard[-1]:
                 heard.append(manager.recv(999).decode())
-            assert process.wait(90) == 0
+            assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
             process.wait()

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import typer
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.ports import free_port
 
 from georgia.cli.app import app
@@ -27,7 +28,6 @@ from georgia.monitor.verify import verify_store
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "service"
-PATIENCE_S = 60.0
 TOKEN = "a-token-of-the-tests-0123456789"
 
 
@@ -264,7 +264,7 @@ def test_program_of_container_runs_as_its_user(started: Any) -> None:
         volumes = {str(data), environ["TMPDIR"]}
         assert {place for place in written if not re.match(r"/(proc|dev|sys)\b", place)} == volumes
     process.send_signal(getattr(signal, last("STOPSIGNAL")))
-    assert process.wait(90) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert subprocess.run(health, env=environ, capture_output=True).returncode, "unhealthy once it is away"
     with closing(StoreReader.open(str(data / "georgia-monitor.db"))) as store:
         assert verify_store(store).is_whole

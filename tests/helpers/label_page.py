@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.label.even import EvenChooser
 from georgia.label.journal import Journal
@@ -138,10 +139,10 @@ def serve_page(session: LabelSession, who: str = "", people: Store | None = None
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        yield f"{started.get(timeout=60)}#token={TOKEN}"
+        yield f"{started.get(timeout=PATIENCE_S)}#token={TOKEN}"
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
 
 
 class PageProcess:

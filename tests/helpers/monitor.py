@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.monitor.fraction import estimate_fractions
 from georgia.monitor.records import MonitorEvent, MonitorStatus
@@ -111,7 +112,7 @@ def make_event(kind: Any = "frame", state: Any = "alarm", beat: int = 7, **chang
 
 
 @contextmanager
-def running(monitor: Monitor, patience_s: float = 60.0) -> Iterator[Monitor]:
+def running(monitor: Monitor, patience_s: float = PATIENCE_S) -> Iterator[Monitor]:
     """Run a monitor in a thread while the block runs."""
     stop = threading.Event()
     thread = threading.Thread(target=monitor.run, args=(stop,))
@@ -123,7 +124,7 @@ def running(monitor: Monitor, patience_s: float = 60.0) -> Iterator[Monitor]:
         thread.join(patience_s)
 
 
-def wait_for(is_so: Callable[[], Any], patience_s: float = 60.0) -> None:
+def wait_for(is_so: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
     """Wait until something holds; fail if it does not come about."""
     end = time.monotonic() + patience_s
     while not is_so():

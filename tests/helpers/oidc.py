@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from tests.helpers.patience import PATIENCE_S
+
 NOW = "now"
 
 
@@ -26,7 +28,7 @@ def providing(host: str = "127.0.0.1") -> Iterator[Provider]:
         yield server
     finally:
         server.shutdown()
-        thread.join(60)
+        thread.join(PATIENCE_S)
         server.server_close()
 
 

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.ports import free_port
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -54,7 +55,12 @@ class PostgresServer:
     def _call(self, program: str, *arguments: str) -> None:
         log = subprocess.DEVNULL
         subprocess.run(
-            [str(self._bin / program), *arguments], check=True, stdout=log, stderr=log, timeout=60, **self._as
+            [str(self._bin / program), *arguments],
+            check=True,
+            stdout=log,
+            stderr=log,
+            timeout=PATIENCE_S,
+            **self._as,
         )
 
     def make_database(self, name: str, template: str = "template1") -> str:

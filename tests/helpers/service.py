@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers import monitor as probe
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.model.load import load_bundled_model
 from georgia.monitor.records import AlarmAction, AlarmChange
@@ -94,10 +95,10 @@ def running_service(tmp_path: Path, n: int = 3, **settings: Any) -> Iterator[tup
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        yield int(started.get(timeout=60).rstrip("/").rsplit(":", 1)[1]), service
+        yield int(started.get(timeout=PATIENCE_S).rstrip("/").rsplit(":", 1)[1]), service
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive(), "the server does not end"
         service.close()
         service.store.close()

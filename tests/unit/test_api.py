@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 
 import georgia
 from georgia.errors import InputError
@@ -24,7 +25,7 @@ def model() -> georgia.Model:
 
 def test_import_is_light() -> None:
     code = "import sys, georgia; dir(georgia); sys.exit('numpy' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
 
 
 def test_steps_are_packages_and_callable() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.cli import app as cli
 from georgia.cli import console, models, options
@@ -132,7 +133,9 @@ def test_closed_pipe_leaves_no_traceback() -> None:
     program = "import sys; from georgia.cli import main; sys.exit(main(['--help']))"
     read, write = os.pipe()
     os.close(read)
-    result = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, timeout=PATIENCE_S
+    )
     os.close(write)
     assert result.returncode == cli.BROKEN_PIPE
     assert result.stderr == b""
@@ -160,7 +163,7 @@ def test_old_setting_names_are_noted_on_stderr(tmp_path: Path, options: tuple[st
     args = ["simulate", "--out", str(tmp_path / "probe"), "--config", str(file), "--set", "old_seed=3"]
     args += ["--every", "0", "--set", "height_px=200", "--set", "width_px=200", *options]
     result = subprocess.run(
-        [sys.executable, "-c", OLD_NAME, *args], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", OLD_NAME, *args], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert result.returncode == 0, result.stderr
     notices = [line for line in result.stderr.splitlines() if "now called" in line]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.cli.packages import CORE, EXTRAS, INCLUDED, check_packages
 from georgia.errors import MissingDependencyError
@@ -90,7 +91,7 @@ def test_missing_package_is_one_line(
         [sys.executable, "-c", BLOCKED, modules, *command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         cwd=tmp_path,
         env={**FLOAT32, "COLUMNS": "200"},
     )
@@ -113,7 +114,7 @@ def test_core_alone_predicts_as_all_packages_do(synthetic_crops: Path, tmp_path:
     for modules in ("no_such_module", ",".join(set(EXTRAS) - {"pydantic"})):
         out = tmp_path / f"{len(written)}.csv"
         command = [sys.executable, "-c", BLOCKED, modules, "predict", str(synthetic_crops), "--out", str(out)]
-        subprocess.run(command, check=True, timeout=120, capture_output=True, env=FLOAT32)
+        subprocess.run(command, check=True, timeout=PATIENCE_S, capture_output=True, env=FLOAT32)
         with out.open(encoding="utf-8", newline="") as stream:
             written.append(list(csv.DictReader(stream)))
     whole, light = written

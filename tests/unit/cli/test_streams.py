@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.subsample import every
 
 FULL = Path("/dev/full")
@@ -22,7 +23,7 @@ def run(folder: Path, redirection: str, *args: str, **env: str) -> subprocess.Co
     program = "import sys; from georgia.cli import main; sys.exit(main())"
     command = ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-c", program, *args]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=folder, env={**os.environ, **env}
+        command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=folder, env={**os.environ, **env}
     )
 
 
@@ -88,7 +89,7 @@ def test_json_is_the_same_in_every_encoding(probe: Path, encoding: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", program, "predict", "größe.png", "--json"],
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         cwd=probe,
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )
@@ -104,4 +105,4 @@ def test_closed_descriptors_are_not_given_to_files(tmp_path: Path) -> None:
         "with console.usable_streams(): sys.exit(0 if open(sys.argv[1], 'w').fileno() > 2 else 1)"
     )
     command = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program, str(tmp_path / "a")]
-    assert subprocess.run(command, timeout=60).returncode == 0
+    assert subprocess.run(command, timeout=PATIENCE_S).returncode == 0

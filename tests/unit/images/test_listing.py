@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.rights import without_rights
 
 from georgia.errors import InputError
@@ -84,7 +85,7 @@ def test_found_images_name_unreadable_folder(tree: Path) -> None:
     command = [*without_rights(), sys.executable, "-c", code, str(tree)]
     (tree / "a").chmod(0)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     finally:
         (tree / "a").chmod(0o755)
     last = done.stderr.splitlines()[-1]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.helpers.labelling import make_pool, open_session
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.errors import InputError
 from georgia.label import job_process
@@ -92,7 +93,7 @@ def test_measuring_stops_from_another_thread(tmp_path: Path, monkeypatch: pytest
     thread = threading.Thread(target=lambda: found.append(process.run()), daemon=True)
     thread.start()
     process.stop()
-    thread.join(timeout=60)
+    thread.join(timeout=PATIENCE_S)
     assert found == ["nothing yet", None]
     assert process.run() is None
 

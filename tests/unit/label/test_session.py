@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.labelling import make_pool, open_session, write_crops
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.catalog import read_catalog
 from georgia.errors import InputError, UnreadableImageError
@@ -331,7 +332,7 @@ def test_writer_ends_whoever_else_writes(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=60)
+            thread.join(timeout=PATIENCE_S)
         assert not any(thread.is_alive() for thread in threads)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.errors import InputError
 from georgia.model.engines import (
@@ -139,7 +140,7 @@ def test_opening_model_starts_no_telemetry() -> None:
         "OpenVinoEngine(bundle.model_path, bundle.preprocess)\n"
         "sys.exit(sys.modules.get('openvino_telemetry') is not None)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
 
 
 def test_split_head_has_no_convolution() -> None:
@@ -193,6 +194,6 @@ print(len(received), "received")
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal handlers of that kind there")
 def test_signal_after_nets_dropped_by_other_thread() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _DROPPED_ELSEWHERE], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", _DROPPED_ELSEWHERE], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert (done.returncode, done.stdout) == (0, "1 received\n"), done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.helpers.monitor import wait_for
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.monitor.fair_queue import FairQueue, SharedNet
 
@@ -23,7 +24,7 @@ def run_queue(costs: dict[str, float], weights: dict[str, float], n: int) -> lis
     def work(name: str) -> None:
         while len(taken) < n:
             with queue.take(name, weights.get(name, 1.0)):
-                gate.wait(60)
+                gate.wait(PATIENCE_S)
                 # All others wait by now, so that each turn is a choice.
                 wait_for(lambda: len(queue._waiting) == len(costs) - 1 or len(taken) >= n)
                 taken.append(name)
@@ -34,7 +35,7 @@ def run_queue(costs: dict[str, float], weights: dict[str, float], n: int) -> lis
         thread.start()
     gate.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     return taken[:n]
 
 
@@ -69,11 +70,11 @@ def test_backlog_waits_behind_a_rare_frame() -> None:
     with queue.take("backlog"):
         at[0] += 1
         rare = start("rare")
-    rare.join(60)
+    rare.join(PATIENCE_S)
     with queue.take("other"):
         waiting = [start("backlog"), start("rare")]
     for thread in waiting:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     # Who was away has no credit for it, and still goes before the one that has had most.
     assert order == ["rare", "rare", "backlog"]
 
@@ -83,8 +84,8 @@ def test_waiting_says_that_it_lives_and_failure_ends() -> None:
     with queue.take("a"):
         waits = threading.Thread(target=lambda: _take(queue, "b", signs.set), daemon=True)
         waits.start()
-        assert signs.wait(60)
-    waits.join(60)
+        assert signs.wait(PATIENCE_S)
+    waits.join(PATIENCE_S)
     with pytest.raises(ValueError, match="broken"), queue.take("a"):
         raise ValueError("broken")
     assert queue.holder == ""

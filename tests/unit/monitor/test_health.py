@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from tests.helpers.monitor import BrightnessAnalyzer, running, wait_for, write_frame
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.config import build_config
 from georgia.errors import InputError, UnreadableImageError
@@ -264,7 +265,7 @@ def test_failure_of_the_start_is_said(
 
     monkeypatch.setattr("georgia.monitor.run.record_start", fail)
     supervisor = probe.supervise(heartbeat_s=60.0)
-    assert supervisor.wait(60)
+    assert supervisor.wait(PATIENCE_S)
     assert probe.health().state == "not running"
     assert type(error).__name__ in probe.health().reason
     assert "monitor failed" in probe.actions()
@@ -279,14 +280,14 @@ def test_failure_of_the_start_is_said(
 def test_hung_analysis_is_said_and_left_out(probe: Probe, lifted: threading.Event) -> None:
     class Hangs(BrightnessAnalyzer):
         def analyze(self, image: Any) -> Any:
-            lifted.wait(120)
+            lifted.wait(PATIENCE_S)
             return super().analyze(image)
 
     write_frame(probe.folder / "a.png", 1)
     ended: list[int] = []
     supervisor = Supervisor(probe.monitor(Hangs()), on_failure=lambda: ended.append(1))
     supervisor.start()
-    assert supervisor.wait(90)
+    assert supervisor.wait(PATIENCE_S)
     wait_for(lambda: ended)
     assert supervisor.is_hung
     assert ("hung", "began") in probe.outages()
@@ -305,7 +306,7 @@ def test_hung_decoding_costs_one_frame(
 
     def decode(data: bytes, most: int, depth: DepthWatch) -> Any:
         if data.endswith(b"hangs"):
-            lifted.wait(120)
+            lifted.wait(PATIENCE_S)
             raise UnreadableImageError("late")
         return keep(data, most, depth)
 

@@ -121,11 +121,11 @@ def test_probes_have_topics_of_their_own(tmp_path: Path, broker: Broker) -> None
     try:
         for runner in runners:
             runner.start()
-        wait_for(lambda: {f"georgia/{name}/frame" for name in tables} <= set(subscriber.values), 60)
+        wait_for(lambda: {f"georgia/{name}/frame" for name in tables} <= set(subscriber.values))
         files = [json.loads(subscriber.values[f"georgia/{name}/frame"])["file"] for name in tables]
         assert files == ["one.png", "two.png"]
         runners[0].stop()
-        wait_for(lambda: subscriber.values["georgia/one/online"] == "0", 60)
+        wait_for(lambda: subscriber.values["georgia/one/online"] == "0")
         assert subscriber.values["georgia/two/online"] == "1"
     finally:
         for runner in runners:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.helpers.monitor import BrightnessAnalyzer, make_event, wait_for, write_frame
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.ports import free_port
 from tests.unit.monitor.test_opcua import read_all
 
@@ -39,7 +40,7 @@ class Panel:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(PATIENCE_S)
 
     def has(self, name: str, quality: str, is_so: Callable[[Any], bool] = lambda _: True) -> bool:
         return any(told[0] == name and told[2] == quality and is_so(told[1]) for told in list(self.told))
@@ -87,7 +88,7 @@ def service(folder: Path, db: Path, address: str) -> Iterator[OpcuaServer]:
     thread.start()
     yield server
     stop.set()
-    thread.join(30)
+    thread.join(PATIENCE_S)
     server.close()
     store.close()
 

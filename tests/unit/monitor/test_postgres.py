@@ -19,6 +19,7 @@ from tests.helpers.monitor import (
     wait_for,
     write_frame,
 )
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.postgres import PostgresServer, has_postgres
 
 from georgia.monitor.connect import StoreAwayError, writing
@@ -135,7 +136,7 @@ def test_server_outage_loses_no_frame(server: PostgresServer, tmp_path: Path) ->
         wait_for(lambda: not monitor.status().n_unwritten and store.count_frames(batch) == 31)
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert [frame.ordinal for frame in store.iter_frames(batch)] == list(range(1, 32))
     assert verify_store(store).is_whole
     store.close()
@@ -209,7 +210,7 @@ def test_server_that_forbids_writing_loses_no_frame(server: PostgresServer, tmp_
             wait_for(lambda reason=reason: reason in monitor.status().fault)
             wait_for(lambda: monitor.status().state == "store away")
             end()
-            wait_for(lambda number=number: store.count_frames() == 2 * number + 2, 60)
+            wait_for(lambda number=number: store.count_frames() == 2 * number + 2)
     expected = [f"{letter}{number}.png" for number in range(len(forbid)) for letter in "ab"]
     assert [frame.file for frame in store.iter_frames()] == expected
     assert monitor.status().n_unreadable == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.helpers import monitor as probe
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.postgres import PostgresServer, has_postgres
 from tests.unit.monitor.test_outputs import Receiver
 
@@ -71,7 +72,7 @@ def test_loop_that_hangs_ends_the_service_and_has_no_second(tmp_path: Path) -> N
 
     class Hanging(probe.BrightnessAnalyzer):
         def analyze(self, image: Any) -> Any:
-            goes_on.wait(60)
+            goes_on.wait(PATIENCE_S)
             return super().analyze(image)
 
     probe.write_frame(tmp_path / "frames" / "f1.png", 3)
@@ -81,7 +82,7 @@ def test_loop_that_hangs_ends_the_service_and_has_no_second(tmp_path: Path) -> N
     )
     runner.start()
     try:
-        assert hung.wait(30)
+        assert hung.wait(PATIENCE_S)
         assert runner.is_hung
         probe.wait_for(lambda: runner.health().state == HealthState.NOT_RUNNING)
         assert len(begun) == 1

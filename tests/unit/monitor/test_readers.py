@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.rights import without_rights
 from tests.helpers.tamper import fill, verify_while_writing
 
@@ -139,7 +140,7 @@ def locked(file: Path) -> Iterator[Path]:
 
 def run_without_rights(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*without_rights(), sys.executable, "-m", "georgia", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.mark.slow

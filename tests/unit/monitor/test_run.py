@@ -24,8 +24,6 @@ from georgia.monitor.smoothed import Pool
 from georgia.monitor.store import Store
 from georgia.monitor.verify import verify_store
 
-PATIENCE_S = 60.0
-
 
 class Probe:
     """A folder, a store, and what the monitor said."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 from tests.helpers.monitor import BrightnessAnalyzer, running, wait_for, write_frame
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.errors import InputError
 from georgia.monitor import tables
@@ -22,7 +23,6 @@ from georgia.process.follow import FollowedFile, ProcessFollower, following_proc
 from georgia.process.settings import ProcessConfig, make_process_settings
 
 # A busy machine may keep a thread waiting for long.
-PATIENCE_S = 60.0
 HEAD = "Zeit;T_r [°C];Phase\n"
 START = datetime(2026, 3, 1, 10, tzinfo=UTC).timestamp()
 
@@ -190,16 +190,16 @@ def test_process_outage_leaves_the_state_of_frames(store: Store, tmp_path: Path)
     monitor = Monitor(BrightnessAnalyzer(), config, store)  # type: ignore[arg-type]
     away = (ProcessConfig(file=str(tmp_path / "none.csv"), poll_s=0.1),)
     with running(monitor):
-        wait_for(lambda: monitor.status().n_frames == 1, PATIENCE_S)
+        wait_for(lambda: monitor.status().n_frames == 1)
         before = monitor.status().state
         with following_process(away, store, monitor):
-            wait_for(lambda: "is away" in monitor.status().reason, PATIENCE_S)
+            wait_for(lambda: "is away" in monitor.status().reason)
             assert monitor.status().state == before
             assert monitor.health().is_ok
-            wait_for(lambda: "is away" in monitor.status().fault, PATIENCE_S)
+            wait_for(lambda: "is away" in monitor.status().fault)
             (tmp_path / "none.csv").write_text(HEAD + row(0), encoding="utf-8")
-            wait_for(lambda: "is away" not in monitor.status().reason, PATIENCE_S)
-        wait_for(lambda: store.audit_log(action="outage ended"), PATIENCE_S)
+            wait_for(lambda: "is away" not in monitor.status().reason)
+        wait_for(lambda: store.audit_log(action="outage ended"))
     began = store.audit_log(action="outage began")
     assert "process data" in [event.detail["outage"] for event in began]
 
@@ -240,7 +240,7 @@ class Hanging:
         self.go_on = threading.Event()
 
     def poll(self, now_s: float) -> Iterator[Piece]:
-        self.go_on.wait(30)
+        self.go_on.wait(PATIENCE_S)
         yield from ()
 
     def describe_fault(self, now_s: float) -> str:

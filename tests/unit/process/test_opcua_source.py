@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import select
 from tests.helpers.monitor import BrightnessAnalyzer, running, wait_for, write_frame
 from tests.helpers.opcua_server import ServerProcess
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.cli import main
 from georgia.errors import InputError
@@ -30,7 +31,6 @@ from georgia.process.settings import OpcuaSourceConfig
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("asyncua")
-PATIENCE_S = 60.0
 QUICK = {"source": "dcs", "interval_s": 0.05, "refresh_s": 0.3, "timeout_s": 1.0, "poll_s": 0.05}
 T_R, T_J = "T_r=nsu=urn:test:reactor;s=Reactor.T_r", "T_j [°C]=ns=2;s=Reactor.T_j"
 
@@ -75,7 +75,7 @@ class Reader:
         return rows[-1][1:] if rows else (None, "")
 
     def wait(self, is_so: Callable[[], bool]) -> None:
-        wait_for(is_so, PATIENCE_S)
+        wait_for(is_so)
 
 
 @pytest.fixture
@@ -239,27 +239,27 @@ def test_node_names_the_batches_of_a_monitor(tmp_path: Path, server: ServerProce
     def run(work: Callable[[Monitor], None]) -> None:
         monitor = Monitor(BrightnessAnalyzer(), config, store)  # type: ignore[arg-type]
         with following_process((settings,), store, monitor), running(monitor):
-            wait_for(lambda: monitor.status().is_running, PATIENCE_S)
+            wait_for(lambda: monitor.status().is_running)
             work(monitor)
 
     def name_next(monitor: Monitor) -> None:
         assert monitor.status().batch_name == "A/1", "from the first frame on"
         server.kill()
-        wait_for(lambda: "nothing listens" in monitor.status().reason, PATIENCE_S)
+        wait_for(lambda: "nothing listens" in monitor.status().reason)
         assert monitor.status().batch_name == "A/1"
         server.start()
         server.set("Batch", "A/2")  # while nobody heard
-        wait_for(lambda: monitor.status().batch_name == "A/2", PATIENCE_S)
+        wait_for(lambda: monitor.status().batch_name == "A/2")
         server.set("Batch", "")
-        wait_for(lambda: monitor.status().batch_name == "no batch", PATIENCE_S)
+        wait_for(lambda: monitor.status().batch_name == "no batch")
         server.set("Batch", "A/3")
-        wait_for(lambda: monitor.status().batch_name == "A/3", PATIENCE_S)
+        wait_for(lambda: monitor.status().batch_name == "A/3")
 
     write_frame(tmp_path / "probe" / "1.png", 1)
     run(name_next)
-    run(lambda monitor: wait_for(lambda: monitor.status().batch_name == "A/3", PATIENCE_S))
+    run(lambda monitor: wait_for(lambda: monitor.status().batch_name == "A/3"))
     server.set("Batch", "A/4")  # while no monitor runs
-    run(lambda monitor: wait_for(lambda: monitor.status().batch_name == "A/4", PATIENCE_S))
+    run(lambda monitor: wait_for(lambda: monitor.status().batch_name == "A/4"))
     names = [batch.name for batch in store.batches()][::-1]
     assert names == ["A/1", "A/2", "no batch", "A/3", "A/4"]
     assert all("named by OPC UA node ns=2;s=Reactor.Batch" in batch.note for batch in store.batches())
@@ -288,11 +288,11 @@ def test_nodes_name_the_batches_of_two_probes(tmp_path: Path, server: ServerProc
             monitors.append(monitor)
             stores.append(store)
         one, two = monitors
-        wait_for(lambda: (one.status().batch_name, two.status().batch_name) == ("A/1", "100"), PATIENCE_S)
+        wait_for(lambda: (one.status().batch_name, two.status().batch_name) == ("A/1", "100"))
         server.set("Stirrer", 200)
-        wait_for(lambda: two.status().batch_name == "200", PATIENCE_S)
+        wait_for(lambda: two.status().batch_name == "200")
         server.set("Batch", "A/2")
-        wait_for(lambda: one.status().batch_name == "A/2", PATIENCE_S)
+        wait_for(lambda: one.status().batch_name == "A/2")
         assert [[batch.name for batch in store.batches()][::-1] for store in stores] == [
             ["A/1", "A/2"],
             ["100", "200"],

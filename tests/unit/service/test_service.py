@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.errors import InputError
 from georgia.monitor.notify import ProbesNotifier, ServiceNotifier
@@ -53,7 +54,9 @@ def test_systemd_finds_no_fault_in_a_unit(tmp_path: Path) -> None:
     place = UnitPlace(Path(sys.executable), folder, folder / "a.env", is_user=False)
     unit = tmp_path / "georgia-test.service"
     unit.write_text(render_unit(ServiceConfig(account="root"), ["monitor", "--watch", "a b%"], place))
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert "georgia-test" not in done.stderr, done.stderr
 
 
@@ -128,7 +131,7 @@ def test_quoted_text_comes_back_from_a_shell() -> None:
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
-        receiver.settimeout(60)
+        receiver.settimeout(PATIENCE_S)
         yield receiver
 
 

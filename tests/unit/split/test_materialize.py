@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.catalog.read import read_catalog
 from georgia.errors import InputError
@@ -315,7 +316,7 @@ def test_killed_process_leaves_whole_files(tmp_path):
     )
     arguments = [sys.executable, "-c", code, str(tmp_path / "data"), str(tmp_path / "out")]
     process = subprocess.Popen(arguments)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while len(list((tmp_path / "out").rglob("*.png"))) < 20 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()

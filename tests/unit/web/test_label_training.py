@@ -66,7 +66,7 @@ class Bench:
         return self.client.get("/api/label/training").json()
 
     def wait(self, *states: JobState) -> Any:
-        wait_for(lambda: self.state()["state"] in states, 30)
+        wait_for(lambda: self.state()["state"] in states)
         return self.state()
 
 

@@ -25,6 +25,7 @@ import pytest
 from PIL import Image
 from tests.helpers import service as helpers
 from tests.helpers.monitor import wait_for
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.errors import InputError, UnreadableImageError
 from georgia.web import decode_pool
@@ -40,7 +41,7 @@ HOST = b"Host: 127.0.0.1\r\n"
 
 def ask(port: int, path: str = "/api/health", body: bytes | None = None) -> tuple[int, dict[str, Any]]:
     """Return status and JSON of one request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request("POST" if body else "GET", path, body, FORM if body else {})
         response = connection.getresponse()
@@ -69,7 +70,7 @@ def holding(port: int, n: int, start: bytes = b"", address: str = "127.0.0.1") -
 
 def first_line(connection: socket.socket) -> bytes:
     """Return the first line of what a connection gets, b"" where it was closed without."""
-    connection.settimeout(60)
+    connection.settimeout(PATIENCE_S)
     try:
         return connection.makefile("rb").readline()
     except ConnectionError:
@@ -237,7 +238,7 @@ def test_hanging_upload_does_not_outlast_server(tmp_path: Path, monkeypatch: pyt
     with ThreadPoolExecutor(1) as threads:
         with helpers.running_service(tmp_path, decode_timeout_s=600.0) as (port, _):
             waiting = threads.submit(upload, port, b"\x89PNG\r\n\x1a\n12345")
-            wait_for(lambda: made, 20)
+            wait_for(lambda: made)
         assert not made[0].is_usable
         status, body = waiting.result(20)
     assert (status, body["error"]["message"]) == (503, "The service is being stopped.")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 from tests.helpers import people
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.service import TOKEN, end_streams_early, noise_png
 
 from georgia.errors import InputError
@@ -316,7 +317,7 @@ def test_two_log_in_at_once(served: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert codes == [200] * 4
 
 

@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.helpers import people
 from tests.helpers import service as helpers
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.monitor.health import HealthState, ProbeHealth
 from georgia.monitor.people.roles import Role
@@ -157,7 +158,7 @@ def test_record_that_hangs_keeps_no_other_probe(
     monkeypatch.setattr(probe_site, "_PATIENCE_S", 0.05)
     goes_on = threading.Event()
     assert sites["a"].service is not None
-    monkeypatch.setattr(sites["a"].service.access, "is_on", lambda: goes_on.wait(60))
+    monkeypatch.setattr(sites["a"].service.access, "is_on", lambda: goes_on.wait(PATIENCE_S))
     assert sites["a"]._tile is not None
     sites["a"]._tile = (sites["a"]._tile[0] - 60, sites["a"]._tile[1])
     response = ask(sites).get("/api/health")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.service import make_service
 
 from georgia.cli import main
@@ -25,7 +26,7 @@ def test_report_of_batch_is_a_page_to_save(
 
     def wait(of: object) -> dict[str, str]:
         begun.set()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE_S)
         return read_card(of)  # type: ignore[arg-type]
 
     monkeypatch.setattr(routes_report, "_read_card", wait)
@@ -34,10 +35,10 @@ def test_report_of_batch_is_a_page_to_save(
         found = []
         first = threading.Thread(target=lambda: found.append(client.get("/api/batches/1/report")))
         first.start()
-        assert begun.wait(60)
+        assert begun.wait(PATIENCE_S)
         second = client.get("/api/batches/1/report")
         go_on.set()
-        first.join(60)
+        first.join(PATIENCE_S)
         third = client.get("/api/batches/1/report")
     assert (second.status_code, second.headers["retry-after"]) == (503, "10")
     assert [response.status_code for response in (*found, third)] == [200, 200]

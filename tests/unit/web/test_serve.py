@@ -16,6 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.helpers import monitor as probe
 from tests.helpers import service as helpers
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.config import build_config
 from georgia.errors import InputError
@@ -434,7 +435,7 @@ def test_forwarded_address_counts_if_trusted(
 def test_silent_monitor_repeats_no_status(tmp_path: Path) -> None:
     with (
         helpers.running_service(tmp_path) as (port, _),
-        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=60) as response,
+        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=PATIENCE_S) as response,
     ):
         kinds = [line for line in itertools.islice(response.iter_lines(), 16) if line.startswith("event: ")]
     assert kinds.count("event: status") <= 2
@@ -475,16 +476,16 @@ def test_head_is_get_without_body(reader: TestClient, path: str) -> None:
 
 def test_head_of_endless_stream_ends(tmp_path: Path) -> None:
     with helpers.running_service(tmp_path) as (port, _):
-        response = httpx.head(f"http://127.0.0.1:{port}/api/events", timeout=60)
+        response = httpx.head(f"http://127.0.0.1:{port}/api/events", timeout=PATIENCE_S)
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        assert httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=60).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=PATIENCE_S).status_code == 200
 
 
 def test_stream_beats_while_nothing_happens(tmp_path: Path) -> None:
     with (
         helpers.running_service(tmp_path) as (port, _),
-        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=60) as response,
+        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=PATIENCE_S) as response,
     ):
         lines = itertools.islice(response.iter_lines(), 40)
         assert next(lines) == "event: status"
@@ -577,7 +578,7 @@ def test_listener_gets_missed_and_new_frames(tmp_path: Path) -> None:
         await stream.stop()
         return events
 
-    assert asyncio.run(asyncio.wait_for(follow(), 60)) == [("4", 4), ("5", 5), ("6", 6)]
+    assert asyncio.run(asyncio.wait_for(follow(), PATIENCE_S)) == [("4", 4), ("5", 5), ("6", 6)]
 
 
 def test_listener_hears_that_store_is_away_and_back(tmp_path: Path) -> None:
@@ -601,7 +602,7 @@ def test_listener_hears_that_store_is_away_and_back(tmp_path: Path) -> None:
         await stream.stop()
         return list(dict.fromkeys(states)) + states[-1:]
 
-    before, away, after = asyncio.run(asyncio.wait_for(follow(), 60))
+    before, away, after = asyncio.run(asyncio.wait_for(follow(), PATIENCE_S))
     assert (away, after) == ("store away", before)
     service.store.close()
 
