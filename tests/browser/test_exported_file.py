@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.patience import PATIENCE_MS
+from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
 
 from georgia.model.load import load_bundled_model
 from georgia.predict.predictor import PredictConfig, predict_files
@@ -42,9 +42,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "package.json").write_text(json.dumps({"name": "predict", "private": True}), encoding="utf-8")
     options = ["--ignore-scripts", "--no-audit", "--prefer-offline", "--fetch-retries=1"]
     install = [npm, "install", *options, "onnxruntime-web"]
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
-    if done.returncode:
-        pytest.skip(f"needs an npm registry: {done.stderr.strip()[-200:]}")
+    try:
+        subprocess.run(install, cwd=folder, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"needs an npm registry: {error.stderr.strip()[-200:]}")
+    except subprocess.TimeoutExpired:
+        pytest.skip("needs an npm registry that responds")
     site, text = folder / "served", PAGE.read_text(encoding="utf-8")
     site.mkdir()
     page = re.search(r"```html\n(.*?)```", text, re.DOTALL)

@@ -373,8 +373,8 @@ def test_people_of_a_store_log_in_to_name(
 
             log_in(Role.OPERATOR)
             expect(page.locator("#person-name")).to_have_text("Operator One, operator")
-            assert page.locator("#who-change").is_hidden(), "nobody chooses a name here"
-            assert page.locator("#ask-who").is_hidden()
+            expect(page.locator("#who-change")).to_be_hidden()  # nobody chooses a name here
+            expect(page.locator("#ask-who")).to_be_hidden()
             labeller.press(KEYS["PG"])
             labeller.wait()
             # The session ends somewhere else: a key does nothing, and the page says what to do.

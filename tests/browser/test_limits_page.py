@@ -154,7 +154,7 @@ def test_alarm_of_ended_batch_leaves_page(shown: Shown) -> None:
     expect(shown.page.locator("#alarms")).to_be_empty()
     shown.write(3, 9)
     expect(shown.page.locator("#alarms")).to_contain_text("Batch B2")
-    assert "B1" not in shown.page.inner_text("#alarms")
+    expect(shown.page.locator("#alarms")).not_to_contain_text("B1")
 
 
 @pytest.mark.parametrize("shown", [{"plausible_mean": 0.3, "limit": 0.2}], indirect=True)
@@ -207,7 +207,9 @@ class _Served:
         assert self.process.stdout is not None
         text = ""
         while not text.endswith("}\n"):
-            text += self.process.stdout.readline()
+            line = self.process.stdout.readline()
+            assert line, "the service ended"
+            text += line
         self.url = json.loads(text)["url"]
 
     def ask(self, path: str, body: Any = None) -> Any:

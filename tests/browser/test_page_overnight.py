@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.test_page_truth import _make_fresh_batch
+from tests.browser.test_page_truth import _make_fresh_batch, serve_command
+from tests.helpers.monitor import wait_for
 
 pytestmark = [pytest.mark.slow]
 # Stands in for the browser's own: ``say`` sends what the service would.
@@ -41,8 +41,8 @@ NIGHT = """async ({ frame, first, n }) => {
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("night")
     _make_fresh_batch(folder, [float(age) for age in range(30, 0, -1)])
-    command = [sys.executable, "-m", "georgia", "serve", "--db", str(folder / "m.db"), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ, cwd=folder) as process:
+    pipe, command = subprocess.PIPE, serve_command(folder)
+    with subprocess.Popen(command, stdout=pipe, text=True, env=os.environ, cwd=folder) as process:
         assert process.stdout is not None
         yield process.stdout.readline().removeprefix("page: ").strip()
         process.kill()
@@ -50,6 +50,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Any, url: str) -> Iterator[Any]:
+    """A page that is live and whose clock stands still: what time does to it, a slow machine does not."""
     with closing(browser.new_context(viewport={"width": 1280, "height": 900})) as context:
         page = context.new_page()
         page.clock.install()
@@ -59,10 +60,9 @@ def page(browser: Any, url: str) -> Iterator[Any]:
         session.send("Network.enable")
         session.send("Network.setBlockedURLs", {"urls": ["*/api/frames/*/*"]})
         page.goto(url)
-        for _ in range(1200):  # wait_for_function evaluates a text, which the page's own policy forbids
-            if page.evaluate("window.streams.length") == 1:
-                break
-            page.wait_for_timeout(50)
+        # wait_for_function evaluates a text, which the page's own policy forbids.
+        wait_for(lambda: page.evaluate("window.streams.length") == 1)
+        page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
         status = page.request.get(f"{page.url.split('#')[0]}api/status").json()
         page.evaluate("(status) => window.say('status', status)", status)
         expect(page.locator("#link")).to_have_text("live")
@@ -91,6 +91,7 @@ def measure(page: Any, most: float = 0.0) -> dict[str, float]:
 
 
 def test_thousands_of_frames_leave_no_more_than_hundreds(page: Any) -> None:
+    page.clock.resume()
     frame = read_last(page)
     page.evaluate(NIGHT, {"frame": frame, "first": 100, "n": 200})
     before = measure(page)

@@ -19,6 +19,9 @@ from tests.helpers import monitor as probe
 from tests.helpers.patience import PATIENCE_MS
 
 pytestmark = [pytest.mark.slow]
+# Frames so far apart that the last one counts as of now until the page has been looked at, however slowly.
+RARE = [600.0 * age + 1 for age in range(29, -1, -1)]
+rarely = pytest.mark.parametrize("served", [RARE], indirect=True, ids=["rare frames"])
 
 
 @dataclass
@@ -48,12 +51,18 @@ def _make_fresh_batch(folder: Path, ages_s: list[float]) -> None:
     store.close()
 
 
+def serve_command(folder: Path) -> list[str]:
+    """Return the command of a service whose word for the probe's state does not change while a test looks."""
+    options = ["--db", str(folder / "m.db"), "--port", "0", "--set", "no_frames_s=86400"]
+    return [sys.executable, "-m", "georgia", "serve", *options]
+
+
 @pytest.fixture
 def served(tmp_path: Path, browser: Any, request: pytest.FixtureRequest) -> Iterator[Served]:
     ages_s = getattr(request, "param", [float(age) for age in range(30, 0, -1)])
     if ages_s:
         _make_fresh_batch(tmp_path, ages_s)
-    command = [sys.executable, "-m", "georgia", "serve", "--db", str(tmp_path / "m.db"), "--port", "0"]
+    command = serve_command(tmp_path)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ, cwd=tmp_path)
     try:
         assert process.stdout is not None
@@ -70,6 +79,7 @@ def served(tmp_path: Path, browser: Any, request: pytest.FixtureRequest) -> Iter
         process.communicate()
 
 
+@rarely
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
 def test_page_of_dead_service_shows_no_connection(served: Served, how: signal.Signals) -> None:
     page = served.page
@@ -79,14 +89,15 @@ def test_page_of_dead_service_shows_no_connection(served: Served, how: signal.Si
     expect(page.locator("#state .word")).to_have_text("no connection")
     expect(page.locator("#link")).to_contain_text("no word from the service since")
     expect(page.locator("#metric-age")).to_contain_text("ago")
-    assert page.title() == "✕ no connection – Georgia"
-    assert page.get_attribute("#state", "data-kind") == "bad"
+    expect(page).to_have_title("✕ no connection – Georgia")
+    expect(page.locator("#state")).to_have_attribute("data-kind", "bad")
     if how == signal.SIGSTOP:
         served.process.send_signal(signal.SIGCONT)
         expect(page.locator("#link")).to_have_text("live")
         expect(page.locator("#state .word")).to_have_text(before)
 
 
+@rarely
 def test_page_of_service_without_store_says_so(served: Served) -> None:
     page, file = served.page, served.folder / "m.db"
     expect(page.locator("#metric-age")).to_have_text("now")
@@ -140,6 +151,7 @@ def test_line_breaks_where_frames_are_missing(served: Served) -> None:
 
 def test_zoom_survives_new_frames(served: Served) -> None:
     page = served.page
+    expect(page.locator("#strip button")).to_have_count(24)  # what comes later moves the chart
     over = page.locator("#chart .u-over")
     box = over.bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 50)
@@ -148,9 +160,9 @@ def test_zoom_survives_new_frames(served: Served) -> None:
     page.mouse.up()
     expect(page.locator("#chart-reset")).to_be_visible()
     span = "uPlot.sync('course').plots.map((plot) => plot.scales.x.max - plot.scales.x.min)"
+    probe.wait_for(lambda: max(page.evaluate(span)) < 15)
     zoomed = page.evaluate(span)
     assert len(zoomed) == 2
-    assert max(zoomed) < 15
     expect(page.locator("#demonstration")).to_be_visible()  # of the model that is served
     _append_frame(served.folder)
     expect(page.locator("#chart-text")).to_contain_text("31 points")
@@ -160,7 +172,7 @@ def test_zoom_survives_new_frames(served: Served) -> None:
     assert page.evaluate(span) == zoomed
     page.locator("#chart-reset").click()
     expect(page.locator("#chart-reset")).to_be_hidden()
-    assert min(page.evaluate(span)) > 25
+    probe.wait_for(lambda: min(page.evaluate(span)) > 25)
 
 
 def _append_frame(folder: Path) -> None:

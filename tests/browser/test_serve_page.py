@@ -106,7 +106,7 @@ def test_alarm_is_shelved_with_a_reason(page: Any, running: Running) -> None:
     page.locator("#ask input[name=who]").fill("A. Miller")
     page.locator("#ask input[name=minutes]").fill("20")
     page.locator("#ask-ok").click()
-    assert page.locator("#ask[open]").count() == 1, "a reason is asked for"
+    expect(page.locator("#ask[open]")).to_have_count(1)  # a reason is asked for
     page.locator("#ask textarea").fill("Probe is rinsed")
     page.locator("#ask-ok").click()
     expect(page.locator("#alarms button")).to_have_count(0)
@@ -169,11 +169,12 @@ def test_whole_frame_is_shown_with_windows(page: Any, running: Running, tmp_path
 def test_batches_are_compared_in_one_chart(page: Any) -> None:
     page.locator("#batches input").first.check()
     page.wait_for_selector("#compare canvas")
-    assert "B-1" in page.inner_text("#compare")
+    expect(page.locator("#compare")).to_contain_text("B-1")
 
 
 @pytest.mark.parametrize("page", [(390, 844)], indirect=True)
 def test_phone_needs_no_sideways_scrolling(page: Any, running: Running) -> None:
+    expect(page.locator("#strip button")).to_have_count(24)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     small = page.evaluate(
         "[...document.querySelectorAll('button')].filter(b => b.offsetParent && b.offsetHeight < 30)"

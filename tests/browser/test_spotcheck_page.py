@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
+from tests.helpers.ports import free_port
 from tests.helpers.service import TOKEN
 from tests.helpers.spotcheck import add_frame, fill_batch
 
@@ -31,7 +32,8 @@ class Served:
     """``georgia serve`` in a process of its own, over a store that the test reads as well."""
 
     def __init__(self, root: Path, port: int = 0) -> None:
-        options = ["--db", str(root / "m.db"), "--port", str(port), "--token", TOKEN, "--json"]
+        self.port = port or free_port()  # where another one may start after it
+        options = ["--db", str(root / "m.db"), "--port", str(self.port), "--token", TOKEN, "--json"]
         command = [sys.executable, "-m", "georgia", "serve", *options, "--set", f"frames={root / 'frames'}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ, cwd=root)
         assert self.process.stdout is not None
@@ -41,7 +43,6 @@ class Served:
             assert line, "the service ended"
             text += line
         self.url = json.loads(text)["url"]
-        self.port = int(self.url.rstrip("/").rsplit(":", 1)[1])
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -108,9 +109,8 @@ def names_of(store: Store, check: int = 1) -> list[str]:
 def test_windows_are_named_with_one_key_each(page: Any, store: Store, errors: list[str]) -> None:
     expect(page.locator("#spotcheck-result")).to_contain_text("No person has checked this batch yet")
     plan(page, 10)
-    text = page.inner_text("#spotcheck-tray")
-    assert "Window 1 of 10" in text
-    assert "%" not in text, "nothing of what the model says"
+    expect(page.locator("#spotcheck-tray")).to_contain_text("Window 1 of 10")
+    assert "%" not in page.inner_text("#spotcheck-tray"), "nothing of what the model says"
     for position, key in enumerate("1220u", start=1):
         shown(page, position)
         page.keyboard.press(key)
@@ -185,8 +185,8 @@ def test_gone_frame_and_running_batch_are_said(page: Any, store: Store, tmp_path
     add_frame(store, 1, tmp_path / "frames", 41, "PPPP", [0.9] * 4)
     page.keyboard.press("Escape")
     expect(page.locator("#spotcheck-text")).to_contain_text("The batch has gone on: this is of its first 40")
-    assert not page.locator("#spotcheck-plan [name=reason]").is_visible()
-    assert page.locator("#spotcheck-plan [name=n]").input_value() == "", "as densely as before"
+    expect(page.locator("#spotcheck-plan [name=reason]")).to_be_hidden()
+    expect(page.locator("#spotcheck-plan [name=n]")).to_have_value("")  # as densely as before
     # The check goes on with the four windows that came; its result is of all frames then.
     expect(page.locator("#spotcheck-plan button")).to_have_text("Extend the check by the new frames")
     plan(page, 2)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from tests.helpers.patience import PATIENCE_S
+from tests.helpers.ports import free_port
 
 from georgia.label.even import EvenChooser
 from georgia.label.journal import Journal
@@ -149,7 +150,7 @@ class PageProcess:
     """A labelling page in a process of its own, which a test may kill and start again at the same address."""
 
     def __init__(self, folder: Path, out: Path, is_cut: bool = False) -> None:
-        self.folder, self.out, self.port, self.url = folder, out, 0, ""
+        self.folder, self.out, self.port, self.url = folder, out, free_port(), ""
         self._kind = "frames" if is_cut else "crops"
         self.process: subprocess.Popen[str] | None = None
 
@@ -161,7 +162,7 @@ class PageProcess:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
         assert self.process.stdout is not None
         address = self.process.stdout.readline().strip()
-        self.port = int(address.rstrip("/").rsplit(":", 1)[1])
+        assert address, "the page did not start"
         self.url = f"{address}#token={token}"
 
     def kill(self) -> None:
