@@ -31,12 +31,15 @@ from georgia.train.decoded import ImageSet
 from georgia.train.device import find_precision, list_gpus, use_precision
 from georgia.train.feature_cache import FeatureCache
 from georgia.train.frozen import FROZEN_BATCH, FrozenBackbone
+from georgia.train.head_steps import make_head_steps
 from georgia.train.network import STANDARDIZE, Network, uses_sigmoid
 from georgia.train.recipes import TrainConfig
 from georgia.train.state import Arrays, StopReason, TrainState
 
 # Probabilities are kept this far from 0 and 1 in the loss. Source: Keras' own epsilon.
 EPSILON = 1e-7
+# How often the loss is told within an epoch, seconds.
+TELL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ class _Loop:
         self._uses_kept = target > 0
         self.learn_from(np.arange(len(inputs.train)))
         compile_head(self._head, config, self._sigmoid)
+        self._steps = make_head_steps(self._head)
 
     def learn_from(self, positions: Indices) -> None:
         """Train on some of the images of ``inputs.train`` from now on."""
@@ -256,22 +260,23 @@ class _Loop:
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Run all batches of an epoch; return mean loss and accuracy over its images."""
-        sums = {"loss": 0.0, "accuracy": 0.0}
-        n_done = 0
+        steps, told_at = self._steps, -math.inf
+        steps.begin()
         for step, (features, targets) in enumerate(prefetch(self._batches(epoch))):
-            self._head.optimizer.learning_rate.assign(self.learning_rate(epoch, step))
             weights = None if self._class_weights is None else self._class_weights[targets]
-            logs = self._head.train_on_batch(features, self._encode(targets), weights, return_dict=True)
-            sums = {name: sums[name] + float(logs[name]) * len(targets) for name in sums}
-            n_done += len(targets)
-            note = f"loss {sums['loss'] / n_done:.4f}  accuracy {sums['accuracy'] / n_done:.4f}"
-            self._progress.advance(1, note)
-        return {name: total / n_done for name, total in sums.items()}
+            steps.train(features, self._encode(targets), weights, self.learning_rate(epoch, step))
+            is_due = time.monotonic() - told_at >= TELL_S  # a GPU is waited for
+            told_at = time.monotonic() if is_due else told_at
+            self._progress.advance(1, _describe(steps.means()) if is_due else "")
+        means = steps.means()
+        steps.end()
+        self._progress.advance(0, _describe(means))
+        return means
 
     def validate(self) -> tuple[float, Metrics]:
         """Return loss and metrics over the whole validation split, from one pass."""
-        outputs = [np.asarray(self._head.predict_on_batch(features)) for features in self._valid.batches()]
-        probabilities = outputs_to_probabilities(np.concatenate(outputs)).astype(np.float64)
+        outputs = self._steps.predict_fixed(self._valid.batches)
+        probabilities = outputs_to_probabilities(outputs).astype(np.float64)
         targets = self._inputs.valid.targets
         of_truth = np.clip(probabilities[np.arange(len(targets)), targets], EPSILON, 1.0)
         metrics = epoch_metrics(targets, probabilities.argmax(axis=1), self._inputs.labels)
@@ -325,6 +330,10 @@ class _Loop:
         if self._sigmoid:
             return targets.astype(np.float32)[:, None]
         return np.eye(len(self._inputs.labels), dtype=np.float32)[targets]
+
+
+def _describe(means: dict[str, float]) -> str:
+    return f"loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
 
 
 def compile_head(head: Any, config: TrainConfig, sigmoid: bool) -> None:
