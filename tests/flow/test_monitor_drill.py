@@ -41,7 +41,6 @@ SETTINGS = (
     *("poll_interval_s=0.1", "no_frames_s=6", "grace_s=0.3", "folder_away_after_s=1", "tile_px=120"),
     *("min_judged=2", "silent_after_s=3", "fouled_after=2"),
 )
-# An upper bound only: a machine with ten other jobs needs a tenth of it.
 
 
 def command(verb: str, folder: Path, *more: str) -> list[str]:

@@ -6,7 +6,6 @@ import hmac
 import json
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.helpers.monitor import BrightnessAnalyzer, make_event, make_result, running, wait_for, write_frame
+from tests.helpers.patience import PATIENCE_S
 
 from georgia.monitor.outputs import Webhook, open_outputs
 from georgia.monitor.records import AlarmAction, AlarmChange
@@ -25,7 +25,8 @@ from georgia.monitor.store import Store
 class Receiver:
     """A web address that rejects so many times, with 503 or a status of choice, then takes.
 
-    Status 302 and the like point to another path of it; status 0 is a line that is no HTTP.
+    Status 302 and the like point to another path of it; status 0 is a line that is no HTTP. It responds once
+    ``lets`` is set.
     """
 
     def __init__(self, n_rejections: int) -> None:
@@ -33,6 +34,8 @@ class Receiver:
         self.followed: list[str] = []
         self.signatures: list[tuple[bytes, str | None]] = []
         self.n_rejections, self.status = n_rejections, 503
+        self.lets = threading.Event()
+        self.lets.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,6 +46,7 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.lets.wait(PATIENCE_S)
                 if receiver.n_rejections > 0:
                     receiver.n_rejections -= 1
                     if not receiver.status:
@@ -86,12 +90,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_alarm_is_posted_until_taken(receiver: Receiver, store: Store) -> None:
     store.mark_notified(1)
+    receiver.lets.clear()
     webhook = Webhook(receiver.address, store, first_wait_s=0.02)
-    started = time.monotonic()
     webhook(make_event())
     webhook(make_event("alarm", alarm=store.alarm(1), detail={"change": "raised"}))
     webhook(make_event("alarm", alarm=store.alarm(1), detail={"change": "cleared"}))
-    assert time.monotonic() - started < 1
+    assert receiver.taken == [], "nobody waits for the receiver"
+    receiver.lets.set()
     wait_for(lambda: len(receiver.taken) == 2)
     webhook.close()
     assert [item["change"] for item in receiver.taken] == ["raised", "cleared"]

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow]
 
 
 def make_runner(tmp_path: Path, analyzer: Any, calls: RunnerCalls, **settings: Any) -> ProbeRunner:
-    common = {"poll_interval_s": 0.05, "exit_after_s": 0, "hung_after_s": 1, "db": str(tmp_path / "p.db")}
+    common = {"poll_interval_s": 0.05, "exit_after_s": 0, "hung_after_s": 60, "db": str(tmp_path / "p.db")}
     tables = {"r-1": {"watch": str(tmp_path / "frames"), **settings}}
     (made,) = make_probes({"monitor": common, "probes": tables}, {})
     return ProbeRunner(made, analyzer, ProbeOutputs("r-1", lambda _: None), "tests", calls=calls)
