@@ -19,7 +19,13 @@ from georgia.monitor.batch_tracker import find_differences
 from georgia.monitor.limits_in_force import read_state
 from georgia.monitor.released_batches import released_batches
 from georgia.process.join import MAX_AGE_STEPS
-from georgia.process.queries import BatchProcess, list_variables, read_batch_process
+from georgia.process.queries import (
+    BatchProcess,
+    ProcessVariable,
+    list_variables,
+    name_variables,
+    read_batch_process,
+)
 
 if TYPE_CHECKING:
     from georgia.monitor.queries import StoreReader
@@ -175,20 +181,34 @@ def _name_axis(by: str) -> str:
 
 def _find_choices(store: StoreReader, batches: Sequence[Batch]) -> tuple[str, ...]:
     first, *others = (_find_own(store, batch) for batch in batches)
-    return (ELAPSED, FRAME, *(each for each in first if all(each in other for other in others)))
+    known = [{choice for each in other for choice in each} for other in others]
+    common = ([choice for choice in each if all(choice in other for other in known)] for each in first)
+    return (ELAPSED, FRAME, *dict.fromkeys(each[0] for each in common if each))
 
 
-def _find_own(store: StoreReader, batch: Batch) -> list[str]:
-    """Return the variables and events of a batch, as choices."""
-    titles = [each.title for each in list_variables(store, batch, has_counts=False)]
+def _find_own(store: StoreReader, batch: Batch) -> list[list[str]]:
+    """Return for each variable and event of a batch the choices that mean it, the plainest first."""
     events = read_batch_process(store, batch.id, 2, (0,), has_counts=False).events
-    own = [f"{OF_VARIABLE}{title}" for title in titles] + [f"{OF_EVENT}{each.name}" for each in events]
-    return list(dict.fromkeys(own))
+    own = [[f"{OF_VARIABLE}{name}" for name in names] for _, names in _name_own(store, batch)]
+    return own + [[f"{OF_EVENT}{each.name}"] for each in events]
+
+
+def _name_own(store: StoreReader, batch: Batch) -> list[tuple[ProcessVariable, list[str]]]:
+    """Return each variable of a batch with its names: of two with one title the source tells which."""
+    variables = list_variables(store, batch, has_counts=False)
+    names = name_variables(variables)
+    return [
+        (each, list(dict.fromkeys((names[each.id], f"{each.source}: {each.title}")))) for each in variables
+    ]
 
 
 def _find_lacking(store: StoreReader, batches: Sequence[Batch], by: str) -> list[str]:
     """Return the names of the batches without a choice that others of them have."""
-    lacking = [batch.name or str(batch.id) for batch in batches if by not in _find_own(store, batch)]
+    lacking = [
+        batch.name or str(batch.id)
+        for batch in batches
+        if not any(by in choices for choices in _find_own(store, batch))
+    ]
     return lacking if len(lacking) < len(batches) else []
 
 
@@ -237,9 +257,7 @@ def _place(
         if start is None:
             return np.full(len(times), np.nan), f"no event {by[1:]!r}"
         return (times - start) / 60, ""
-    variable = next(
-        (each for each in list_variables(store, batch, has_counts=False) if each.title == by[1:]), None
-    )
+    variable = next((each for each, names in _name_own(store, batch) if by[1:] in names), None)
     if variable is None:
         return np.full(len(times), np.nan), f"no variable {by[1:]!r}"
     return _join(read_batch_process(store, batch.id, _ALL, (variable.id,), has_counts=False), times), ""

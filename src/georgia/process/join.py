@@ -19,7 +19,7 @@ import numpy as np
 from georgia.files import atomic_path
 from georgia.monitor.records import FrameFilter
 from georgia.predict.tables import check_table_path
-from georgia.process.queries import ProcessSeries, read_batch_process
+from georgia.process.queries import ProcessSeries, name_variables, read_batch_process
 from georgia.text import defuse_cell
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ JOINED_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 # A value is too old for a frame after so many usual steps, unless the user says otherwise.
 MAX_AGE_STEPS = 3.0
 _FRAME = ("frame", "ordinal", "file", "frame_time", "state", "fraction", "low", "high", "n_judged")
+# Behind a variable's column, that of the age of its values, s.
+_AGE = " age_s"
 # More points than any batch has: values are joined one by one, none is a mean.
 _ALL = 2**31 - 1
 Row = dict[str, Any]
@@ -63,14 +65,9 @@ def join_frames(store: StoreReader, batch_id: int, max_age_s: float = 0.0) -> tu
         StoreAwayError: the store cannot be reached.
     """
     found = read_batch_process(store, batch_id, _ALL)
-    titles = [item.variable.title for item in found.series]
-    variables = [
-        _make_values(
-            item, f"{item.variable.source}: {title}" if titles.count(title) > 1 else title, max_age_s
-        )
-        for item, title in zip(found.series, titles, strict=True)
-    ]
-    columns = [*_FRAME, *(name for item in variables for name in (item.title, f"{item.title} age_s"))]
+    names = name_variables([item.variable for item in found.series], _FRAME, _AGE)
+    variables = [_make_values(item, names[item.variable.id], max_age_s) for item in found.series]
+    columns = [*_FRAME, *(name for item in variables for name in (item.title, f"{item.title}{_AGE}"))]
     frames = store.iter_frames(batch_id, FrameFilter(batch_id))
     return columns, (_make_row(frame, variables) for frame in frames)
 
@@ -86,7 +83,7 @@ def _make_row(frame: FrameResult, variables: list[_Values]) -> Row:
     plain = frame.to_json_dict()
     row = {name: plain[name] for name in _FRAME}
     for item in variables:
-        row[item.title], row[f"{item.title} age_s"] = item.find(frame.frame_time_s)
+        row[item.title], row[f"{item.title}{_AGE}"] = item.find(frame.frame_time_s)
     return row
 
 

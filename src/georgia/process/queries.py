@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,26 @@ class ProcessVariable:
         age = None if self.last_time_s is None else round(max(0.0, now_s - self.last_time_s), 1)
         now = {"last_time": iso_time(self.last_time_s), "age_s": age, "is_current": self.is_current(now_s)}
         return {**asdict(self), "title": self.title, **now}
+
+
+def name_variables(
+    variables: Sequence[ProcessVariable], taken: Collection[str] = (), beside: str = ""
+) -> dict[int, str]:
+    """Return by its id how each variable is called: no two are called the same, and none as in ``taken``.
+
+    That is its title, or ``source: title`` where the title alone would not tell. The name with ``beside``
+    behind it, a column of its own, is no other's either.
+    """
+    titles = [variable.title for variable in variables]
+    names: dict[int, str] = {}
+    used = {*taken}
+    for variable in variables:
+        full = f"{variable.source}: {variable.title}"
+        plain = [variable.title] if titles.count(variable.title) == 1 else []
+        candidates = chain(plain, [full], (f"{full} ({number})" for number in count(2)))
+        names[variable.id] = next(name for name in candidates if used.isdisjoint((name, name + beside)))
+        used |= {names[variable.id], names[variable.id] + beside}
+    return names
 
 
 @dataclass(frozen=True)

@@ -148,3 +148,20 @@ def test_command_writes_page_and_tables(
     assert [main([*options, str(place)]) for place in (page, tmp_path / "x.pdf")] == [2, 2]
     assert main(["report", store, "--compare", "none"]) == 2
     assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_source_tells_variables_of_one_title_apart(runs: Runs) -> None:
+    first, second = runs.add("A", 0.4), runs.add("B", 0.4)
+    rows = [(41e6 + 10 * k, 5.0 + k, "good") for k in range(N)]
+    piece = Piece("lab", "y", "Ann", [VariableValues("T_r", "°C", rows)], batch_id=second)
+    runs.store.write(lambda change: write_piece(change, piece))
+    alone = compare_batches(runs.store, [first])
+    assert "=T_r [°C]" in alone.choices
+    for batches in ([first, second], [second, first]):
+        found = compare_batches(runs.store, batches)
+        assert [choice for choice in found.choices if "T_r" in choice] == ["=dcs: T_r [°C]"]
+        with pytest.raises(InputError, match="a choice that all have"):
+            compare_batches(runs.store, batches, "=T_r [°C]")
+        lines = compare_batches(runs.store, batches, "=dcs: T_r [°C]").lines
+        assert all(21.0 <= x <= 60.0 for line in lines for x in line.x)
+    assert len(compare_batches(runs.store, [second], "=lab: T_r [°C]").lines[0].x)

@@ -290,6 +290,8 @@ def test_several_temperatures_are_a_question() -> None:
     names = label_temperatures(same)
     assert list(names.values()) == ["a: T1 [°C]", "b: T1 [°C]"]
     assert [choose_temperature(same, name) for name in names.values()] == same
+    with pytest.raises(InputError, match=r"got 'T1', which are 2.*'a: T1 \[°C\]', 'b: T1 \[°C\]'"):
+        choose_temperature(same, "T1")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from georgia.monitor.process_record import (
 from georgia.monitor.queries import StoreReader
 from georgia.monitor.store import Store
 from georgia.monitor.verify import verify_store
-from georgia.process.join import join_frames
+from georgia.process.join import export_joined, join_frames
 from georgia.process.queries import BatchProcess, ProcessSeries, ProcessVariable, read_batch_process
 from georgia.report.batch.process import group_by_unit
 
@@ -207,3 +207,23 @@ def test_store_of_earlier_version_reads_as_empty(store: Store, tmp_path: Path) -
     assert found.is_empty
     assert verify_store(reader).is_whole
     reader.close()
+
+
+def test_variable_never_takes_the_column_of_a_frame(store: Store, tmp_path: Path) -> None:
+    """Of two that are called alike, and of one that is called as a column, the source tells which."""
+    names = ("fraction", "state", "file", "n_judged", "T", "T age_s", "frame")
+    for at, source in enumerate(("reactor", "dcs")):
+        own = [*names, "T_j"] if not at else ["T", "T_j"]
+        values = [
+            VariableValues(name, "", [(1010.0, 90.0 + 10 * at + k, "good")]) for k, name in enumerate(own)
+        ]
+        store.write(lambda change, s=source, v=values: write_piece(change, Piece(s, "x", "Ann", v)))
+    columns, rows = join_frames(store, 1)
+    (row,) = (each for each in rows if each["file"] == "f10.png")
+    assert len(columns) == len({*columns}) == len(row)
+    assert (row["fraction"], row["state"], row["low"]) == (0.25, "in control", 0.125)
+    assert (row["reactor: fraction"], row["reactor: state"]) == (90.0, 91.0)
+    assert (row["reactor: T"], row["dcs: T"], row["reactor: T age_s"]) == (94.0, 100.0, 0.0)
+    assert row["T age_s"] == 95.0
+    for suffix in (".csv", ".parquet", ".json", ".jsonl"):
+        assert export_joined(store, tmp_path / f"j{suffix}", 1) == len(list(join_frames(store, 1)[1]))

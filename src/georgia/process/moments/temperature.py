@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from georgia.errors import InputError, suggest
 from georgia.process.moments.result import TemperatureAt
+from georgia.process.queries import name_variables
 
 if TYPE_CHECKING:
     from georgia.process.queries import ProcessSeries, ProcessVariable
@@ -34,13 +35,19 @@ def choose_temperature(variables: Sequence[ProcessVariable], wanted: str = "") -
     """Return the variable that is the solution's temperature, or why there is none.
 
     Raises:
-        InputError: ``wanted`` names none of the batch's variables.
+        InputError: ``wanted`` names none of the batch's variables, or several.
     """
     if wanted:
-        for variable in variables:
-            own = (variable.name, variable.title)
-            if wanted in own or wanted in [f"{variable.source}: {name}" for name in own]:
-                return variable
+        meant = [variable for variable in variables if _is_called(variable, wanted)]
+        if len(meant) == 1:
+            return meant[0]
+        if meant:
+            raise InputError(
+                "Cannot find the temperature",
+                needs="one of the batch's variables is needed",
+                got=f"{wanted!r}, which are {len(meant)}",
+                hint=f"Name the source too: {', '.join(repr(f'{v.source}: {v.title}') for v in meant)}.",
+            )
         names = [variable.name for variable in variables]
         if not names:
             return "the store holds no process data of the batch"
@@ -61,19 +68,17 @@ def choose_temperature(variables: Sequence[ProcessVariable], wanted: str = "") -
     return f"several variables are temperatures ({several}): name that of the solution"
 
 
+def _is_called(variable: ProcessVariable, wanted: str) -> bool:
+    own = (variable.name, variable.title)
+    return wanted in own or wanted in [f"{variable.source}: {name}" for name in own]
+
+
 def label_temperatures(variables: Sequence[ProcessVariable]) -> dict[int, str]:
     """Return by its id how each variable that is a temperature is called: no two are called the same.
 
     ``choose_temperature`` takes these names.
     """
-    found = [variable for variable in variables if is_temperature(variable)]
-    titles = [variable.title for variable in found]
-    return {
-        variable.id: variable.title
-        if titles.count(variable.title) == 1
-        else f"{variable.source}: {variable.title}"
-        for variable in found
-    }
+    return name_variables([variable for variable in variables if is_temperature(variable)])
 
 
 @dataclass(frozen=True)
