@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.labelling import make_pool, open_session, write_crops
+from tests.helpers.monitor import wait_for
 from tests.helpers.patience import PATIENCE_S
 
 from georgia.catalog import read_catalog
@@ -294,11 +295,7 @@ def test_table_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytes
                 "georgia.label.catalog_file.write_labels", lambda *_: (_ for _ in ()).throw(OSError("away"))
             )
             session.name("c0.png", "PG", "A. Miller", "a")
-            for _ in range(200):
-                if session.fault:
-                    break
-                threading.Event().wait(0.02)
-            assert session.fault == "away"
+            wait_for(lambda: session.fault == "away")
         session.write()
         assert session.fault == ""
     assert read_names(out) == {"c0.png": "PG"}

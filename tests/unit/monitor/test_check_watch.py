@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.helpers.monitor import make_event, wait_for
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.ports import free_port
 from tests.helpers.spotcheck import add_frame, fill_batch
 
@@ -33,7 +34,7 @@ def read(server: OpcuaServer) -> list[Any]:
     from asyncua import Client
 
     async def connect() -> list[Any]:
-        async with Client(server.address) as client:
+        async with Client(server.address, timeout=PATIENCE_S) as client:
             space = await client.get_namespace_index(NAMESPACE)
             probe = await client.nodes.objects.get_child([f"{space}:Probe"])
             nodes = [await probe.get_child([f"{space}:{name}"]) for name in NODES]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.helpers.monitor import make_event, wait_for
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.ports import free_port
 
 from georgia.config import build_config
@@ -34,7 +35,7 @@ def ask(server: OpcuaServer, question: Callable[[Any, dict[str, Any]], Any]) -> 
     from asyncua import Client
 
     async def connect() -> Any:
-        async with Client(server.address) as client:
+        async with Client(server.address, timeout=PATIENCE_S) as client:
             space = await client.get_namespace_index(NAMESPACE)
             path = [f"{space}:Probe"]
             probe = await client.nodes.objects.get_child(path)
@@ -124,7 +125,7 @@ def test_admin_by_name_cannot_write(server: OpcuaServer) -> None:
     from asyncua import Client, ua
 
     async def write() -> None:
-        client = Client(server.address)
+        client = Client(server.address, timeout=PATIENCE_S)
         client.set_user("admin")
         with pytest.raises(ua.UaStatusCodeError):
             async with client:
@@ -154,8 +155,8 @@ def test_protected_server_asks_for_certificate_and_name(tmp_path: Path) -> None:
     )
     server = open_opcua_server(f"opc.tcp://127.0.0.1:{free_port()}/georgia", access)
 
-    async def read(name: str, user: str, password: str) -> Any:
-        client = Client(server.address)
+    async def read(name: str, user: str, password: str, patience_s: float = 4.0) -> Any:
+        client = Client(server.address, timeout=patience_s)
         client.application_uri = f"urn:test:{name}"
         if name:
             keys = (tmp_path / f"{name}.der", tmp_path / f"{name}.pem")
@@ -169,7 +170,7 @@ def test_protected_server_asks_for_certificate_and_name(tmp_path: Path) -> None:
             return await state.read_value()
 
     try:
-        assert asyncio.run(read("client", "scada", "pass:word")) == "warming up"
+        assert asyncio.run(read("client", "scada", "pass:word", PATIENCE_S)) == "warming up"
         rejected = [("client", "scada", "wrong"), ("client", "eve", ""), ("client", "", ""), ("", "", "")]
         for case in [*rejected, ("stranger", "scada", "pass:word")]:
             with pytest.raises((ua.UaError, TimeoutError, OSError)):
@@ -231,26 +232,23 @@ def test_stale_fraction_has_uncertain_quality(server: OpcuaServer) -> None:
 def test_client_subscribes_and_cannot_write(server: OpcuaServer) -> None:
     from asyncua import ua
 
-    heard: list[Any] = []
+    heard = asyncio.Queue[Any]()
 
     class Handler:
         def datachange_notification(self, node: Any, value: Any, data: Any) -> None:
-            heard.append(value)
+            heard.put_nowait(value)
 
     async def listen(client: Any, nodes: dict[str, Any]) -> None:
         subscription = await client.create_subscription(20, Handler())
         await subscription.subscribe_data_change(nodes["Heartbeat"])
         server(make_event("heartbeat", beat=41))
-        for _ in range(200):
-            if 41 in heard:
-                break
-            await asyncio.sleep(0.02)
+        while await asyncio.wait_for(heard.get(), PATIENCE_S) != 41:
+            pass
         with pytest.raises(ua.UaStatusCodeError, match="does not have permission"):
             await nodes["Alarm"].write_value(False)
         await subscription.delete()
 
     ask(server, listen)
-    assert 41 in heard
 
 
 @pytest.mark.parametrize("address", ["opc.tcp://127.0.0.1", "http://127.0.0.1:4840", "opc.tcp://:4840/x"])
@@ -288,7 +286,7 @@ def test_each_probe_has_its_object_and_identifiers() -> None:
         async def read() -> list[Any]:
             from asyncua import Client
 
-            async with Client(server.address) as client:
+            async with Client(server.address, timeout=PATIENCE_S) as client:
                 space = await client.get_namespace_index(NAMESPACE)
                 nodes = [f"ns={space};s={name}" for name in ("r-2.Fraction", "r-2.Heartbeat", "Probes.State")]
                 values = [await client.get_node(node).read_data_value(False) for node in nodes]

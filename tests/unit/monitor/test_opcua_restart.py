@@ -64,7 +64,7 @@ class Panel:
     async def _listen(self) -> None:
         from asyncua import Client
 
-        async with Client(self._address, timeout=2) as client:
+        async with Client(self._address, timeout=PATIENCE_S) as client:
             space = await client.get_namespace_index(NAMESPACE)
             probe = await client.nodes.objects.get_child([f"{space}:Probe"])
             nodes = [await probe.get_child([f"{space}:{name}"]) for name in NAMES]

@@ -201,7 +201,7 @@ def test_server_that_forbids_writing_loses_no_frame(server: PostgresServer, tmp_
             lambda: give("DROP TRIGGER fill ON frames"),
         ),
     }
-    with running(monitor, 30):
+    with running(monitor):
         for number, (reason, (begin, end)) in enumerate(forbid.items()):
             write_frame(tmp_path / f"a{number}.png", 1, seed=number)
             wait_for(lambda number=number: store.count_frames() == 2 * number + 1)
