@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.contrast import find_faint_texts
 from tests.helpers.service import fill_store
 
 from georgia.cli import main
@@ -49,6 +50,14 @@ def test_page_fits_without_script_or_network(browser: Any, folder: Path, width: 
         assert page.locator("img").count() == 4, "the fraction, and three frames"
         assert page.locator(".cards > div").count() == 4
     assert [url for url in requests if not url.startswith("data:")] == [(folder / "page.html").as_uri()]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_read_in_the_light_and_in_the_dark(browser: Any, folder: Path, scheme: str) -> None:
+    with closing(browser.new_context(color_scheme=scheme)) as context:
+        page = context.new_page()
+        page.goto((folder / "page.html").as_uri())
+        assert find_faint_texts(page) == []
 
 
 def test_print_is_a4_with_page_numbers_and_says_that_batch_runs(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from tests.helpers.contrast import find_faint_texts
 
 from georgia.cluster import ClusterConfig, cluster_features
 from georgia.report.cluster_page import save_cluster_page
@@ -248,3 +249,12 @@ def test_clusters_have_own_colors_and_numbers(page: Any) -> None:
     page.locator("[data-cluster='3']").click()
     page.select_option("#color", "label")
     assert page.locator("#legend p").count() == 10
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_read_in_the_light_and_in_the_dark(page: Any, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    paper = "e => getComputedStyle(e).backgroundColor"
+    assert (page.locator("body").evaluate(paper) == "rgb(255, 255, 255)") == (scheme == "light")
+    assert page.locator("#stage").evaluate(paper) == "rgb(255, 255, 255)"
+    assert find_faint_texts(page) == []

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.contrast import find_faint_texts
 from tests.helpers.report import make_robustness
 from tests.helpers.training import make_training_run
 
@@ -111,6 +112,31 @@ def test_key_metrics_fill_their_rows(page: Any) -> None:
     assert [len(widths) for widths in rows.values()] == {1280: [5], 900: [3, 2], 390: [2, 2, 1]}[
         page.viewport_size["width"]
     ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_read_in_the_light_and_in_the_dark(browser: Any, file: Path, scheme: str) -> None:
+    with closing(browser.new_context(color_scheme=scheme)) as context:
+        page = context.new_page()
+        page.goto(file.as_uri())
+        paper = "getComputedStyle(document.body).backgroundColor"
+        assert (page.evaluate(paper) == "rgb(255, 255, 255)") == (scheme == "light")
+        assert find_faint_texts(page) == []
+        # A figure's own ink is dark, so that it needs its white card.
+        cards = page.eval_on_selector_all(".plot", "all => all.map(e => getComputedStyle(e).backgroundColor)")
+        assert cards
+        assert set(cards) == {"rgb(255, 255, 255)"}
+        page.emulate_media(media="print", color_scheme=scheme)
+        assert page.evaluate(paper) == "rgb(255, 255, 255)"
+        assert find_faint_texts(page) == []
+
+
+@pytest.mark.parametrize("page", [390], indirect=True)
+def test_figures_of_a_phone_are_whole_or_say_that_they_move(page: Any) -> None:
+    for figure in page.locator("figure").all():
+        words = figure.locator(".plot").evaluate("plot => getComputedStyle(plot, '::before').content")
+        is_cut = figure.locator(".plot").evaluate("plot => plot.scrollWidth > plot.clientWidth")
+        assert ("moves sideways" in words) == is_cut
 
 
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext (Debian: poppler-utils)")
