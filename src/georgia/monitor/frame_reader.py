@@ -137,10 +137,10 @@ class FrameReader:
         return False
 
     def _name_closed(self, poll: Poll) -> Iterator[FrameFile]:
-        for name in poll.closed:
+        for name, reason in poll.closed.items():
             if name not in self._closed:
                 self._closed.add(name)
-                yield FrameFile(FileKey(name, 0, 0), error="the folder cannot be read")
+                yield FrameFile(FileKey(name, 0, 0), error=reason)
 
     def _hand_over(self, frame: FrameFile) -> bool:
         """Put a frame where it is taken from; return False once the reading is to stop."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from georgia.errors import InputError, suggest
 from georgia.files import atomic_path
 from georgia.monitor.columns import TABLE, Kind
-from georgia.monitor.records import ALL_FRAMES, FrameFilter
+from georgia.monitor.records import ALL_FRAMES, FrameFilter, find_meant, tell_batches
 from georgia.monitor.result import FrameResult, State
 from georgia.predict.tables import check_table_path
 from georgia.text import defuse_cell
@@ -109,21 +109,21 @@ def frame_row(frame: FrameResult) -> dict[str, Any]:
 
 
 def find_batch(store: StoreReader, wanted: str) -> Batch:
-    """Return a batch by its number or its name; of several with that name the newest.
+    """Return the batch that a text means: see ``find_meant``.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it means several.
     """
     batches = store.batches(limit=100_000)
-    for batch in batches:
-        if batch.name == wanted or str(batch.id) == wanted:
-            return batch
-    names = [batch.name for batch in batches]
+    found = find_meant(batches, wanted)
+    if len(found) == 1:
+        return found[0]
+    hint = suggest(wanted, [batch.name for batch in batches]).strip()
     raise InputError(
         "Cannot find the batch",
         needs="its number or name must be in the store",
-        got=repr(wanted),
-        hint=suggest(wanted, names).strip(),
+        got=f"{wanted!r}, which means {tell_batches(found)}" if found else repr(wanted),
+        hint=f"Say {' or '.join(f'#{batch.id}' for batch in found[:5])}." if found else hint,
     )
 
 

@@ -41,6 +41,26 @@ class Batch:
         return {name: value for name, value in _public(self).items() if name != "chart_state"}
 
 
+def find_meant(batches: Sequence[Batch], wanted: str) -> list[Batch]:
+    """Return the batches that have a text for their name or number; ``#12`` is a number for certain.
+
+    Batches may be named after a running number that is not theirs, so a text may well mean two.
+
+    >>> two = [Batch(n, "probe", name, "", "", "PG", 0.0, None, 0) for n, name in ((1, "2"), (2, "B"))]
+    >>> [[batch.id for batch in find_meant(two, text)] for text in ("2", "#2", "B", "3")]
+    [[1, 2], [2], [2], []]
+    """
+    named = [batch for batch in batches if batch.name == wanted]
+    if wanted.startswith("#"):
+        return named or [batch for batch in batches if f"#{batch.id}" == wanted]
+    return [batch for batch in batches if batch in named or str(batch.id) == wanted]
+
+
+def tell_batches(batches: Sequence[Batch]) -> str:
+    """Return batches by number and name, in one line."""
+    return ", ".join(f"#{batch.id} {batch.name!r}" for batch in batches)
+
+
 @dataclass(frozen=True)
 class Alarm:
     """One alarm of one batch: raised with a frame, cleared by later frames, acknowledged by somebody.

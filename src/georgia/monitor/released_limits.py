@@ -11,7 +11,7 @@ from georgia.monitor.batch_tracker import find_differences
 from georgia.monitor.chart import ControlLimits
 from georgia.monitor.columns import iso_time
 from georgia.monitor.limits_in_force import read_state
-from georgia.monitor.records import Batch
+from georgia.monitor.records import Batch, find_meant, tell_batches
 
 if TYPE_CHECKING:
     from georgia.monitor.queries import StoreReader
@@ -67,12 +67,10 @@ def find_released(store: StoreReader, source: str, wanted: str, basis: Mapping[s
 
 def _find_batch(store: StoreReader, source: str, wanted: str) -> Batch:
     batches = [batch for batch in store.batches(limit=100_000) if batch.source == source]
-    found = [batch for batch in batches if batch.name == wanted] or [
-        batch for batch in batches if str(batch.id) == wanted
-    ]
+    found = find_meant(batches, wanted)
     if len(found) > 1:
-        numbers = ", ".join(str(batch.id) for batch in reversed(found))
-        raise _cannot(wanted, "one batch is needed", f"several of that name: {numbers}", "Give its number.")
+        numbers = " or ".join(f"#{batch.id}" for batch in reversed(found))
+        raise _cannot(wanted, "one batch is needed", f"several: {tell_batches(found)}", f"Say {numbers}.")
     if not found:
         hint = suggest(wanted, [batch.name for batch in batches]).strip()
         raise _cannot(wanted, f"name or number of a batch of {source!r} is needed", "none of these", hint)

@@ -14,8 +14,8 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from georgia.errors import UnreadableImageError
@@ -47,6 +47,7 @@ _MISSED_S = 10.0
 _RESTLESS_S = 5.0
 # The system can hold no later time of change in 64 bits: the year 2262.
 _LAST_NS = 2**63 - 1
+_LINK = "a link to another folder is not followed; watch the place that it leads to"
 # What programs call a file that is not finished.
 _TEMPORARY = frozenset((".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download"))
 
@@ -55,14 +56,15 @@ _TEMPORARY = frozenset((".tmp", ".temp", ".part", ".partial", ".filepart", ".crd
 class Poll:
     """What one poll of the folder found: whole new files in the order of their times, and those that wait.
 
-    ``error`` is why the folder cannot be read. ``closed`` are folders below it that cannot be.
+    ``error`` is why the folder cannot be read. ``closed`` are folders below it that are not
+    read, each with the reason.
     """
 
     ready: tuple[FileKey, ...]
     n_waiting: int
     n_files: int
     error: str = ""
-    closed: tuple[str, ...] = ()
+    closed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ class FolderWatch:
         self._changing: dict[str, float] = {}
         # Names on the disk that differ from their text in the record.
         self._names: dict[str, str] = {}
+        # Links, and whether they lead to a folder elsewhere; asked once, as what is behind may not answer.
+        self._leading: dict[str, bool] = {}
         self._n_polls = 0
         # The disk that the folder lies on, as long as it holds files.
         self._device: int | None = None
@@ -163,7 +167,7 @@ class FolderWatch:
         self._n_polls += 1
         waiting: dict[str, _Mark] = {}
         ready: list[FileKey] = []
-        closed: list[str] = []
+        closed: dict[str, str] = {}
         newest: list[tuple[int, str]] = []
         error, n_files = "", 0
         try:
@@ -187,12 +191,12 @@ class FolderWatch:
         self._failed = {file: value for file, value in self._failed.items() if file in waiting}
         self._changing = {file: since for file, since in self._changing.items() if file in waiting}
         ready.sort(key=lambda key: (key.mtime_ns, natural_key(key.file)))
-        return Poll(tuple(ready), len(waiting) - len(ready), n_files, error, tuple(closed))
+        return Poll(tuple(ready), len(waiting) - len(ready), n_files, error, closed)
 
     def count_unread(self) -> int:
         """Return how many files are there and not dealt with; 0 where the folder cannot be listed."""
         try:
-            return sum(not self._is_settled(file, mark) for file, mark in self._list(False, []))
+            return sum(not self._is_settled(file, mark) for file, mark in self._list(False, {}))
         except OSError:
             return 0
 
@@ -315,7 +319,7 @@ class FolderWatch:
         what = names or "a file of the folder"
         return f"{what} changes faster than it can be read"
 
-    def _list(self, is_full: bool, closed: list[str]) -> Iterator[tuple[str, _Mark]]:
+    def _list(self, is_full: bool, closed: dict[str, str]) -> Iterator[tuple[str, _Mark]]:
         folders = [""]
         self._names = {text: name for text, name in self._names.items() if text in self._waiting}
         while folders:
@@ -326,7 +330,7 @@ class FolderWatch:
                 if not below:
                     raise
                 if not isinstance(fault, (FileNotFoundError, NotADirectoryError)):
-                    closed.append(to_text(below))
+                    closed[to_text(below)] = "the folder cannot be read"
                 continue  # a folder below that goes away is no fault of the folder itself
             with entries:
                 for entry in entries:
@@ -335,11 +339,22 @@ class FolderWatch:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(name + "/")
+                    elif entry.is_symlink() and self._leads_away(name):
+                        closed[f"{to_text(name)}/"] = _LINK
                     elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - no Path a file
                         text = self._text_of(name)
                         mark = self._measure(entry, text, is_full)
                         if mark is not None:
                             yield text, mark
+
+    def _leads_away(self, name: str) -> bool:
+        """Tell whether a link leads to a folder outside of the watched one, so that nothing there is read."""
+        if name not in self._leading:
+            root, place = (Path(os.path.realpath(path)) for path in (self.folder, self.folder / name))
+            if not os.path.exists(place):  # noqa: PTH110 - Path.exists raises for a circle of links
+                return False
+            self._leading[name] = place.is_dir() and not place.is_relative_to(root)
+        return self._leading[name]
 
     def _text_of(self, name: str) -> str:
         """Return a name's text in the record, and remember the name where they differ."""

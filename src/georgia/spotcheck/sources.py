@@ -244,12 +244,16 @@ def choose_batch(batches: list[Batch], wanted: str, verb: str = "check") -> Batc
             needs="a batch is needed",
             got="a store without any",
         )
-    found = [batch for batch in batches if wanted in ("", batch.name, str(batch.id))]
+    from georgia.monitor.records import find_meant, tell_batches
+
+    found = find_meant(batches, wanted) if wanted else batches
     if not found or (len(found) > 1 and wanted):
         raise InputError(
             f"Cannot {verb} batch {wanted!r}",
             needs="the name or number of one batch is needed",
-            got=f"{len(found)} of it" if found else "none of it",
-            hint="Those there are: " + ", ".join(f"{batch.id} {batch.name}" for batch in batches[:10]),
+            got=f"{len(found)} of it: {tell_batches(found)}" if found else "none of it",
+            hint=f"Say {' or '.join(f'#{batch.id}' for batch in found[:5])}."
+            if found
+            else f"Those there are: {tell_batches(batches[:10])}.",
         )
     return found[0]

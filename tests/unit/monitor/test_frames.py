@@ -21,6 +21,7 @@ from georgia.monitor.queries import StoreReader
 from georgia.monitor.records import FrameFilter
 from georgia.monitor.result import ChartPoint, ClassFraction
 from georgia.monitor.store import Store
+from georgia.spotcheck.sources import choose_batch
 
 
 @pytest.fixture
@@ -62,10 +63,17 @@ def test_csv_and_parquet_agree(store: Store, tmp_path: Path) -> None:
 
 
 def test_batch_is_found_by_name_or_number(store: Store, tmp_path: Path) -> None:
-    assert find_batch(store, "B2").id == 2 == find_batch(store, "2").id
+    assert find_batch(store, "B2").id == 2 == find_batch(store, "2").id == find_batch(store, "#2").id
     assert export_frames(store, tmp_path / "one.csv", 2) == 3
     with pytest.raises(InputError, match="its number or name must be in the store; got 'B3'"):
         find_batch(store, "B3")
+    store.end_batch(2, "Ann")
+    third = store.begin_batch("probe", "2", "Ann", "PG", "Ann").id
+    with pytest.raises(InputError, match=r"got '2', which means #3 '2', #2 'B2'\. Say #3 or #2\."):
+        find_batch(store, "2")
+    assert [find_batch(store, text).id for text in ("#2", "#3", "3")] == [2, third, third]
+    with pytest.raises(InputError, match="of one batch is needed; got 2 of it: #3 '2', #2 'B2'"):
+        choose_batch(store.batches(), "2")
     with pytest.raises(InputError, match=r"must be one of \.csv, \.json, \.jsonl, \.parquet"):
         export_frames(store, tmp_path / "one.xlsx")
 

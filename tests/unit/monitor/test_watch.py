@@ -284,7 +284,25 @@ def test_closed_folder_below_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "scandir", scan)
     poll = FolderWatch(tmp_path).poll()
-    assert (poll.closed, poll.error, poll.n_files) == (("today/",), "", 1)
+    assert (poll.closed, poll.error, poll.n_files) == ({"today/": "the folder cannot be read"}, "", 1)
+
+
+def test_link_to_another_folder_is_named(tmp_path: Path) -> None:
+    """It is not followed, which nobody would know; one that leads to what is read anyway needs no word."""
+    folder, elsewhere = tmp_path / "probe", tmp_path / "disk"
+    for place in (folder / "day", elsewhere):
+        write_frame(place / "a.png", len(place.name))
+    links = {"day 2": elsewhere, "now": folder / "day", "b.png": elsewhere / "a.png", "gone": tmp_path / "x"}
+    links |= {"up": tmp_path, "itself": folder, "circle": folder / "circle", "c.png": elsewhere}
+    for name, place in links.items():
+        (folder / name).symlink_to(place)
+    watch = FolderWatch(folder)
+    for _ in range(2):
+        poll = watch.poll()
+        assert {*poll.closed} == {"day 2/", "up/", "c.png/"}
+        assert all("watch the place that it leads to" in reason for reason in poll.closed.values())
+        assert (poll.error, poll.n_files) == ("", 2)
+    assert {key.file for key in poll.ready} == {"day/a.png", "b.png"}
 
 
 def test_closed_file_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
