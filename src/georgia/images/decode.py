@@ -341,7 +341,7 @@ def _decode(header: Header, bits: int, watch: DepthWatch | None) -> Image:
         raise UnreadableImageError(
             f"JPEG of {header.bit_depth} bits is not read. Save it with 8 bits, or as TIFF"
         )
-    return _to_rgb(_open(header.format, header.clean))
+    return _to_rgb(_open(header.format, header.clean), header.bit_depth)
 
 
 def _open(name: str, data: bytes) -> Any:
@@ -357,11 +357,14 @@ def _open(name: str, data: bytes) -> Any:
     return classes[name](io.BytesIO(data))
 
 
-def _to_rgb(image: Any) -> Image:
-    """Return the pixels (H, W, 3) of an 8-bit Pillow image of any mode."""
+def _to_rgb(image: Any, bits: int) -> Image:
+    """Return the pixels (H, W, 3) of an 8-bit Pillow image of any mode; its file has samples of ``bits``."""
     image.load()
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.array(image)
+    if image.mode == "L" and isinstance(image.info.get("transparency"), int) and bits < 8:
+        # Pillow spreads grey levels of fewer bits over 0 to 255, and not the one that is transparent.
+        image.info["transparency"] = image.info["transparency"] * 255 // (2**bits - 1)
     if image.mode in ("L", "1") and "transparency" not in image.info:
         return _grey_to_rgb(np.array(image.convert("L")))
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):

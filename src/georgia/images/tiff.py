@@ -31,22 +31,28 @@ _N_COLORS = {"RGB": 3, "CMYK": 4, "YCbCr": 3}
 _SEGMENT_TAGS = (273, 279, 324, 325)
 _N_SEGMENTS_ALLOWED = 100_000
 _MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+# SubIFDs: pages that belong to a page. Source: Adobe, TIFF Tech Note 1 (1995).
+_SUB_PAGES = 330
 # tifffile reads no page with more tags.
 _N_TAGS_ALLOWED = 4096
 
 
 def read_tiff(data: bytes) -> Header:
-    """Return a TIFF's header; pages that are smaller versions of another do not count as pages.
+    """Return a TIFF's header; pages that are smaller versions of another do not count, also before it.
 
     ``clean`` stays empty: the pixels are read by ``read_tiff_samples``.
 
     Raises:
-        UnreadableImageError: its list of pages has no end, or it has more samples per pixel than any image.
+        UnreadableImageError: its list of pages has no end, it holds a smaller version in place of the image,
+            or it has more samples per pixel than any image.
         Exception: whatever tifffile raises on a damaged file; ``decode`` puts it into a clause.
     """
-    n_full = _count_pages(data)
+    n_full, first = _find_pages(data)
     with _open(data) as tif:
-        page = tif.pages.first
+        page = tif.pages[first]
+        if not n_full and _SUB_PAGES in page.tags:
+            reason = "it holds a preview, and the image itself as a page within it, which is not read"
+            raise UnreadableImageError(f"{reason}. Save it as a TIFF of one page")
         if page.samplesperpixel > _N_SAMPLES_ALLOWED:
             rule = f"at most {_N_SAMPLES_ALLOWED} samples per pixel are allowed"
             raise UnreadableImageError(f"{rule}; got {page.samplesperpixel}")
@@ -64,7 +70,7 @@ def read_tiff(data: bytes) -> Header:
 
 
 def read_tiff_samples(data: bytes, stated_bits: int = 0) -> tuple[npt.NDArray[Any], int, str, bool]:
-    """Return the first page's samples (H, W, S) as stored, their largest value, mode, and if alpha is last.
+    """Return the image's samples (H, W, S) as stored, their largest value, mode, and if alpha is last.
 
     The mode is "grey", "RGB", "CMYK" or "YCbCr"; white-is-zero pages come inverted, palettes as RGB. The
     largest value is that of the bit depth, or of the smaller depth declared by MaxSampleValue or
@@ -76,8 +82,9 @@ def read_tiff_samples(data: bytes, stated_bits: int = 0) -> tuple[npt.NDArray[An
             is cut off.
         Exception: whatever tifffile or imagecodecs raise on a damaged file.
     """
+    _, first = _find_pages(data)
     with _open(data) as tif:
-        page = tif.pages.first
+        page = tif.pages[first]
         mode = _check_page(data, page)
         samples = _decode_segments(data, page)
         if samples.shape[2] != page.samplesperpixel:
@@ -124,8 +131,10 @@ def _tag(page: Any, code: int, default: Any) -> Any:
     return default if tag is None else tag.value
 
 
-def _count_pages(data: bytes) -> int:
-    """Return how many pages are not a smaller version of another, of the first ``MAX_PAGES_COUNTED``.
+def _find_pages(data: bytes) -> tuple[int, int]:
+    """Return how many pages are not a smaller version of another, and which of all is the first of these.
+
+    Only the first ``MAX_PAGES_COUNTED`` are looked at; where all are smaller versions, the first page counts.
 
     Raises:
         UnreadableImageError: a page stands in the list twice, which tifffile would follow for ever; or the
@@ -143,7 +152,7 @@ def _count_pages(data: bytes) -> int:
         ]
     )
     offsets: set[int] = set()
-    n_full = 0
+    n_full = first = 0
     while len(offsets) < MAX_PAGES_COUNTED:
         try:
             (offset,) = struct.unpack_from(number, data, link)
@@ -159,10 +168,12 @@ def _count_pages(data: bytes) -> int:
             break
         if not offsets and (tags["count"][np.isin(tags["code"], _SEGMENT_TAGS)] > _N_SEGMENTS_ALLOWED).any():
             raise UnreadableImageError(f"at most {_N_SEGMENTS_ALLOWED} strips or tiles are allowed")
+        if not _is_reduced(tags, order):
+            first = first if n_full else len(offsets)
+            n_full += 1
         offsets.add(offset)
-        n_full += not _is_reduced(tags, order)
         link = offset + struct.calcsize(count) + tags.nbytes
-    return n_full
+    return n_full, first
 
 
 def _is_reduced(tags: npt.NDArray[Any], order: str) -> bool:

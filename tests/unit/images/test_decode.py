@@ -143,6 +143,18 @@ def test_palette_transparency_is_black(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "e.bmp"), expected)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_png_transparent_grey_level_is_black_at_any_depth(tmp_path, bits):
+    levels = np.arange(2**bits)
+    row = "".join(f"{level:0{bits}b}" for level in levels).ljust(8, "0")
+    data = b"\0" + int(row, 2).to_bytes(len(row) // 8, "big")
+    for clear in {1, 2**bits - 1, 2**bits // 3}:
+        chunk = b"tRNS" + struct.pack(">H", clear)
+        (tmp_path / "a.png").write_bytes(make_png(2**bits, 1, bits, 0, data, chunk))
+        wanted = np.rint(levels * 255 / (2**bits - 1)) * (levels != clear)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0, :, 0], wanted)
+
+
 def test_png_16_bit_transparent_colour_is_black(tmp_path):
     rows = b"".join(b"\0" + struct.pack(">6H", 1000, 2000, 3000, 1000, 2000, 3001) for _ in range(2))
     (tmp_path / "a.png").write_bytes(

@@ -177,6 +177,29 @@ def test_tiff_reduced_pages_are_ignored(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), SCENE)
 
 
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_tiff_preview_before_the_image_is_passed_over(tmp_path, bigtiff):
+    """Scanners and raw converters write a small page first: its pixels are not those of the image."""
+    with tifffile.TiffWriter(tmp_path / "a.tif", bigtiff=bigtiff) as tif:
+        for step in (4, 2):
+            tif.write(SCENE[::step, ::step], photometric="rgb", subfiletype=1)
+        tif.write(SCENE.astype(np.uint16) * 257, photometric="rgb")
+        tif.write(SCENE[::3, ::3], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), SCENE)
+    info = read_info(tmp_path / "a.tif")
+    assert (info.width_px, info.height_px, info.bit_depth) == (*SCENE.shape[1::-1], 16)
+
+
+def test_tiff_preview_alone_is_an_image_unless_it_holds_one(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", SCENE, photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), SCENE)
+    with tifffile.TiffWriter(tmp_path / "b.tif") as tif:  # as a DNG
+        tif.write(SCENE[::4, ::4], photometric="rgb", subfiletype=1, subifds=1)
+        tif.write(SCENE, photometric="rgb")
+    with pytest.raises(UnreadableImageError, match="it holds a preview, and the image itself"):
+        read_image(tmp_path / "b.tif")
+
+
 def test_tiff_large_strip_is_bounded(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8), compression="zlib")
     with tifffile.TiffFile(tmp_path / "a.tif") as tif:
