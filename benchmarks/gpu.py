@@ -74,6 +74,7 @@ def time_stages(bench: Bench, precision: str, fraction: float, n: tuple[int, int
     from georgia.images.augment import STUDY, augment_batch
     from georgia.train.device import use_device, use_precision
     from georgia.train.frozen import FrozenBackbone
+    from georgia.train.head_steps import make_head_steps
     from georgia.train.loop import compile_head
 
     with use_device("auto"):
@@ -86,23 +87,34 @@ def time_stages(bench: Bench, precision: str, fraction: float, n: tuple[int, int
         images = inputs.train.images(np.arange(count))
         cuts = [slice(start, start + BATCH) for start in range(0, count, BATCH)]
         targets = inputs.train.targets.astype(np.float32)[:, None]
-        made = frozen(images)
+        steps = make_head_steps(network.head)
 
-        def step(cut: slice) -> None:
-            network.head.train_on_batch([m[cut] for m in made], targets[cut], return_dict=True)
+        def run_frozen() -> list[Any]:
+            batches = ((None, images[cut]) for cut in cuts)
+            made = [features for _, features in frozen.stream(batches, stays_on_gpu=True)]
+            np.asarray(made[-1][0][:1, 0])  # wait for the last
+            return made
 
-        steps: dict[str, Callable[[], Any]] = {
+        def train() -> None:
+            steps.begin()
+            for features, cut in zip(made, cuts, strict=True):
+                steps.train(features, targets[cut], None, 0.01)
+            steps.means()
+
+        timed: dict[str, Callable[[], Any]] = {
             "augment": lambda: augment_batch(images, STUDY, [(1, 1, at) for at in range(count)]),
-            "frozen part": lambda: frozen(images),
-            "trainable part": lambda: [step(cut) for cut in cuts],
+            "frozen part": run_frozen,
+            "trainable part": train,
         }
         found = {}
         with use_precision(network.head, precision):
-            step(cuts[0])
-            for name, run in steps.items():
+            made = run_frozen()
+            train()
+            for name, run in timed.items():
                 started = time.perf_counter()
                 run()
                 found[name] = round(count / (time.perf_counter() - started), 1)
+            steps.end()
     return found
 
 
@@ -177,6 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, nargs=2, default=[N_TRAIN, N_VALID], help="training, validation"
     )
+    parser.add_argument("--precisions", nargs="+", default=PRECISIONS, choices=PRECISIONS)
     parser.add_argument("--files", type=int, default=N_FILES)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -188,7 +201,7 @@ def main() -> None:
         bench = Bench(arguments.work, net, n[0] < BATCH, 1)
         if "compare" in arguments.parts:
             record.take(f"{net}: features on GPU and processor", compare_with_processor, bench)
-        for precision in PRECISIONS:
+        for precision in arguments.precisions:
             if "stages" in arguments.parts:
                 record.take(f"{net}: stages, {precision}", time_stages, bench, precision, 0.1, n)
             if "epochs" in arguments.parts:
