@@ -8,7 +8,8 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Generator, Iterator
+import zlib
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     Keras takes the seeds of new weights from Python's own generator.
     """
-    random.seed(0)
+    _start_generators(item.config.stash[START_STATES].get(item.path, ()))
+
+
+def _start_generators(own: Iterable[tuple[Any, Any]], seed: int = 0) -> None:
+    random.seed(seed)
     if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(0)
-    for generator, state in item.config.stash[START_STATES].get(item.path, ()):
+        sys.modules["numpy"].random.seed(seed)
+    for generator, state in own:
         generator.state = state
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """What several tests share is made of random numbers of its own, whichever test is the first to ask."""
+    if fixturedef.scope == "function":
+        return (yield)
+    own = request.config.stash[START_STATES].get(request.path, [])
+    kept, numpy = random.getstate(), sys.modules.get("numpy")
+    kept_numpy = None if numpy is None else numpy.random.get_state()
+    kept_own = [(generator, generator.state) for generator, _ in own]
+    seed = zlib.crc32(fixturedef.argname.encode())
+    _start_generators([(generator, type(generator)(seed).state) for generator, _ in own], seed)
+    try:
+        return (yield)
+    finally:
+        _start_generators(kept_own)
+        random.setstate(kept)
+        if kept_numpy is not None:
+            sys.modules["numpy"].random.set_state(kept_numpy)
 
 
 @pytest.fixture(scope="session", autouse=True)

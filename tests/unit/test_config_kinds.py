@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -74,7 +74,9 @@ def build_or_none(cls: type[Config], values: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("cls", "name"), FIELDS, ids=[f"{cls.__name__}.{name}" for cls, name in FIELDS])
 @given(value=VALUES)
-@hypothesis_settings(max_examples=25, deadline=None, derandomize=True)
+@hypothesis_settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_setting_of_any_kind_fits_or_is_rejected(cls: type[Config], name: str, value: Any) -> None:
     made = build_or_none(cls, {name: value})
     if made is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from georgia.audit import CHECKS, AuditConfig
@@ -41,7 +41,7 @@ def make_data(stem: str, n_images: int, n_classes: int) -> AuditData:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(stem=NAMES, n_images=st.integers(4, 60), n_classes=st.integers(2, 40))
 def test_messages_are_one_short_line(stem: str, n_images: int, n_classes: int) -> None:
     data = make_data(stem, n_images, n_classes)
@@ -55,7 +55,7 @@ def test_messages_are_one_short_line(stem: str, n_images: int, n_classes: int) -
         assert len(finding.message.splitlines()) == 1
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(text=st.text(max_size=400), most=st.integers(4, 100))
 def test_shortened_text_keeps_its_end(text: str, most: int) -> None:
     short = shorten(text, most)
