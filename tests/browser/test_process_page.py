@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,32 @@ def test_page_shows_process_data_once_there_are_any(browser: Any, tmp_path: Path
         actions = [event.action for event in service.store.audit_log(limit=3)]
         assert actions == ["entry withdrawn", "laboratory result", "process event"]
         page.close()
+
+
+def test_process_data_of_another_time_are_said_in_words(browser: Any, tmp_path: Path) -> None:
+    def write(first_s: float, name: str, batch_id: int | None) -> None:
+        values = [VariableValues(name, "°C", [(first_s + k, 20.0 + k, "good") for k in range(600)])]
+        piece = Piece("reactor", f"{name}.csv", "Ann", values, batch_id=batch_id)
+        service.store.write(lambda change: write_piece(change, piece))
+
+    context = browser.new_context(viewport={"width": 390, "height": 900}, timezone_id="UTC", locale="en-GB")
+    with closing(context), running_service(tmp_path) as (port, service):
+        page, apart = context.new_page(), "#process-apart"
+        write(7200.0, "T_r", None)  # the frames are of 00:16:41 to 00:16:43
+        page.goto(f"http://127.0.0.1:{port}/#token={TOKEN}")
+        expect(page.locator(apart)).to_contain_text("No process data of this batch's time: they reach from")
+        expect(page.locator(apart)).to_contain_text("02:00:00")
+        expect(page.locator(apart)).to_contain_text("00:16:43")
+        expect(page.locator(apart)).to_contain_text("Frames of that time are not analysed yet")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+        write(100.0, "T_j", 1)
+        page.reload()
+        expect(page.locator(apart)).to_contain_text("T_j is empty here: process data reach from")
+        expect(page.locator(apart)).to_contain_text("Process data of that time are not read yet")
+
+        write(1000.0, "T_k", 1)
+        page.reload()
+        page.locator("#process-variables li", has_text="T_j").locator("input").uncheck()
+        expect(page.locator(apart)).to_contain_text("T_k goes on to")
+        expect(page.locator(apart)).not_to_contain_text("T_j")

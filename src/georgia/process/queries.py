@@ -129,7 +129,8 @@ class ProcessSeries:
 class BatchProcess:
     """The process of one batch: every variable over time, events and laboratory results, oldest first.
 
-    ``since_s`` to ``until_s`` is the time that values of no batch of their own were taken from. Entries that
+    ``since_s`` to ``until_s`` is the time that values of no batch of their own were taken from; where there
+    are none, ``elsewhere_s`` is the time that the values of this probe, or of any, do cover. Entries that
     were withdrawn are left out. ``is_empty`` where there is nothing at all.
     """
 
@@ -141,6 +142,7 @@ class BatchProcess:
     variables: tuple[ProcessVariable, ...] = ()
     events: tuple[StoredEntry, ...] = ()
     laboratory: tuple[StoredEntry, ...] = ()
+    elsewhere_s: tuple[float, float] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -159,6 +161,7 @@ class BatchProcess:
             "series": [item.to_json_dict(now) for item in self.series],
             "events": [item.to_json_dict() for item in self.events],
             "laboratory": [item.to_json_dict() for item in self.laboratory],
+            "elsewhere": self.elsewhere_s and list(self.elsewhere_s),
         }
 
 
@@ -194,8 +197,9 @@ def read_batch_process(
         own = _find_own(connection, batch, since_s, until_s)
         series = tuple(_read_series(connection, variable, own, max_points) for variable in wanted)
         entries = _read_entries(connection, batch, since_s, until_s)
-    events, results = ([item for item in entries if item.kind == kind] for kind in EntryKind)
-    return BatchProcess(batch_id, since_s, until_s, series, tuple(known), tuple(events), tuple(results))
+        elsewhere = None if known else _find_elsewhere(connection, batch)
+    events, results = (tuple(item for item in entries if item.kind == kind) for kind in EntryKind)
+    return BatchProcess(batch_id, since_s, until_s, series, tuple(known), events, results, elsewhere)
 
 
 def has_process(store: StoreReader) -> bool:
@@ -276,6 +280,15 @@ class _Own:
     def select(self, *columns: Any) -> Select[Any]:
         """Return a query for columns of the batch's values."""
         return select(*columns).select_from(self.source).where(self.where)
+
+
+def _find_elsewhere(connection: Connection, batch: Batch) -> tuple[float, float] | None:
+    """Return from when to when values of no batch, of this probe or of any, are; None: there are none."""
+    columns = _PIECES.c
+    query = select(func.min(columns.first_time_s), func.max(columns.last_time_s))
+    is_free = and_(columns.batch_id.is_(None), columns.probe.in_(("", batch.source)))
+    first, last = connection.execute(query.where(is_free)).one()
+    return None if first is None or last is None else (float(first), float(last))
 
 
 def _find_own(connection: Connection, batch: Batch, since_s: float, until_s: float) -> _Own:

@@ -73,6 +73,10 @@ class BatchProcess(BaseModel):
     series: list[ProcessSeries]
     events: list[ProcessEntry]
     laboratory: list[ProcessEntry]
+    elsewhere: list[float] | None = Field(
+        None,
+        description="Without variables: from when to when those of the store are, seconds since 1970.",
+    )
 
 
 class NewEvent(BaseModel):

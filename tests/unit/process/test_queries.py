@@ -77,6 +77,18 @@ def test_batch_takes_values_read_for_it_by_name(store: Store) -> None:
     assert read_batch_process(store, 1).series[0].time_s == tuple(9e6 + k for k in range(5))
 
 
+def test_values_of_another_time_are_told_from_none(store: Store) -> None:
+    assert read_batch_process(store, 1).elsewhere_s is None
+    store.write(lambda change: write_piece(change, make_piece(5, 9e6, probe="other")))
+    assert read_batch_process(store, 1).elsewhere_s is None
+    store.write(lambda change: write_piece(change, make_piece(5, 8e6)))
+    found = read_batch_process(store, 1)
+    assert (found.is_empty, found.elsewhere_s) == (True, (8e6, 8e6 + 4))
+    assert found.to_json_dict()["elsewhere"] == [8e6, 8e6 + 4]
+    store.write(lambda change: write_piece(change, make_piece(5, 9e6, batch_id=1, source="second reactor")))
+    assert read_batch_process(store, 1).elsewhere_s is None
+
+
 def test_many_values_keep_mean_and_extremes(store: Store) -> None:
     store.write(lambda change: write_piece(change, make_piece()))
     series = read_batch_process(store, 1, max_points=5).series[0]

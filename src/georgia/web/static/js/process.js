@@ -4,6 +4,7 @@
 import { change, get, keepName, lastName, setToken, token } from "./api.js";
 import { axis, follow, joinTables, timeAxis } from "./chart.js";
 import { COLOURS, DASHES, ago, clockWithDay, css, element, zone } from "./format.js";
+import { describeApart, describeElsewhere } from "./process-apart.js";
 
 // The newest values every 5 s, lines every 15 s; where there are none, the store is asked twice a minute.
 const NOW_MS = 5000;
@@ -77,7 +78,7 @@ export class ProcessView {
     this.found = { ...found, receivedAt: Date.now() };
     const isEmpty = !(found.variables.length || found.events.length || found.laboratory.length);
     this.isEmpty = isEmpty;
-    this.$("process").hidden = isEmpty;
+    this.$("process").hidden = isEmpty && !found.elsewhere;
     if (!isEmpty) this.$("process-entries").hidden = false;
     if (found.variables.length) {
       const warmFirst = [...found.variables].sort((a, b) => (b.unit === "°C") - (a.unit === "°C"));
@@ -188,7 +189,8 @@ export class ProcessView {
     const asFraction = laboratory.filter((entry) => entry.fraction === null).length;
     const suspect = [...this.lines.values()].some((series) => series.suspect_time_s?.length) ? " × are values that the server calls bad or uncertain." : "";
     const aside = asFraction ? ` ${asFraction} laboratory results are no fraction and stand in the list only.` : "";
-    this.$("process-text").textContent = `Select what is shown; times in ${zone()}.${aside}${suspect}`;
+    const choose = this.isEmpty ? "Times" : "Select what is shown; times";
+    this.$("process-text").textContent = `${choose} in ${zone()}.${aside}${suspect}`;
     this.$("process-rows").replaceChildren(...newest.map((entry) => this.#makeRow(entry)));
   }
 
@@ -319,8 +321,22 @@ export class ProcessView {
     return Math.max(0, ...this.#results().map((entry) => entry.fraction + 1.96 * (entry.fraction_sd ?? 0)));
   }
 
+  // Why a chart is empty, or ends before the others do.
+  #showApart() {
+    const { plot } = this.fraction;
+    const times = plot?.data[0] ?? [];
+    const frames = times.length ? [times[0], times.at(-1)] : null;
+    const shown = plot ? [plot.scales.x.min, plot.scales.x.max] : null;
+    const series = this.#wanted().map((variable) => this.lines.get(variable.id)).filter(Boolean);
+    const text = this.found?.elsewhere ? describeElsewhere(this.found.elsewhere, frames) : describeApart(series, frames, shown);
+    const place = this.$("process-apart");
+    if (place.textContent !== text) place.textContent = text;
+    place.hidden = !text;
+  }
+
   // All charts show the time that the fraction's does.
   #align() {
+    this.#showApart();
     const { min, max } = this.fraction.plot?.scales.x ?? {};
     if (min === undefined || min === null || min === max) return;
     for (const { plot } of this.plots.values()) plot.setScale("x", { min, max });
