@@ -1,10 +1,10 @@
 """Labelled images from a CSV file: ``path,class[,group,time,split]``, with ``x,y,width,height`` windows.
 
 Paths are relative to the file. The columns may be in any order, other columns are ignored, and the split
-may be called ``part``, as in the ``split.csv`` that Georgia writes. The first line decides between comma,
-semicolon and tab, or a line such as ``sep=;`` before it. UTF-8 with or without mark, UTF-16 with mark and
-Windows-1252 are read, and file names that are no text in any encoding. A ``split.json`` beside
-the file names the folder that its paths are relative to.
+may be called ``part``, as in the ``split.csv`` that Georgia writes, or anything if all its cells are splits.
+The first line decides between comma, semicolon and tab, or a line such as ``sep=;`` before it. UTF-8 with or
+without mark, UTF-16 with mark and Windows-1252 are read, and file names that are no text in any encoding. A
+``split.json`` beside the file names the folder that its paths are relative to.
 
 A row with a box is a window of the file that it names; so is a path with a box behind it, as ``split.csv``
 has them (see ``records.py``). Boxes count px from the upright image's left upper corner.
@@ -45,6 +45,8 @@ _BOX = ("x", "y", "width", "height")
 # Columns that stand beside ``label`` in tables of predictions, whose labels are a model's.
 _OF_PREDICTIONS = ("probability", "truth")
 _OTHER_SPLIT = "other split"
+# What pandas writes for an empty cell of a column that was made text.
+_EMPTY = ("nan", "<na>")
 
 
 def read_csv(file: Path, needs_class: bool = True) -> SourceContents:
@@ -60,11 +62,14 @@ def read_csv(file: Path, needs_class: bool = True) -> SourceContents:
     found = SourceContents()
     files = _Files(find_root(file), file)
     lines_without_split = []
-    for line, cells in _parse_rows(text, delimiter, found):
+    rows = _parse_rows(text, delimiter, found)
+    for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         if not columns:
             columns = _find_columns(file, cells, needs_class)
+            if needs_class and "split" not in columns:
+                columns |= _find_unnamed_split(rows, columns, found)
             found.notes.extend(_tell_unused(cells, columns))
             continue
         # A path may begin or end with a blank; it is looked for as it stands first.
@@ -189,6 +194,27 @@ def _find_columns(file: Path, cells: list[str], needs_class: bool) -> dict[str, 
     return {"class": len(cells), **columns}
 
 
+def _find_unnamed_split(
+    rows: list[tuple[int, list[str]]], columns: Mapping[str, int], found: SourceContents
+) -> dict[str, int]:
+    """Return the column whose cells are all splits, whatever it is called; a given split is never dropped."""
+    (_, heads), *below = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
+    holds = []
+    for at, head in enumerate(heads):
+        cells = {cells[at].strip() if at < len(cells) else "" for _, cells in below} - {""}
+        splits = {split_of_name(cell) for cell in cells}
+        if at not in columns.values() and "train" in splits and len(splits) > 1 and splits <= {*SPLITS}:
+            holds.append((at, head.strip(), [split for split in SPLITS if split in splits]))
+    if len(holds) > 1:
+        names = " and ".join(repr(head) for _, head, _ in holds)
+        found.faults.append(f"the columns {names} hold splits; call the one that is meant part")
+    if len(holds) != 1:
+        return {}
+    at, head, known = holds[0]
+    found.notes.append(f"the split is read from column {head!r}, whose cells are {', '.join(known)}")
+    return {"split": at}
+
+
 def _tell_unused(cells: list[str], columns: Mapping[str, int]) -> list[str]:
     """Return a note where two columns may have been meant: one is read."""
     heads = [cell.strip().lower() for cell in cells]
@@ -204,6 +230,7 @@ def _read_row(
     line: int, raw: Mapping[str, str], found: SourceContents, files: _Files, needs_class: bool
 ) -> Record | None:
     values = {name: restore_cell(_recode(text).strip()) for name, text in raw.items()}
+    values |= {name: "" for name, text in values.items() if name not in _BOX and text.casefold() in _EMPTY}
     faults = []
     if not values["class"] and needs_class:
         faults.append("has no class")

@@ -443,3 +443,179 @@ def test_class_of_several_lines_is_rejected(tmp_path):
 def test_empty_source_is_rejected():
     with pytest.raises(InputError, match="a folder or a CSV file is needed; got an empty name"):
         read_catalog("")
+
+
+class _Notes(Quiet):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize("column", ["subset", "set", "Data split", "fold"])
+def test_csv_column_of_splits_is_never_dropped(tmp_path, column):
+    """Whatever it is called: trained at random, the given test images would be trained on."""
+    splits = ("train", "TEST", "val", "Training")
+    make_set(tmp_path, *(f"{at}.png" for at in range(8)))
+    rows = [f"{at}.png,{'AB'[at % 2]},{splits[at // 2]},{at}" for at in range(8)]
+    listener = _Notes()
+    catalog = read_catalog(
+        write_csv(tmp_path, "\n".join([f"path,class,{column},note", *rows])), progress=listener
+    )
+    known = [split_of_name(splits[int(record.path.stem) // 2]) for record in catalog.records]
+    assert [record.split for record in catalog.records] == known
+    note = f"the split is read from column {column!r}, whose cells are train, valid, test"
+    assert any(note in text for text in listener.said), listener.said
+    two = "\n".join([f"path,class,{column},other", *(f"{row[:-2]},{row.split(',')[2]}" for row in rows)])
+    with pytest.raises(InputError, match=f"columns {column!r} and 'other' hold splits"):
+        read_catalog(write_csv(tmp_path, two))
+    gap = "\n".join([f"path,class,{column}", *(row[:-2] for row in rows[:-1]), "7.png,B,"])
+    with pytest.raises(InputError, match="line 9 has no split"):
+        read_catalog(write_csv(tmp_path, gap))
+
+
+@pytest.mark.parametrize("cells", [("dev", "test"), ("train", "train"), ("train", "later"), ("0", "1")])
+def test_csv_column_of_other_words_is_no_split(tmp_path, cells):
+    make_set(tmp_path, "0.png", "1.png")
+    rows = [f"{at}.png,{'AB'[at]},{cell}" for at, cell in enumerate(cells)]
+    catalog = read_catalog(write_csv(tmp_path, "\n".join(["path,class,phase", *rows])))
+    assert {record.split for record in catalog.records} == {""}
+
+
+def test_csv_of_pandas_has_empty_cells(tmp_path):
+    make_set(tmp_path, "0.png", "1.png", "2.png")
+    text = "path,class,group,time\n0.png,A,nan,nan\n1.png,B,<NA>,NaN\n"
+    records = read_catalog(write_csv(tmp_path, text)).records
+    assert [(record.group, record.time) for record in records] == [("", ""), ("", "")]
+    with pytest.raises(InputError, match="line 4 has no class"):
+        read_catalog(file)
+
+
+@pytest.mark.parametrize("n_empty", [1, 3])
+def test_row_without_split_is_named(tmp_path, n_empty):
+    make_set(tmp_path, *(f"{index}.png" for index in range(8)))
+    splits = ["train", "train", "valid", "test", "train", "train", "valid", "test"]
+    splits[1 : 1 + n_empty] = [""] * n_empty
+    rows = [f"{index}.png,{('CEX', 'PG')[index // 4]},{split}" for index, split in enumerate(splits)]
+    file = write_csv(tmp_path, "\n".join(["path,class,part", *rows]))
+    with pytest.raises(InputError, match=r"line 3 has no split \(column part\), though other lines have one"):
+        read_catalog(file)
+
+
+def test_file_named_by_two_paths_is_rejected(tmp_path):
+    make_set(tmp_path, "csv/a.png", "csv/b.png")
+    (tmp_path / "link").symlink_to("csv")
+    for other in ("../csv/a.png", "./a.png", "../link/a.png", str(tmp_path / "csv/a.png")):
+        file = write_csv(tmp_path / "csv", f"path,class\na.png,CEX\nb.png,PG\n{other},CEX\n")
+        with pytest.raises(InputError, match="line 4 names .*again after line 2"):
+            read_catalog(file)
+
+
+def test_cell_of_any_length_is_read(tmp_path):
+    make_set(tmp_path, "a.png", "b.png")
+    before = csv.field_size_limit()
+    file = write_csv(tmp_path, f"path,class,note\na.png,CEX,{'x' * 300_000}\nb.png,PG,\n")
+    assert len(read_catalog(file).records) == 2
+    assert csv.field_size_limit() == before
+
+
+def test_quote_that_never_ends_is_rejected(tmp_path):
+    make_set(tmp_path, "a.png", "b.png", "c.png")
+    file = write_csv(tmp_path, 'path,class,note\na.png,CEX,\nb.png,PG,"half\nc.png,PG,\n')
+    with pytest.raises(InputError, match="never ends, and holds all that follows it"):
+        read_catalog(file)
+
+
+def test_moved_images_are_told_with_their_root(tmp_path):
+    make_set(tmp_path, "list.csv.d/a.png")
+    file = write_csv(tmp_path, "path,class\na.png,CEX\nb.png,PG\n")
+    with pytest.raises(InputError, match=r"line 2 names 'a.png', which is no file \(looked for in '.*'\) ·"):
+        read_catalog(file)
+    (tmp_path / "list.json").write_text('{"root": "/gone/away"}', encoding="utf-8")
+    match = r"looked for in '/gone/away', the root that list\.json names; where the images have moved"
+    with pytest.raises(InputError, match=match):
+        read_catalog(file)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+@pytest.mark.parametrize(
+    "name", [b"\xb5m.png", b"a\nb.png", b"a\rb.png", "a\u2028b\x0c.png".encode(), b" a.png "]
+)
+def test_table_of_any_file_name_is_read_back(tmp_path, name):
+    make_set(tmp_path, f"CEX/{os.fsdecode(name).strip()}", "PG/b.png")
+    (tmp_path / "CEX" / os.fsdecode(name).strip()).rename(tmp_path / "CEX" / os.fsdecode(name + b".png"))
+    records = read_catalog(tmp_path).records
+    rows = [(relative_name(record.path, tmp_path), record.class_name) for record in records]
+    write_text(tmp_path / "own.csv", format_csv([("path", "class"), *rows]))
+    assert read_catalog(tmp_path / "own.csv").records == records
+
+
+def test_windows_1252_and_raw_names_are_told_apart(tmp_path):
+    make_set(tmp_path, "K\u00fchl.png", "b.png")
+    text = "path,class,group\nK\u00fchl.png,CEX,\u00fc\nb.png,K\u00e4lte,\n"
+    first, second = read_catalog(write_csv(tmp_path, text, "cp1252")).records[::-1]
+    assert (first.path.name, first.group, second.class_name) == ("K\u00fchl.png", "\u00fc", "K\u00e4lte")
+    make_set(tmp_path, os.fsdecode(b"K\xfchl.png"))
+    assert read_catalog(tmp_path / "list.csv").records[1].path.name == os.fsdecode(b"K\xfchl.png")
+
+
+def test_class_of_several_lines_is_rejected(tmp_path):
+    make_set(tmp_path, "a.png", "b.png")
+    file = write_csv(tmp_path, 'path,class\na.png,"CEX\nwet"\nb.png,PG\n')
+    with pytest.raises(InputError, match=r"class 'CEX\\nwet' may hold no comma, bar or control sign"):
+        read_catalog(file)
+
+
+def test_empty_source_is_rejected():
+    with pytest.raises(InputError, match="a folder or a CSV file is needed; got an empty name"):
+        read_catalog("")
+
+
+class _Notes(Quiet):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize("column", ["subset", "set", "Data split", "fold"])
+def test_csv_column_of_splits_is_never_dropped(tmp_path, column):
+    """Whatever it is called: trained at random, the given test images would be trained on."""
+    splits = ("train", "TEST", "val", "Training")
+    make_set(tmp_path, *(f"{at}.png" for at in range(8)))
+    rows = [f"{at}.png,{'AB'[at % 2]},{splits[at // 2]},{at}" for at in range(8)]
+    listener = _Notes()
+    catalog = read_catalog(
+        write_csv(tmp_path, "\n".join([f"path,class,{column},note", *rows])), progress=listener
+    )
+    known = [split_of_name(splits[int(record.path.stem) // 2]) for record in catalog.records]
+    assert [record.split for record in catalog.records] == known
+    note = f"the split is read from column {column!r}, whose cells are train, valid, test"
+    assert any(note in text for text in listener.said), listener.said
+    two = "\n".join([f"path,class,{column},other", *(f"{row[:-2]},{row.split(',')[2]}" for row in rows)])
+    with pytest.raises(InputError, match=f"columns {column!r} and 'other' hold splits"):
+        read_catalog(write_csv(tmp_path, two))
+    gap = "\n".join([f"path,class,{column}", *(row[:-2] for row in rows[:-1]), "7.png,B,"])
+    with pytest.raises(InputError, match="line 9 has no split"):
+        read_catalog(write_csv(tmp_path, gap))
+
+
+@pytest.mark.parametrize("cells", [("dev", "test"), ("train", "train"), ("train", "later"), ("0", "1")])
+def test_csv_column_of_other_words_is_no_split(tmp_path, cells):
+    make_set(tmp_path, "0.png", "1.png")
+    rows = [f"{at}.png,{'AB'[at]},{cell}" for at, cell in enumerate(cells)]
+    catalog = read_catalog(write_csv(tmp_path, "\n".join(["path,class,phase", *rows])))
+    assert {record.split for record in catalog.records} == {""}
+
+
+def test_csv_of_pandas_has_empty_cells(tmp_path):
+    make_set(tmp_path, "0.png", "1.png", "2.png")
+    text = "path,class,group,x,y,width,height\n0.png,A,nan,nan,nan,nan,nan\n1.png,B,<NA>,0,0,2,2\n"
+    catalog = read_catalog(write_csv(tmp_path, text))
+    assert {record.group for record in catalog.records} == {"", str(tmp_path / "1.png")} or all(
+        "nan" not in record.group.casefold() for record in catalog.records
+    )
+    with pytest.raises(InputError, match="line 4 has no class"):
+        read_catalog(write_csv(tmp_path, f"{text}2.png,NaN,,\n"))
