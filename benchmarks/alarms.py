@@ -6,6 +6,7 @@ in-control period, so limits carry the uncertainty of a real start. The plain th
 gives no more false alarms than the EWMA: the best that it can be, and not possible in a plant.
 
     python benchmarks/alarms.py --batches 400 --out alarms.json
+    python benchmarks/alarms.py --batches 400 --effective 29    # with half of the windows, in turns
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from georgia.monitor.chart import start_charts, update_charts
 from georgia.monitor.records import AlarmAction
 from georgia.monitor.settings import ChartConfig, ChartName
 
-N_EFFECTIVE = 35.0
+N_EFFECTIVE = 35
 # Correlation between windows of one frame: how far the slurry's fraction varies from frame to frame.
 RHO = 0.02
 START = 0.03
@@ -36,21 +37,21 @@ QUIET = 50
 Floats = npt.NDArray[np.float64]
 
 
-def sample_fractions(rng: np.random.Generator, truth: Floats) -> Floats:
-    """Return observed fractions of frames whose mean fractions are given."""
+def sample_fractions(rng: np.random.Generator, truth: Floats, n: int = N_EFFECTIVE) -> Floats:
+    """Return observed fractions of frames of ``n`` windows whose mean fractions are given."""
     weight = 1 / RHO - 1
     mean = np.clip(truth, 1e-6, 1 - 1e-6)
     fractions = rng.beta(mean * weight, (1 - mean) * weight)
-    return rng.binomial(int(N_EFFECTIVE), fractions) / N_EFFECTIVE
+    return rng.binomial(n, fractions) / n
 
 
-def chart_alarms(config: ChartConfig) -> Callable[[Floats], list[int]]:
+def chart_alarms(config: ChartConfig, n: int = N_EFFECTIVE) -> Callable[[Floats], list[int]]:
     """Return a function from a batch's fractions to the frames that raise an alarm, from the period's end."""
 
     def find(fractions: Floats) -> list[int]:
         charts, alarm, raised = start_charts(config), AlarmState(), []
         for index, fraction in enumerate(fractions.tolist()):
-            charts, point = update_charts(charts, fraction, N_EFFECTIVE, config)
+            charts, point = update_charts(charts, fraction, n, config)
             alarm, change = step_alarm(alarm, point.over, config)
             if change == AlarmAction.RAISED:
                 raised.append(index - BASELINE)
@@ -73,17 +74,24 @@ def threshold_alarms(limit: float, config: ChartConfig) -> Callable[[Floats], li
     return find
 
 
-def false_alarms(find: Callable[[Floats], list[int]], n_batches: int, seed: int) -> float:
+def false_alarms(
+    find: Callable[[Floats], list[int]], n_batches: int, seed: int, n: int = N_EFFECTIVE
+) -> float:
     """Return false alarms per 1,000 frames of batches that stay in control."""
     total = 0
     for batch in range(n_batches):
         rng = np.random.default_rng([seed, batch])
-        total += len(find(sample_fractions(rng, np.full(BASELINE + LENGTH, START))))
+        total += len(find(sample_fractions(rng, np.full(BASELINE + LENGTH, START), n)))
     return 1000 * total / (n_batches * LENGTH)
 
 
 def delays(
-    find: Callable[[Floats], list[int]], level: float, rise: float, n_batches: int, seed: int
+    find: Callable[[Floats], list[int]],
+    level: float,
+    rise: float,
+    n_batches: int,
+    seed: int,
+    n: int = N_EFFECTIVE,
 ) -> dict[str, float]:
     """Return frames from the change to the alarm: median, 95th percentile, and the fraction never found.
 
@@ -94,7 +102,7 @@ def delays(
         rng = np.random.default_rng([seed, batch])
         ramp = START + rise * np.arange(1, MOST_DELAY + 1) if rise else np.full(MOST_DELAY, level)
         truth = np.concatenate([np.full(BASELINE + QUIET, START), np.minimum(ramp, level)])
-        raised = find(sample_fractions(rng, truth))
+        raised = find(sample_fractions(rng, truth, n))
         if not raised or raised[0] >= QUIET:
             found.append(raised[0] - QUIET + 1 if raised else np.inf)
     median, high = np.quantile(found, [0.5, 0.95], method="higher")
@@ -103,11 +111,11 @@ def delays(
     return {"median": as_number[0], "p95": as_number[1], "missed": missed, "n": len(found)}
 
 
-def match_threshold(wanted: float, config: ChartConfig, n_batches: int, seed: int) -> float:
+def match_threshold(wanted: float, config: ChartConfig, n_batches: int, seed: int, n: int) -> float:
     """Return the plain limit with as many false alarms as wanted, or the nearest that has fewer."""
-    for count in range(1, int(N_EFFECTIVE)):
-        limit = (count - 0.5) / N_EFFECTIVE
-        if false_alarms(threshold_alarms(limit, config), n_batches, seed) <= wanted:
+    for count in range(1, n):
+        limit = (count - 0.5) / n
+        if false_alarms(threshold_alarms(limit, config), n_batches, seed, n) <= wanted:
             return limit
     return 1.0
 
@@ -117,21 +125,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batches", type=int, default=200)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--effective", type=int, default=N_EFFECTIVE, help="windows that a frame is worth")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    n = options.effective
     base = ChartConfig(baseline_frames=BASELINE)
-    detectors = {str(name): chart_alarms(replace(base, chart=name)) for name in ChartName}
-    rates = {name: false_alarms(find, options.batches, options.seed) for name, find in detectors.items()}
+    detectors = {str(name): chart_alarms(replace(base, chart=name), n) for name in ChartName}
+    rates = {name: false_alarms(find, options.batches, options.seed, n) for name, find in detectors.items()}
     single = replace(base, raise_after=1)
-    limit = match_threshold(rates["ewma"], single, options.batches, options.seed)
+    limit = match_threshold(rates["ewma"], single, options.batches, options.seed, n)
     detectors[f"plain limit {limit:.3f}"] = threshold_alarms(limit, single)
     rows = []
     for name, find in detectors.items():
         row: dict[str, object] = {"chart": name}
-        row["false_alarms_per_1000"] = round(false_alarms(find, options.batches, options.seed), 3)
+        row["false_alarms_per_1000"] = round(false_alarms(find, options.batches, options.seed, n), 3)
         for level in (0.06, 0.10, 0.15, 0.25):
-            row[f"to {level:.0%}"] = delays(find, level, 0.0, options.batches, options.seed + 1)
-        row["ramp 0.2 % a frame"] = delays(find, 0.5, 0.002, options.batches, options.seed + 2)
+            row[f"to {level:.0%}"] = delays(find, level, 0.0, options.batches, options.seed + 1, n)
+        row["ramp 0.2 % a frame"] = delays(find, 0.5, 0.002, options.batches, options.seed + 2, n)
         rows.append(row)
         print(json.dumps(row), flush=True)
     if options.out is not None:

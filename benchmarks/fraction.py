@@ -7,7 +7,8 @@ docs/monitor.md. The area fraction (PG's area in that of all crystals) is shown 
     python benchmarks/fraction.py --frames 220 --seed 50000 --out fraction.json
     python benchmarks/fraction.py --frames 96 --seed 820000 --levels 0 0.05 0.1 0.2 0.35 0.5
 
-Each result stands beside that of windows which all count the same ("equal").
+Each result stands beside that of windows which all count the same ("equal"). With ``--windows half third``
+the same predictions are counted as by a monitor with that setting: every second or third window, in turns.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ import numpy.typing as npt
 from georgia.model.load import load_bundle, load_bundled_model
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE
-from georgia.monitor.settings import TileConfig
+from georgia.monitor.settings import TileConfig, Windows
 from georgia.monitor.tile import FrameAnalyzer, measure_detail
 from georgia.monitor.visibility import find_fine, measure_cover, to_grey
+from georgia.monitor.window_subsets import WindowSubsets
 from georgia.synthetic import Frame, render_frame
 
 # A window with less crystal than this shows none, for the truth.
@@ -39,7 +41,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Windows:
+class FrameWindows:
     """One frame's windows: where they are, the net's predictions, the truth, and what they count by."""
 
     boxes: npt.NDArray[np.int32]
@@ -75,7 +77,7 @@ def aim_at(seed: int, index: int, levels: Sequence[float] = ()) -> tuple[float, 
 
 def collect(
     analyzer: FrameAnalyzer, indices: range, seed: int, levels: Sequence[float] = ()
-) -> list[Windows]:
+) -> list[FrameWindows]:
     """Render frames and predict every window of each."""
     found = []
     started = time.perf_counter()
@@ -88,11 +90,11 @@ def collect(
     return found
 
 
-def predict(analyzer: FrameAnalyzer, frame: Frame, aimed: float) -> Windows:
+def predict(analyzer: FrameAnalyzer, frame: Frame, aimed: float) -> FrameWindows:
     """Return the windows of one frame."""
     found = analyzer.analyze(frame.image).map
     masks = (frame.mask_cex, frame.mask_pg)
-    return Windows(
+    return FrameWindows(
         boxes=found.boxes,
         codes=found.codes,
         probabilities=found.probabilities.astype(np.float32),
@@ -113,43 +115,65 @@ def cover_by(mask: npt.NDArray[np.bool_], boxes: npt.NDArray[np.int32]) -> Float
     return inside / (width * height)
 
 
-def save(path: Path, frames: list[Windows]) -> None:
+def save(path: Path, frames: list[FrameWindows]) -> None:
     """Keep what was collected, so that an estimator can be tried again without the net."""
     np.savez_compressed(path, **{name: np.stack([getattr(f, name) for f in frames]) for name in _ARRAYS})
 
 
-def load(path: Path) -> list[Windows]:
+def load(path: Path) -> list[FrameWindows]:
     """Read what ``save`` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         columns = [arrays[name] for name in _ARRAYS]
-    return [Windows(*row[:-2], float(row[-2]), float(row[-1])) for row in zip(*columns, strict=True)]
+    return [FrameWindows(*row[:-2], float(row[-2]), float(row[-1])) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """PG's fraction with its interval, 0–1, and what it is of: ``n_net`` windows went through the net."""
+
+    fraction: float
+    low: float
+    high: float
+    n_effective: float
+    subset: int
+    n_net: int
 
 
 def estimate(
-    frame: Windows, names: tuple[str, ...], min_detail: float, smoothing: float
-) -> tuple[float, float, float] | None:
+    frame: FrameWindows, names: tuple[str, ...], min_detail: float, smoothing: float, subsets: WindowSubsets
+) -> Estimate | None:
     """Return PG's fraction and its interval, as ``georgia monitor`` does from the same predictions."""
-    codes = np.where(frame.detail >= min_detail, frame.codes, EMPTY_CODE).astype(np.int8)
-    classes, _ = estimate_fractions(frame.boxes, codes, frame.probabilities, names, smoothing, frame.weights)
-    for item in classes:
-        if item.name == "PG":
-            return item.fraction, item.low, item.high
-    return None
+    is_full = frame.detail >= min_detail
+    codes = np.where(is_full, frame.codes, EMPTY_CODE).astype(np.int8)
+    subset = subsets.take(frame.boxes, is_full, frame.weights, TileConfig().min_judged)
+    boxes, codes, probabilities, weights = (
+        each[subset.is_taken] for each in (frame.boxes, codes, frame.probabilities, frame.weights)
+    )
+    classes, n_effective = estimate_fractions(
+        boxes, codes, probabilities, names, smoothing, weights, subset.worth
+    )
+    found = next((item for item in classes if item.name == "PG"), None)
+    n_net = int((codes != EMPTY_CODE).sum())
+    return found and Estimate(found.fraction, found.low, found.high, n_effective, subset.number, n_net)
 
 
 def measure(
-    frames: list[Windows],
+    frames: list[FrameWindows],
     names: tuple[str, ...],
     min_detail: float,
     smoothing: float,
     levels: Sequence[float] = (),
+    choice: Windows = Windows.ALL,
 ) -> dict[str, object]:
     """Return errors and coverage, of all frames and by ranges of the truth, or by the level aimed at."""
-    rows = []
+    rows, subsets = [], WindowSubsets(choice)
     for frame in frames:
-        estimated = estimate(frame, names, min_detail, smoothing)
-        if estimated is not None and not np.isnan(frame.truth):
-            rows.append((frame.truth, frame.area_fraction, *estimated, frame.aimed))
+        found = estimate(frame, names, min_detail, smoothing, subsets)
+        if found is not None and not np.isnan(frame.truth):
+            limits = (found.fraction, found.low, found.high)
+            rows.append(
+                (frame.truth, frame.area_fraction, *limits, frame.aimed, found.n_effective, found.n_net)
+            )
     table = np.array(rows)
     result: dict[str, object] = {"n_frames": len(rows), "n_without_crystals": len(frames) - len(rows)}
     for name, chosen in _choose_groups(table, levels).items():
@@ -172,8 +196,8 @@ def _choose_groups(table: Floats, levels: Sequence[float]) -> dict[str, Floats]:
 
 
 def summarize(table: Floats) -> dict[str, float]:
-    """Return error, coverage and width of rows (truth, area, fraction, low, high, aimed)."""
-    truth, area, fraction, low, high, _ = table.T
+    """Return error, coverage and width of rows as ``measure`` makes them."""
+    truth, area, fraction, low, high, _, n_effective, n_net = table.T
     return {
         "n": len(table),
         "mean_absolute_error": round(float(np.abs(fraction - truth).mean()), 4),
@@ -185,6 +209,8 @@ def summarize(table: Floats) -> dict[str, float]:
         "bias_area": round(float((fraction - area).mean()), 4),
         "bias_area_error": round(standard_error(fraction - area), 4),
         "coverage_area": round(float(((low <= area) & (area <= high)).mean()), 4),
+        "n_effective": round(float(n_effective.mean()), 2),
+        "windows_through_the_net": round(float(n_net.mean()), 2),
     }
 
 
@@ -201,6 +227,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=50_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first frame: to go on in pieces")
     parser.add_argument("--levels", type=float, nargs="+", default=[], help="fractions to aim at, in turn")
+    choices = [str(each) for each in Windows]
+    parser.add_argument("--windows", nargs="+", choices=choices, default=[], help="other choices of windows")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument(
         "--cache",
@@ -226,6 +254,10 @@ def main() -> None:
         name: measure(chosen, names, TileConfig().min_detail, smoothing, options.levels)
         for name, chosen in (("by cover", frames), ("equal", equal))
     }
+    for choice in options.windows:
+        result[choice] = measure(
+            frames, names, TileConfig().min_detail, smoothing, options.levels, Windows(choice)
+        )
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if options.out is not None:

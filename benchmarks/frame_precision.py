@@ -2,6 +2,7 @@
 
 python benchmarks/frame_precision.py                           # costs: 12 frames of 1112×1000 px
 python benchmarks/frame_precision.py --frames 200 --side 640   # what the fraction loses
+python benchmarks/frame_precision.py --ways views views:half   # with half of the windows, in turns
 
 Every frame is analysed in each way in turns, with one thread, so that a busy moment affects all alike. Times
 are CPU seconds of a frame from its decoded pixels to its fractions, and of decoding it. PG rises from 2 %.
@@ -25,7 +26,7 @@ from georgia.images.decode import read_image
 from georgia.model.engines import PRECISION_VARIABLE, describe_processor
 from georgia.model.load import load_bundled_model
 from georgia.monitor.result import UNKNOWN_CODE, FrameAnalysis
-from georgia.monitor.settings import TileConfig
+from georgia.monitor.settings import TileConfig, Windows
 from georgia.monitor.tile import FrameAnalyzer
 from georgia.synthetic.simulate import SimulateConfig, simulate_batch
 
@@ -57,11 +58,16 @@ class Way:
 
 
 def open_way(name: str) -> Way:
-    """Open the bundled model in a precision, as a monitor does by its environment."""
-    os.environ[PRECISION_VARIABLE] = name
-    analyzer = FrameAnalyzer(load_bundled_model(), TileConfig(), threads=1)
-    if analyzer.precision != name and name != "fastest":
-        raise SystemExit(f"{name} does not serve here: {analyzer.precision} does")
+    """Open the bundled model in a precision, as a monitor does by its environment.
+
+    Behind a colon stands which windows go through the net, ``views:half``.
+    """
+    precision, _, windows = name.partition(":")
+    os.environ[PRECISION_VARIABLE] = precision
+    tiles = TileConfig(windows=Windows(windows or "all"))
+    analyzer = FrameAnalyzer(load_bundled_model(), tiles, threads=1)
+    if analyzer.precision != precision and precision != "fastest":
+        raise SystemExit(f"{precision} does not serve here: {analyzer.precision} does")
     return Way(name, analyzer)
 
 
@@ -96,15 +102,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def gather(way: Way, name: str) -> np.ndarray:
-    """Return one column of the windows of all frames."""
-    return np.concatenate([getattr(each.map, name) for each in way.found])
+def gather(way: Way, full: Way, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return one column of the windows that a way took in all frames, and the same windows in float32."""
+    own, reference = [], []
+    for each, whole in zip(way.found, full.found, strict=True):
+        place = {tuple(box): at for at, box in enumerate(whole.map.boxes.tolist())}
+        own.append(getattr(each.map, name))
+        reference.append(getattr(whole.map, name)[[place[tuple(box)] for box in each.map.boxes.tolist()]])
+    return np.concatenate(own), np.concatenate(reference)
 
 
 def describe(way: Way, full: Way, truth: np.ndarray) -> dict[str, Any]:
     """Return costs, changes against float32, and how often the interval holds the truth."""
-    codes, p = (gather(way, name) for name in ("codes", "probabilities"))
-    codes_full, p_full = (gather(full, name) for name in ("codes", "probabilities"))
+    (codes, codes_full), (p, p_full) = (gather(way, full, name) for name in ("codes", "probabilities"))
     is_other = codes != codes_full
     is_rejection = is_other & ((codes == UNKNOWN_CODE) | (codes_full == UNKNOWN_CODE))
     own, reference = way.fractions(), full.fractions()
@@ -127,6 +137,8 @@ def describe(way: Way, full: Way, truth: np.ndarray) -> dict[str, Any]:
         "fraction_error_abs": round(float(np.abs(error[known]).mean()), 5),
         "interval_holds_truth": round(float(is_held[known].mean()), 4),
         "frames_with_fraction": int(known.sum()),
+        "interval_width": round(float((own[known, 2] - own[known, 1]).mean()), 4),
+        "windows_taken": len(codes),
         "views_per_window": find_views(engine),
     }
 

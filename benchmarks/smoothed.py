@@ -12,6 +12,10 @@ there are hundreds of batches for each fraction of crystals in common.
 
     python benchmarks/smoothed.py --simulate 300 --frames 90
 
+With ``--windows half`` both are done as by a monitor with that setting: a frame is looked at in every second
+window, in turns. In the simulation each crystal then shows in one subset alone, which is worse than windows
+that overlap.
+
 A scene of a slow flow counts once, however many frames show it. ``--scenes`` splits the error of the scenes
 of many batches, made with ``--only 6 7`` and other seeds, into that of the sample and that of the net.
 
@@ -31,14 +35,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from fraction import Windows, load, predict, save
+from fraction import FrameWindows, estimate, load, predict, save
 
 from georgia.model.load import load_bundle, load_bundled_model
 from georgia.monitor.chart import ChartState, update_charts
 from georgia.monitor.fraction import DESIGN_EFFECT, estimate_fractions, find_smoothing
-from georgia.monitor.settings import ChartConfig, TileConfig
+from georgia.monitor.settings import ChartConfig, TileConfig, Windows
 from georgia.monitor.smoothed import Pool
 from georgia.monitor.tile import FrameAnalyzer
+from georgia.monitor.window_subsets import WindowSubsets
 from georgia.synthetic import Frame, render_frame
 
 HEIGHT_PX, WIDTH_PX = 1000, 1112
@@ -107,7 +112,7 @@ def _cut(strip: Frame, left: int, rng: np.random.Generator) -> Frame:
     return Frame(image, mask_cex, mask_pg, n_pg / max(1, n_pg + n_cex), ())
 
 
-def collect(analyzer: FrameAnalyzer, trend: Trend, n: int, seed: int) -> list[Windows]:
+def collect(analyzer: FrameAnalyzer, trend: Trend, n: int, seed: int) -> list[FrameWindows]:
     """Render the frames of one batch and predict every window of each."""
     started = time.perf_counter()
     found = [predict(analyzer, frame, aimed) for frame, aimed in render_trend(trend, n, seed)]
@@ -115,22 +120,19 @@ def collect(analyzer: FrameAnalyzer, trend: Trend, n: int, seed: int) -> list[Wi
     return found
 
 
-def follow(frames: list[Windows], names: tuple[str, ...], smoothing: float) -> Rows:
+def follow(frames: list[FrameWindows], names: tuple[str, ...], smoothing: float, choice: Windows) -> Rows:
     """Smooth one batch; return rows of the smoothed fraction and its interval, the frame's, and the truths.
 
     The truths are the slurry's and the frames' fractions smoothed, and the slurry's now, all 0–1.
     """
-    config, state = ChartConfig(), ChartState()
+    config, state, subsets = ChartConfig(), ChartState(), WindowSubsets(choice)
     truths = np.zeros(2)
     rows: list[tuple[float | None, ...]] = []
     for frame in frames:
-        classes, n_effective = estimate_fractions(
-            frame.boxes, frame.codes, frame.probabilities, names, smoothing, frame.weights
-        )
-        found = next((item for item in classes if item.name == "PG"), None)
+        found = estimate(frame, names, TileConfig().min_detail, smoothing, subsets)
         if found is None or math.isnan(frame.truth):
             continue
-        state, point = update_charts(state, found.fraction, n_effective, config)
+        state, point = update_charts(state, found.fraction, found.n_effective, config, found.subset)
         # The weights of the first frames add up to 1 too.
         kept = 1 - config.ewma_lambda
         step = config.ewma_lambda / (1 - kept ** (len(rows) + 1))
@@ -198,12 +200,13 @@ IN_COMMON = (0.0, 0.5, 0.75, 0.9, 0.98)
 _SIZES = 0.9
 
 
-def sample_batch(aims: Rows, shared: float, rng: np.random.Generator) -> Rows:
+def sample_batch(aims: Rows, shared: float, rng: np.random.Generator, n_subsets: int = 1) -> Rows:
     """Return a batch's fractions, trials and, of the crystals in view, the slurry's fraction: (T, 3).
 
     Each crystal is replaced before each frame with a probability of 1 − ``shared``. ``aims`` (T,) are the
-    slurry's fractions, 0–1.
+    slurry's fractions, 0–1. Of ``n_subsets`` each frame has one, with crystals of its own.
     """
+    subsets = np.arange(N_CRYSTALS) % n_subsets
     sizes, impure = np.exp(rng.normal(0, _SIZES, N_CRYSTALS)), rng.random(N_CRYSTALS) < aims[0]
     origin, rows = np.full(N_CRYSTALS, aims[0]), []
     for at, aim in enumerate(aims):
@@ -211,11 +214,18 @@ def sample_batch(aims: Rows, shared: float, rng: np.random.Generator) -> Rows:
         sizes = np.where(is_new, np.exp(rng.normal(0, _SIZES, N_CRYSTALS)), sizes)
         impure = np.where(is_new, rng.random(N_CRYSTALS) < aim, impure)
         origin = np.where(is_new, aim, origin)
-        rows.append((sizes @ impure / sizes.sum(), sizes.sum() ** 2 / (sizes @ sizes), origin.mean()))
+        own = subsets == at % n_subsets
+        trials = min(
+            sizes[subsets == subset].sum() ** 2 / (sizes[subsets == subset] ** 2).sum()
+            for subset in range(n_subsets)
+        )
+        rows.append((sizes[own] @ impure[own] / sizes[own].sum(), trials, origin.mean()))
     return np.array(rows)
 
 
-def simulate(n_batches: int, n_frames: int, seed: int) -> Iterator[dict[str, float | str]]:
+def simulate(
+    n_batches: int, n_frames: int, seed: int, n_subsets: int = 1
+) -> Iterator[dict[str, float | str]]:
     """Yield coverage and width for each trend and fraction of crystals in common."""
     weight = ChartConfig().ewma_lambda
     for trend in TRENDS[:6]:
@@ -224,8 +234,10 @@ def simulate(n_batches: int, n_frames: int, seed: int) -> Iterator[dict[str, flo
             rng, rows = np.random.default_rng(seed), np.empty((n_batches, n_frames, 4))
             for batch in range(n_batches):
                 pool, truths = Pool(), np.zeros(2)
-                for at, (fraction, trials, origin) in enumerate(sample_batch(aims, shared, rng)):
-                    pool = pool.add(fraction, trials * DESIGN_EFFECT, weight)
+                batch_rows = sample_batch(aims, shared, rng, n_subsets)
+                for at, (fraction, trials, origin) in enumerate(batch_rows):
+                    subset = at % n_subsets + 1 if n_subsets > 1 else 0
+                    pool = pool.add(fraction, trials * DESIGN_EFFECT, weight, subset)
                     step = 1 / pool.weight
                     truths = step * np.array([aims[at], origin]) + (1 - step) * truths
                     rows[batch, at] = (*pool.find_interval(pool.mean, weight), *truths)
@@ -251,25 +263,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=900_000)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder for the windows of each batch")
+    choices = [str(each) for each in Windows]
+    parser.add_argument("--windows", choices=choices, default="all", help="which windows of each frame")
     parser.add_argument("--simulate", type=int, metavar="N", help="N batches of counted crystals, no net")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the batches: to go on in pieces")
     parser.add_argument("--scenes", type=Path, nargs="+", help="folders of --cache: errors of their scenes")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    choice = Windows(options.windows)
     if options.scenes:
         bundle = load_bundled_model() if options.model is None else load_bundle(options.model)
         found = split_scenes(options.scenes, bundle.labels.names, find_smoothing(bundle.metadata))
         print(json.dumps(found, indent=2))
         return
     if options.simulate:
-        for row in simulate(options.simulate, options.frames, options.seed):
+        for row in simulate(options.simulate, options.frames, options.seed, choice.n_subsets):
             print(json.dumps(row, ensure_ascii=False), flush=True)
         return
     if options.cache is None:
         parser.error("--cache is needed, or --simulate")
     bundle = load_bundled_model() if options.model is None else load_bundle(options.model)
     options.cache.mkdir(parents=True, exist_ok=True)
-    batches: dict[str, list[Windows]] = {}
+    batches: dict[str, list[FrameWindows]] = {}
     for number, trend in enumerate(TRENDS):
         if options.only is not None and number not in options.only:
             continue
@@ -279,7 +294,7 @@ def main() -> None:
             save(file, collect(analyzer, trend, options.frames, options.seed + 1000 * number))
         batches[trend.name] = load(file)
     names, smoothing = bundle.labels.names, find_smoothing(bundle.metadata)
-    rows = {name: follow(frames, names, smoothing) for name, frames in batches.items()}
+    rows = {name: follow(frames, names, smoothing, choice) for name, frames in batches.items()}
     result = {"all": summarize(np.concatenate(list(rows.values())))}
     result |= {name: summarize(found) for name, found in rows.items()}
     text = json.dumps(result, indent=2, ensure_ascii=False)

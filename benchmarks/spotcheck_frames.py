@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fraction import COVER_FROM, Windows, collect, load, save
+from fraction import COVER_FROM, FrameWindows, collect, load, save
 
 from georgia.model.load import load_bundled_model
 from georgia.monitor.result import EMPTY_CODE
@@ -28,7 +28,7 @@ from georgia.spotcheck import Name, Population, SpotcheckConfig, draw_windows, e
 TARGET = 1
 
 
-def measure(frames: list[Windows], n: int, n_checks: int, slips: float) -> dict[str, Any]:
+def measure(frames: list[FrameWindows], n: int, n_checks: int, slips: float) -> dict[str, Any]:
     """Return the truth, what the net alone says, and error, width and coverage over many checks."""
     codes = np.concatenate([frame.codes for frame in frames])
     shown = (codes != EMPTY_CODE) & (np.concatenate([f.detail for f in frames]) >= TileConfig().min_detail)

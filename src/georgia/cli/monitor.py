@@ -146,10 +146,13 @@ def _split_override(text: str | None) -> tuple[str, str] | None:
 
 def _commission(model: Path | None, settings: Any, n_frames: int, out: Path, once: bool) -> int:
     from georgia.cli.commission import commission
+    from georgia.monitor.settings import Windows
     from georgia.monitor.tile import FrameAnalyzer
 
     bundle = open_model(model, None)
-    analyzer = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.n_threads)
+    # A probe is commissioned once: nothing is left out.
+    tiles = replace(settings.tiles, windows=Windows.ALL)
+    analyzer = FrameAnalyzer(bundle, tiles, settings.impurity, settings.engine, settings.n_threads)
     store = open_store_named(settings.db)
     try:
         return commission(analyzer, settings, store, n_frames, out, once, noting_signals)
@@ -225,7 +228,7 @@ def _watch(
             console.show_note(
                 f"{'demonstration model: ' if bundle.is_demonstration else ''}"
                 f"watching {mask_credentials(str(settings.watch))!r} for {analyzer.impurity} with "
-                f"{bundle.name}, windows of {analyzer.tile_px} px, into {mask_credentials(settings.db)!r}. "
+                f"{bundle.name}, {analyzer.describe_windows()}, into {mask_credentials(settings.db)!r}. "
                 "Ctrl-C stops."
             )
             show_head(store)

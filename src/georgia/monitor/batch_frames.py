@@ -25,6 +25,7 @@ _NUMBERS = (
     *("ordinal", "frame_time_s", "fraction", "low", "high", "n_judged", "n_unknown", "n_empty"),
     *("ewma", "ewma_low", "ewma_high", "ewma_limit", "limit", "p_limit", "centre", "cusum", "cusum_limit"),
     *("rejected", "rejected_limit", "light_drift", "detail_drift", "n_effective", "cover"),
+    "n_skipped",
 )
 _TEXTS = ("state", "status", "model_sha256", "settings_id", "time_source")
 _PAGE = 5000

@@ -12,7 +12,7 @@ from georgia.monitor.chart import ChartState, ControlLimits, read_limit, start_c
 from georgia.monitor.input_charts import InputCharts
 from georgia.monitor.records import AlarmAction, AlarmChange, AuditAction
 from georgia.monitor.result import ChartPoint, FrameAnalysis, FrameStatus, LimitKind, State
-from georgia.monitor.settings import ChartConfig, MonitorConfig
+from georgia.monitor.settings import ChartConfig, MonitorConfig, Windows
 
 if TYPE_CHECKING:
     from georgia.monitor.tile import FrameAnalyzer
@@ -204,7 +204,7 @@ class BatchTracker:
         if analysis.status == FrameStatus.ANALYSED and fraction is not None:
             before = self.charts.limits
             self.charts, point = update_charts(
-                self.charts, fraction.fraction, analysis.n_effective, self.config
+                self.charts, fraction.fraction, analysis.n_effective, self.config, analysis.subset
             )
             if before is None and self.charts.limits is not None:
                 self.origin = LEARNED
@@ -274,17 +274,24 @@ class BatchTracker:
 
 
 # What each entry of a basis is called.
-_NAMES = {"model": "model", "impurity": "class"}
+_NAMES = {"model": "model", "impurity": "class", "windows": "choice of windows"}
+# What all batches were measured with before there was a choice.
+_BEFORE_IT_CAME = {"windows": str(Windows.ALL)}
 
 
 def make_basis(analyzer: FrameAnalyzer, config: MonitorConfig) -> dict[str, Any]:
     """Return what fractions are measured with: limits that were learned with another one mean nothing."""
     tiles = config.tiles
     windows = {"tile_px": tiles.tile_px, "overlap": tiles.overlap, "min_detail": tiles.min_detail}
-    return {"model": analyzer.model_sha256, "impurity": analyzer.impurity, **windows}
+    named = {"model": analyzer.model_sha256, "impurity": analyzer.impurity, "windows": str(tiles.windows)}
+    return {**named, **windows}
 
 
 def find_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the names of what differs between two bases; what one of them does not hold is left out."""
+    """Return the names of what differs between two bases; what one of them does not hold is left out.
+
+    What came later holds in those that were kept before as it was then.
+    """
+    before, now = ({**_BEFORE_IT_CAME, **each} if each else each for each in (before, now))
     names = [name for name in dict.fromkeys((*_NAMES, *before)) if name in before and name in now]
     return [_NAMES.get(name, name) for name in names if before[name] != now[name]]

@@ -72,10 +72,13 @@ def start_charts(config: ChartConfig) -> ChartState:
 
 
 def update_charts(
-    state: ChartState, fraction: float, n_effective: float, config: ChartConfig
+    state: ChartState, fraction: float, n_effective: float, config: ChartConfig, subset: int = 0
 ) -> tuple[ChartState, ChartPoint]:
-    """Return the state and the charts' values after one more frame's fraction, 0–1."""
-    pool = state.pool.add(fraction, n_effective, config.ewma_lambda)
+    """Return the state and the charts' values after one more frame's fraction, 0–1.
+
+    ``subset`` says which of its windows it is of: see ``Pool``.
+    """
+    pool = state.pool.add(fraction, n_effective, config.ewma_lambda, subset)
     if state.limits is None:
         state, point = _warm_up(state, fraction, n_effective, config)
     else:

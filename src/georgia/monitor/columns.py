@@ -239,6 +239,14 @@ _COVER = Column(
     may_be_none=True,
     added=True,
 )
+_SKIPPED = Column(
+    "n_skipped",
+    Kind.INTEGER,
+    "windows that were left out in this frame; none where all of them count in every one",
+    "windows",
+    may_be_none=True,
+    added=True,
+)
 _CHAIN = (
     Column("map_sha256", Kind.TEXT, "sha256 of the frame's windows", attribute="", n_chars=64),
     Column("trail_seq", Kind.INTEGER, "last row of the audit log at its time", attribute=""),
@@ -250,11 +258,12 @@ STORED = (
     *(*_NUMBERS, _ORDINAL, _SOURCE, _FILE, *_FILE_STATUS, _SHA256, _FRAME_TIME, _TIME_SOURCE, _ANALYSED_AT),
     *(*_STATES, _ALARM, _IMPURITY, *_FRACTIONS, *_COUNTS, *_CHART_LINES, _OVER, _CLASSES, _ERROR),
     *(*_ORIGIN, _SECONDS, *_CHAIN, _LIMIT, _LEADING, *_SMOOTHED_LIMITS, *_INPUT, _THREADS, _COVER),
+    _SKIPPED,
 )
 JSON = (
     *(*_NUMBERS, _FILE, _FRAME_TIME, _TIME_SOURCE, *_STATES, _ALARM, _IMPURITY, *_FRACTIONS, *_COUNTS),
     *(_ERROR, _ORDINAL, _CLASSES, *_CHART_LINES, _OVER, _ANALYSED_AT, _SHA256, *_ORIGIN, _SECONDS),
-    *(_LIMIT, _LEADING, *_SMOOTHED_LIMITS, *_INPUT, _THREADS, _COVER),
+    *(_LIMIT, _LEADING, *_SMOOTHED_LIMITS, *_INPUT, _THREADS, _COVER, _SKIPPED),
 )
 TABLE = (
     *(*_NUMBERS, _ORDINAL, _FILE, _FRAME_TIME, _TIME_SOURCE, *_STATES, _ALARM, _IMPURITY, *_FRACTIONS),
@@ -262,6 +271,7 @@ TABLE = (
     *_SMOOTHED_LIMITS,
     *_INPUT,
     _COVER,
+    _SKIPPED,
 )
 SERIES = (_ORDINAL, _FRAME_TIME, *_FRACTIONS, *_CHART_LINES, _ALARM, _LIMIT, *_SMOOTHED_LIMITS, *_INPUT)
 # The columns that a ``FrameResult`` fills; the store adds the others.

@@ -56,6 +56,7 @@ def estimate_fractions(
     names: tuple[str, ...],
     smoothing: float = 0.0,
     cover: Floats | None = None,
+    worth: float = 1.0,
 ) -> tuple[tuple[ClassFraction, ...], float]:
     """Return each class's fraction of the analysed windows, and how many independent ones they are worth.
 
@@ -67,6 +68,7 @@ def estimate_fractions(
     windows: crystals that are stout fill their windows more than needles do. Without ``cover``, or where it
     is 0 everywhere, weights are equal. A net that was trained with label smoothing s keeps its probabilities
     between s/C and 1 − s + s/C; that is undone.
+    ``n_effective`` is multiplied by ``worth``: see ``georgia.monitor.window_subsets``.
     The interval is Wilson's of that mean in ``n_effective / DESIGN_EFFECT`` trials, undone in the same way.
     Where all windows together hold less of a class than one independent window would, its lower limit is 0,
     and 1 the upper limit of what fills the rest.
@@ -78,7 +80,7 @@ def estimate_fractions(
     if not analysed.any():
         return (), 0.0
     weights = np.ones(len(codes)) if cover is None or not cover[analysed].any() else cover
-    n_effective = count_effective(boxes[analysed], weights[analysed])
+    n_effective = worth * count_effective(boxes[analysed], weights[analysed])
     counts = np.bincount(codes[analysed], minlength=len(names))
     means = np.average(probabilities[analysed].astype(np.float64), axis=0, weights=weights[analysed])
     fractions = _undo_smoothing(means, smoothing)

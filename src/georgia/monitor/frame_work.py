@@ -203,4 +203,4 @@ def _explain_dark(analysis: FrameAnalysis, depth: str) -> FrameAnalysis:
 
 def _recorded(analysis: FrameAnalysis) -> dict[str, Any]:
     """Return what a frame's record takes over from its analysis."""
-    return {name: value for name, value in vars(analysis).items() if name != "input"}
+    return {name: value for name, value in vars(analysis).items() if name not in ("input", "subset")}

@@ -345,11 +345,13 @@ class StoreReader:
     ) -> Iterator[tuple[Mapping[Any, Any], TileMap | None]]:
         """Yield the frames of a batch after one and up to one, oldest first, each with its windows.
 
-        A frame is a mapping of ``id``, ``ordinal``, ``file``, ``sha256``, ``frame_time_s``, ``model_sha256``
-        and ``map_sha256``; its windows are None where they were removed, or it never had any.
+        A frame is a mapping of ``id``, ``ordinal``, ``file``, ``sha256``, ``frame_time_s``, ``model_sha256``,
+        ``map_sha256`` and, in a store that has it, ``n_skipped``; its windows are None where they were
+        removed, or it never had any.
         """
         frames, maps = tables.frames, tables.maps
-        names = ("id", "ordinal", "file", "sha256", "frame_time_s", "model_sha256", "map_sha256")
+        names = ["id", "ordinal", "file", "sha256", "frame_time_s", "model_sha256", "map_sha256"]
+        names += {"n_skipped"} & self._find_columns(frames)
         joined = frames.outerjoin(maps, maps.c.frame_id == frames.c.id)
         query = select(*(frames.c[name] for name in names), maps.c.npz).select_from(joined)
         query = query.where(frames.c.batch_id == batch_id, frames.c.id <= through_frame)

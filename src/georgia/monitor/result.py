@@ -69,7 +69,7 @@ class ClassFraction:
 
 @dataclass(frozen=True)
 class TileMap:
-    """The windows of one frame and what each shows.
+    """The windows that one frame was looked at in and what each shows.
 
     ``boxes`` (N, 4), int32: left, top, width, height in px. ``codes`` (N,), int8: position in ``names``,
     −1 unknown, −2 empty. ``probabilities`` (N, C), float16, rows of empty windows are 0.
@@ -209,7 +209,8 @@ class FrameAnalysis:
     """What the windows of one frame show; ``error`` is why it is blind, ``seconds`` the time of each step.
 
     ``threads`` are those of the net, None while they are measured. ``cover`` is the fraction of the field
-    that crystals seem to cover, 0–1.
+    that crystals seem to cover, 0–1. ``n_skipped`` windows were left out, None where none ever is; ``subset``
+    is 0, or the number of the one that was taken (``georgia.monitor.window_subsets``).
     """
 
     status: FrameStatus
@@ -225,6 +226,8 @@ class FrameAnalysis:
     threads: int | None = None
     input: FrameInput | None = None
     cover: float | None = None
+    n_skipped: int | None = None
+    subset: int = 0
 
     def fraction_of(self, name: str) -> ClassFraction | None:
         """Return the fraction of a class, None where nothing was analysed."""
@@ -262,6 +265,7 @@ class FrameResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     threads: int | None = None
     cover: float | None = None
+    n_skipped: int | None = None
     batch_id: int = 0
     frame_id: int = 0
     ordinal: int = 0

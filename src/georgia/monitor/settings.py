@@ -23,6 +23,30 @@ class ChartName(StrEnum):
     P = "p"
 
 
+class Windows(StrEnum):
+    """How many of a frame's windows go through the net: the others are taken in the next frames."""
+
+    ALL = "all"
+    HALF = "half"
+    THIRD = "third"
+
+    @property
+    def n_subsets(self) -> int:
+        """Return in how many frames each window has its turn."""
+        return {Windows.ALL: 1, Windows.HALF: 2, Windows.THIRD: 3}[self]
+
+    def describe(self) -> str:
+        """Return it as a clause says it.
+
+        >>> Windows.HALF.describe()
+        'half of the windows of each frame, in turns'
+        """
+        some = {Windows.ALL: "all windows", Windows.HALF: "half of the windows"}
+        return (
+            f"{some.get(self, 'a third of the windows')} of each frame{', in turns' * (self.n_subsets > 1)}"
+        )
+
+
 # Where neither a plausible mean nor a limit is given.
 PLAUSIBLE_MEAN = 0.05
 
@@ -35,7 +59,8 @@ class TileConfig(Config):
     side that its neighbour covers too. ``min_detail`` is the least detail of a window that is not empty.
     Source of 4.6: 1,080 windows of synthetic frames; 78 % of those without crystals lie below, and 4 % of
     those that crystals cover to a fifth or more. A window that has not moved for ``fouled_after`` frames is
-    fouling and does not count; 0 counts it, for a slurry that stands still.
+    fouling and does not count; 0 counts it, for a slurry that stands still. ``windows`` half or third takes
+    every second or third window, in turns: see ``georgia.monitor.window_subsets``.
     """
 
     tile_px: Annotated[int, Rule("0 (the model's) or 16 and more", lambda px: px == 0 or px >= 16)] = 0
@@ -43,6 +68,7 @@ class TileConfig(Config):
     min_detail: Annotated[float, at_least(0)] = 4.6
     min_judged: Annotated[int, at_least(1)] = 5
     fouled_after: Annotated[int, at_least(0)] = 5
+    windows: Windows = Windows.ALL
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class Pool:
     weight: float = 0.0
     total: float = 0.0
     square: float = 0.0
-    recent: tuple[tuple[float, float], ...] = ()
+    recent: tuple[tuple[float, float, int], ...] = ()
     ratios: tuple[float, ...] = (0.0,) * N_LAGS
     counts: tuple[float, ...] = (0.0,) * N_LAGS
     likeness: Likeness = field(default_factory=Likeness)
@@ -145,7 +145,10 @@ class Pool:
             weight=float(values["weight"]),
             total=float(values["total"]),
             square=float(values["square"]),
-            recent=tuple((float(x), float(m)) for x, m in values["recent"]),
+            # An earlier version knew no subsets.
+            recent=tuple(
+                (float(x), float(m), int(subset[0]) if subset else 0) for x, m, *subset in values["recent"]
+            ),
             ratios=tuple(map(float, values["ratios"])),
             counts=tuple(map(float, values["counts"])),
             likeness=Likeness.from_dict(values.get("likeness")),
@@ -156,11 +159,17 @@ class Pool:
         """Return the weighted mean of the frames, 0–1: the EWMA without what it was started from."""
         return self.total / self.weight
 
-    def add(self, fraction: float, n_effective: float, weight: float) -> Pool:
-        """Return the pool with one more frame; ``weight`` is the EWMA's λ."""
+    def add(self, fraction: float, n_effective: float, weight: float, subset: int = 0) -> Pool:
+        """Return the pool with one more frame; ``weight`` is the EWMA's λ.
+
+        ``subset`` is that of its windows. Fractions of different windows differ also where the crystals are
+        the same: only those of one subset are compared.
+        """
         trials, kept = max(n_effective / DESIGN_EFFECT, 1e-6), 1 - weight
         ratios, counts = list(self.ratios), list(self.counts)
-        for lag, (before, trials_before) in enumerate(reversed(self.recent)):
+        for lag, (before, trials_before, subset_before) in enumerate(reversed(self.recent)):
+            if subset_before != subset:
+                continue
             ratio = _compare(fraction, trials, before, trials_before)
             ratios[lag] = (1 - 1 / _MEMORY) * ratios[lag] + ratio
             counts[lag] = (1 - 1 / _MEMORY) * counts[lag] + 1
@@ -168,10 +177,10 @@ class Pool:
             weight=1 + kept * self.weight,
             total=fraction + kept * self.total,
             square=1 / trials + kept * kept * self.square,
-            recent=(*self.recent, (fraction, trials))[-N_LAGS:],
+            recent=(*self.recent, (fraction, trials, subset))[-N_LAGS:],
             ratios=tuple(ratios),
             counts=tuple(counts),
-            likeness=self.likeness.add(trials, tuple(m for _, m in self.recent)),
+            likeness=self.likeness.add(trials, tuple(m for _, m, _ in self.recent)),
         )
 
     def find_inflation(self, weight: float) -> float:
@@ -187,7 +196,7 @@ class Pool:
         Statistics for Spatial Data, section 2.4, and Newey and West 1987, doi 10.2307/1913610.
         """
         kept = 1 - weight
-        apart = [(r + _PRIOR) / (n + _PRIOR) for r, n in zip(self.ratios, self.counts, strict=True)]
+        apart = [(r + _PRIOR) / (n + _PRIOR) for r, n in self._compared]
         far = sum(apart[FAR_FROM - 1 :]) / len(apart[FAR_FROM - 1 :])
         changing = sum(kept**lag * max(0.0, far - near) for lag, near in enumerate(apart, 1))
         alike = max(self.likeness.sum_correlations(kept), self._sum_correlations(kept))
@@ -199,12 +208,25 @@ class Pool:
 
     @property
     def _trials_of_a_frame(self) -> float:
-        return math.fsum(m for _, m in self.recent) / len(self.recent)
+        return math.fsum(m for _, m, _ in self.recent) / len(self.recent)
+
+    @property
+    def _compared(self) -> list[tuple[float, float]]:
+        """Return, by distance, the sum of the frames' differences and how many were compared.
+
+        Where frames take subsets, those of some distances never have the same windows: what is known of the
+        next larger distance, or else the next smaller one, then stands for them.
+        """
+        pairs = list(zip(self.ratios, self.counts, strict=True))
+        known = [at for at, (_, count) in enumerate(pairs) if count]
+        for at in range(min(self.likeness.n - 1, N_LAGS)):
+            if known and at not in known:
+                pairs[at] = pairs[next((k for k in known if k > at), known[-1])]
+        return pairs
 
     def _sum_correlations(self, kept: float) -> float:
         """Return ``Σₖ keptᵏ ρₖ`` by the fractions, which differ little where frames are alike."""
-        pairs = zip(self.ratios, self.counts, strict=True)
-        apart = [ratio / count if count else None for ratio, count in pairs]
+        apart = [ratio / count if count else None for ratio, count in self._compared]
         far = [value for value in apart[FAR_FROM - 1 :] if value is not None]
         # A class of which less than one trial is in a frame says little of the crystals there.
         certain = min(1.0, self.mean * self._trials_of_a_frame)

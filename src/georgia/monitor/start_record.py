@@ -11,7 +11,7 @@ from georgia.config import flatten_config
 from georgia.model.bundle import PROMOTION
 from georgia.monitor.limits_in_force import StartSettings
 from georgia.monitor.records import AuditAction, Batch
-from georgia.monitor.settings import MonitorConfig
+from georgia.monitor.settings import MonitorConfig, Windows
 from georgia.monitor.store import Store
 from georgia.monitor.tile import FrameAnalyzer
 
@@ -44,6 +44,7 @@ def record_start(
         "version": georgia.__version__,
         "engine": analyzer.engine_name,
         "precision": analyzer.precision,
+        **_describe_windows(settings.config),
         "threads": analyzer.describe_threads(),
         "model": analyzer.bundle.name,
         "model_sha256": analyzer.model_sha256,
@@ -65,6 +66,12 @@ def record_start(
         store.append_event(who, AuditAction.MODEL_SWAPPED, swap, batch.id)
     store.append_event(who, AuditAction.MONITOR_STARTED, detail, batch.id)
     return settings_id
+
+
+def _describe_windows(config: MonitorConfig) -> dict[str, str]:
+    """Return which windows go through the net, where not all of them do."""
+    windows = config.tiles.windows
+    return {} if windows == Windows.ALL else {"windows": windows.describe()}
 
 
 def describe_swap(before: str, analyzer: FrameAnalyzer, config: MonitorConfig) -> dict[str, Any]:

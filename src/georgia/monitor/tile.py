@@ -21,7 +21,7 @@ from georgia.monitor.appearance import measure_input
 from georgia.monitor.fair_queue import ProbeNet
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, FrameAnalysis, FrameStatus, TileMap
-from georgia.monitor.settings import TileConfig
+from georgia.monitor.settings import TileConfig, Windows
 from georgia.monitor.thread_choice import ThreadTrial
 from georgia.monitor.visibility import (
     LEAST_GRAIN,
@@ -34,6 +34,7 @@ from georgia.monitor.visibility import (
     measure_cover,
     to_grey,
 )
+from georgia.monitor.window_subsets import WindowSubsets
 from georgia.predict.rejudge import open_served_engine
 
 Boxes = npt.NDArray[np.int32]
@@ -134,7 +135,7 @@ class FrameAnalyzer:
         else:
             self._engine = ThreadTrial(lambda n: open_probe_engine(bundle, engine, n), threads)
         self.engine_name, self.precision = self._engine.name, self._engine.precision
-        self._still = StillWindows()
+        self._still, self._subsets = StillWindows(), WindowSubsets(config.windows)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="georgia-tiles")
 
     @property
@@ -145,6 +146,14 @@ class FrameAnalyzer:
     def describe_threads(self) -> dict[str, Any]:
         """Return what the record holds of the net's threads: how many, why, and what each way costs."""
         return self._engine.describe()
+
+    def describe_windows(self) -> str:
+        """Return in one clause what goes through the net.
+
+        It is "windows of 162 px", or "half of the windows of each frame, in turns, of 162 px".
+        """
+        is_all = self.config.windows == Windows.ALL
+        return f"{'windows' if is_all else self.config.windows.describe()} of {self.tile_px} px"
 
     def note_arrival(self, n_waiting: int) -> None:
         """Take in that a frame is taken while ``n_waiting`` wait: the net must keep up with them."""
@@ -179,11 +188,17 @@ class FrameAnalyzer:
         elif is_full.any():
             view = View.GOOD  # some crystals in a field that is clear otherwise
         fouling = self._find_fouling(grey, bands, boxes, is_full)
+        cover, field = _measure_covers(fine, boxes)
+        subset = self._subsets.take(boxes, is_full, cover, self.config.min_judged)
+        n_tiles, taken = len(boxes), subset.is_taken
+        boxes, is_full, cover = boxes[taken], is_full[taken], cover[taken]
         cut = time.perf_counter()
         probabilities, codes, scores = self._predict(image, boxes, is_full)
         predicted = time.perf_counter()
-        names, (cover, field) = self.bundle.labels.names, _measure_covers(fine, boxes)
-        classes, n_effective = estimate_fractions(boxes, codes, probabilities, names, self.smoothing, cover)
+        names = self.bundle.labels.names
+        classes, n_effective = estimate_fractions(
+            boxes, codes, probabilities, names, self.smoothing, cover, subset.worth
+        )
         n_unknown, n_analysed = int((codes == UNKNOWN_CODE).sum()), int((codes >= 0).sum())
         status = self._choose_status(view, fouling, n_unknown, n_analysed)
         stored = probabilities.astype(np.float16)
@@ -192,7 +207,7 @@ class FrameAnalyzer:
         return FrameAnalysis(
             status=status,
             classes=classes if status == FrameStatus.ANALYSED else (),
-            n_tiles=len(boxes),
+            n_tiles=n_tiles,
             n_judged=n_analysed,
             n_unknown=n_unknown,
             n_empty=int((codes == EMPTY_CODE).sum()),
@@ -203,6 +218,8 @@ class FrameAnalyzer:
             seconds=self._describe_seconds((started, cut, predicted, summed), cpu_started),
             threads=self.threads,
             cover=field,
+            n_skipped=None if self.config.windows == Windows.ALL else n_tiles - len(boxes),
+            subset=subset.number,
         )
 
     def _describe_seconds(

@@ -95,6 +95,10 @@ def _describe_population(found: CheckedFraction) -> dict[str, str]:
         "taken": f"{first['first_time']} to {body['last_time']}",
         "models (sha256)": ", ".join(models),
     }
+    if found.count("n_skipped"):
+        lines["left out"] = (
+            f"{found.count('n_skipped'):,} windows, which the monitor did not give to the model"
+        )
     if found.count("n_frames_without"):
         lines["not checked"] = f"{found.count('n_frames_without'):,} frames, whose windows had been removed"
     return lines

@@ -53,7 +53,9 @@ class CheckedFraction:
 
     def count(self, name: str) -> int:
         """Return the sum of a number over the plans of all parts, such as ``n_frames``."""
-        return sum(int(part.check.body[name]) for part in self.parts)
+        bodies = [part.check.body for part in self.parts]
+        # Plans of an earlier version are of monitors that left no window out.
+        return sum(int(body.get(name, 0) if name == "n_skipped" else body[name]) for body in bodies)
 
     def list_named(self) -> list[tuple[StoredCheck, SampledWindow, WindowName]]:
         """Return all windows that were named, each with its check, in the order of the plans."""
@@ -86,6 +88,7 @@ class CheckedFraction:
             "through_time": body["through"]["frame_time"],
             "n_frames": self.count("n_frames"),
             "n_frames_without": self.count("n_frames_without"),
+            "n_skipped": self.count("n_skipped"),
             "extends": [part.check.id for part in self.before],
             "named_by": self.named_by,
             "named_at": self.names[-1].at if self.names else None,

@@ -77,6 +77,7 @@ class _BatchWindows:
     frame_of: npt.NDArray[np.int64]
     place: npt.NDArray[np.int64]
     n_frames_without: int
+    n_skipped: int
 
     @property
     def times_s(self) -> FloatArray:
@@ -205,6 +206,7 @@ def make_plan(reader: StoreReader, batch: Batch, config: SpotcheckConfig, after:
         "n_windows": population.size,
         "n_frames": len(windows.frames),
         "n_frames_without": windows.n_frames_without,
+        "n_skipped": windows.n_skipped,
         "fingerprint": _hash_frames(windows.frames),
         "models": sorted({str(frame["model_sha256"]) for frame in windows.frames}),
         "raw_fraction": float((windows.labels[named] == at).mean()) if named.any() else None,
@@ -281,6 +283,7 @@ def _read_windows(reader: StoreReader, batch: Batch, through: int, after: int = 
         frame_of=np.concatenate(frame_of),
         place=np.concatenate(place),
         n_frames_without=n_without,
+        n_skipped=sum(int(frame.get("n_skipped") or 0) for frame in frames),
     )
 
 

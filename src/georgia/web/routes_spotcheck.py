@@ -231,7 +231,7 @@ def _describe(service: Service, found: CheckedFraction) -> dict[str, Any]:
     return {
         **_progress_of(check, found.names),
         "classes": body["classes"],
-        **{name: found.count(name) for name in ("n_windows", "n_frames", "n_frames_without")},
+        **{name: found.count(name) for name in ("n_windows", "n_frames", "n_frames_without", "n_skipped")},
         "extends": [part.check.id for part in found.before],
         "class_name": check.target,
         "seed": check.seed,

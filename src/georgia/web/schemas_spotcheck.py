@@ -99,6 +99,7 @@ class Check(CheckProgress):
     n_windows: int
     n_frames: int
     n_frames_without: int = Field(description="Frames whose windows were removed before; not checked.")
+    n_skipped: int = Field(description="Windows that the monitor left out in their frame; not checked.")
     through_ordinal: int
     through_time: str
     is_part: bool

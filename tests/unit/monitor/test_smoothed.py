@@ -155,6 +155,44 @@ def test_interval_holds_the_ewma_itself() -> None:
     assert pool_all([1.0] * 30).find_interval(1.0, WEIGHT)[1] == 1
 
 
+def test_subsets_of_a_slurry_that_stands_still_do_not_pass_for_many_frames() -> None:
+    """Each half of the windows tells its own fraction, again and again: no frame adds anything."""
+    rng, told = np.random.default_rng(3), {}
+    for name, subsets in (("in turns", (1, 2)), ("as if of all windows", (0, 0))):
+        pool = Pool()
+        for at in range(60):
+            trials = N * DESIGN_EFFECT * (1 + 0.01 * rng.normal())
+            pool = pool.add((0.1, 0.3)[at % 2], trials, WEIGHT, subsets[at % 2])
+        low, high = pool.find_interval(pool.mean, WEIGHT)
+        told[name] = high - low
+    alone = np.subtract(*wilson_interval(0.2, N)[::-1])
+    assert told["in turns"] > 0.95 * alone
+    assert told["as if of all windows"] < 0.75 * alone, "what subsets are told for"
+
+
+@pytest.mark.parametrize("n_subsets", [2, 3])
+@pytest.mark.parametrize("shared", [0.0, 0.9])
+def test_interval_of_subsets_holds_the_slurry(n_subsets: int, shared: float) -> None:
+    """Each subset has crystals of its own, of which most stay in view; the first frames count as well."""
+    p, n_held, n_all = 0.2, 0, 0
+    for seed in range(60):
+        rng, pool = np.random.default_rng([seed, n_subsets]), Pool()
+        impure = rng.random((n_subsets, N)) < p
+        for at in range(40):
+            impure = np.where(rng.random(impure.shape) < shared, impure, rng.random(impure.shape) < p)
+            own, subset = impure[at % n_subsets], at % n_subsets + 1
+            pool = pool.add(float(own.mean()), N * DESIGN_EFFECT, WEIGHT, subset)
+            low, high = pool.find_interval(pool.mean, WEIGHT)
+            n_held, n_all = n_held + (low <= p <= high), n_all + 1
+    assert n_held >= 0.95 * n_all
+
+
+def test_pool_before_subsets_goes_on_with_all_windows() -> None:
+    values = asdict(pool_all([0.2, 0.3, 0.25]))
+    before = Pool.from_dict({**values, "recent": [each[:2] for each in values["recent"]]})
+    assert before == pool_all([0.2, 0.3, 0.25])
+
+
 def test_pool_survives_its_text() -> None:
     pool = pool_all(sample_frames(0.2, 15, 0.0, 3))
     assert Pool.from_dict(json.loads(json.dumps(asdict(pool)))) == pool

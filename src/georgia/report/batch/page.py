@@ -14,6 +14,7 @@ import numpy as np
 from georgia.config import flatten_config
 from georgia.errors import InputError
 from georgia.files import OutputLock, check_target, write_text
+from georgia.monitor.batch_frames import BatchFrames
 from georgia.monitor.connect import naming_damage
 from georgia.monitor.records import Alarm, AuditAction, AuditEvent
 from georgia.monitor.settings import MonitorConfig
@@ -230,13 +231,23 @@ def _describe_head(facts: BatchFacts) -> dict[str, str]:
             if len(frames)
             else ""
         ),
-        "charted": f"{batch.impurity}, as a fraction of the analysed windows",
+        "charted": f"{batch.impurity}, as a fraction of the analysed windows{_describe_skipped(frames)}",
         "monitor": "–" if started is None else f"Georgia {started.detail.get('version', '–')}",
         "this page": f"read {times(facts.read_at_s)} from {facts.store}",
     }
     if ended is not None and ended.detail.get("reason"):
         lines["ended"] += f": {ended.detail['reason']}"
     return {name: _plain(value) for name, value in lines.items()}
+
+
+def _describe_skipped(frames: BatchFrames) -> str:
+    """Return in how many frames how many windows were left out, "" where none was."""
+    n_skipped = np.nan_to_num(frames.numbers["n_skipped"])
+    n_frames = int((n_skipped > 0).sum())
+    if not n_frames:
+        return ""
+    mean = n_skipped[n_skipped > 0].mean()
+    return f"; in {n_frames:,} of {len(frames):,} frames some windows were left out, {mean:.0f} in the mean"
 
 
 def _summarize(facts: BatchFacts) -> list[dict[str, str]]:

@@ -110,7 +110,7 @@ export class FrameView {
     const ctx = canvas.getContext("2d");
     if (image) ctx.drawImage(image, 0, 0, canvas.width, canvas.height);
     if (map && this.boxes.checked) drawWindows(ctx, map, scale, frame.impurity, this.pointed);
-    const value = frame.fraction === null ? frame.status : `${frame.impurity} ${percent(frame.fraction)} (${interval(frame.low, frame.high)}) of ${frame.n_judged} windows`;
+    const value = frame.fraction === null ? frame.status : `${frame.impurity} ${percent(frame.fraction)} (${interval(frame.low, frame.high)}) of ${frame.n_judged} windows${frame.n_skipped ? `, ${frame.n_skipped} left out` : ""}`;
     this.text.textContent = `${frame.file}, ${clockWithDay(frame.frame_time)}: ${value}; ${frame.state}.${image ? "" : ` ${this.fault}`}`;
     const box = map?.windows[this.pointed ?? -1];
     if (box) this.text.textContent += ` Window at ${box.left}, ${box.top}: ${describe(box, map.classes)}.`;

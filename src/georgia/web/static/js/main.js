@@ -70,7 +70,7 @@ function showFrame(frame) {
   for (const place of document.querySelectorAll(".impurity")) place.textContent = frame.impurity;
   $("metric-fraction").textContent = frame.fraction === null ? frame.status : percent(frame.fraction);
   $("metric-interval").textContent = interval(frame.low, frame.high);
-  $("metric-windows").textContent = frame.n_judged.toLocaleString();
+  $("metric-windows").textContent = `${frame.n_judged.toLocaleString()}${frame.n_skipped ? `; ${frame.n_skipped.toLocaleString()} left out` : ""}`;
   $("metric-ewma").textContent = percent(frame.chart?.ewma);
   $("metric-ewma-interval").textContent = interval(frame.chart?.ewma_low, frame.chart?.ewma_high);
   $("metric-limit-name").textContent = limitName(frame.chart);

@@ -385,6 +385,7 @@ function describeScope(check, found) {
   if (of !== check) parts.push(`That is of check ${found.check}; check ${check.check}${check.extends.length ? ", which goes on with it," : ""} counts from its first name on.`);
   const frames = of.n_frames.toLocaleString();
   parts.push(of.is_part ? `The batch has gone on: this is of its first ${of.through_ordinal.toLocaleString()} frames, until ${clockWithDay(of.through_time)}, and of none after.` : `It is of ${frames} frames: all of the batch${of.n_frames_without ? " that still have windows" : ""}.`);
+  if (of.n_skipped) parts.push(`${of.n_skipped.toLocaleString()} windows were left out by the monitor and are not in it.`);
   if (of.n_frames_without) parts.push(`${of.n_frames_without.toLocaleString()} frames had no windows any more and are not in it.`);
   if (check.is_part && check.n_named < check.n_sampled) parts.push("When it is extended, the windows that have no name yet stay without one.");
   parts.push(`Planned by ${check.planned_by}, ${moment(check.planned_at)}, seed ${check.seed}${check.n_checks > 1 ? `; ${check.n_checks} checks of this batch are in the record` : ""}.`);
