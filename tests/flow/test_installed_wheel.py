@@ -37,7 +37,7 @@ STRAY = ("__pycache__", ".pyc", ".hypothesis", ".mypy_cache", ".ruff_cache", ".p
 def run_python(*args: str | Path, python: str | Path = sys.executable, **options: object) -> str:
     environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "SOURCE_DATE_EPOCH": "1700000000"}
     environ.pop("PYTHONPATH", None)
-    options.setdefault("timeout", 120)
+    options.setdefault("timeout", PATIENCE_S)
     done = subprocess.run(
         [str(python), *map(str, args)], capture_output=True, text=True, env=environ, **options
     )  # type: ignore[call-overload]
@@ -206,7 +206,7 @@ class Manager:
         )
         self.hear("READY=1")
 
-    def hear(self, word: str, within_s: float = 60.0) -> bool:
+    def hear(self, word: str, within_s: float = PATIENCE_S) -> bool:
         """Tell whether the service says something, by the end of a silence of so long."""
         self._heard.settimeout(within_s)
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -54,12 +57,31 @@ def _build_tiny(info: Any, request: Any) -> Any:
 
 
 def run() -> int:
-    """Run the command line with the backbone among the known ones."""
+    """Run the command line with the backbone among the known ones.
+
+    With ``GEORGIA_DIES_AT_STATE=N`` it is killed once a training has written the N-th state to go on from.
+    """
     import georgia.backbones as backbones
     from georgia.cli import main
 
+    if at := int(os.environ.get("GEORGIA_DIES_AT_STATE", "0")):
+        _die_at_state(at)
     backbones.BACKBONES = (*backbones.BACKBONES, make_card())
     return main(sys.argv[1:])
+
+
+def _die_at_state(at: int) -> None:
+    from georgia.train.state import TrainState
+
+    save, folders = TrainState.save, list[Path]()
+
+    def save_and_die(self: TrainState, folder: Path) -> None:
+        save(self, folder)
+        folders.append(folder)
+        if len(folders) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    TrainState.save = save_and_die  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
