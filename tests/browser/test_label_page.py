@@ -14,7 +14,9 @@ from playwright.sync_api import expect
 from tests.helpers import label_page as helpers
 from tests.helpers import people
 from tests.helpers.label_page import KEYS, TOKEN, Labeller, truth
+from tests.helpers.oidc import NOW, providing
 from tests.helpers.patience import PATIENCE_MS
+from tests.helpers.ports import free_port
 
 from georgia.label import job_process
 from georgia.label.records import Item, Pool, PoolKind
@@ -22,6 +24,8 @@ from georgia.label.session import LabelSession
 from georgia.monitor import open_store
 from georgia.monitor.people.roles import Role
 from georgia.monitor.people.users import end_sessions, find_user
+from georgia.web.config import ServeConfig
+from georgia.web.label_app import let_log_in, make_label_config
 
 pytestmark = [pytest.mark.slow]
 DESKTOP = {"width": 1100, "height": 800}
@@ -392,3 +396,40 @@ def test_people_of_a_store_log_in_to_name(
             ("PG", "Operator One"),
             ("CEX", "Reviewer One"),
         ]
+
+
+def test_person_of_a_provider_signs_by_a_new_log_in(
+    tmp_path: Path, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.hash_quickly(monkeypatch)
+    monkeypatch.setenv("GEORGIA_OIDC_SECRET", "a-secret")
+    helpers.write_crops(tmp_path / "crops", 4)
+    port = free_port()
+    with (
+        providing("localhost") as provider,
+        closing(open_store(str(tmp_path / "probe.db"))) as store,
+        helpers.open_session(tmp_path / "crops", tmp_path / "labels.csv") as session,
+    ):
+        people.add_people(store)
+        provider.claims = {"auth_time": NOW, "groups": "plant-qa"}
+        service = ServeConfig(
+            oidc_issuer=provider.issuer, oidc_client="georgia", oidc_roles="plant-qa=reviewer"
+        )
+        redirect = f"http://127.0.0.1:{port}/login/oidc/callback"
+        config = let_log_in(make_label_config(port, helpers.TOKEN), service, redirect)
+        with helpers.serve_page(session, people=store, config=config) as url:
+            page = pages.open("", url.partition("#")[0]).page
+            page.locator("#login-link a").click()
+            expect(page.locator("#person-name")).to_have_text("Olga Meier, reviewer")
+            # As the button does of a model; there is none of this name, so that what was signed fails.
+            page.evaluate(
+                """() => { import("./static/js/api.js").then(({ change }) =>
+                    change("api/label/training/use", { model: "model-009", who: "" })).catch(() => {}) }"""
+            )
+            expect(page.locator("#anew-what")).to_have_text("Put a model in use.")
+            page.get_by_role("button", name="Log in anew, and do it").click()
+            expect(page.locator("#signed-told")).to_contain_text("you have signed it, and then it could not")
+            expect(page.locator("#person-name")).to_have_text("Olga Meier, reviewer")
+        assert provider.asked["prompt"] == "login"
+        actions = [event.action for event in store.audit_log(limit=2)]
+        assert actions == ["signed action failed", "action signed"]

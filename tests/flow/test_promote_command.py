@@ -188,6 +188,8 @@ def test_promotion_needs_the_right_role(
 ) -> None:
     from tests.helpers import people
 
+    from georgia.monitor.people.roles import Role
+    from georgia.monitor.people.users import add_user
     from georgia.monitor.store import Store
 
     people.hash_quickly(monkeypatch)
@@ -206,6 +208,14 @@ def test_promotion_needs_the_right_role(
         code, _, error = ask(capsys, *asked, *(("--who", who) if who else ()))
         assert (code, fault in error) == (2, True), error
     assert store.audit_log(limit=1)[0].action == "access denied"
+    # Of a user of an identity provider no password is asked for, and none is counted as wrong.
+    subject = "https://login.example 42"
+    store.write(lambda change: add_user(change, "Olga Meier", Role.REVIEWER, "", "tests", subject))
+    code, _, error = ask(capsys, *asked, "--who", "olga meier")
+    assert (code, len(error.strip().splitlines())) == (2, 1), error
+    assert "whom https://login.example identifies" in error
+    assert "georgia label --set people=STORE" in error
+    assert store.audit_log(limit=1)[0].action == "user added"
     code, _, error = ask(capsys, *asked, "--who", "reviewer one")
     assert code == 0, error
     event = store.audit_log(limit=1)[0]

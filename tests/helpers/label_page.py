@@ -24,6 +24,7 @@ from georgia.label.session import LabelSession
 from georgia.label.settings import LabelConfig
 from georgia.label.sources import read_pool
 from georgia.monitor.store import Store
+from georgia.web.config import ServeConfig
 from georgia.web.label_app import PageHooks, make_label_config, open_label_page
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -131,11 +132,13 @@ class Labeller:
 
 
 @contextmanager
-def serve_page(session: LabelSession, who: str = "", people: Store | None = None) -> Iterator[str]:
+def serve_page(
+    session: LabelSession, who: str = "", people: Store | None = None, config: ServeConfig | None = None
+) -> Iterator[str]:
     """Serve a page of a session in a thread; yield its address with the token."""
     started: queue.Queue[str] = queue.Queue()
     server = open_label_page(
-        make_label_config(token=TOKEN), session, who, PageHooks(started.put), people=people
+        config or make_label_config(token=TOKEN), session, who, PageHooks(started.put), people=people
     )
     thread = threading.Thread(target=server.run)
     thread.start()

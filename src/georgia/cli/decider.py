@@ -47,6 +47,7 @@ class Decider:
                 if not _has_users(store):
                     roles[db] = ""
                     continue
+                _check_has_password(store, who or "")
                 password = password or _ask_password(who or "")
                 user = _prove(store, who or "", password)
             name, roles[db] = user.name, str(user.role)
@@ -70,6 +71,23 @@ def _has_users(store: Store) -> bool:
     from georgia.cli.serve import count_users
 
     return count_users(store) > 0
+
+
+def _check_has_password(store: Store, who: str) -> None:
+    """Say what to do instead where another service identifies a user: there is no password to ask for."""
+    from georgia.monitor.connect import reading
+    from georgia.monitor.people.users import find_row
+
+    with reading(store.engine) as connection:
+        row = find_row(connection, who) if who.strip() else None
+    subject = row["subject"] if row is not None else None
+    if subject is not None:
+        raise InputError(
+            "Cannot promote",
+            needs="a user with a password in this store is needed",
+            got=f"{who!r}, whom {subject.partition(' ')[0]} identifies",
+            hint="Promote on the page of georgia label --set people=STORE, which asks for a log-in there.",
+        )
 
 
 def _ask_password(who: str) -> str:

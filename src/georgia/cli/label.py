@@ -22,6 +22,7 @@ from georgia.cli.options import (
     JsonOption,
     SetOption,
     given,
+    make_config,
     parse_classes,
     read_settings,
 )
@@ -100,7 +101,7 @@ class _Page:
     """Where the page is served, whether a browser is opened on it, and what is printed.
 
     ``who`` is the person that the command names, "" where the page is to ask for it. ``people`` is the store
-    whose users log in, None without.
+    whose users log in, None without; the section [serve] of ``config`` says how.
     """
 
     port: int
@@ -108,6 +109,7 @@ class _Page:
     as_json: bool
     who: str = ""
     people: Store | None = None
+    config: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def run(
     with Journal(out) as journal:
         settings = _read_settings(journal, config, changes, n)
         with _open_people(settings, page, tasks.is_page) as people:
-            return _label(journal, start, settings, tasks, replace(page, people=people))
+            return _label(journal, start, settings, tasks, replace(page, people=people, config=config))
 
 
 def _read_settings(
@@ -340,13 +342,17 @@ def _serve(
     """Serve the page until a signal comes; show how the labelling stands then."""
     from georgia.cli.monitor import noting_signals
     from georgia.label.result import LabelResult
-    from georgia.web.label_app import PageHooks, make_label_config, open_label_page
+    from georgia.web.config import ServeConfig
+    from georgia.web.label_app import PageHooks, let_log_in, make_label_config, open_label_page
 
     # What cannot be read is said before one begins to name.
     code = _end(result)
     # With a token of one's own a page goes on after a new start; it is not shown.
     own_token = os.environ.get("GEORGIA_TOKEN", "")
     config = make_label_config(page.port, own_token)
+    if page.people is not None:
+        service = make_config(ServeConfig, page.config, "serve", {})
+        config = let_log_in(config, service, settings.oidc_redirect)
 
     def show_address(address: str) -> None:
         token = "" if own_token or page.people is not None else config.token

@@ -44,6 +44,7 @@ class LabelConfig(Config):
     by their names, as the monitor's does; without it they are those of the files. ``n`` items are chosen for
     a table. ``features`` is how many items are measured to choose by what they show; 0 chooses evenly.
     ``people``: the store of a live probe whose users log in to the page; without it the page asks for a name.
+    ``oidc_redirect``: the address of the page as their identity provider knows it.
     """
 
     cut: Literal["auto", "crops", "frames"] = "auto"
@@ -56,6 +57,7 @@ class LabelConfig(Config):
     n: Annotated[int, between(1, 100_000)] = 60
     features: Annotated[int, between(0, 1_000_000)] = 3000
     people: str = ""
+    oidc_redirect: str = ""
     choice: ChoiceConfig = field(default_factory=ChoiceConfig)
     learn: LearnConfig = field(default_factory=LearnConfig)
 
@@ -65,6 +67,8 @@ class LabelConfig(Config):
             compile_pattern(self.time_pattern or "%s")
         except InputError as error:
             yield format_message("time_pattern", "it must be a pattern of names", str(error))
+        if self.oidc_redirect and not self.people:
+            yield format_message("oidc_redirect", "the store whose people log in is needed", "no people")
 
     @property
     def clock(self) -> FrameClock:

@@ -89,11 +89,11 @@ ROUTES: Mapping[tuple[str, str], Right] = {
     ("GET", "/api/users"): Right.PEOPLE,
     ("POST", "/api/users/{user_id}/unlock"): Right.PEOPLE,
 }
-_OF_SESSION = ("", "/end", "/use", "/password")
+_OF_SESSION = ("", "/end", "/use", "/password", "/reauthentication/cancel")
 # The routes of the labelling page, where a store says who its people are: whoever operates names, and a model
 # is put in use by whoever may promote one.
 LABEL_ROUTES: Mapping[tuple[str, str], Right] = {
-    **{route: ROUTES[route] for route in ROUTES if route[1] == "/"},
+    **{route: ROUTES[route] for route in ROUTES if route[1] == "/" or route[1].startswith("/login/")},
     ("GET", "/api/session"): Right.OPEN,
     **{("POST", f"/api/session{end}"): ROUTES["POST", f"/api/session{end}"] for end in _OF_SESSION},
     **dict.fromkeys(

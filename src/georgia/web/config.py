@@ -17,7 +17,8 @@ from georgia.web.addresses import is_network
 
 # A token that somebody could guess is none. Source: 128 bits of base64, RFC 6749 section 10.10.
 MIN_TOKEN = 16
-_SIGNED = Rule(f"of {', '.join(SignedAction)}", lambda name: name in list(SignedAction))
+_BY_SETTING = [action for action in SignedAction if action != SignedAction.PROMOTE]
+_SIGNED = Rule(f"of {', '.join(_BY_SETTING)}", lambda name: name in _BY_SETTING)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import georgia
-from georgia.web.config import ServeConfig, make_token
+from georgia.errors import InputError
+from georgia.monitor.people.sessions import LoginRules
+from georgia.web.config import ServeConfig, is_loopback, make_token
 from georgia.web.serve import make_server, needing_packages, open_listeners
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from georgia.monitor.store import Store
     from georgia.web.access import Access
     from georgia.web.label_training import Trainer
+    from georgia.web.reauthentication import Reauthentication
     from georgia.web.security import SecurityMiddleware
 
 STATIC = Path(__file__).parent / "static"
@@ -31,6 +35,8 @@ DESCRIPTION = (
 # A person presses up to five keys a second, and pages ask for crops between them.
 # Source: a skilled typist's 280 ms a key; Salthouse 1984, doi:10.1037/0096-3445.113.3.345.
 CHANGES_PER_MINUTE = 3000
+# Settings ``oidc_…`` that the page has in common with the probe's service.
+_OF_PROVIDER = ("issuer", "client", "claim", "roles")
 
 
 def make_label_config(port: int = 0, token: str = "", host: str = "127.0.0.1") -> ServeConfig:
@@ -38,6 +44,30 @@ def make_label_config(port: int = 0, token: str = "", host: str = "127.0.0.1") -
     return ServeConfig(
         host=host, port=port, token=token or make_token(), changes_per_minute=CHANGES_PER_MINUTE
     )
+
+
+def let_log_in(config: ServeConfig, service: ServeConfig, redirect: str = "") -> ServeConfig:
+    """Return the settings of a page with the rules by which people log in to ``service``.
+
+    Args:
+        config: of ``make_label_config``.
+        service: the settings of the probe's service.
+        redirect: the address of this page's ``/login/oidc/callback`` as the identity provider knows it;
+            without it nobody logs in there.
+
+    Raises:
+        InputError: there is an address, and the service's settings name no provider.
+    """
+    kept = {each.name: getattr(service, each.name) for each in fields(LoginRules)}
+    if not redirect:
+        return replace(config, **kept)
+    if not service.oidc_issuer:
+        needs = "oidc_issuer in the section [serve] of --config is needed"
+        raise InputError("Cannot use oidc_redirect", needs=needs, got="none")
+    kept |= {f"oidc_{name}": getattr(service, f"oidc_{name}") for name in _OF_PROVIDER}
+    name = urllib.parse.urlsplit(redirect).hostname or ""
+    hosts = () if is_loopback(name) else (name, "127.0.0.1", "localhost")
+    return replace(config, **kept, oidc_redirect=redirect, allowed_hosts=hosts)
 
 
 @dataclass(frozen=True)
@@ -63,7 +93,7 @@ def open_label_page(
     """Return a server of the labelling page that is ready to ``run()``.
 
     Args:
-        config: of ``make_label_config``; its token must be set.
+        config: of ``make_label_config``, with ``let_log_in`` where there are people; its token must be set.
         session: the pool and its labels; who opened it closes it when the server has ended.
         who: the name that a page begins with, "" to ask for it.
         hooks: what is called meanwhile.
@@ -79,8 +109,14 @@ def open_label_page(
         from georgia.web.label_training import Trainer
 
         trainer = Trainer(session, model, hooks.on_trained, learn, _recording_in(people))
-        app = create_label_app(config, session, trainer, who, people)
-    return make_server(app, config, open_listeners(config), hooks.on_start, trainer.close)
+        ends: list[Callable[[], None]] = [trainer.close]
+        app = create_label_app(config, session, trainer, who, people, ends)
+
+    def end() -> None:
+        for each in ends:
+            each()
+
+    return make_server(app, config, open_listeners(config), hooks.on_start, end)
 
 
 def _recording_in(people: Store | None) -> Callable[[Path], None]:
@@ -98,20 +134,30 @@ def _recording_in(people: Store | None) -> Callable[[Path], None]:
     return record
 
 
-@dataclass(frozen=True)
+@dataclass
 class _People:
-    """Who logs in to the page: see ``routes_people.WithPeople``."""
+    """Who logs in to the page: see ``routes_oidc.WithProvider``."""
 
     access: Access
     store: Store
     config: ServeConfig
-    anew: None = None  # nobody logs in elsewhere here
+    ends: list[Callable[[], None]]
+    anew: Reauthentication | None = None
+    probe: str = ""
 
 
 def create_label_app(
-    config: ServeConfig, session: LabelSession, trainer: Trainer, who: str = "", people: Store | None = None
+    config: ServeConfig,
+    session: LabelSession,
+    trainer: Trainer,
+    who: str = "",
+    people: Store | None = None,
+    ends: list[Callable[[], None]] | None = None,
 ) -> SecurityMiddleware:
-    """Return the ASGI application of one labelling session, behind its security middleware."""
+    """Return the ASGI application of one labelling session, behind its security middleware.
+
+    What is to be called when the server ends is put into ``ends``.
+    """
     from fastapi import Depends, FastAPI
     from fastapi.responses import FileResponse
     from fastapi.staticfiles import StaticFiles
@@ -120,6 +166,7 @@ def create_label_app(
     from georgia.web.app import describe_app, record_other_names
     from georgia.web.http_errors import add_error_handlers
     from georgia.web.routes_label import make_label_router
+    from georgia.web.routes_oidc import make_oidc_login_router
     from georgia.web.routes_people import make_login_router
     from georgia.web.security import SecurityMiddleware
 
@@ -134,10 +181,13 @@ def create_label_app(
         dependencies=[Depends(make_authorisation(access))] if access is not None else [],
     )
     add_error_handlers(app)
+    logged_in = None
     if people is not None and access is not None:
-        app.include_router(make_login_router(_People(access, people, config)))
+        logged_in = _People(access, people, config, [] if ends is None else ends)
+        app.include_router(make_login_router(logged_in))
+        app.include_router(make_oidc_login_router(logged_in))
         record_other_names(app, access)
-    app.include_router(make_label_router(session, trainer, config, secrets.token_hex(8), who))
+    app.include_router(make_label_router(session, trainer, config, secrets.token_hex(8), who, logged_in))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/", include_in_schema=False)

@@ -158,6 +158,17 @@ class Reauthentication:
             _log.warning("the audit log could not be written: %s", error)
 
 
+def require_anew(anew: Reauthentication | None) -> Reauthentication:
+    """Return what waits for a new log-in at the identity provider.
+
+    Raises:
+        RejectedRequest: 409, the settings name no provider.
+    """
+    if anew is None:
+        raise RejectedRequest(409, "The settings of this service name no identity provider any more.")
+    return anew
+
+
 def check_signer(session: Session | None, identity: Identity, role: str) -> User:
     """Return the user of a session whose signer has come back, as it is now.
 

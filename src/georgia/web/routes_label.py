@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from georgia.errors import UnreadableImageError
 from georgia.label.records import ConflictError, Label, Progress, TrayItem
+from georgia.monitor.people.roles import SignedAction
 from georgia.web import schemas_label as schemas
 from georgia.web.config import ServeConfig
 from georgia.web.current import CURRENT
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.label_paths import ShownSession, clean
 from georgia.web.schemas import Accepted
+from georgia.web.schemas_people import ActionWaits
 from georgia.web.security import REPORT_POLICY, require_token
+from georgia.web.signing import WithPeople, do_anew
 
 if TYPE_CHECKING:
     from georgia.label.session import LabelSession
@@ -35,7 +39,12 @@ ItemQuery = Annotated[str, Query(min_length=1, max_length=4096, description="The
 
 
 def make_label_router(
-    opened: LabelSession, trainer: Trainer, config: ServeConfig, start: str, who: str
+    opened: LabelSession,
+    trainer: Trainer,
+    config: ServeConfig,
+    start: str,
+    who: str,
+    people: WithPeople | None = None,
 ) -> APIRouter:
     """Return all routes of a labelling session.
 
@@ -45,6 +54,7 @@ def make_label_router(
         config: its token is asked for wherever something changes.
         start: tells one run of the program from the next.
         who: the name that a page begins with, "" to ask for it.
+        people: those who log in to the page; None: whoever has the address names.
     """
     session = ShownSession(opened)
     router = APIRouter(prefix="/api/label", responses=document_errors())
@@ -54,6 +64,7 @@ def make_label_router(
     _add_tray(router, session, change)
     _add_names(router, session, change)
     _add_training(router, trainer, change)
+    _add_use(router, trainer, change, people)
     return router
 
 
@@ -222,17 +233,34 @@ def _add_training(router: APIRouter, trainer: Trainer, change: dict[str, Any]) -
         trainer.stop()
         return {}
 
-    @router.post("/training/use", name="use_model", responses=errors, **begun)
-    def use(body: schemas.UseIn) -> Any:
-        """Put a model in use, if it is not worse on groups that neither model learned from."""
-        trainer.use(body.model, body.who, body.reason, body.override)
-        return {}
 
-    @router.post("/training/back", name="go_back", responses=errors, **begun)
-    def back(body: schemas.BackIn) -> Any:
-        """Put the model before the present one in use again."""
-        trainer.go_back(body.who, body.reason)
-        return {}
+def _add_use(router: APIRouter, trainer: Trainer, change: dict[str, Any], people: WithPeople | None) -> None:
+    begun: dict[str, Any] = {
+        **{"status_code": 202, "response_model": Accepted | ActionWaits, **change},
+        "responses": document_errors(401, 403, 409),
+    }
+
+    def begin(request: Request, body: schemas.UseIn | schemas.BackIn, do: Callable[[], None]) -> Any:
+        def begin_it() -> dict[str, Any]:
+            do()
+            return {}
+
+        if people is None:
+            return begin_it()
+        return do_anew(people, request, SignedAction.PROMOTE, body, begin_it)
+
+    @router.post("/training/use", name="use_model", **begun)
+    def use(body: schemas.UseIn, request: Request) -> Any:
+        """Put a model in use, if it is not worse on groups that neither model learned from.
+
+        For a user of an identity provider the response is where to log in anew: it begins after that.
+        """
+        return begin(request, body, lambda: trainer.use(body.model, body.who, body.reason, body.override))
+
+    @router.post("/training/back", name="go_back", **begun)
+    def back(body: schemas.BackIn, request: Request) -> Any:
+        """Put the model before the present one in use again; as above, after a new log-in."""
+        return begin(request, body, lambda: trainer.go_back(body.who, body.reason))
 
 
 def _show_progress(progress: Progress) -> dict[str, Any]:

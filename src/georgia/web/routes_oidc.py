@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import urllib.parse
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -26,16 +27,41 @@ from georgia.web.access import read_cookie
 from georgia.web.current import CURRENT
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.oidc import SIGNING_PATIENCE_S, Identity, OidcError, OidcProvider
-from georgia.web.reauthentication import Reauthentication, check_signer, printable
+from georgia.web.reauthentication import Reauthentication, check_signer, printable, require_anew
 from georgia.web.routes_people import set_cookies
 from georgia.web.routes_probe import BatchId
 from georgia.web.service import Service
-from georgia.web.signing import STATE_COOKIE, keep_state
+from georgia.web.signing import STATE_COOKIE, WithPeople, keep_state
+
+
+class WithProvider(WithPeople, Protocol):
+    """What people of an identity provider log in to: a service, or the labelling page with its people."""
+
+    anew: Reauthentication | None
+    ends: list[Callable[[], None]]
+
+    @property
+    def probe(self) -> str:
+        """The name of the service's probe, "" where it has one."""
 
 
 def make_oidc_router(service: Service) -> APIRouter:
     """Return the routes; without the settings ``oidc_…`` there is nothing at them."""
     router = APIRouter(responses=document_errors(404))
+    require = _add_provider(router, service)
+    _add_signing(router, service, require)
+    return router
+
+
+def make_oidc_login_router(service: WithProvider) -> APIRouter:
+    """Return the routes without the signatures on batches."""
+    router = APIRouter(responses=document_errors(404))
+    _add_provider(router, service)
+    return router
+
+
+def _add_provider(router: APIRouter, service: WithProvider) -> Callable[[], OidcProvider]:
+    """Add log-in and what is given up; return what gives the provider, if the settings name one."""
     access = service.access
     provider = OidcProvider(service.config, service.probe) if service.config.oidc_issuer else None
     if provider is not None:
@@ -48,12 +74,11 @@ def make_oidc_router(service: Service) -> APIRouter:
         return provider
 
     _add_login(router, service, require)
-    _add_signing(router, service, require)
     _add_cancel(router, service, require)
-    return router
+    return require
 
 
-def _add_login(router: APIRouter, service: Service, require: Any) -> None:
+def _add_login(router: APIRouter, service: WithProvider, require: Callable[[], OidcProvider]) -> None:
     there: dict[str, Any] = {"response_class": RedirectResponse, "status_code": 303, "tags": ["people"]}
     access, store = service.access, service.store
     # From …/login/oidc/callback, which is one for all probes of a service.
@@ -84,7 +109,7 @@ def _add_login(router: APIRouter, service: Service, require: Any) -> None:
         try:
             attempt = chosen.take(state)
             if attempt.signing is not None:
-                outcome = service.require_anew().finish(attempt, attempt.signing, (code, error), visitor)
+                outcome = require_anew(service.anew).finish(attempt, attempt.signing, (code, error), visitor)
                 query = urllib.parse.urlencode({"outcome": outcome, **attempt.signing.page})
                 response = RedirectResponse(f"{home}#{query}", 303)
                 response.delete_cookie(STATE_COOKIE)
@@ -120,7 +145,7 @@ def _log_in(change: Change, identity: Identity, visitor: Visitor) -> LogIn:
 # Signatures of people without a password here
 
 
-def _add_signing(router: APIRouter, service: Service, require: Any) -> None:
+def _add_signing(router: APIRouter, service: Service, require: Callable[[], OidcProvider]) -> None:
     access, store = service.access, service.store
 
     @router.post(
@@ -170,7 +195,7 @@ def _add_signing(router: APIRouter, service: Service, require: Any) -> None:
         return {"place": place, "within_s": SIGNING_PATIENCE_S}
 
 
-def _add_cancel(router: APIRouter, service: Service, require: Any) -> None:
+def _add_cancel(router: APIRouter, service: WithProvider, require: Callable[[], OidcProvider]) -> None:
     @router.post(
         "/api/session/reauthentication/cancel",
         name="cancel_reauthentication",
@@ -183,5 +208,5 @@ def _add_cancel(router: APIRouter, service: Service, require: Any) -> None:
         require()
         person = CURRENT.get()
         session = person.session if person is not None else None
-        is_ended = session is not None and service.require_anew().cancel(session, "cancelled on the page")
+        is_ended = session is not None and require_anew(service.anew).cancel(session, "cancelled on the page")
         return {"ended": is_ended}

@@ -48,7 +48,7 @@ from georgia.web.batch_model import BatchModels
 from georgia.web.config import ServeConfig
 from georgia.web.decode_pool import BusyError, DecodePool
 from georgia.web.http_errors import RejectedRequest
-from georgia.web.reauthentication import Reauthentication
+from georgia.web.reauthentication import Reauthentication, require_anew
 
 REPORT_FILE, CARD_FILE = "report.html", "MODEL_CARD.md"
 # An image that waits longer for its turn is rejected.
@@ -234,14 +234,8 @@ class Service:
         return self.monitor
 
     def require_anew(self) -> Reauthentication:
-        """Return what waits for a new log-in at the identity provider.
-
-        Raises:
-            RejectedRequest: 409, the settings name no provider.
-        """
-        if self.anew is None:
-            raise RejectedRequest(409, "The settings of this service name no identity provider any more.")
-        return self.anew
+        """Return what waits for a new log-in: see ``reauthentication.require_anew``."""
+        return require_anew(self.anew)
 
     # Images of frames
 

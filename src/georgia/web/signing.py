@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from georgia.monitor.connect import reading
 from georgia.monitor.people.roles import ACTION_MEANINGS, Method, Right, SignedAction
@@ -21,7 +22,7 @@ from georgia.web.config import ServeConfig
 from georgia.web.current import CURRENT
 from georgia.web.http_errors import RejectedRequest
 from georgia.web.oidc import SIGNING_PATIENCE_S, Identity, OidcError, Outcome
-from georgia.web.reauthentication import Reauthentication, check_signer
+from georgia.web.reauthentication import Reauthentication, check_signer, require_anew
 from georgia.web.schemas import Signable
 from georgia.web.schemas_people import ActionWaits
 
@@ -136,6 +137,25 @@ def do_signed(
     return deed.sign(service.store, proved.user, proved.id, Method.PASSWORD, {})
 
 
+def do_anew(
+    service: WithPeople, request: Request, action: SignedAction, body: BaseModel, do: Callable[[], Any]
+) -> Any:
+    """Do an action and return what it returns; of a user of an identity provider, after a new log-in there.
+
+    Whoever has a password here gave it at the log-in.
+
+    Raises:
+        RejectedRequest: 409, the settings do not name the provider of this user.
+    """
+    person = CURRENT.get()
+    session = person.session if person is not None else None
+    if session is None or session.user.subject is None:
+        return do()
+    content = body.model_dump(exclude={"who"}, exclude_defaults=True, mode="json")
+    deed = _Deed(action, f"{request.method} {request.url.path}", content, None, do)
+    return _wait_for_login(service, session, deed, {})
+
+
 def _find_signer(service: Service, request: Request, action: SignedAction) -> Session:
     person = CURRENT.get()
     if person is None:
@@ -160,7 +180,7 @@ def _name_subject(service: Service, request: Request, batch_id: int | None) -> d
 
 
 def _wait_for_login(
-    service: Service, session: Session, deed: _Deed, subject: Mapping[str, Any]
+    service: WithPeople, session: Session, deed: _Deed, subject: Mapping[str, Any]
 ) -> JSONResponse:
     """Keep an action until its user has logged in anew at the provider; return where that is done.
 
@@ -181,7 +201,7 @@ def _wait_for_login(
 
     told = {"what": deed.what, "action": str(deed.action), "content": dict(deed.content)}
     page = {"action": str(deed.action)}
-    place, state = service.require_anew().begin(session, told, page, carry_out)
+    place, state = require_anew(service.anew).begin(session, told, page, carry_out)
     shown = {"what": _TOLD[deed.action], "content": {**subject, **deed.content}}
     waits = {"place": place, "within_s": SIGNING_PATIENCE_S, **shown}
     response = JSONResponse(waits, 202)
@@ -203,4 +223,5 @@ _TOLD: Mapping[SignedAction, str] = {
     SignedAction.CLOSE: "close an alarm",
     SignedAction.LIMITS: "change or confirm limits",
     SignedAction.OVERRIDE: "go on against a commissioning",
+    SignedAction.PROMOTE: "put a model in use",
 }

@@ -53,6 +53,8 @@ class SignedAction(StrEnum):
     CLOSE = "close"
     LIMITS = "limits"
     OVERRIDE = "override"
+    # Not by that setting: of the labelling page, where its user has no password there.
+    PROMOTE = "promote"
 
 
 ACTION_MEANINGS: Mapping[SignedAction, str] = {
@@ -61,6 +63,7 @@ ACTION_MEANINGS: Mapping[SignedAction, str] = {
     SignedAction.CLOSE: "closing of an alarm",
     SignedAction.LIMITS: "limits of the probe",
     SignedAction.OVERRIDE: "going on against a commissioning",
+    SignedAction.PROMOTE: "promotion of a model",
 }
 
 

@@ -60,6 +60,7 @@ const DONE = {
   close: "Signed and done: the alarm is closed.",
   limits: "Signed and done: the limits apply from the next frame on.",
   override: "Signed and done: the probe goes on against the commissioning.",
+  promote: "Signed: what became of it stands under “Train” below.",
 };
 
 export const isLoggedOut = () => session.people && !session.user;
