@@ -7,11 +7,12 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import IO, TypeVar
 
 T = TypeVar("T")
 # How a cell begins that a spreadsheet takes for a formula, also in full width, or defused before.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 # More faults than these are counted, not listed.
 _N_FAULTS_SHOWN = 5
@@ -78,6 +79,20 @@ def restore_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
+def escape_bytes(text: str) -> str:
+    r"""Return a text that is valid UTF-8: bytes of a file name that are none become ``\udcb5``.
+
+    >>> restore_bytes(escape_bytes("\udcb5m.png")) == "\udcb5m.png"
+    True
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def restore_bytes(text: str) -> str:
+    """Return what ``escape_bytes`` was given."""
+    return _BYTE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
 def read_rows(table: str) -> list[dict[str, str]]:
     r"""Return the rows of a CSV text that ``format_csv`` wrote, by the names in its first row.
 
@@ -100,13 +115,25 @@ def format_csv(rows: Iterable[Sequence[object]]) -> str:
     'path,n\n"a, b",1\n'
     """
     stream = io.StringIO()
-    plain = csv.writer(stream, lineterminator="\n")
-    # Before Python 3.13 a lone carriage return stays without quotes, and ends the row for a reader.
-    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in ([defuse_cell(cell) for cell in cells] for cells in rows):
-        has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)
-        (quoted if has_return else plain).writerow(row)
+    writer = RowWriter(stream)
+    for row in rows:
+        writer.write_row(row)
     return stream.getvalue()
+
+
+class RowWriter:
+    """Writes rows of CSV that every reader takes apart as they were, whatever stands in a cell."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._plain = csv.writer(stream, lineterminator="\n")
+        # Before Python 3.13 a lone carriage return stays without quotes, and ends the row for a reader.
+        self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write_row(self, row: Iterable[object]) -> None:
+        """Write one row; cells that a spreadsheet would take for formulas are defused."""
+        cells = [defuse_cell(cell) for cell in row]
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (self._quoted if has_return else self._plain).writerow(cells)
 
 
 def describe_many(faults: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +16,7 @@ from georgia.monitor.columns import TABLE, Kind
 from georgia.monitor.records import ALL_FRAMES, FrameFilter, find_meant, tell_batches
 from georgia.monitor.result import FrameResult, State
 from georgia.predict.tables import check_table_path
-from georgia.text import defuse_cell
+from georgia.text import RowWriter
 
 if TYPE_CHECKING:
     from georgia.monitor.queries import StoreReader
@@ -130,13 +129,12 @@ def find_batch(store: StoreReader, wanted: str) -> Batch:
 def csv_pages(frames: Iterable[FrameResult], checked: CheckedFrames | None = None) -> Iterator[str]:
     """Yield a CSV table of frames, its header first, in pieces of up to 200 rows."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [*COLUMNS, *_checked_columns(checked)], lineterminator="\n")
-    writer.writeheader()
+    writer, columns = RowWriter(stream), [*COLUMNS, *_checked_columns(checked)]
+    writer.write_row(columns)
     for number, frame in enumerate(frames, 1):
         row = {**frame_row(frame), **_find_checked(checked, frame)}
-        writer.writerow(
-            {key: f"{v:.6f}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
-        )
+        values = (row.get(name, "") for name in columns)
+        writer.write_row(f"{value:.6f}" if isinstance(value, float) else value for value in values)
         if number % _LINES_AT_ONCE == 0:
             yield stream.getvalue()
             stream.seek(0)

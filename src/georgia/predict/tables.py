@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from georgia.labels import Labels
 from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, flatten_outcome, list_columns
 from georgia.records import Failure
-from georgia.text import defuse_cell
+from georgia.text import RowWriter, escape_bytes
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 # Rows of one Parquet row group, which are in memory at a time.
@@ -132,16 +131,15 @@ class CsvWriter:
     """One row per outcome; numbers with six decimals."""
 
     def __init__(self, stream: IO[str], labels: Labels) -> None:
-        self._labels = labels
-        self._writer = csv.DictWriter(stream, list_columns(labels), lineterminator="\n")
-        self._writer.writeheader()
+        self._labels, self._columns = labels, list_columns(labels)
+        self._writer = RowWriter(stream)
+        self._writer.write_row(self._columns)
 
     def add(self, outcome: Outcome) -> None:
         """Write one more row."""
         row = flatten_outcome(outcome, self._labels)
-        self._writer.writerow(
-            {key: f"{v:.6f}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
-        )
+        values = (row.get(name, "") for name in self._columns)
+        self._writer.write_row(f"{value:.6f}" if isinstance(value, float) else value for value in values)
 
     def close(self) -> None:
         """Every row is written already."""
@@ -219,7 +217,10 @@ class ParquetWriter:
 
     def add(self, outcome: Outcome) -> None:
         """Take one more row; a full group is written."""
-        self._rows.append(flatten_outcome(outcome, self._labels))
+        row = flatten_outcome(outcome, self._labels)
+        self._rows.append(
+            {name: escape_bytes(value) if isinstance(value, str) else value for name, value in row.items()}
+        )
         if len(self._rows) == ROW_GROUP:
             self._write_group()
 

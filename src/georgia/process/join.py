@@ -6,7 +6,6 @@ it has none. The age of each value stands beside it.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from georgia.files import atomic_path
 from georgia.monitor.records import FrameFilter
 from georgia.predict.tables import check_table_path
 from georgia.process.queries import ProcessSeries, name_variables, read_batch_process
-from georgia.text import defuse_cell
+from georgia.text import RowWriter
 
 if TYPE_CHECKING:
     from georgia.monitor.queries import StoreReader
@@ -90,11 +89,11 @@ def _make_row(frame: FrameResult, variables: list[_Values]) -> Row:
 def csv_pages(columns: list[str], rows: Iterator[Row]) -> Iterator[bytes]:
     """Yield a CSV table in UTF-8, a piece a row, its header first."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([defuse_cell(name) for name in columns])
+    writer = RowWriter(stream)
+    writer.write_row(columns)
     for row in rows:
         yield _take(stream)
-        writer.writerow([_show(row[name]) for name in columns])
+        writer.write_row(_show(row[name]) for name in columns)
     yield _take(stream)
 
 
@@ -106,7 +105,7 @@ def _take(stream: io.StringIO) -> bytes:
 
 
 def _show(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else defuse_cell(value)
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def json_lines(columns: list[str], rows: Iterator[Row]) -> Iterator[bytes]:

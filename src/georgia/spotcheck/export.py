@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
 from georgia.monitor.columns import iso_time
 from georgia.spotcheck.checked import CheckedFraction
-from georgia.text import defuse_cell
+from georgia.text import RowWriter
 
 if TYPE_CHECKING:
     from georgia.monitor.records import Batch
@@ -42,12 +41,11 @@ def list_named(found: CheckedFraction) -> list[dict[str, Any]]:
 def write_check_csv(found: CheckedFraction) -> str:
     """Return the named windows as a CSV table."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {key: f"{v:.6g}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
-        for row in list_named(found)
-    )
+    writer = RowWriter(stream)
+    writer.write_row(COLUMNS)
+    for row in list_named(found):
+        values = (row[name] for name in COLUMNS)
+        writer.write_row(f"{value:.6g}" if isinstance(value, float) else value for value in values)
     return stream.getvalue()
 
 

@@ -12,7 +12,7 @@ from georgia.files import read_table, reading, write_text
 from georgia.spotcheck.interval import Name
 from georgia.spotcheck.plan import Draw
 from georgia.spotcheck.sources import Source
-from georgia.text import defuse_cell, restore_cell
+from georgia.text import RowWriter, restore_cell
 
 NAMES_FILE, SECOND_FILE = "names.csv", "second.csv"
 NEITHER, UNCLEAR = "neither", "unclear"
@@ -33,11 +33,11 @@ def find_kinds(names: Iterable[str], target: str) -> list[Name]:
 def write_names(source: Source, draws: Sequence[Draw], positions: Iterable[int], file: Path) -> None:
     """Write the table of the sampled windows at some positions, to be named."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer = RowWriter(stream)
+    writer.write_row(_COLUMNS)
     for at in positions:
         window = source.windows[draws[at].window]
-        writer.writerow([at + 1, defuse_cell(window.file), *(window.box or ("", "", "", "")), "", ""])
+        writer.write_row([at + 1, window.file, *(window.box or ("", "", "", "")), "", ""])
     write_text(file, stream.getvalue())
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from georgia.errors import InputError, MissingDependencyError
 from georgia.files import read_table, reading
 from georgia.records import Box, format_window, hash_file, split_window
-from georgia.text import restore_cell
+from georgia.text import restore_bytes, restore_cell
 
 if TYPE_CHECKING:
     from georgia.monitor.records import Batch
@@ -171,10 +171,15 @@ def _read_rows(table: Path) -> Iterable[dict[str, Any]]:
                 got=error,
                 hint="pip install 'georgia[parquet]', or predict into a .csv.",
             ) from error
-        yield from parquet.read_table(table).to_pylist()
+        for row in parquet.read_table(table).to_pylist():
+            yield {**row, "file": restore_bytes(row["file"])}
     elif suffix in (".json", ".jsonl"):
         text = table.read_text(encoding="utf-8")
-        lines = map(json.loads, text.splitlines()) if suffix == ".jsonl" else json.loads(text)["predictions"]
+        lines = (
+            map(json.loads, filter(None, text.split("\n")))
+            if suffix == ".jsonl"
+            else json.loads(text)["predictions"]
+        )
         for line in lines:
             values = {_CLASS_PREFIX + name: value for name, value in line.get("probabilities", {}).items()}
             yield {"file": line["file"], "label": line.get("label"), **values}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from georgia.metrics.intervals import Interval
 from georgia.report.tables import format_fraction, format_interval, format_percent
 from georgia.study.compare import MissedImage, PairedTest, VariantSummary
 from georgia.study.rows import COLUMNS, StudyRow, format_time, table_rows
-from georgia.text import count_noun, defuse_cell
+from georgia.text import RowWriter, count_noun
 from georgia.text import format_csv as format_rows
 
 if TYPE_CHECKING:
@@ -21,12 +20,11 @@ if TYPE_CHECKING:
 def format_csv(rows: Sequence[StudyRow]) -> str:
     """Return the table as CSV, fractions with six digits."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = RowWriter(stream)
+    writer.write_row(COLUMNS)
     for row in table_rows(rows):
-        writer.writerow(
-            {key: f"{v:.6f}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
-        )
+        values = (row.get(name, "") for name in COLUMNS)
+        writer.write_row(f"{value:.6f}" if isinstance(value, float) else value for value in values)
     return stream.getvalue()
 
 

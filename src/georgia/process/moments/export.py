@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from typing import Any
 
 from georgia.monitor.columns import iso_time
 from georgia.process.moments.result import BatchMoments, Moment
-from georgia.text import defuse_cell
+from georgia.text import RowWriter
 
 COLUMNS = (
     *("batch", "kind", "number", "point", "finding", "state", "time", "low", "high", "temperature"),
@@ -54,12 +53,11 @@ def _make_row(batch_id: int, moment: Moment) -> dict[str, Any]:
 def write_csv(found: BatchMoments) -> str:
     """Return the table as CSV, its header first."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = RowWriter(stream)
+    writer.write_row(COLUMNS)
     for row in list_rows(found):
-        writer.writerow(
-            {key: f"{v:.6g}" if isinstance(v, float) else defuse_cell(v) for key, v in row.items()}
-        )
+        values = (row[name] for name in COLUMNS)
+        writer.write_row(f"{value:.6g}" if isinstance(value, float) else value for value in values)
     return stream.getvalue()
 
 
