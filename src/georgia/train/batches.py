@@ -132,8 +132,11 @@ class FixedFeatures:
         return images
 
     def _run_narrow(self, batches: Iterable[tuple[T, UInt8Images]]) -> Iterator[tuple[T, Features]]:
+        if not self._frozen.is_frozen:
+            yield from self._frozen.stream(batches, stays_on_gpu=True)
+            return
         for token, features in self._frozen.stream(batches):
-            yield token, [_narrow(tensor) for tensor in features] if self._frozen.is_frozen else features
+            yield token, [_narrow(tensor) for tensor in features]
 
     def _allocate(self, sample: Features, total: int) -> Features | None:
         size = sum(tensor[0].nbytes for tensor in sample) * total
@@ -160,7 +163,8 @@ def _narrow(tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _widen(tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    return np.asarray(tensor, dtype=np.float32)
+    """Return a tensor as float32; one that is float32 stays where it is, be that a GPU."""
+    return tensor if tensor.dtype == np.float32 else np.asarray(tensor, dtype=np.float32)
 
 
 def _has_room(folder: Path, size_bytes: int) -> bool:

@@ -45,13 +45,13 @@ class FrozenBackbone:
         self.key = ""
         self._net: AsyncNet | None = None
         self._on_gpu: Callable[[UInt8Images], list[Any]] | None = None
+        if on_gpu:
+            self._on_gpu = compile_on_gpu(model, spec, precision)
         if model is None:
             return
         proto = _write_graph(model, spec.size_px)
         self.key = _name_features(proto, spec, "gpu" if on_gpu else "cpu", precision)
-        if on_gpu:
-            self._on_gpu = compile_on_gpu(model, spec, precision)
-        else:
+        if not on_gpu:
             self._net = _compile_openvino(proto, precision)
 
     def __call__(self, images: UInt8Images) -> Features:

@@ -1,8 +1,9 @@
-"""The frozen beginning of a net on a GPU: one compiled call, whose results stay there until needed."""
+"""What comes before the trainable head on a GPU: one compiled call, whose results stay there until needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from georgia.train.device import set_full_float32, use_precision
 
 
 def compile_on_gpu(
-    model: Any, spec: PreprocessSpec, precision: str
+    model: Any | None, spec: PreprocessSpec, precision: str
 ) -> Callable[[npt.NDArray[np.uint8]], list[Any]]:
     """Return a function from images (N, size, size, 3), uint8 RGB, to the backend's arrays (N, …), float32.
 
-    With JAX the call returns before the GPU is done, and ``numpy.asarray`` waits for it. Weights are those of
-    this moment.
+    It normalises them and runs the frozen ``model`` on that, if there is one, with its weights of this moment.
+    With JAX the call returns before the GPU is done, and ``numpy.asarray`` waits for it.
     """
     import keras
     from keras import layers
@@ -28,7 +29,8 @@ def compile_on_gpu(
     pixels = layers.Rescaling(1.0, dtype="float32")(image)
     pixels = pixels[..., ::-1] if spec.color_order == "BGR" else pixels
     mean, scale = np.asarray(spec.mean, np.float32), np.asarray(spec.scale, np.float32)
-    whole = keras.Model(image, model((pixels - mean) / scale))
+    normal = (pixels - mean) / scale
+    whole = keras.Model(image, normal if model is None else model(normal))
 
     def to_list(outputs: Any) -> list[Any]:
         tensors = outputs if isinstance(outputs, list) else [outputs]
@@ -38,14 +40,14 @@ def compile_on_gpu(
         return _compile_jax(whole, model, precision, to_list)
 
     def run(images: npt.NDArray[np.uint8]) -> list[Any]:
-        with use_precision(model, precision):
+        with _use_precision(model, precision):
             return to_list(whole.predict_on_batch(images))
 
     return run
 
 
 def _compile_jax(
-    whole: Any, model: Any, precision: str, to_list: Callable[[Any], list[Any]]
+    whole: Any, model: Any | None, precision: str, to_list: Callable[[Any], list[Any]]
 ) -> Callable[[npt.NDArray[np.uint8]], list[Any]]:
     """Return the net as a function of its own: Keras' loops wait for each batch and fetch it."""
     import jax
@@ -54,9 +56,14 @@ def _compile_jax(
     others = [variable.value for variable in whole.non_trainable_variables]
 
     def trace(trainable: Any, others: Any, images: Any) -> list[Any]:
-        with use_precision(model, precision):
+        with _use_precision(model, precision):
             outputs, _ = whole.stateless_call(trainable, others, images, training=False)
             return to_list(outputs)
 
     compiled = jax.jit(trace)
     return lambda images: list(compiled(trainable, others, images))
+
+
+def _use_precision(model: Any | None, precision: str) -> AbstractContextManager[None]:
+    """Compute the net in ``precision``; normalising alone is float32, as on a processor."""
+    return nullcontext() if model is None else use_precision(model, precision)

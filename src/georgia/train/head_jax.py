@@ -129,7 +129,7 @@ class JaxSteps:
 
             nonlocal n_bytes
             for features in batches():
-                n_bytes += sum(np.asarray(tensor).nbytes for tensor in features)
+                n_bytes += sum(tensor.nbytes for tensor in features)
                 if n_bytes > limit:
                     kept.clear()
                     yield features

@@ -124,6 +124,13 @@ def test_compiled_backbone_equals_openvino() -> None:
         np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-3)
 
 
+def test_net_without_frozen_part_gets_the_same_input_on_a_gpu() -> None:
+    images = make_images(5, 2, 3).images(slice(None))
+    for spec in (build_network(SMALL, 2).preprocess, PreprocessSpec(images.shape[1], "BGR", (3.0, 5.0, 7.0))):
+        [mine], [theirs] = (FrozenBackbone(None, spec, on_gpu=on_gpu)(images) for on_gpu in (False, True))
+        np.testing.assert_allclose(theirs, mine, rtol=1e-5, atol=1e-4)
+
+
 def test_training_sees_images_in_their_own_orientation() -> None:
     networks = [build_network(replace(SMALL, symmetry=mode), 2) for mode in ("none", "canonical")]
     images = make_images(3, 2, 3).images(np.arange(3))
