@@ -91,7 +91,8 @@ def test_wrong_names_are_2(georgia: Any, site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_drills_pass_and_leave_nothing(georgia: Any, site: Path) -> None:
+def test_drills_pass_and_leave_nothing(georgia: Any, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("georgia.service.qualify.scratch.PATIENCE_S", PATIENCE_S)
     (site / "scratch").mkdir()
     _, result, _ = georgia("qualify", "--set", "scratch=scratch", "--out", "oq.html")
     drills = [check for check in result["checks"] if check["title"].startswith("Drill: ")]
