@@ -18,7 +18,7 @@ def compile_on_gpu(
 ) -> Callable[[npt.NDArray[np.uint8]], list[Any]]:
     """Return a function from images (N, size, size, 3), uint8 RGB, to the backend's arrays (N, …), float32.
 
-    It normalises them and runs the frozen ``model`` on that, if there is one, with its weights of this moment.
+    It normalises them and runs the frozen ``model``, if there is one, with its weights of this moment.
     With JAX the call returns before the GPU is done, and ``numpy.asarray`` waits for it.
     """
     import keras

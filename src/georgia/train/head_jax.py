@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from georgia.train.feature_cache import Features
-from georgia.train.head_steps import Outputs
 
+Outputs = npt.NDArray[np.float32]
 # Of a GPU's memory, what fixed head inputs may take; the rest is the net's.
 KEPT_PART = 0.25
 # Steps that may wait for the GPU: each holds the head inputs of its batch there.
