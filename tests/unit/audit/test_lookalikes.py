@@ -113,6 +113,36 @@ def test_only_flat_shapes_are_silhouettes() -> None:
     assert not is_silhouette(np.full((64, 64), 90, np.uint8))
 
 
+def draw_discs(n: int, seed: int) -> list[np.ndarray]:
+    """Return images (100, 100, 3) of discs, each 5 % larger than the one before, in sloping light."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:100, :100] / 100 - 0.5
+    discs = []
+    for k in range(n):
+        edge = np.clip(0.5 - 40 * (np.hypot(x, 0.9 * y) - 0.14 * 1.05**k), 0, 1)
+        slope = 90 + x * rng.uniform(-60, 60) + y * rng.uniform(-60, 60)
+        light = slope + edge * rng.choice((-1, 1)) * rng.uniform(35, 60) + rng.normal(0, 3, x.shape)
+        discs.append(np.repeat(np.clip(light, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2))
+    return discs
+
+
+def test_round_particles_of_any_light_are_not_joined() -> None:
+    """Bubbles and droplets: one shape of many sizes; nothing says that two of them are one."""
+    discs = draw_discs(20, seed=1)
+    again = [np.clip(discs[k].astype(np.int16) + 12, 0, 255).astype(np.uint8) for k in (3, 9, 15)]
+    again[1] = np.ascontiguousarray(np.rot90(again[1]))
+    found = find_near_duplicates([describe_image(image) for image in [*discs, *again]])
+    assert found.groups == ((3, 20), (9, 21), (15, 22))
+    assert found.same_scene, "what they have in common is a question"
+
+
+def test_slope_and_noise_hide_no_silhouette() -> None:
+    assert all(is_silhouette(describe_image(disc).square) for disc in draw_discs(12, seed=2))
+    y, x = np.mgrid[:64, :64]
+    for slope in (x + y, 2 * x, np.hypot(x - 32, y - 32) * 3, 60 * np.sin(x / 8) + 100):
+        assert not is_silhouette(slope.astype(np.uint8))
+
+
 @pytest.fixture
 def letters(tmp_path: Path) -> Catalog:
     """Two letters of one shape at two places, and textures."""
