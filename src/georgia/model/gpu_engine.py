@@ -16,7 +16,6 @@ from georgia.errors import InputError
 from georgia.images.preprocess import NETWORK_INPUT, PreprocessSpec
 from georgia.model.onnx_session import open_session
 from georgia.model.openvino_async import explain_failed_run
-from georgia.model.prefetch import prefetch
 
 CUDA = "CUDAExecutionProvider"
 # Unless told otherwise, CUDA rounds what it multiplies to 10 bits (TF32): predictions would depend on the
@@ -124,8 +123,8 @@ class GpuEngine:
             raise explain_failed_run("ONNX Runtime", error) from error
 
     def stream(self, batches: Iterable[tuple[T, Sequence[npt.NDArray[Any]]]]) -> Iterator[tuple[T, Outputs]]:
-        """Yield batch after batch, in order; threads prepare the next ones, also while the caller is busy."""
-        return stream_in_thread(self.run, prefetch(batches))
+        """Yield batch after batch, in order, while the caller prepares the next batch."""
+        return stream_in_thread(self.run, batches)
 
 
 def stream_in_thread(

@@ -173,7 +173,7 @@ class Predictor:
         queued: deque[Path] = deque()
         entries: list[Path | Failure] = []
         prepared: list[Image] = []
-        workers = self.config.workers or _count_readers(self.engine)
+        workers = self.config.workers or None
         for _, result in iter_images(_note(paths, queued), workers, transform=transform, watch=self._depths):
             path = queued.popleft()
             if isinstance(result, Failure):
@@ -231,14 +231,9 @@ def _decide(
 
 
 def _batches_at_once(engine: Engine) -> int:
-    # ONNX Runtime runs images of one size together: the more images, the more of one size. On a GPU this is
-    # one full call.
-    return 4 if engine.name == "onnxruntime" else 1
-
-
-def _count_readers(engine: Engine) -> int | None:
-    """Return how many threads read images: with a GPU all cores are free to; None: few."""
-    return min(32, os.cpu_count() or 1) if engine.device == "GPU" else None
+    # ONNX Runtime runs images of one size together: the more images, the more of one size.
+    at_once = 4 if engine.name == "onnxruntime" else 1
+    return 4 * at_once if engine.device == "GPU" else at_once
 
 
 def _note(paths: Iterable[Path], queued: deque[Path]) -> Iterator[Path]:

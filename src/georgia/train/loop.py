@@ -17,7 +17,6 @@ from georgia.images.augment import AUGMENTATIONS
 from georgia.images.symmetry import Symmetry
 from georgia.labels import Labels, outputs_to_probabilities
 from georgia.metrics.classification import Metrics, epoch_metrics
-from georgia.model.prefetch import prefetch
 from georgia.progress import QUIET, Progress
 from georgia.report.history import TrainingHistory, save_history
 from georgia.train.batches import (
@@ -25,6 +24,7 @@ from georgia.train.batches import (
     Indices,
     choose_views,
     fixed_batches,
+    prefetch,
     training_batches,
 )
 from georgia.train.decoded import ImageSet

@@ -13,7 +13,7 @@ from tests.helpers.network import QUICK, SMALL, make_images
 from georgia.images.augment import CRYSTAL
 from georgia.images.preprocess import PreprocessSpec
 from georgia.images.symmetry import Symmetry
-from georgia.train.batches import FixedFeatures, choose_views
+from georgia.train.batches import FixedFeatures, choose_views, prefetch
 from georgia.train.feature_cache import FeatureCache
 from georgia.train.frozen import FrozenBackbone
 from georgia.train.network import build_network
@@ -148,3 +148,17 @@ def test_training_sees_images_in_their_own_orientation() -> None:
 
 def test_many_images_take_fewer_views() -> None:
     assert [choose_views(8, n) for n in (10, 2500, 9564, 10**6)] == [8, 8, 2, 1]
+
+
+def test_prefetch_keeps_order_and_raises() -> None:
+    assert list(prefetch(iter(range(50)))) == list(range(50))
+
+    def broken() -> Any:
+        yield 1
+        raise ValueError("from the thread")
+
+    with pytest.raises(ValueError, match="from the thread"):
+        list(prefetch(broken()))
+    for item in prefetch(iter(range(10**9))):
+        if item == 3:
+            break
