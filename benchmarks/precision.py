@@ -6,6 +6,7 @@
     .venv/bin/python benchmarks/precision.py --draw-silhouettes DIR # black-and-white images, 9 classes
     .venv/bin/python benchmarks/precision.py --way int8             # 8-bit integers in place of bfloat16
     .venv/bin/python benchmarks/precision.py --way rotations        # four of eight views
+    .venv/bin/python benchmarks/precision.py --paired views rotations bfloat16   # as served, in turns
 
 ``--count`` and ``--seed`` choose how many synthetic images, and which.
 
@@ -18,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +35,8 @@ from georgia.images.decode import read_image
 from georgia.model.bundle import Bundle
 from georgia.model.engines import Engine, OpenVinoEngine, Outputs, describe_processor, list_capabilities
 from georgia.model.load import load_bundle, load_bundled_model
-from georgia.predict.precision import PrecisionTrial, compare_precisions
-from georgia.predict.rejudge import RejudgingEngine
+from georgia.predict.precision import PrecisionTrial, PrecisionWarning, compare_precisions
+from georgia.predict.rejudge import RejudgingEngine, open_served_engine
 from georgia.synthetic import render_crop
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -131,6 +134,40 @@ def compare(
     ]
 
 
+def compare_paired(bundle: Bundle, images: Images, ways: list[str], n_rounds: int) -> list[str]:
+    """Return the table's rows for precisions as they are served, all in turns in one process.
+
+    Times are medians over rounds of milliseconds of processor time for an image. A way that the model does
+    not show is float32, and its row says why.
+    """
+    engines: dict[str, Engine] = {"float32": open_served_engine(bundle, "openvino", 1, "float32")}
+    reasons = dict.fromkeys(engines, "")
+    for way in ways:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            engines[way] = open_served_engine(bundle, "openvino", 1, way)
+        reasons[way] = "; ".join(str(each.message) for each in told if each.category is PrecisionWarning)
+    prepared = {name: [engine.prepare(image) for image in images] for name, engine in engines.items()}
+    outputs, spent = {}, {name: list[float]() for name in engines}
+    for number in range(n_rounds + 1):
+        for name in engines if number % 2 else reversed(engines):
+            started = time.process_time()
+            outputs[name] = dict(engines[name].run(prepared[name]))
+            if number:  # the first warms up
+                spent[name].append(1e3 * (time.process_time() - started) / len(images))
+    rows = [
+        f"| {name} | {_describe_change(bundle, outputs['float32'], outputs[name])} | "
+        f"{statistics.median(spent[name]):.1f} | {min(spent[name]):.1f} | {reasons[name]} |"
+        for name in engines
+    ]
+    return [
+        "| precision | labels | rejections | sets | Δ of p, of the score | CPU ms | least | not used |",
+        "|---|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
 def _describe_change(bundle: Bundle, full: Outputs, other: Outputs) -> str:
     before, after = bundle.thresholds.decide(full), bundle.thresholds.decide(other)
     pairs = list(zip(before, after, strict=True))
@@ -169,6 +206,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=50_000)
     parser.add_argument("--way", choices=("bfloat16", "int8", "rotations"), default="bfloat16")
+    parser.add_argument("--paired", nargs="+", metavar="WAY", help="as served, in turns with float32")
+    parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     if args.draw_silhouettes:
         draw_silhouettes(args.draw_silhouettes, args.count, args.seed)
@@ -176,6 +215,10 @@ def main() -> None:
     known = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
     print(f"{describe_processor()}: {', '.join(flag for flag in FLAGS if flag in known)}\n")
     bundle = load_bundle(args.run) if args.run else load_bundled_model()
+    if args.paired:
+        images = _read_images(args, "test") if args.run else _render(args.seed, args.count)
+        print("\n".join(compare_paired(bundle, images, args.paired, args.rounds)))
+        return
     trial = None if args.way == "int8" else PrecisionTrial.from_metadata(bundle.metadata, args.way)
     if args.run:
         images, trial_images = _read_images(args, "test"), [] if trial else _read_images(args, "valid")

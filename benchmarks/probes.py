@@ -3,6 +3,7 @@
 python benchmarks/probes.py --seconds 60                    # three probes, a frame a second each
 python benchmarks/probes.py --seconds 60 --backlog 1000     # the first has so many frames waiting
 python benchmarks/probes.py --side 640                      # frames of so many px
+python benchmarks/probes.py --windows half                  # half of each frame's windows, in turns
 
 Latency is from the moment that a frame was written to the moment that it stands in the store.
 """
@@ -25,6 +26,7 @@ from georgia.monitor.outputs import ProbeOutputs
 from georgia.monitor.probe_runner import ProbeRunner
 from georgia.monitor.probes import make_probes
 from georgia.monitor.queries import StoreReader
+from georgia.monitor.settings import Windows
 from georgia.monitor.thread_choice import ThreadTrial
 from georgia.monitor.tile import FrameAnalyzer, open_probe_engine
 from georgia.synthetic.simulate import SimulateConfig, simulate_batch
@@ -56,7 +58,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     simulate_batch(rendered, SimulateConfig(frames=20, every_s=0.0, **size))
     frames = sorted(rendered.glob("*.png"))
     document = {
-        "monitor": {"db": str(root / "p.db"), "poll_interval_s": 0.1},
+        "monitor": {"db": str(root / "p.db"), "poll_interval_s": 0.1, "windows": options.windows},
         "probes": {name: {"watch": str(root / name)} for name in NAMES},
     }
     bundle = load_bundled_model()
@@ -126,6 +128,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=1.0)
     parser.add_argument("--backlog", type=int, default=0)
     parser.add_argument("--side", type=int, default=640)
+    parser.add_argument("--windows", choices=[str(each) for each in Windows], default="all")
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="georgia-probes-"))
     try:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tests.helpers.monitor import NAMES, make_result
+from tests.helpers.spotcheck import fill_batch
 
 from georgia.config import build_config
 from georgia.errors import InputError
 from georgia.model.load import load_bundled_model
 from georgia.monitor.batch_tracker import BatchTracker, find_differences
 from georgia.monitor.fraction import count_effective
-from georgia.monitor.result import FrameAnalysis
+from georgia.monitor.result import FrameAnalysis, TileMap
 from georgia.monitor.settings import ChartConfig, MonitorConfig, TileConfig, Windows
+from georgia.monitor.start_record import _describe_windows
 from georgia.monitor.tile import FrameAnalyzer, place_windows
 from georgia.monitor.window_subsets import WindowSubsets, number_subsets
+from georgia.report.batch.facts import read_facts
+from georgia.report.batch.page import render_batch
+from georgia.spotcheck.checked import measure_check
+from georgia.spotcheck.in_store import begin_check
+from georgia.spotcheck.plan import SpotcheckConfig
 from georgia.synthetic import render_frame
 
 PARTS = (Windows.HALF, Windows.THIRD)
@@ -140,3 +150,23 @@ def test_settings_hold_the_choice() -> None:
     config = build_config(MonitorConfig, {"watch": "probe", "windows": "third"})
     assert config.tiles.windows == Windows.THIRD
     assert config.to_json_dict()["windows"] == "third"
+    assert _describe_windows(config) == {"windows": "a third of the windows of each frame, in turns"}
+    assert _describe_windows(MonitorConfig()) == {}
+
+
+def test_record_report_and_spot_check_say_what_is_left_out(tmp_path: Path) -> None:
+    """Of six frames, two are looked at in half of their windows: 36 and 30 of them are left out."""
+    store, batch, _ = fill_batch(str(tmp_path / "m.db"), tmp_path / "frames", n_frames=4)
+    boxes = np.array([[0, 0, 32, 32]], np.int32)
+    tiles = TileMap(64, 64, NAMES, boxes, np.array([1], np.int8), np.array([[0, 1]], np.float16))
+    for number, n_skipped in ((5, 36), (6, 30)):
+        store.record_frame(make_result(number, batch, map=tiles, n_skipped=n_skipped), "probe", "{}")
+    assert [frame.n_skipped for frame in store.frames()] == [30, 36, None, None, None, None]
+    assert store.frames()[0].to_json_dict()["n_skipped"] == 30
+    text = render_batch(read_facts(store, store.batch(batch), "m.db"))
+    assert "in 2 of 6 frames some windows were left out, 33 in the mean" in text
+    check = begin_check(store, store.batch(batch), SpotcheckConfig(n=4), "Ann")
+    found = measure_check(store, check)
+    assert (found.count("n_windows"), found.count("n_skipped")) == (18, 66)
+    assert found.to_json_dict()["n_skipped"] == 66
+    store.close()
