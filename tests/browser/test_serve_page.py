@@ -14,6 +14,7 @@ import uvicorn
 from playwright.sync_api import expect
 from tests.helpers import monitor as probe
 from tests.helpers import service as helpers
+from tests.helpers.contrast import find_faint_texts
 from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
 
 from georgia.web.app import create_app
@@ -82,6 +83,32 @@ def test_page_shows_probe_without_foreign_requests(page: Any, running: Running) 
     expect(page.locator("#frame-text")).to_contain_text("f30.png")
     expect(page.locator("#frame-key")).to_contain_text("PG: 1 windows")
     assert running.browser_errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_state_is_read_in_the_light_and_in_the_dark(page: Any, running: Running, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    expect(page.locator("#chart-text")).to_contain_text("30 points")
+    page.evaluate("document.querySelectorAll('details:not([hidden])').forEach((each) => (each.open = true))")
+    assert find_faint_texts(page) == [], "the values are old"
+    kinds = page.evaluate(
+        "import('./static/js/format.js').then(({ STATES }) => Object.values(STATES).map(([, kind]) => kind))"
+    )
+    assert {"calm", "care", "bad", "plain"} == set(kinds)
+    for kind in set(kinds):
+        page.evaluate("kind => (document.getElementById('state').dataset.kind = kind)", kind)
+        assert find_faint_texts(page) == [], kind
+    page.evaluate("document.body.classList.add('stale')")
+    assert find_faint_texts(page) == [], "no connection"
+
+
+@pytest.mark.parametrize("page", [(390, 844)], indirect=True)
+def test_last_time_of_a_chart_is_whole(page: Any) -> None:
+    expect(page.locator("#chart .u-over")).to_be_visible()
+    over, whole = (page.locator(f"#chart {part}").first.bounding_box() for part in (".u-over", ".u-wrap"))
+    # Half of "12:17:10 AM" at 12 px.
+    assert whole["x"] + whole["width"] - over["x"] - over["width"] >= 36
 
 
 def test_new_frame_appears_by_itself(page: Any, running: Running) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # WCAG 2.2, success criterion 1.4.3: 4.5, and 3 for large text. A text's opacity counts; images behind do not.
+# Signs that are not read out, and what cannot be used now, are no text in that sense.
 _FIND = r"""
 () => {
   const read = (text) => {
@@ -25,6 +26,7 @@ _FIND = r"""
     const holder = texts.currentNode.parentElement;
     if (!text || ["SCRIPT", "STYLE", "OPTION", "NOSCRIPT"].includes(holder.tagName)) continue;
     if (!holder.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (holder.closest("[aria-hidden=true], :disabled")) continue;
     let back = [255, 255, 255], opacity = 1;
     for (const each of ancestors(holder)) {
       const style = getComputedStyle(each);

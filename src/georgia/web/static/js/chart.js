@@ -25,6 +25,8 @@ function times(_, values, __, ___, step) {
     return isNew ? `${text}\n${own}` : text;
   });
 }
+// At the right half of the last time has room; the same for all charts that lie below one another.
+export const PADDING = [null, 42, null, null];
 export const timeAxis = () => ({ ...axis(), values: times, space: (_, __, ___, ____, width) => Math.max(70, Math.min(110, width / 5)), size: 46 });
 
 // Tables [x, y, …] on one x. Null is a gap up to the table's own neighbours, however many x others have between (mode 2).
@@ -171,6 +173,7 @@ export class FractionChart {
         height: height(this.place),
         cursor,
         scales: { y: { range: (_, low, high) => fraction(_, low, Math.max(high ?? 0.1, topOf(this.checked))) } },
+        padding: PADDING,
         axes: [timeAxis(), { ...axis(), values: percents, size: 62 }],
         series: [
           { label: "time", value: (_, seconds) => (seconds === null ? "–" : new Date(1000 * seconds).toLocaleTimeString()) },
@@ -196,6 +199,7 @@ export class FractionChart {
         height: lowHeight(),
         cursor,
         scales: { y: { range: (_, __, high) => [0, 1.15 * (high ?? 1)] } },
+        padding: PADDING,
         axes: [timeAxis(), { ...axis(), size: 46, label: "CUSUM, σ", labelSize: 16 }],
         series: [{ label: "time", class: "aside" }, line("CUSUM", css("--ink"), { width: 2, value: plain }), { ...limit("limit of the CUSUM", [8, 4]), value: plain }],
         hooks: { setSelect: [(plot) => plot.select.width > 0 && this.#mark(true)] },

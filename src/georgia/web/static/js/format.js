@@ -57,7 +57,9 @@ export const STATES = {
 };
 
 // Source: Okabe and Ito 2008, "Color universal design". Dashes tell lines apart as well.
-export const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"];
+// In the dark its blue is too faint: a lighter one, and its yellow, which is too faint on white, for the sky blue.
+const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+export const COLOURS = isDark ? ["#3d9bdc", "#e69f00", "#009e73", "#cc79a7", "#f0e442"] : ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"];
 export const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5]];
 
 // A window of a frame reads as its frame and place: "f.png#xywh=10,20,64,64" is "f.png at 10, 20".

@@ -140,7 +140,7 @@ export class FrameView {
     this.key.replaceChildren(
       ...names.map((name, at) => {
         const isClass = at < map.classes.length;
-        const mark = element("span", { className: "mark", textContent: isClass ? MARKS[at % MARKS.length] : "✕" });
+        const mark = element("span", { className: "mark", ariaHidden: "true", textContent: isClass ? MARKS[at % MARKS.length] : "✕" });
         mark.style.color = isClass ? COLOURS[at % COLOURS.length] : "";
         const n = map.windows.filter((box) => box.label === name).length;
         return element("li", {}, mark, `${name}: ${n} windows`);

@@ -2,7 +2,7 @@
 // unlike the training images, until somebody goes on by name and reason.
 /* global uPlot */
 import { COLOURS, DASHES, css } from "./format.js";
-import { axis, follow, lowHeight, timeAxis, withGaps } from "./chart.js";
+import { PADDING, axis, follow, lowHeight, timeAxis, withGaps } from "./chart.js";
 
 const LINES = ["rejected windows", "light", "detail"];
 
@@ -33,6 +33,7 @@ export class InputChart {
         height: lowHeight(),
         cursor: { sync: { key: "course" }, drag: { x: false, y: false } },
         scales: { y: { range: (_, __, high) => [0, Math.max(1.25, 1.1 * (high ?? 1))] } },
+        padding: PADDING,
         axes: [timeAxis(), { ...axis(), size: 46, label: "input, limit = 1", labelSize: 16 }],
         series: [
           { label: "time", class: "aside" },

@@ -165,6 +165,7 @@ function showHealth(health) {
 
 function showBeginning(status) {
   $("begin").hidden = Boolean(status.last);
+  if (!status.batch) $("spotcheck-result").textContent = "No batch yet: there is nothing to check.";
   $("begin-text").textContent = status.is_live
     ? "The monitor runs and waits for the first image in its folder: PNG, JPEG, TIFF, BMP or WebP. Frames appear here as soon as they are written."
     : "No monitor writes into this record now. Start one with “georgia serve MODEL --watch FOLDER”, or “georgia monitor MODEL --watch FOLDER --db STORE” beside this service; an image can be tried below without it.";

@@ -2,7 +2,7 @@
 // points on the fraction itself. Without any, nothing of it is shown.
 /* global uPlot */
 import { change, get, keepName, lastName, setToken, token } from "./api.js";
-import { axis, follow, joinTables, timeAxis } from "./chart.js";
+import { PADDING, axis, follow, joinTables, timeAxis } from "./chart.js";
 import { COLOURS, DASHES, ago, clockWithDay, css, element, zone } from "./format.js";
 import { describeApart, describeElsewhere } from "./process-apart.js";
 
@@ -285,6 +285,7 @@ export class ProcessView {
         cursor: { sync: { key: "course" }, drag: { x: true, y: false } },
         scales: { y: { range: (_, low, high) => uPlot.rangeNum(low ?? 0, high ?? 1, 0.1, true) } },
         // Label and numbers are as wide as the numbers of the fraction, so that one time lies below the other.
+        padding: PADDING,
         axes: [timeAxis(), { ...axis(), size: 46, label: unit || "no unit", labelSize: 16 }],
         series: [{ label: "time", class: "aside" }, ...series],
         bands,

@@ -39,6 +39,7 @@ export class Spotcheck {
   setBatches(batches, current) {
     const options = batches.map((batch) => element("option", { value: String(batch.id), textContent: `${batch.name}${batch.ended_at ? "" : " (running)"}` }));
     this.batch.replaceChildren(...options);
+    this.batch.parentElement.hidden = options.length === 0;
     if (!this.isChosen && current && !this.isOpen) this.follow(current);
     else if (this.id) this.batch.value = String(this.id);
   }
