@@ -215,14 +215,18 @@ class Pool:
         """Return, by distance, the sum of the frames' differences and how many were compared.
 
         Where frames take subsets, those of some distances never have the same windows: what is known of the
-        next larger distance, or else the next smaller one, then stands for them.
+        next larger distance that has, or else of the largest, then stands for them.
         """
         pairs = list(zip(self.ratios, self.counts, strict=True))
-        known = [at for at, (_, count) in enumerate(pairs) if count]
-        for at in range(min(self.likeness.n - 1, N_LAGS)):
-            if known and at not in known:
-                pairs[at] = pairs[next((k for k in known if k > at), known[-1])]
-        return pairs
+        known = [pair for pair in pairs if pair[1]]
+        filled = []
+        for at, own in enumerate(pairs):
+            # Without subsets no larger distance is compared more often. After a restart a few frames are
+            # compared at a distance that never is else.
+            more = (pair for pair in pairs[at + 1 :] if pair[1] > own[1])
+            is_passed_over = not own[1] and at < self.likeness.n - 1
+            filled.append(next(more, known[-1] if known and is_passed_over else own))
+        return filled
 
     def _sum_correlations(self, kept: float) -> float:
         """Return ``Σₖ keptᵏ ρₖ`` by the fractions, which differ little where frames are alike."""

@@ -187,6 +187,22 @@ def test_interval_of_subsets_holds_the_slurry(n_subsets: int, shared: float) -> 
     assert n_held >= 0.95 * n_all
 
 
+def test_restart_among_subsets_leaves_frames_alike() -> None:
+    """A start begins with the first subset: two neighbours have the same windows, once."""
+    rng, widths = np.random.default_rng(5), []
+    for restart_at in (1000, 31):
+        pool, numbers = (
+            Pool(),
+            [at % 2 + 1 if at < restart_at else (at - restart_at) % 2 + 1 for at in range(60)],
+        )
+        for number in numbers:
+            trials = N * DESIGN_EFFECT * (1 + 0.01 * rng.normal())
+            pool = pool.add((0.1, 0.3)[number - 1], trials, WEIGHT, number)
+        low, high = pool.find_interval(pool.mean, WEIGHT)
+        widths.append(high - low)
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+
+
 def test_pool_before_subsets_goes_on_with_all_windows() -> None:
     values = asdict(pool_all([0.2, 0.3, 0.25]))
     before = Pool.from_dict({**values, "recent": [each[:2] for each in values["recent"]]})
