@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,23 @@ def test_line_breaks_where_frames_are_missing(served: Served) -> None:
     )
     assert made["frame_time_s"] == [1, 2, 3, 4, 32, 60, 61, 62]
     assert made["fraction"][4] is None
+
+
+def test_rows_that_an_earlier_choice_brings_late_are_not_shown(served: Served) -> None:
+    page, held, late = served.page, list[Any](), re.compile(r"/api/frames\?state=in")
+    rows, states = page.locator("#record-rows tr"), "#record-form select[name=state]"
+    page.get_by_text("Frames as a table").click()
+    expect(rows).to_have_count(30)
+    page.route(late, lambda route: held.append(route))
+    page.select_option(states, "in control")
+    while not held:
+        page.wait_for_timeout(20)
+    page.select_option(states, "alarm")
+    expect(page.locator("#record-text")).to_have_text("No frame of that kind.")
+    with page.expect_response(late):
+        held[0].continue_()
+    page.evaluate("fetch('api/health').then((response) => response.text())")
+    expect(rows).to_have_count(0)
 
 
 def test_zoom_survives_new_frames(served: Served) -> None:

@@ -33,7 +33,7 @@ def test_whole_way_ends_with_a_report(georgia: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a minute on two free cores
+@pytest.mark.timeout(2400)  # a minute on two free cores
 def test_labels_end_with_a_checked_figure(
     georgia: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from georgia.web import serve
 from georgia.web.config import ServeConfig
 
 
-@pytest.mark.timeout(240)  # a signal that is lost leaves a service that serves for ever
+@pytest.mark.timeout(600)  # a signal that is lost leaves a service that serves for ever
 def test_signal_during_start_ends_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_service = serve.open_service
 

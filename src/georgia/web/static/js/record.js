@@ -25,6 +25,7 @@ export class RecordTable {
 
   async load() {
     this.before = null;
+    this.asked = {}; // what an earlier choice brings late is not of this one
     this.body.replaceChildren();
     await this.#next();
   }
@@ -39,6 +40,7 @@ export class RecordTable {
   }
 
   async #next() {
+    const { asked } = this;
     const query = this.#query();
     const batch = this.form.batch.value;
     this.files.hidden = !batch;
@@ -48,10 +50,12 @@ export class RecordTable {
     query.append("limit", PAGE);
     try {
       const { frames, next_before } = await get(`api/frames?${query}`);
+      if (asked !== this.asked) return;
       this.before = next_before;
       this.body.append(...frames.map(row));
       this.text.textContent = this.body.children.length ? "" : "No frame of that kind.";
     } catch (error) {
+      if (asked !== this.asked) return;
       this.text.textContent = error.message;
     }
     this.more.hidden = !this.before;
