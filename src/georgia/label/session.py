@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +44,7 @@ from georgia.label.records import (
     Surroundings,
     TrayItem,
 )
+from georgia.label.standing import StandingLabels
 from georgia.records import Box
 
 Probabilities = npt.NDArray[np.floating]
@@ -82,18 +82,14 @@ class LabelSession:
         self._chooser, self._count_wanted, self._now = chooser, count_wanted, now
         self._lock, self._choosing = threading.RLock(), threading.Lock()
         self._positions = pool.find_positions()
-        self._sets = pool.find_duplicates()
-        self._with_duplicates = {at for members in self._sets.values() for at in members}
-        self._labels: dict[int, Label] = {}
-        # Items of each name, and items that are shown and have none: a keystroke is not to count the pool.
-        self._counts: Counter[str] = Counter()
-        self._left: set[int] = set()
+        self._standing = StandingLabels(pool, journal)
+        self._labels = self._standing.labels
         self._leases: dict[int, _Lease] = {}
         self._probabilities: Probabilities | None = None
         self._suggestions: tuple[tuple[str, ...], Probabilities] | None = None
         self.pixels = PixelReader()
         self._writer = LabelsWriter(journal.out, self.list_named)
-        self._changed(*range(len(pool.items)))
+        self._writer.wake()
         kept = (path for path, labels in journal.names.names.items() if labels)
         self._n_gone = sum(path not in self._positions for path in kept)
 
@@ -245,18 +241,19 @@ class LabelSession:
     def progress(self) -> Progress:
         """Return how far the labelling is."""
         with self._lock:
-            by_class = {name: self._counts[name] for name in self.classes}
+            counts = self._standing.counts
+            by_class = {name: counts[name] for name in self.classes}
             wanted = self._count_wanted(by_class) if self._count_wanted else {}
             return Progress(
                 n_items=len(self.pool.items),
                 n_labelled=sum(by_class.values()),
-                n_unclear=self._counts[UNCLEAR],
-                n_neither=self._counts[NEITHER],
+                n_unclear=counts[UNCLEAR],
+                n_neither=counts[NEITHER],
                 by_class=by_class,
                 n_wanted=wanted,
                 n_named=len({label.path for label in self._labels.values()}),
                 n_gone=self._n_gone,
-                n_left=len(self._left),
+                n_left=self._standing.n_left,
             )
 
     def history(self, n: int) -> list[Label]:
@@ -386,48 +383,16 @@ class LabelSession:
             )
         return self._positions[path]
 
-    def _members(self, at: int) -> tuple[int, ...]:
-        return self._sets.get(self.pool.items[at].duplicates, (at,))
-
     def _changed(self, *changed: int) -> None:
         """Take in what the journal says now of items and their duplicates."""
-        members = {member for at in changed for member in self._members(at)}
-        for member in members:
-            self._refresh(member)
+        for member in self._standing.take_in(*changed):
             if member in self._labels:
                 self._leases.pop(member, None)
-        for member in members:
-            is_left = member not in self._labels and not self._is_hidden(member)
-            (self._left.add if is_left else self._left.discard)(member)
         self._writer.wake()
-
-    def _refresh(self, at: int) -> None:
-        """Find the label that holds for an item: its own, or the one that all its named duplicates have."""
-        own = self.journal.names.find(self.pool.items[at].path)
-        if own is None:
-            found = [self.journal.names.find(self.pool.items[member].path) for member in self._members(at)]
-            labels = [label for label in found if label is not None]
-            is_one = len({label.name for label in labels}) == 1
-            own = max(labels, key=lambda label: label.number) if is_one else None
-        before = self._labels.pop(at, None)
-        self._counts[before.name if before else ""] -= 1
-        self._counts[own.name if own else ""] += 1
-        if own is not None:
-            self._labels[at] = own
-
-    def _is_hidden(self, at: int) -> bool:
-        """Tell whether another duplicate is shown in place of an item; not where they have two names."""
-        members = self._members(at)
-        if members[0] == at:
-            return False
-        return not any(member in self._labels for member in members)
-
-    def _is_apart(self, at: int, members: Sequence[int]) -> bool:
-        return at not in self._labels and any(member in self._labels for member in members)
 
     def _make_label(self, at: int, name: str, who: str, tab: str) -> Label:
         path = self.pool.items[at].path
-        others = [self.pool.items[member].path for member in self._members(at) if member != at]
+        others = [self.pool.items[member].path for member in self._standing.members(at) if member != at]
         # One that was named on its own keeps its name.
         own = {label.path for label in self.journal.names.by_number.values()} if others else set()
         chosen = self.journal.names.chosen.get(path, Chosen())
@@ -461,8 +426,8 @@ class LabelSession:
             if path in self._positions and path not in names.skipped:
                 is_own = choice.tab in ("", tab)
                 (own if is_own else of_others).append(self._positions[path])
-        # Duplicates that two names were given to are asked for one by one; no chooser knows of them.
-        apart = [at for members in self._sets.values() for at in members if self._is_apart(at, members)]
+        # No chooser knows of these.
+        apart = self._standing.list_apart()
         skipped = [self._positions[path] for path in names.skipped if path in self._positions]
         waiting = [*own, *apart, *(of_others if is_last else ()), *(skipped if is_last else ())]
         free = [at for at in dict.fromkeys(waiting) if self._is_free(at)]
@@ -496,7 +461,7 @@ class LabelSession:
         choices = chooser.next(max(n, _AHEAD), labelled, probabilities, held - labelled.keys())
         with self._lock:
             # Whichever of several duplicates was chosen, the first of them is shown.
-            shown = {self._find_shown(choice.index): choice for choice in choices}
+            shown = {self._standing.find_shown(choice.index): choice for choice in choices}
             paths = {at: self.pool.items[at].path for at in shown if at not in self._labels}
             entries = [
                 (paths[at], Chosen(order, choice.reason, choice.probability))
@@ -507,10 +472,7 @@ class LabelSession:
                 self.journal.append(*make_choice_entries(entries), sync=False)
 
     def _is_free(self, at: int) -> bool:
-        return at not in self._labels and at not in self._leases and not self._is_hidden(at)
-
-    def _find_shown(self, at: int) -> int:
-        return self._members(at)[0] if self._is_hidden(at) else at
+        return at not in self._labels and at not in self._leases and not self._standing.is_hidden(at)
 
     def _describe(self, at: int, is_hinting: bool) -> TrayItem:
         item, label = self.pool.items[at], self._labels.get(at)
@@ -523,7 +485,7 @@ class LabelSession:
                 suggestion = (classes[best], float(probabilities[at, best]))
         reason = chosen.reason if chosen else ChoiceReason.ASKED
         return TrayItem(
-            item.path, len(self._members(at)) - 1, reason, suggestion, label.name if label else ""
+            item.path, len(self._standing.members(at)) - 1, reason, suggestion, label.name if label else ""
         )
 
 
