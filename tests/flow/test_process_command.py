@@ -157,3 +157,16 @@ def test_calibration_says_when_it_cannot_say(
         "HPLC: cannot say: 5 laboratory results beside frames are needed; there are 1.",
     )
     assert run(capsys, "--db", db, "--calibrate", "HPLC", "--json")[1]["can_predict"] is False
+
+
+@pytest.mark.parametrize("option", ["--event", "--who"])
+def test_text_that_is_no_utf8_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    """A terminal or a script of another encoding gives bytes that no database takes."""
+    values = {"--event": "seeding", "--who": "Ann", "--db": str(tmp_path / "m.db"), option: "K\udcfchl"}
+    code, _, err = run(capsys, *(word for pair in values.items() for word in pair))
+    assert (code, err) == (
+        2,
+        "georgia: Cannot use 'K\\\\udcfchl': a text in UTF-8 is needed; got other bytes.\n",
+    )

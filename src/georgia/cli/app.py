@@ -46,6 +46,7 @@ from georgia.cli.command import Command
 from georgia.cli.packages import name_missing
 from georgia.errors import GeorgiaError, mask_credentials
 from georgia.files import is_full_disk
+from georgia.text import escape_bytes
 
 _PACKAGE = Path(georgia.__file__).parent
 BROKEN_PIPE = 141  # Source: 128 + SIGPIPE.
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit as error:
             return _end_of_library(error)
         except Exception as error:
-            return _report(error)
+            return _report(error, sys.argv[1:] if arguments is None else arguments)
         if code == console.INTERRUPTED:
             console.show_note("stopped by the keyboard; what was finished is kept.")
         return code if isinstance(code, int) else 0
@@ -138,7 +139,7 @@ def _notices_on_one_line() -> Iterator[None]:
         yield
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, words: Sequence[str]) -> int:
     if isinstance(error, GeorgiaError):
         console.show_note(str(error))
         return error.exit_code
@@ -150,7 +151,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         console.drop_stream(sys.stdout)
         return BROKEN_PIPE
-    line = _name_user_error(error)
+    line = _name_user_error(error, words)
     if line:
         console.show_note(line)
         return 2
@@ -158,8 +159,10 @@ def _report(error: Exception) -> int:
     return 1
 
 
-def _name_user_error(error: Exception) -> str:
-    """Return one line for a failure of the machine, which the user can repair; "" if it is a bug."""
+def _name_user_error(error: Exception, words: Sequence[str]) -> str:
+    """Return one line for a failure of the machine or the ``words``, which the user can repair; "" if a bug."""
+    if isinstance(error, UnicodeEncodeError) and any(error.object in word for word in words):
+        return f"Cannot use '{escape_bytes(error.object)}': a text in UTF-8 is needed; got other bytes."
     missing = name_missing(error) if isinstance(error, ImportError) else None
     if missing is not None:
         return str(missing)

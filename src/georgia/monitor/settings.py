@@ -189,10 +189,15 @@ _FOR_EVER = Rule("0 (for ever) or more", lambda days: days >= 0)
 # As on the page: control signs of a name pasted from elsewhere would reach terminals, tables and labels.
 _NAME = Rule(
     "one line of 120 letters at most, without control signs",
-    lambda text: len(text) <= 120 and not any(sign < " " or sign == "\x7f" for sign in text),
+    lambda text: len(text) <= 120 and not any(_is_no_sign(sign) for sign in text),
 )
 _WEB = Rule("http://… or https://…", lambda address: not address or _is_address(address, "http", "https"))
 _OPCUA = Rule("opc.tcp://HOST:PORT/…", lambda address: not address or _is_address(address, "opc.tcp"))
+
+
+def _is_no_sign(sign: str) -> bool:
+    """Tell whether a sign is a control sign, or a byte of a command line that is no UTF-8."""
+    return sign < " " or sign == "\x7f" or "\ud800" <= sign <= "\udfff"
 
 
 def _is_address(text: str, *schemes: str) -> bool:

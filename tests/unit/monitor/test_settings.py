@@ -26,7 +26,7 @@ def test_settings_report_all_faults_at_once() -> None:
         MonitorConfig(time_from=TimeFrom.NAME)
 
 
-@pytest.mark.parametrize("name", ["A\nB", "A\x1b[31m", "x" * 121, "A\tB", "A\x7f"])
+@pytest.mark.parametrize("name", ["A\nB", "A\x1b[31m", "x" * 121, "A\tB", "A\x7f", "K\udcfc"])
 def test_batch_and_operator_are_names_as_on_the_page(name: str) -> None:
     rule = "must be one line of 120 letters at most, without control signs"
     for key in ("batch", "operator"):
