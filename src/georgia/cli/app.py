@@ -160,7 +160,7 @@ def _report(error: Exception, words: Sequence[str]) -> int:
 
 
 def _name_user_error(error: Exception, words: Sequence[str]) -> str:
-    """Return one line for a failure of the machine or the ``words``, which the user can repair; "" if a bug."""
+    """Return one line for a failure of machine or ``words``, which the user can repair; "" if it is a bug."""
     if isinstance(error, UnicodeEncodeError) and any(error.object in word for word in words):
         return f"Cannot use '{escape_bytes(error.object)}': a text in UTF-8 is needed; got other bytes."
     missing = name_missing(error) if isinstance(error, ImportError) else None
