@@ -150,10 +150,11 @@ class FrameAnalyzer:
     def describe_windows(self) -> str:
         """Return in one clause what goes through the net.
 
-        It is "windows of 162 px", or "half of the windows of each frame, in turns, of 162 px".
+        It is "windows of 162 px", or "windows of 162 px: half of the windows of each frame, in turns".
         """
-        is_all = self.config.windows == Windows.ALL
-        return f"{'windows' if is_all else self.config.windows.describe()} of {self.tile_px} px"
+        windows = self.config.windows
+        some = "" if windows == Windows.ALL else f": {windows.describe()}"
+        return f"windows of {self.tile_px} px{some}"
 
     def note_arrival(self, n_waiting: int) -> None:
         """Take in that a frame is taken while ``n_waiting`` wait: the net must keep up with them."""

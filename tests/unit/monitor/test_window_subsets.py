@@ -95,7 +95,10 @@ def halves() -> tuple[list[FrameAnalysis], FrameAnalysis]:
         FrameAnalyzer(load_bundled_model(), TileConfig(min_judged=2, windows=windows), threads=1)
         for windows in (Windows.HALF, Windows.ALL)
     )
-    assert half.describe_windows() == f"half of the windows of each frame, in turns of {half.tile_px} px"
+    assert (
+        half.describe_windows()
+        == f"windows of {half.tile_px} px: half of the windows of each frame, in turns"
+    )
     assert every.describe_windows() == f"windows of {every.tile_px} px"
     return [half.analyze(image), half.analyze(image)], every.analyze(image)
 
