@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from georgia.evaluate.assessment import Assessment
+    from georgia.evaluate.assessment import Assessment, Orientation
     from georgia.evaluate.compare import Comparison
     from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.overlap import NearOverlap
@@ -46,7 +46,8 @@ class Findings:
         from georgia.evaluate.assessment import Acceptance, assess
 
         acceptance = Acceptance.from_metadata(self.metadata)
-        return assess(self.evaluation.metrics, self.robustness, acceptance)
+        orientation = Orientation.from_metadata(self.metadata)
+        return assess(self.evaluation.metrics, self.robustness, acceptance, orientation)
 
     @property
     def failed(self) -> tuple[Failure, ...]:

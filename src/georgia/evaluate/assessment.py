@@ -23,6 +23,8 @@ _MANY_REJECTED, _MOST_REJECTED = 0.05, 0.5
 _HALF = 0.5
 # Acceptance so far below the stated one is no sampling error: limit and exported file do not fit.
 ACCEPTANCE_TOLERANCE = 0.05
+# A smaller loss, or one within so many standard deviations, says nothing of the classes.
+_MUCH_LOST, _SIGMAS = 0.03, 3.0
 
 
 class Level(StrEnum):
@@ -44,6 +46,7 @@ class Concern(StrEnum):
     MOSTLY_WRONG = "mostly-wrong"
     FEW_IMAGES = "few-images"
     NOT_ROBUST = "not-robust"
+    ORIENTATION = "orientation"
 
     @property
     def stops(self) -> bool:
@@ -81,6 +84,41 @@ class Acceptance:
             values = metadata["acceptance"]
             n, n_groups = int(values["n"]), int(values["n_groups"])
             return cls(float(values["fraction"]), float(values["stated"]), n, n_groups)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Fractions of validation images that are correct: as they are, and as the exported file orients them.
+
+    Both are those of a net that has not learned the images; ``n`` counts independent groups.
+    """
+
+    as_is: float
+    exported: float
+    n: int
+
+    @property
+    def matters(self) -> bool:
+        """Whether labels are lost, beyond chance, where an image is rotated and reflected.
+
+        Source: McNemar 1947, doi 10.1007/BF02295996, with all errors of both as discordant: the least that
+        can be said where only the two fractions are known.
+        """
+        lost, errors = self.as_is - self.exported, 2 - self.as_is - self.exported
+        return lost >= _MUCH_LOST and lost * self.n >= _SIGMAS * (errors * self.n) ** 0.5
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return what ``bundle.json`` holds under "orientation"."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Orientation | None:
+        """Read it from the content of ``bundle.json``; None if it was not measured or cannot be read."""
+        try:
+            values = metadata["orientation"]
+            return cls(float(values["as_is"]), float(values["exported"]), int(values["n"]))
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -127,9 +165,12 @@ class Assessment:
 
 
 def assess(
-    metrics: Metrics, robustness: Robustness | None = None, acceptance: Acceptance | None = None
+    metrics: Metrics,
+    robustness: Robustness | None = None,
+    acceptance: Acceptance | None = None,
+    orientation: Orientation | None = None,
 ) -> Assessment:
-    """Return what is wrong with a finished evaluation; robustness and acceptance where they were measured."""
+    """Return what is wrong with a finished evaluation; what else is given counts where it was measured."""
     found = [*_assess_rejection(metrics, acceptance), *_assess_predictions(metrics)]
     few = _few_images(metrics)
     if few:
@@ -138,6 +179,13 @@ def assess(
         names = ", ".join(row.title for row in robustness.significant[:3])
         text = f"The model is significantly worse when images are: {names}."
         found.append(Reason(Concern.NOT_ROBUST, Level.CAUTION, text))
+    if orientation is not None and orientation.matters:
+        text = (
+            f"The classes depend on how an image lies: {_percent(orientation.as_is)} of the validation "
+            f"images were correct as they are, {_percent(orientation.exported)} once the exported file had "
+            "rotated and reflected them. If that changes what an image shows, train with symmetry=none."
+        )
+        found.append(Reason(Concern.ORIENTATION, Level.CAUTION, text))
     return Assessment(tuple(sorted(found, key=lambda reason: reason.level is not Level.BAD)))
 
 

@@ -78,7 +78,8 @@ def measure_acceptance(
     is_accepted = np.array([item.label != UNKNOWN for item in predictions.items])
     unknown = bundle.metadata.get("unknown") or {}
     return Acceptance(
-        fraction=float(weights @ is_accepted / weights.sum()),
+        # Sums of weights that are not exact may come out a hair above 1.
+        fraction=min(1.0, float(weights @ is_accepted / weights.sum())),
         stated=float(unknown.get("true_acceptance", TRUE_ACCEPTANCE)),
         n=len(predictions.items),
         n_groups=len(np.unique(codes)),

@@ -24,7 +24,7 @@ from georgia.audit.checks.features import LabelSuspect, find_suspects
 from georgia.backbones import find_backbone
 from georgia.config import format_toml
 from georgia.errors import GateError, InputError
-from georgia.evaluate.assessment import Acceptance, assess
+from georgia.evaluate.assessment import Acceptance, Orientation, assess
 from georgia.evaluate.out_of_fold import OUT_OF_FOLD, OUT_OF_FOLD_FILE, format_out_of_fold
 from georgia.evaluate.training_hashes import save_training_hashes
 from georgia.files import check_outside_data, hold_folder, write_json, write_text
@@ -392,7 +392,12 @@ class _Work:
     def _save(
         self, run: LearnedRun, tools: Tools, result: LearnResult, found: _Found, labels: Sequence[Label]
     ) -> LearnResult:
-        assessment = assess(result.metrics, None, Acceptance.from_metadata(run.serving))
+        assessment = assess(
+            result.metrics,
+            None,
+            Acceptance.from_metadata(run.serving),
+            Orientation.from_metadata(run.serving),
+        )
         gate = " ".join(reason.text for reason in assessment.stopping)
         result = replace(result, gate=gate)
         run.split.save(self.out)

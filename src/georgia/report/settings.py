@@ -16,7 +16,8 @@ from georgia.text import count_noun
 # Keys of bundle.json that have a place of their own on the page, or none.
 _SHOWN_ELSEWHERE = (
     *("classes", "preprocess", "versions", "recipe", "metrics", "model", "name", "training", "audit"),
-    *("robustness", "calibration", "unknown", "conformal", "parity", "int8", "acceptance", "precision"),
+    *("robustness", "calibration", "unknown", "conformal", "parity", "int8", "acceptance"),
+    *("precision", "orientation"),
 )
 _NAMES = {
     "backbone.name": "backbone",

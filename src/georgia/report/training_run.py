@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from georgia.audit.result import Audit
-from georgia.evaluate.assessment import Acceptance, Assessment, assess
+from georgia.evaluate.assessment import Acceptance, Assessment, Orientation, assess
 from georgia.evaluate.robustness import Robustness
 from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
@@ -213,7 +213,13 @@ class TrainingRun(Result):
     @property
     def assessment(self) -> Assessment:
         """What is wrong with the model or its test images."""
-        return assess(self.metrics, self.robustness, Acceptance.from_metadata(self.serving))
+        known = self.serving
+        return assess(
+            self.metrics,
+            self.robustness,
+            Acceptance.from_metadata(known),
+            Orientation.from_metadata(known),
+        )
 
     @property
     def gate(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from georgia.evaluate.assessment import Acceptance, Assessment, Level, assess, describe_errors
+from georgia.evaluate.assessment import Acceptance, Assessment, Level, Orientation, assess, describe_errors
 from georgia.evaluate.robustness import Robustness
 from georgia.metrics.classification import AverageMetrics, ClassMetrics, Metrics
 from georgia.report.inputs import ReportInputs
@@ -65,7 +65,12 @@ def make_verdict(run: ReportInputs) -> Verdict:
 
 def assess_run(run: ReportInputs) -> Assessment:
     """Return what is wrong with the model or its test images, from all that was measured."""
-    return assess(run.evaluation.metrics, run.robustness, Acceptance.from_metadata(run.metadata))
+    return assess(
+        run.evaluation.metrics,
+        run.robustness,
+        Acceptance.from_metadata(run.metadata),
+        Orientation.from_metadata(run.metadata),
+    )
 
 
 def describe_robustness(tried: Robustness) -> str:

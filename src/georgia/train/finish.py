@@ -17,6 +17,7 @@ import numpy.typing as npt
 from georgia.backbones import find_backbone
 from georgia.config import format_toml
 from georgia.errors import UnreadableImageError
+from georgia.evaluate.assessment import Orientation
 from georgia.evaluate.robustness import RobustnessConfig, measure_robustness
 from georgia.evaluate.score import EVALUATION_FILE, PREDICTIONS_FILE, evaluate_records
 from georgia.evaluate.serving import prove_serving, try_int8
@@ -34,7 +35,7 @@ from georgia.progress import Progress
 from georgia.records import Record
 from georgia.report.card import CARD_FILE, save_card
 from georgia.report.figures import draw_confusion_matrix, draw_metrics_plot, save_figure
-from georgia.report.history import HISTORY_FILE
+from georgia.report.history import HISTORY_FILE, TrainingHistory
 from georgia.report.inputs import ReportInputs, ReportLimits
 from georgia.report.page import REPORT_FILE, save_report
 from georgia.report.tables import save_results
@@ -44,6 +45,7 @@ from georgia.train.data_audit import list_audit_settings
 from georgia.train.fit_uncertainty import fit_uncertainty
 from georgia.train.network import Network
 from georgia.train.recipes import TrainConfig
+from georgia.uncertainty.calibration import Calibration
 from georgia.uncertainty.decision import Uncertainty
 
 SETTINGS_FILE = "settings.toml"
@@ -90,7 +92,25 @@ def finish_run(run: TrainingRun, tools: Tools) -> TrainingRun:
 def _fit_uncertainty(run: TrainingRun, tools: Tools) -> TrainingRun:
     levels = find_backbone(tools.config.backbone).levels
     fitted = fit_uncertainty(tools.network, run.split, levels, tools.progress, tools.config.foreign_material)
-    return replace(run, uncertainty=fitted)
+    found = measure_orientation(run.preprocess.symmetry, fitted.calibration, run.history)
+    serving = {} if found is None else {"orientation": found.to_json_dict()}
+    return replace(run, uncertainty=fitted, serving=serving)
+
+
+def measure_orientation(
+    symmetry: str, calibration: Calibration | None, history: TrainingHistory
+) -> Orientation | None:
+    """Return what the validation images lose where the exported file orients them, before any refit.
+
+    An epoch's accuracy is of the images as they are, and the temperature was fitted on the exported file.
+    None where the file takes images as they are, or nothing was fitted.
+    """
+    if symmetry == "none" or calibration is None:
+        return None
+    kept = history.column("valid_accuracy")[history.epochs.index(history.marked_epoch)]
+    bins = calibration.after
+    exported = float(bins.n @ np.nan_to_num(bins.fraction_correct) / bins.n.sum())
+    return Orientation(kept, exported, calibration.n_groups)
 
 
 def _refit(run: TrainingRun, tools: Tools) -> TrainingRun:
@@ -130,7 +150,8 @@ def _prove_serving(run: TrainingRun, tools: Tools) -> TrainingRun:
     valid = run.split.subset("valid")
     # A net that has learned the validation images is surer of them: rounding is tried on the others too.
     tried = [*run.split.subset("test"), *valid] if run.refit else valid
-    return replace(run, serving=prove_serving(_open_bundle(run), valid, tools.progress, tried))
+    proved = prove_serving(_open_bundle(run), valid, tools.progress, tried)
+    return replace(run, serving={**run.serving, **proved})
 
 
 def _evaluate(run: TrainingRun, tools: Tools) -> TrainingRun:

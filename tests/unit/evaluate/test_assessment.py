@@ -11,6 +11,7 @@ from georgia.evaluate.assessment import (
     Assessment,
     Concern,
     Level,
+    Orientation,
     assess,
     describe_errors,
 )
@@ -156,3 +157,28 @@ def test_mostly_wrong_model_is_bad() -> None:
     assert "c05" not in found.describe()
     half = assess(make_metrics(*[(12, 13, 0)] * 4, names=names[:4]))
     assert concerns(half) == {Concern.MOSTLY_WRONG: Level.CAUTION}
+
+
+@pytest.mark.parametrize(
+    ("as_is", "exported", "n", "is_said"),
+    [
+        (0.987, 0.87, 227, True),
+        (0.99, 0.985, 5000, False),  # beyond chance, and little
+        (0.95, 0.80, 20, False),  # much, and three images
+        (0.90, 0.95, 400, False),
+        (0.60, 0.50, 900, True),
+    ],
+)
+def test_classes_that_depend_on_orientation_are_said(
+    as_is: float, exported: float, n: int, is_said: bool
+) -> None:
+    measured = Orientation(as_is, exported, n)
+    assert Orientation.from_metadata({"orientation": measured.to_json_dict()}) == measured
+    found = assess(make_metrics((40, 0, 0), (40, 0, 0)), orientation=measured)
+    assert concerns(found) == ({Concern.ORIENTATION: Level.CAUTION} if is_said else {})
+    assert ("symmetry=none" in found.describe()) == is_said
+
+
+def test_orientation_of_an_earlier_version_is_not_known() -> None:
+    for metadata in ({}, {"orientation": None}, {"orientation": {"as_is": "x"}}):
+        assert Orientation.from_metadata(metadata) is None
