@@ -139,7 +139,7 @@ def _notices_on_one_line() -> Iterator[None]:
         yield
 
 
-def _report(error: Exception, words: Sequence[str]) -> int:
+def _report(error: Exception, args: Sequence[str]) -> int:
     if isinstance(error, GeorgiaError):
         console.show_note(str(error))
         return error.exit_code
@@ -151,7 +151,7 @@ def _report(error: Exception, words: Sequence[str]) -> int:
     if isinstance(error, BrokenPipeError):
         console.drop_stream(sys.stdout)
         return BROKEN_PIPE
-    line = _name_user_error(error, words)
+    line = _name_user_error(error, args)
     if line:
         console.show_note(line)
         return 2
@@ -159,9 +159,9 @@ def _report(error: Exception, words: Sequence[str]) -> int:
     return 1
 
 
-def _name_user_error(error: Exception, words: Sequence[str]) -> str:
-    """Return one line for a failure of machine or ``words``, which the user can repair; "" if it is a bug."""
-    if isinstance(error, UnicodeEncodeError) and any(error.object in word for word in words):
+def _name_user_error(error: Exception, args: Sequence[str]) -> str:
+    """Return one line for a failure of machine or ``args``, which the user can repair; "" if it is a bug."""
+    if isinstance(error, UnicodeEncodeError) and any(error.object in text for text in args):
         return f"Cannot use '{escape_bytes(error.object)}': a text in UTF-8 is needed; got other bytes."
     missing = name_missing(error) if isinstance(error, ImportError) else None
     if missing is not None:

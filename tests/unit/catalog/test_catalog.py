@@ -476,7 +476,7 @@ def test_csv_column_of_splits_is_never_dropped(tmp_path, column):
 
 
 @pytest.mark.parametrize("cells", [("dev", "test"), ("train", "train"), ("train", "later"), ("0", "1")])
-def test_csv_column_of_other_words_is_no_split(tmp_path, cells):
+def test_csv_column_of_other_cells_is_no_split(tmp_path, cells):
     make_set(tmp_path, "0.png", "1.png")
     rows = [f"{at}.png,{'AB'[at]},{cell}" for at, cell in enumerate(cells)]
     catalog = read_catalog(write_csv(tmp_path, "\n".join(["path,class,phase", *rows])))
