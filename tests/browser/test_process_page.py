@@ -74,7 +74,7 @@ def test_page_shows_process_data_once_there_are_any(browser: Any, tmp_path: Path
         page.close()
 
 
-def test_process_data_of_another_time_are_said_in_words(browser: Any, tmp_path: Path) -> None:
+def test_process_data_of_another_time_are_told(browser: Any, tmp_path: Path) -> None:
     def write(first_s: float, name: str, batch_id: int | None) -> None:
         values = [VariableValues(name, "°C", [(first_s + k, 20.0 + k, "good") for k in range(600)])]
         piece = Piece("reactor", f"{name}.csv", "Ann", values, batch_id=batch_id)

@@ -134,9 +134,9 @@ def test_page_is_read_in_the_light_and_in_the_dark(browser: Any, file: Path, sch
 @pytest.mark.parametrize("page", [390], indirect=True)
 def test_figures_of_a_phone_are_whole_or_say_that_they_move(page: Any) -> None:
     for figure in page.locator("figure").all():
-        words = figure.locator(".plot").evaluate("plot => getComputedStyle(plot, '::before').content")
+        told = figure.locator(".plot").evaluate("plot => getComputedStyle(plot, '::before').content")
         is_cut = figure.locator(".plot").evaluate("plot => plot.scrollWidth > plot.clientWidth")
-        assert ("moves sideways" in words) == is_cut
+        assert ("moves sideways" in told) == is_cut
 
 
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext (Debian: poppler-utils)")
