@@ -12,15 +12,18 @@ from tests.helpers.patience import PATIENCE_MS
 
 # A busy machine is slow; a page that is broken stays so.
 expect.set_options(timeout=PATIENCE_MS)
+# A page gives a service seconds to respond; on a slow machine they are minutes.
+PATIENT_PAGE = "AbortSignal.timeout = ((own) => (ms) => own(30 * ms))(AbortSignal.timeout.bind(AbortSignal));"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
 def _patient(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Let what a page is asked to do have as long as what is expected of it."""
+    """Let what a page is asked to do have as long as what is expected of it, and what it asks for, too."""
 
     def make_patient(**options: Any) -> Any:
         made = make(**options)
         made.set_default_timeout(PATIENCE_MS)
+        made.add_init_script(PATIENT_PAGE)
         return made
 
     return make_patient
