@@ -84,7 +84,7 @@ def _start_generators(own: Iterable[tuple[Any, Any]], seed: int = 0) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """What several tests share is made of random numbers of its own, whichever test is the first to ask."""
+    """What serves several tests is made of random numbers of its own, whichever test is the first to ask."""
     if fixturedef.scope == "function":
         return (yield)
     own = request.config.stash[START_STATES].get(request.path, [])

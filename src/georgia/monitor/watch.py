@@ -151,7 +151,7 @@ class FolderWatch:
         self._changing: dict[str, float] = {}
         # Names on the disk that differ from their text in the record.
         self._names: dict[str, str] = {}
-        # Links, and whether they lead to a folder elsewhere; asked once, as what is behind may not answer.
+        # Links, and whether they lead to a folder elsewhere; asked once, as what is behind may hang.
         self._leading: dict[str, bool] = {}
         self._n_polls = 0
         # The disk that the folder lies on, as long as it holds files.
