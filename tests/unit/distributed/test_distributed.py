@@ -264,7 +264,9 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     size = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **size})
+    # A hundred calls: a node that was killed rejects them in seconds, a slow one has minutes to respond.
+    patient = {"_system_config": {"health_check_period_ms": 100, "health_check_failure_threshold": 100}}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **size, **patient})
     for _ in range(2):
         made.add_node(num_cpus=1, **size)
     yield made
