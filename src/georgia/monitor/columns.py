@@ -99,6 +99,15 @@ def iso_time(seconds: float | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def tell_utc(seconds: float) -> str:
+    """Return seconds since 1970 as sentences hold them, in UTC.
+
+    >>> tell_utc(61.9)
+    '1970-01-01 00:01:01 UTC'
+    """
+    return str(iso_time(seconds))[:19].replace("T", " ") + " UTC"
+
+
 def _fraction(name: str, meaning: str, summary: Literal["avg", "min", "max"]) -> Column:
     return Column(name, Kind.NUMBER, meaning, "0–1", may_be_none=True, summary=summary)
 

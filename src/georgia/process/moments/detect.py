@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from georgia.monitor.columns import iso_time
+from georgia.monitor.columns import tell_utc
 from georgia.process.moments.false_rate import FalseRate
 from georgia.process.moments.frames import MomentFrames
 from georgia.process.moments.growth import Growth, find_growth
@@ -148,7 +148,7 @@ class _Search:
         for position in range(len(phases.changes)):
             moments.append(self._date(phases.changes, position, moments))
         kinds = [moment.kind for moment in moments]
-        last = iso_time(float(self.own.times_s[-1]))
+        last = tell_utc(float(self.own.times_s[-1]))
         if MomentKind.FIRST_CRYSTALS not in kinds:
             text = f"no crystals up to the last frame, {last}"
             moments.append(Moment(MomentKind.FIRST_CRYSTALS, Finding.NOT_YET, text))
@@ -238,7 +238,7 @@ class _Search:
         reach_s = max((moment.high_s or low_s) - low_s, _SEED_STEPS * self.step_s)
         for at_s, name in self.beside.seedings:
             if low_s - reach_s <= at_s <= (moment.high_s or at_s):
-                note = f"event {name!r} at {iso_time(at_s)}: these may be the seeds, and no nucleation"
+                note = f"event {name!r} at {tell_utc(at_s)}: these may be the seeds, and no nucleation"
                 return replace(moment, notes=(*moment.notes, note))
         return self._name_point(moment)
 
@@ -255,7 +255,7 @@ class _Search:
         shown = count_noun(passing.n_shown, "frame")
         why = "what was there did not move: fouling" if passing.is_fouling else "the solution was clear again"
         text = f"crystals seemed to appear, in {shown}; {why}"
-        back = iso_time(float(times[passing.back_at]))
+        back = tell_utc(float(times[passing.back_at]))
         return Moment(
             MomentKind.FIRST_CRYSTALS,
             Finding.TAKEN_BACK,
@@ -263,7 +263,7 @@ class _Search:
             number=0,
             time_s=float(times[passing.at]),
             known_s=float(times[passing.known_at]),
-            notes=(f"suggested {iso_time(float(times[passing.known_at]))}, taken back {back}",),
+            notes=(f"suggested {tell_utc(float(times[passing.known_at]))}, taken back {back}",),
         )
 
     # Growth
