@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from georgia.evaluate.assessment import Assessment, Orientation
+    from georgia.evaluate.assessment import Assessment
     from georgia.evaluate.compare import Comparison
     from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.overlap import NearOverlap
@@ -43,7 +43,7 @@ class Findings:
     @property
     def assessment(self) -> Assessment:
         """What is wrong with the model or with the images."""
-        from georgia.evaluate.assessment import Acceptance, assess
+        from georgia.evaluate.assessment import Acceptance, Orientation, assess
 
         acceptance = Acceptance.from_metadata(self.metadata)
         orientation = Orientation.from_metadata(self.metadata)
