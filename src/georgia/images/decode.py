@@ -365,6 +365,8 @@ def _to_rgb(image: Any, bits: int) -> Image:
     if image.mode == "L" and isinstance(image.info.get("transparency"), int) and bits < 8:
         # Pillow spreads grey levels of fewer bits over 0 to 255, and not the one that is transparent.
         image.info["transparency"] = image.info["transparency"] * 255 // (2**bits - 1)
+    if image.mode == "1" and image.info.get("transparency") == 1:
+        image.info["transparency"] = 255  # what Pillow 11 calls by the file's own number
     if image.mode in ("L", "1") and "transparency" not in image.info:
         return _grey_to_rgb(np.array(image.convert("L")))
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
