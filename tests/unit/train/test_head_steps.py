@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -91,7 +92,9 @@ print("equal")
 
 @pytest.mark.slow
 def test_jax_steps_learn_as_keras_does() -> None:
-    pytest.importorskip("jax", reason="needs jax, which the extra 'gpu' brings")
+    # Not imported here: JAX would stay in the process of other tests.
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("needs jax, which the extra 'gpu' brings")
     command = [sys.executable, "-c", PROGRAM, str(Path(__file__).resolve())]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
