@@ -25,6 +25,9 @@ def draw_all(results: dict[str, Any], folder: Path, name: str) -> list[Path]:
         files.append(draw_predict(results["predict"], folder / f"speed_predict_{name}.png"))
     if results.get("growth"):
         files.append(draw_growth(results["growth"], folder / f"speed_growth_{name}.png"))
+    curve = results.get("memory", {}).get("curve_mb")
+    if curve:
+        files.append(draw_memory(curve, folder / f"speed_memory_{name}.png"))
     return files
 
 
@@ -64,6 +67,24 @@ def draw_growth(growth: dict[str, Any], target: Path) -> Path:
         axes.set_ylabel(label, fontsize=8)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(target, dpi=110)
+    plt.close(figure)
+    return target
+
+
+def draw_memory(curve: dict[str, float], target: Path) -> Path:
+    """Draw what a process of many files holds in memory as it goes on."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.2, 2.2))
+    axes.plot([int(count) for count in curve], list(curve.values()), color="#1b6ca8")
+    axes.set_ylim(0, 1.15 * max(curve.values()))
+    axes.set_xlabel("files predicted", fontsize=8)
+    axes.set_ylabel("memory, MB", fontsize=8)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(target, dpi=110)
     plt.close(figure)

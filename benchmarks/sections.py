@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from epochs import LABELS, measure_frozen, measure_stages, measure_train
+from served import measure_frames, measure_served
 
 from georgia.images.decode import iter_images, read_image
 from georgia.model.bundle import Bundle
@@ -31,7 +32,14 @@ BATCH = 32
 
 
 # Sections that another file holds; ``main`` finds them here.
-__all__ = ["Bench", "measure_frozen", "measure_stages", "measure_train"]
+__all__ = [
+    "Bench",
+    "measure_frames",
+    "measure_frozen",
+    "measure_served",
+    "measure_stages",
+    "measure_train",
+]
 
 
 class Bench:
@@ -140,8 +148,8 @@ def _georgia(arguments: list[str], cores: set[int] | None = None) -> None:
     )
 
 
-def _predict_process(folder: Path, model: Path, out: Path, cores: set[int] | None = None) -> dict[str, float]:
-    """Return images/s and peak memory of predicting a folder to CSV in a process of its own."""
+def _predict_process(folder: Path, model: Path, out: Path, cores: set[int] | None = None) -> dict[str, Any]:
+    """Return images/s, peak memory and its curve of predicting a folder to CSV in a process of its own."""
     script = Path(__file__).with_name("predict_process.py")
     command = [sys.executable, str(script), str(model), str(folder), str(out)]
     text = subprocess.run(
@@ -158,7 +166,8 @@ def measure_growth(bench: Bench) -> dict[str, Any]:
     """Images/s and peak memory of the bundled model on more and more files."""
     model = load_bundled_model().model_path.parent
     sizes = (100, 1000) if bench.quick else (100, 1000, 10_000)
-    return {str(n): _predict_process(bench.many(n), model, bench.work / f"growth-{n}.csv") for n in sizes}
+    found = {str(n): _predict_process(bench.many(n), model, bench.work / f"growth-{n}.csv") for n in sizes}
+    return {n: {key: each[key] for key in ("images_per_s", "peak_mb")} for n, each in found.items()}
 
 
 def measure_cores(bench: Bench) -> dict[str, float]:
@@ -173,7 +182,7 @@ def measure_cores(bench: Bench) -> dict[str, float]:
     return found
 
 
-def measure_memory(bench: Bench) -> dict[str, float]:
+def measure_memory(bench: Bench) -> dict[str, Any]:
     """Peak memory with few and with many files; a tiny net, so that many are soon done."""
     import keras
 
@@ -186,8 +195,9 @@ def measure_memory(bench: Bench) -> dict[str, float]:
     file = bench.work / "tiny.onnx"
     export_onnx(model, PreprocessSpec(32), LABELS, file, {"name": "tiny"})
     few, many = 1000, 10_000 if bench.quick else 100_000
-    peaks = [_predict_process(bench.many(n), file, bench.work / "memory.csv")["peak_mb"] for n in (few, many)]
-    return {"n_few": few, "n_many": many, "peak_few_mb": peaks[0], "peak_many_mb": peaks[1]}
+    runs = [_predict_process(bench.many(n), file, bench.work / "memory.csv") for n in (few, many)]
+    peaks = {"peak_few_mb": runs[0]["peak_mb"], "peak_many_mb": runs[1]["peak_mb"]}
+    return {"n_few": few, "n_many": many, **peaks, "curve_mb": runs[1]["curve_mb"]}
 
 
 def measure_start(bench: Bench) -> dict[str, float]:

@@ -22,12 +22,18 @@ import processors
 import study_size
 
 HERE = Path(__file__).parent
-SECTIONS = ("predict", "train", "stages", "frozen", "fast", "growth", "cores", "memory", "start")
+SECTIONS = (
+    *("predict", "served", "frames", "train", "stages", "frozen", "fast"),
+    *("growth", "cores", "memory", "start"),
+)
 # Long ones, or of counts that scatter little: the first run measures them, further runs do not.
 ONCE = ("train", "growth", "memory")
 # Study's epoch over Georgia's first and later ones in float32, by what the processor computes with.
 TRAIN_AIMS = {"AMX": (">= 8", ">= 10")}
 OTHER_TRAIN_AIMS = (">= 4", ">= 4.5")
+# CPU seconds of a monitor's frame of 1112×1000 px.
+FRAME_AIMS = {"AMX": "<= 0.2"}
+OTHER_FRAME_AIM = "<= 0.45"
 MARKS = ("<!-- measured: scripts/bench --docs -->", "<!-- end of measured -->")
 NETS = ("resnet101", "resnet50", "efficientnet-lite0")
 
@@ -76,6 +82,15 @@ def list_ratios(found: dict[str, Any], machine: dict[str, Any]) -> list[tuple[st
             f"predict {net}: files → CSV / ONNX Runtime, files → CSV",
             files / speed["onnxruntime: files → CSV"],
         )
+    for name, each in (part("served") or {}).items():
+        add(f"predict, bundled model, files → CSV in {name}: CPU ms of an image", each["cpu_ms"])
+        if name != "float32":
+            gain = each["images_per_s"] / part("served", "float32", "images_per_s")
+            add(f"predict, bundled model, files → CSV: {name} / float32", gain)
+    frame_aim = FRAME_AIMS.get(machine["instructions"], OTHER_FRAME_AIM)
+    for name, cpu_s in (part("frames") or {}).items():
+        way = name.replace(":half", ", half of the windows in turns")
+        add(f"monitor, CPU s of a frame of 1112×1000 px: {way}", cpu_s, frame_aim)
     if part("train"):
         aims = TRAIN_AIMS.get(machine["instructions"], OTHER_TRAIN_AIMS)
         rows += study_size.list_train_rows(part("train"), aims, processors.choose_clocks(machine))

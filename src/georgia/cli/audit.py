@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +23,13 @@ from georgia.cli.options import (
     parse_layout,
 )
 from georgia.files import check_outside_data, hold_folder
+from georgia.text import count_noun
 
 if TYPE_CHECKING:
     from georgia.audit import Audit
 
+# Lines of one check; a set in which every crystal has two labels has thousands of findings.
+_MAX_LINES = 10
 AllowOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -101,13 +105,20 @@ def _write(audit: Audit, out: Path) -> list[Path]:
 def _show(audit: Audit, files: list[Path]) -> None:
     counts = ", ".join(f"{name} {n:,}" for name, n in audit.catalog.count_by_class().items())
     console.show_line(f"{audit.n_images:,} images ({counts}) in {audit.n_groups:,} groups")
-    explained: set[str] = set()
+    n_found = Counter(finding.check for finding in audit.findings)
+    n_told: Counter[str] = Counter()
     for finding in audit.findings:
+        n_told[finding.check] += 1
+        if n_told[finding.check] > _MAX_LINES:
+            continue
         allowed = " (allowed)" if finding.is_allowed else ""
         console.show_line(f"{finding.severity}{allowed} · {finding.check} · {finding.message}")
-        if finding.check not in explained:
+        if n_told[finding.check] == 1:
             console.show_line(f"    {finding.remedy}")
-        explained.add(finding.check)
+        n_more = n_found[finding.check] - _MAX_LINES
+        if n_told[finding.check] == _MAX_LINES and n_more > 0:
+            where = "audit.json holds" if files else "--out or --json lists"
+            console.show_line(f"    and {count_noun(n_more, 'more finding')} of this kind, which {where}")
     if not audit.findings:
         console.show_line("Nothing was found.")
     console.show_line(f"gate: {audit.gate}")

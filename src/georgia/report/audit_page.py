@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from georgia.report.thumbnails import image_url, read_thumbnails
 from georgia.split.make import group_of
 
 AUDIT_PAGE = "audit.html"
-# The page stays below a few MB: so many sets of images a finding, and so many images a set.
-_MAX_SETS, _MAX_IN_SET, _MAX_IN_GALLERY = 12, 8, 24
+# The page stays below a few MB: so many findings of a check, sets of images a finding, and images a set.
+_MAX_OF_CHECK, _MAX_SETS, _MAX_IN_SET, _MAX_IN_GALLERY = 12, 12, 8, 24
 _THUMBNAIL_PX = 170
 _PLOTTED_ALWAYS = ("width_px", "height_px", "brightness", "contrast", "sharpness", "noise")
 Records = Mapping[str, Record]
@@ -39,19 +40,48 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """One finding as the template needs it: ``sets`` are images that belong side by side."""
+    """One finding as the template needs it: ``sets`` are images that belong side by side.
+
+    ``n_further`` are findings of the same check that have no section of their own.
+    """
 
     finding: Finding
     sets: tuple[tuple[Tile, ...], ...] = ()
     n_sets: int = 0
     figure: str = ""
     rule: str = ""
+    n_further: int = 0
+
+
+class _Lines:
+    """Images of one group side by side, each with the transform that makes it from an earlier one."""
+
+    def __init__(self, audit: Audit, records: Records) -> None:
+        self._records = records
+        self._pairs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for pair in audit.pairs:
+            self._pairs[str(pair["second"])].append(pair)
+
+    def line_up(self, group: Iterable[str]) -> tuple[Tile, ...]:
+        """Return the first files of a group."""
+        members = list(group)
+        known = set(members)
+        return tuple(self._make_tile(name, known) for name in members[:_MAX_IN_SET])
+
+    def _make_tile(self, name: str, members: set[str]) -> Tile:
+        record = self._records[name]
+        made = next((pair for pair in self._pairs.get(name, ()) if pair["first"] in members), None)
+        note = ""
+        if made is not None:
+            near = "" if made["kind"] == "exact" else f", near ({made['similarity']:.2f})"
+            note = f"{made['transform']} of {Path(made['first']).name}{near}"
+        return Tile(name, record.class_name, " · ".join(filter(None, (record.split, note))))
 
 
 def render_audit(audit: Audit) -> str:
     """Return the page as HTML: the quality gate, all findings, then the distributions."""
     records = {relative_name(record.path, audit.catalog.root): record for record in audit.catalog.records}
-    sections = [_make_section(finding, audit, records) for finding in audit.findings]
+    sections = _make_sections(audit, records)
     names = {tile.name for section in sections for tiles in section.sets for tile in tiles}
     predictability = ""
     if audit.properties:
@@ -81,17 +111,32 @@ def save_audit_page(audit: Audit, path: str | Path) -> None:
     write_text(path, render_audit(audit))
 
 
-def _make_section(finding: Finding, audit: Audit, records: Records) -> Section:
+def _make_sections(audit: Audit, records: Records) -> list[Section]:
+    """Return the findings in their order: of each check the first ones, the last telling of the rest."""
+    lines, counts = _Lines(audit, records), Counter(finding.check for finding in audit.findings)
+    sections: list[Section] = []
+    n_shown: Counter[str] = Counter()
+    for finding in audit.findings:
+        n_shown[finding.check] += 1
+        if n_shown[finding.check] <= _MAX_OF_CHECK:
+            is_last = n_shown[finding.check] == _MAX_OF_CHECK
+            n_further = counts[finding.check] - _MAX_OF_CHECK if is_last else 0
+            sections.append(replace(_make_section(finding, audit, lines, records), n_further=n_further))
+    return sections
+
+
+def _make_section(finding: Finding, audit: Audit, lines: _Lines, records: Records) -> Section:
     check = next((check for check in CHECKS if check.name == finding.check), None)
     rule = f"{check.rule} {check.threshold:g}. Source: {check.source}." if check else ""
-    sets: list[tuple[Tile, ...]] = []
+    groups: list[Iterable[str]] = []
     if finding.check in (DuplicatesFound.name, SameScene.name):
-        sets = [_line_up(group, audit, records) for group in finding.evidence["groups"]]
+        groups = finding.evidence["groups"]
     elif finding.check == Leak.name:
-        sets = [_line_up(group, audit, records) for group in finding.evidence["groups"].values()]
+        groups = list(finding.evidence["groups"].values())
     elif finding.check in (Conflict.name, NearConflict.name):
-        sets = [_line_up(finding.files, audit, records)]
-    elif finding.check != Unreadable.name and finding.files:
+        groups = [finding.files]
+    sets = [lines.line_up(group) for group in groups[:_MAX_SETS]]
+    if not groups and finding.check != Unreadable.name and finding.files:
         sets = [tuple(_add_values(finding, records))]
     entry = next((entry for entry in PROPERTIES if entry.name == finding.evidence.get("property")), None)
     figure = ""
@@ -99,26 +144,7 @@ def _make_section(finding: Finding, audit: Audit, records: Records) -> Section:
         value = finding.evidence.get("value")
         is_marked = not entry.is_text and finding.evidence.get("sign") in ("≤", ">")
         figure = _draw(Distribution(audit, entry, float(value) if is_marked and value is not None else None))
-    return Section(finding, tuple(sets[:_MAX_SETS]), len(sets), figure, rule)
-
-
-def _line_up(group: Iterable[str], audit: Audit, records: Records) -> tuple[Tile, ...]:
-    """Return the files of one group, each with the transform that makes it from an earlier one."""
-    members = list(group)
-    made = {
-        pair["second"]: f"{pair['transform']} of {Path(pair['first']).name}"
-        + ("" if pair["kind"] == "exact" else f", near ({pair['similarity']:.2f})")
-        for pair in reversed(audit.pairs)
-        if pair["second"] in members and pair["first"] in members
-    }
-    return tuple(
-        Tile(
-            name,
-            records[name].class_name,
-            " · ".join(filter(None, (records[name].split, made.get(name, "")))),
-        )
-        for name in members[:_MAX_IN_SET]
-    )
+    return Section(finding, tuple(sets), max(len(groups), len(sets)), figure, rule)
 
 
 def _add_values(finding: Finding, records: Records) -> Iterable[Tile]:

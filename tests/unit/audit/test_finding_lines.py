@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from georgia.audit import CHECKS, AuditConfig
-from georgia.audit.check import MOST_SIGNS_OF_MESSAGE, AuditData, list_names, shorten
+from georgia.audit.check import MOST_SIGNS_OF_MESSAGE, AuditData, Check, list_names, shorten
 from georgia.audit.measurements import QUALITY_COLUMNS
-from georgia.audit.near_duplicates.search import DuplicatePair, Duplicates
+from georgia.audit.near_duplicates.search import DuplicateKind, DuplicatePair, Duplicates
 from georgia.images.symmetry import Symmetry
 from georgia.labels import Labels
 from georgia.records import SPLITS, Catalog, Failure, Record
 
 ROOT = Path("/data")
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=240)
+
+
+def find_check(name: str) -> Check:
+    return next(check for check in CHECKS if check.name == name)
 
 
 def make_data(stem: str, n_images: int, n_classes: int) -> AuditData:
@@ -71,8 +76,38 @@ def test_listed_names_count_the_others() -> None:
 def test_conflict_names_each_class_first() -> None:
     data = make_data("x", 40, 2)
     data.__dict__["predictability"] = None
-    conflict = next(check for check in CHECKS if check.name == "conflict")
-    (finding,) = conflict.find(data)
+    (finding,) = find_check("conflict").find(data)
     assert finding.message.startswith("0x.png (n0) and 1x.png (n1) and ")
     assert " more: the same image" in finding.message
     assert len(finding.files) == 20
+
+
+class Counted(tuple[DuplicatePair, ...]):
+    """Pairs that count how often somebody goes through all of them."""
+
+    n_passes = 0
+
+    def __iter__(self) -> Iterator[DuplicatePair]:
+        Counted.n_passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("kind", ["exact", "near"])
+def test_pairs_are_gone_through_as_often_for_many_groups_as_for_few(kind: DuplicateKind) -> None:
+    """With a pass over all pairs for each group, 100,000 images took longer to report than to compare."""
+    passes = []
+    for n_groups in (2, 200):
+        records = tuple(Record(ROOT / f"{k}.png", "AB"[k % 2]) for k in range(2 * n_groups))
+        pairs = Counted(
+            DuplicatePair(k, k + 1, kind, Symmetry.IDENTITY, 1.0) for k in range(0, len(records), 2)
+        )
+        groups = tuple((pair.first, pair.second) for pair in pairs)
+        catalog = Catalog(ROOT, Labels(("A", "B")), records, ())
+        data = AuditData(catalog, {}, Duplicates(pairs, groups), AuditConfig())
+        Counted.n_passes = 0
+        found = [f for name in ("copies", "conflict", "near-conflict") for f in find_check(name).find(data)]
+        passes.append(Counted.n_passes)
+        assert len(found) == 1 + n_groups
+        assert set(found[0].evidence["group_kinds"]) == {"exact" if kind == "exact" else "overlapping"}
+        assert found[-1].evidence["pairs"][0]["second"] == f"{len(records) - 1}.png"
+    assert passes[0] == passes[1]

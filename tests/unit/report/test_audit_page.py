@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.helpers.audit_examples import FIRST, render_textures
+from tests.helpers.audit_examples import FIRST, render_texture, render_textures
 
 from georgia.audit import AuditConfig, run_audit
 from georgia.audit.measurements import PROPERTIES
@@ -29,6 +29,21 @@ def test_page_shows_duplicates_side_by_side(tmp_path: Path) -> None:
     assert page.count("data:image/jpeg;base64,") == 4
     assert "http" not in page.replace("http://www.w3.org", "")
     assert str(tmp_path) not in page
+
+
+def test_page_of_many_findings_shows_the_first_of_a_kind(tmp_path: Path) -> None:
+    example = render_textures(4)
+    for number in range(15):
+        texture = render_texture(700 + number, 46, 47)
+        example = example.add(f"CEX/{number:02d} one.png", texture)
+        example = example.add(f"PG/{number:02d} other.png", texture)
+    audit = run_audit(example.write(tmp_path), FAST)
+    assert sum(finding.check == "conflict" for finding in audit.findings) == 15
+    page = render_audit(audit)
+    assert page.count("</span>conflict</h3>") == 12
+    assert "And 3 further findings of this kind</b>, which audit.json holds" in page
+    # Twelve sets of `copies`, in another order perhaps, and twelve conflicts.
+    assert page.count("data:image/jpeg;base64,") == 2 * 24
 
 
 def test_figures_return_plotted_values(tmp_path: Path) -> None:

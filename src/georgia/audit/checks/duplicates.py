@@ -128,14 +128,17 @@ class Conflict(Check):
         # its label contradict the others too.
         linked = own if self.kind == "exact" else pairs
         sets = connect(len(records), [(pair.first, pair.second) for pair in linked])
+        pairs_of: dict[int, list[DuplicatePair]] = defaultdict(list)
+        for pair in pairs:
+            pairs_of[pair.first].append(pair)
         return [
-            self._report(members, pairs, data)
+            self._report(members, [pair for member in members for pair in pairs_of.get(member, ())], data)
             for members in sets
             if len({records[member].class_name for member in members}) > 1
         ]
 
     def _report(self, members: Sequence[int], pairs: Sequence[DuplicatePair], data: AuditData) -> Finding:
-        own = [describe_pair(pair, data) for pair in pairs if pair.first in set(members)]
+        own = [describe_pair(pair, data) for pair in pairs]
         named = [
             f"{shorten(data.name(member))} ({shorten(data.catalog.records[member].class_name)})"
             for member in _choose_shown(members, data)

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from threadpoolctl import threadpool_limits
@@ -69,9 +70,11 @@ class Duplicates:
 
     def kind_of(self, group: Sequence[int]) -> GroupKind:
         """Return what joins a group: "exact" if all its images are equal."""
-        members = set(group)
-        is_near = any(pair.kind == "near" and pair.first in members for pair in self.pairs)
-        return GroupKind.OVERLAPPING if is_near else GroupKind.EXACT
+        return GroupKind.EXACT if self._first_of_near.isdisjoint(group) else GroupKind.OVERLAPPING
+
+    @cached_property
+    def _first_of_near(self) -> frozenset[int]:
+        return frozenset(pair.first for pair in self.pairs if pair.kind == "near")
 
 
 def find_near_duplicates(
