@@ -223,7 +223,7 @@ def test_device_names_of_windows_are_rejected(tmp_path: Path, monkeypatch: pytes
     assert not any(map(is_device_name, ["console.csv", "COM10", "null", r"C:\con\table.csv"]))
     device, stream = tmp_path / "NUL.csv", tmp_path / "run:1.csv"
     check_target(stream)
-    monkeypatch.setattr("georgia.files.os.name", "nt")
+    monkeypatch.setattr("georgia.files.targets.os.name", "nt")
     for target, fault in ((device, "got the name of a device"), (stream, r"is needed; got 'run:1\.csv'")):
         with pytest.raises(UnwritableFileError, match=fault):
             check_target(target)

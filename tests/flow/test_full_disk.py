@@ -159,7 +159,7 @@ def test_failed_sync_of_command_is_one_line(
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("georgia.files.os.fsync", fail)
+    monkeypatch.setattr("georgia.files.writing.os.fsync", fail)
     image = next((synthetic_crops / "CEX").glob("*.png"))
     values = {"model": brightness_model, "crops": synthetic_crops, "disk": tmp_path, "image": image}
     check_one_line(capsys, main([word.format(**values) for word in command]), tmp_path)

@@ -31,7 +31,7 @@ TOO_LONG = (
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch) -> FileNotFoundError:
     """What Windows raises for a path that is too long, on a machine that claims to be Windows."""
-    monkeypatch.setattr("georgia.files._IS_WINDOWS", True)
+    monkeypatch.setattr("georgia.files.targets.IS_WINDOWS", True)
     return FileNotFoundError(errno.ENOENT, "No such file or directory")
 
 
@@ -45,7 +45,7 @@ def raise_it(error: Exception) -> Any:
 def test_long_target_is_told(
     tmp_path: Path, missing: FileNotFoundError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("georgia.files.tempfile.mkstemp", raise_it(missing))
+    monkeypatch.setattr("georgia.files.writing.tempfile.mkstemp", raise_it(missing))
     with pytest.raises(UnwritableFileError, match=TOO_LONG):
         write_text(tmp_path / ("a" * 120) / ("b" * 140) / "c.csv", "x")
     with pytest.raises(UnwritableFileError, match="got No such file or directory"):
@@ -98,8 +98,9 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[Path]]:
     """A machine that claims to be Windows, where a program holds files: the waits, and what was tried."""
     waits: list[float] = []
     tried: list[Path] = []
-    monkeypatch.setattr("georgia.files._IS_WINDOWS", True)
-    monkeypatch.setattr("georgia.files.time.sleep", waits.append)
+    for module in ("targets", "writing"):
+        monkeypatch.setattr(f"georgia.files.{module}.IS_WINDOWS", True)
+    monkeypatch.setattr("georgia.files.writing.time.sleep", waits.append)
 
     def replace(self: Path, target: Path) -> None:
         tried.append(self)

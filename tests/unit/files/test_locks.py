@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from georgia import files
 from georgia.errors import InputError, UnwritableFileError
-from georgia.files import OutputLock
+from georgia.files import OutputLock, locks
 
 HOLD = (
     "import sys; from pathlib import Path; from georgia.files import OutputLock\n"
@@ -82,7 +81,7 @@ def test_lock_of_other_machine_is_kept(tmp_path: Path) -> None:
 def test_lock_without_file_locks_asks_for_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: object, is_taken: bool
 ) -> None:
-    monkeypatch.setattr(files, "_lock_file", lambda _: None)
+    monkeypatch.setattr(locks, "_lock_file", lambda _: None)
     (tmp_path / "p.csv.lock").write_text(json.dumps({"pid": pid, "host": socket.gethostname()}))
     if is_taken:
         with pytest.raises(InputError, match="one process at a time"):
