@@ -152,7 +152,7 @@ def _commission(model: Path | None, settings: Any, n_frames: int, out: Path, onc
     bundle = open_model(model, None)
     # A probe is commissioned once: nothing is left out.
     tiles = replace(settings.tiles, windows=Windows.ALL)
-    analyzer = FrameAnalyzer(bundle, tiles, settings.impurity, settings.engine, settings.n_threads)
+    analyzer = FrameAnalyzer.of_monitor(bundle, settings, tiles)
     store = open_store_named(settings.db)
     try:
         return commission(analyzer, settings, store, n_frames, out, once, noting_signals)
@@ -204,7 +204,7 @@ def _watch(
 
     bundle = open_model(model, None)
     store = open_store_named(settings.db)
-    analyzer = FrameAnalyzer(bundle, settings.tiles, settings.impurity, settings.engine, settings.n_threads)
+    analyzer = FrameAnalyzer.of_monitor(bundle, settings)
     from georgia.monitor.run import Monitor
     from georgia.monitor.supervisor import Supervisor
     from georgia.process.follow import following_process
@@ -267,8 +267,7 @@ def find_place(
         return None
 
     def open_own(bundle: Bundle) -> FrameAnalyzer:
-        settings_of_net = settings.tiles, settings.impurity, settings.engine, settings.n_threads
-        return FrameAnalyzer(bundle, *settings_of_net)
+        return FrameAnalyzer.of_monitor(bundle, settings)
 
     return ModelPlace(folder, open_analyzer or open_own, try_out)
 

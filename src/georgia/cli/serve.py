@@ -329,7 +329,7 @@ def _monitoring(
     from georgia.monitor.tile import FrameAnalyzer
     from georgia.process.follow import following_process
 
-    analyzer = FrameAnalyzer(bundle, probe.tiles, probe.impurity, probe.engine, probe.n_threads)
+    analyzer = FrameAnalyzer.of_monitor(bundle, probe)
     monitor = Monitor(analyzer, probe, store, who=read_who())
     supervisor = Supervisor(monitor, on_failure=on_failure, exit_after_s=probe.health.exit_after_s)
     with (

@@ -75,11 +75,13 @@ class _Models:
         from georgia.monitor.tile import open_probe_engine
 
         config = probe.monitor
-        key = (bundle.model_path.resolve(), bundle.sha256, config.engine, config.n_threads)
+        asked = config.engine, config.n_threads, config.precision
+        key = (bundle.model_path.resolve(), bundle.sha256, *asked)
         with self._opening:
             shared = self._nets.get(key)  # held here: the table alone lets go of it
             if shared is None:
-                trial = ThreadTrial(lambda n: open_probe_engine(bundle, config.engine, n), config.n_threads)
+                name, threads, precision = asked
+                trial = ThreadTrial(lambda n: open_probe_engine(bundle, name, n, precision), threads)
                 self._nets[key] = shared = SharedNet(trial)
             net = shared.for_probe(probe.name, probe.config.weight)
         return FrameAnalyzer(bundle, config.tiles, config.impurity, net), net

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from georgia.config import Config, Rule, above, at_least, between, flatten_config
 from georgia.errors import InputError, format_message, mask_credentials
-from georgia.model.engines import check_engine_name
+from georgia.model.engines import PrecisionName, check_engine_name
 from georgia.monitor.frametime import TimeFrom, compile_pattern, find_zone
 
 
@@ -258,10 +258,10 @@ class MonitorConfig(Config):
     """The settings of ``[monitor]``; docs/monitor.md explains each.
 
     ``source`` names the frames' origin in the store: the watched folder's path where it is empty. It stays
-    the same when a network folder is mounted elsewhere. ``threads`` are those of the net: see
-    ``georgia.monitor.thread_choice``. ``limits_from`` is an ended batch whose limits are
-    taken, by name or number. Durations are in seconds of a clock that never jumps. ``note`` is what the user
-    adds to the record: probe, plant, file of the protocol.
+    the same when a network folder is mounted elsewhere. ``precision`` is that of the net, where it is shown
+    for the model; ``threads`` are the net's: see ``georgia.monitor.thread_choice``. ``limits_from`` is an
+    ended batch whose limits are taken, by name or number. Durations are in seconds of a clock that never
+    jumps. ``note`` is what the user adds to the record: probe, plant, file of the protocol.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"look_s": "poll_interval_s"}
@@ -274,6 +274,7 @@ class MonitorConfig(Config):
     operator: Annotated[str, _NAME] = ""
     impurity: str = ""
     engine: str = "auto"
+    precision: PrecisionName = "auto"
     threads: Annotated[str, _THREADS] = "auto"
     poll_interval_s: Annotated[float, between(0.05, 3600)] = 1.0
     grace_s: Annotated[float, at_least(0)] = 30.0

@@ -21,7 +21,7 @@ from georgia.monitor.appearance import measure_input
 from georgia.monitor.fair_queue import ProbeNet
 from georgia.monitor.fraction import estimate_fractions, find_smoothing
 from georgia.monitor.result import EMPTY_CODE, UNKNOWN_CODE, FrameAnalysis, FrameStatus, TileMap
-from georgia.monitor.settings import TileConfig, Windows
+from georgia.monitor.settings import MonitorConfig, TileConfig, Windows
 from georgia.monitor.thread_choice import ThreadTrial
 from georgia.monitor.visibility import (
     LEAST_GRAIN,
@@ -111,7 +111,8 @@ class FrameAnalyzer:
     """One model, opened, and how frames are cut for it.
 
     ``threads`` are those of the net; with 0 the first frames are computed both with one and with all, and
-    the cheaper way is kept that keeps up. ``engine`` is a name, or a part of a net that others run too.
+    the cheaper way is kept that keeps up. ``engine`` is a name, or a part of a net that others run too;
+    ``precision`` is that of a net of its own.
 
     Raises:
         InputError: the model or the engine cannot be opened, or the model does not know the impurity.
@@ -124,6 +125,7 @@ class FrameAnalyzer:
         impurity: str = "",
         engine: str | ProbeNet = "auto",
         threads: int = 0,
+        precision: str = "auto",
     ) -> None:
         self.bundle, self.config = bundle, config
         self.impurity = choose_impurity(bundle.labels, impurity)
@@ -133,10 +135,18 @@ class FrameAnalyzer:
         if isinstance(engine, ProbeNet):
             self._engine: ThreadTrial | ProbeNet = engine
         else:
-            self._engine = ThreadTrial(lambda n: open_probe_engine(bundle, engine, n), threads)
+            self._engine = ThreadTrial(lambda n: open_probe_engine(bundle, engine, n, precision), threads)
         self.engine_name, self.precision = self._engine.name, self._engine.precision
         self._still, self._subsets = StillWindows(), WindowSubsets(config.windows)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="georgia-tiles")
+
+    @classmethod
+    def of_monitor(
+        cls, bundle: Bundle, config: MonitorConfig, tiles: TileConfig | None = None
+    ) -> FrameAnalyzer:
+        """Return one with a net of its own, as a monitor's settings say; ``tiles`` stand in for theirs."""
+        net = config.engine, config.n_threads, config.precision
+        return cls(bundle, tiles or config.tiles, config.impurity, *net)
 
     @property
     def threads(self) -> int | None:
@@ -287,13 +297,15 @@ class FrameAnalyzer:
         return FrameStatus.ANALYSED if n_analysed >= self.config.min_judged else FrameStatus.NO_CRYSTALS
 
 
-def open_probe_engine(bundle: Bundle, name: str = "auto", threads: int = 0) -> Engine:
+def open_probe_engine(
+    bundle: Bundle, name: str = "auto", threads: int = 0, precision: str = "auto"
+) -> Engine:
     """Open a model for the windows of frames: many at once, of which no prediction set is asked.
 
     Raises:
         InputError: the model or the engine cannot be opened.
     """
-    return open_served_engine(bundle, name, threads, is_wide=True, is_of_frames=True)
+    return open_served_engine(bundle, name, threads, precision, is_wide=True, is_of_frames=True)
 
 
 def choose_impurity(labels: Labels, requested: str) -> str:

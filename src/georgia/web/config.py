@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 from georgia.config import Rule, above, at_least, between
 from georgia.errors import format_message
+from georgia.model.engines import PrecisionName
 from georgia.monitor.people.roles import SignedAction
 from georgia.monitor.people.sessions import LoginRules
 from georgia.web.addresses import is_network
@@ -42,6 +43,7 @@ class ServeConfig(LoginRules):
     token: str = ""
     allowed_hosts: tuple[str, ...] = ()
     engine: str = "auto"
+    precision: PrecisionName = "auto"
     max_upload_bytes: Annotated[int, at_least(1)] = 32 * 2**20
     max_pixels: Annotated[int, at_least(1)] = 50_000_000
     pixels_in_flight: Annotated[int, at_least(1)] = 50_000_000

@@ -439,6 +439,7 @@ class Service:
                     TileConfig(fouled_after=0),
                     engine=self.config.engine,
                     threads=count_processors(),
+                    precision=self.config.precision,
                 )
         found = served.analyzer.analyze(image)
         impurity = served.analyzer.impurity
@@ -458,7 +459,9 @@ class Service:
     def _open(self, served: _Served) -> Engine:
         with self._opening:
             if served.engine is None:
-                served.engine = open_served_engine(served.bundle, self.config.engine)
+                served.engine = open_served_engine(
+                    served.bundle, self.config.engine, precision=self.config.precision
+                )
             return served.engine
 
 

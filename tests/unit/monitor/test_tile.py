@@ -11,7 +11,7 @@ import pytest
 from georgia.errors import InputError
 from georgia.labels import Labels
 from georgia.model.load import load_bundled_model
-from georgia.monitor.settings import TileConfig
+from georgia.monitor.settings import MonitorConfig, TileConfig
 from georgia.monitor.tile import (
     FrameAnalyzer,
     choose_impurity,
@@ -157,13 +157,23 @@ def test_what_does_not_move_is_fouling() -> None:
     assert statuses[-1] == "fouled"
 
 
+def test_precision_of_the_machine_holds_where_a_monitor_asks_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GEORGIA_PRECISION", "rotations")
+    analyzer = FrameAnalyzer.of_monitor(load_bundled_model(), MonitorConfig(threads="1"))
+    assert analyzer.precision == "rotations"
+
+
 def test_views_as_needed_keep_windows_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both classes in a frame: their windows lie near a threshold more often than crops of one."""
     image = render_frame(11, (330, 330), 0.4, 0.4).image
     found = []
+    # A monitor's own setting goes before what the machine is set to.
+    monkeypatch.setenv("GEORGIA_PRECISION", "rotations")
     for precision in ("float32", "views"):
-        monkeypatch.setenv("GEORGIA_PRECISION", precision)
-        analyzer = FrameAnalyzer(load_bundled_model(), TileConfig(), threads=1, engine="openvino")
+        settings = MonitorConfig(engine="openvino", threads="1", precision=precision)
+        analyzer = FrameAnalyzer.of_monitor(load_bundled_model(), settings)
         assert analyzer.precision == precision
         found.append(analyzer.analyze(image))
     full, few = found

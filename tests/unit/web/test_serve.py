@@ -287,6 +287,14 @@ def test_uploaded_image_is_classified_not_kept(
     assert list_files() == before
 
 
+def test_precision_of_the_settings_serves_images(tmp_path: Path) -> None:
+    with small(tmp_path, precision="rotations") as client:
+        found = client.post("/api/predict", files={"file": ("a.png", helpers.noise_png())}).json()
+    assert found["precision"] == "rotations"
+    with pytest.raises(InputError, match="precision must be one of auto, float32, .* got 'half'"):
+        build_config(ServeConfig, {"precision": "half"})
+
+
 def test_page_loads_nothing_from_elsewhere(reader: TestClient) -> None:
     page = reader.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
