@@ -193,14 +193,18 @@ def _show_summary(summary: ExportSummary) -> None:
         if text:
             console.show_line(f"{label}: {text}")
     for fault in shown["faults"][:5]:
-        console.show_note(f"row {fault['row']} of the data: {fault['content']!r}")
+        console.show_note(
+            f"row {fault['row']} is left out: its time in the column {shown['time_column']!r} cannot be read "
+            f"as {shown['time_format']}: {fault['content']!r}"
+        )
+    for note in shown["notes"]:
+        console.show_note(note)
     rows = []
     for column in shown["columns"]:
         gaps = ", ".join(f"{n} × {text!r}" for text, n in column["gaps"].items())
         low, high = (f"{column[name]:g}" if column[name] is not None else "–" for name in ("low", "high"))
-        rows.append(
-            [column["name"], column["unit"] or "–", f"{column['n_values']:,}", low, high, gaps or "–"]
-        )
+        unit = f"{column['unit'] or '–'}{', in its cells' if column['is_unit_in_cells'] else ''}"
+        rows.append([column["name"], unit, f"{column['n_values']:,}", low, high, gaps or "–"])
     console.show_table(["variable", "unit", "values", "lowest", "highest", "gaps"], rows)
 
 

@@ -31,6 +31,7 @@ _SPELLED = {
     **dict.fromkeys(("°f", "degf", "deg f", "fahrenheit", "℉"), "°F"),
     **dict.fromkeys(("1/min", "min-1", "min^-1", "u/min", "rpm", "upm"), "rpm"),
     **dict.fromkeys(("percent", "pct", "prozent"), "%"),
+    "‰": "‰",
     **dict.fromkeys(("-", "–", "1", "none"), ""),
 }
 _KNOWN = frozenset(
@@ -164,9 +165,48 @@ def parse_number(cell: str, decimal: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+# A number with its unit behind, and one that lies below or above what could be measured.
+_MEASURED = re.compile(r"(?P<number>[+\u2212-]?\d(?:.*\d)?)\s*(?P<unit>[^\W\d].{0,11}|[%°º#℃‰µ].{0,11})")
+_CENSORED = re.compile(r"(?:[<>≤≥]=?|&lt;|&gt;)\s*(?P<number>.+)")
+
+
+def split_measured(cell: str) -> tuple[str, str] | None:
+    """Return the number and the unit of a cell that has both, None of one that has not.
+
+    >>> split_measured("12,5 degC"), split_measured("1.5e3"), split_measured("<0.1 %")
+    (('12,5', '°C'), None, None)
+    """
+    if looks_numeric(cell):
+        return None
+    match = _MEASURED.fullmatch(cell.strip())
+    if match is None or not looks_numeric(match["number"]):
+        return None
+    return match["number"], read_unit(match["unit"])
+
+
+def is_measured(cell: str) -> bool:
+    """Tell whether a cell is a number with a unit that process exports have."""
+    parts = split_measured(cell)
+    return parts is not None and is_unit(parts[1])
+
+
+def is_censored(cell: str) -> bool:
+    """Tell whether a cell says only that a value lies below or above a number, as <0.1 does."""
+    match = _CENSORED.fullmatch(cell.strip())
+    return match is not None and (
+        looks_numeric(match["number"]) or split_measured(match["number"]) is not None
+    )
+
+
 def looks_numeric(cell: str) -> bool:
     """Tell whether a cell is a number with the one decimal sign or the other."""
     return parse_number(cell, ".") is not None or parse_number(cell, ",") is not None
+
+
+def tells_no_thousands(cell: str, decimal: str) -> bool:
+    """Tell whether a number can be read in one way only, or has no sign but the decimal one."""
+    match = _EITHER.fullmatch(_BLANKS.sub("", cell.strip()))
+    return match is None or match[1] == decimal
 
 
 def find_decimal(cells: Iterable[str], delimiter: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from georgia.errors import InputError
-from georgia.process.cells import clean_name, is_unit, looks_numeric, split_unit
+from georgia.process.cells import clean_name, is_censored, is_measured, is_unit, looks_numeric, split_unit
 from georgia.process.times import is_clock, match_calendar
 
 DELIMITERS = (";", "\t", ",", "|")
@@ -23,7 +23,16 @@ _LEAST_SCORE = 0.5
 # Words for a value that is not there; any other text in a column of numbers is none either.
 _GAPS = frozenset(("", "-", "--", "---", "bad", "nan", "n/a", "na", "#n/a", "null", "none", "no data", "?"))
 
-Rows = list[list[str]]
+
+class Row(list[str]):
+    """The cells of a row; ``number`` is its place in the file, from 1, as a spreadsheet counts."""
+
+    number = 0
+
+
+Rows = list[Row]
+# What stands for a time's form in a row of units: dd.mm.yyyy hh:mm:ss, TT.MM.JJJJ.
+_FORMAT = re.compile(r"(?=.*[dDtT])(?=.*[yYjJhH])[dDtTmMyYjJhHsS.:/\- ,]{5,}")
 
 
 class NoRowsError(InputError):
@@ -40,14 +49,20 @@ class Layout:
     n_before: int
 
 
-def parse_rows(text: str, delimiter: str) -> Rows:
-    """Return the cells of each row; a line without any is a row without cells."""
+def parse_rows(text: str, delimiter: str, n_before: int = 0) -> Rows:
+    """Return the cells of each row; a line without any is a row without cells.
+
+    ``n_before`` is how many rows of the file lie before the text.
+    """
     limit = csv.field_size_limit()
     csv.field_size_limit(max(limit, len(text) + 1))
     try:
         # A carriage return alone ends a line too, as old programs write it.
         lines = io.StringIO(text, newline=None)
-        return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+        rows = [Row(cell.strip() for cell in row) for row in csv.reader(lines, delimiter=delimiter)]
+        for number, row in enumerate(rows, n_before + 1):
+            row.number = number
+        return rows
     except csv.Error as error:
         raise InputError("the rows", needs="a table of text is needed", got=error) from error
     finally:
@@ -114,11 +129,18 @@ def _score(rows: Rows) -> float:
 
 
 def _is_data(cell: str) -> bool:
-    return cell.lower() in _GAPS or looks_numeric(cell) or is_clock(cell) or match_calendar(cell) is not None
+    return is_gap(cell) or is_censored(cell) or _is_value(cell)
+
+
+def is_gap(cell: str) -> bool:
+    """Tell whether a cell is a word for a value that is not there."""
+    return cell.lower() in _GAPS
 
 
 def _is_value(cell: str) -> bool:
-    return bool(cell) and (looks_numeric(cell) or is_clock(cell) or match_calendar(cell) is not None)
+    return bool(cell) and (
+        looks_numeric(cell) or is_clock(cell) or match_calendar(cell) is not None or is_measured(cell)
+    )
 
 
 def _is_data_row(row: Sequence[str]) -> bool:
@@ -163,8 +185,8 @@ def _read_header(rows: Rows, first: int) -> tuple[tuple[str, ...], tuple[str, ..
     above = [row for row in above if len(row) >= min(2, n_columns)]
     header = above[-1] if above else []
     unit_cells: Sequence[str] = ()
-    if len(above) == 2 and all(map(is_unit, above[1])) and not all(map(is_unit, above[0])):
-        header, unit_cells = above
+    if len(above) == 2 and _is_units(above[1], above[0]):
+        header, unit_cells = above[0], ["" if _FORMAT.fullmatch(cell) else cell for cell in above[1]]
     names: list[str] = []
     units: list[str] = []
     for at in range(max(n_columns, len(_without_end(header)))):
@@ -174,6 +196,18 @@ def _read_header(rows: Rows, first: int) -> tuple[tuple[str, ...], tuple[str, ..
         names.append(_number(name or f"column {at + 1}", names))
         units.append(unit)
     return tuple(names), tuple(units)
+
+
+def _is_units(row: Sequence[str], above: Sequence[str]) -> bool:
+    """Tell whether a row holds the units of the names above it: all known ones, or most of them."""
+    if all(map(is_unit, above)):
+        return False
+    if all(map(is_unit, row)):
+        return True
+    filled = [cell for cell in row if cell and not _FORMAT.fullmatch(cell)]
+    known = [cell for cell in filled if is_unit(cell) and cell.strip("[](){}- ")]
+    is_below_names = len(above) == len(row) and all(above) and not any(map(is_unit, above[1:]))
+    return is_below_names and bool(known) and 2 * len(known) >= len(filled)
 
 
 def _without_end(header: Sequence[str]) -> Sequence[str]:

@@ -24,7 +24,7 @@ from georgia.monitor.columns import iso_time
 from georgia.monitor.process_record import Entry, EntryKind, Piece, VariableValues
 from georgia.process.decode import Encoding, decode_lines, find_encoding, find_last_line_end
 from georgia.process.dialect import NoRowsError, Rows, parse_rows
-from georgia.process.reading import ParsedRows, Reading, find_reading, parse_values
+from georgia.process.reading import ParsedRows, Reading, find_reading, note_zone, parse_values
 from georgia.process.settings import FileKind, ProcessConfig
 from georgia.process.times import describe_zone
 
@@ -48,12 +48,13 @@ class Position:
     config_key: str = ""
     last_time_s: float | None = None
     last_event: str = ""
+    n_file_rows: int = 0
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the part that a piece keeps as its ``reading``."""
         plain = self.reading.to_json_dict() if self.reading is not None else None
         rest = {"config": self.config_key, "last_time_s": self.last_time_s, "last_event": self.last_event}
-        return {"layout": plain, **rest}
+        return {"layout": plain, **rest, "n_file_rows": self.n_file_rows}
 
     @classmethod
     def of_piece(cls, row: Mapping[Any, Any]) -> Position:
@@ -61,7 +62,7 @@ class Position:
         try:
             told = json.loads(row["reading"])
             reading = Reading.from_json(told["layout"]) if told["layout"] is not None else None
-            rest = (told["config"], told["last_time_s"], told["last_event"])
+            rest = (told["config"], told["last_time_s"], told["last_event"], int(told.get("n_file_rows", 0)))
             return cls(int(row["end_byte"]), str(row["fingerprint"]), reading, *rest)
         except DAMAGE:
             return cls()
@@ -133,7 +134,8 @@ class ExportFile:
                 return None
             text = decode_lines(data[encoding.n_mark if not start else 0 : end], encoding)
             fingerprint = _fingerprint(stream, start + end)
-        rows = self._drop_header(parse_rows(text, reading.delimiter), reading, is_first=not start)
+        whole = parse_rows(text, reading.delimiter, position.n_file_rows if start else 0)
+        rows = self._drop_header(whole, reading, is_first=not start)
         found = self._parse(rows, reading, position, now_s)
         behind = Position(
             end_byte=start + end,
@@ -142,6 +144,7 @@ class ExportFile:
             config_key=self._key,
             last_time_s=found.times[-1] if found.times else position.last_time_s,
             last_event=found.events[-1][1] if found.events else position.last_event,
+            n_file_rows=whole[-1].number if whole else position.n_file_rows,
         )
         n_rows = sum(1 for row in rows if any(row))
         return Chunk(found, start, behind, n_rows, was_replaced, is_last=is_rest)
@@ -321,6 +324,7 @@ class ExportSummary:
     columns: list[dict[str, Any]] = field(default_factory=list)
     n_events: int = 0
     example: str = ""
+    zone_note: str = ""
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return the public form of ``georgia process --json``."""
@@ -346,6 +350,7 @@ class ExportSummary:
             "n_repeated": self.n_repeated,
             "columns": self.columns,
             "texts": list(how.texts),
+            "notes": [note for note in (*how.notes, self.zone_note) if note],
             "event_column": how.names[how.event_column] if how.event_column >= 0 else None,
             "n_events": self.n_events,
         }
@@ -403,6 +408,8 @@ def summarize_export(path: Path, config: ProcessConfig) -> ExportSummary:
             gaps.setdefault(name, Counter()).update(rows.gaps[name])
     if summary is None:
         raise InputError(f"Cannot read {str(path)!r}", needs="a row of values is needed", got="none")
+    known = [time_s for time_s in (summary.first_time_s, summary.last_time_s) if time_s is not None]
+    summary.zone_note = note_zone(summary.reading, known)
     summary.step_s = round(sorted(steps)[len(steps) // 2], 3) if steps else None
     summary.columns = [
         {

@@ -153,12 +153,6 @@ def _iter_parquet(
     yield stream.getvalue()
 
 
-TYPES: Mapping[str, str] = {
-    "csv": "text/csv; charset=utf-8",
-    "json": "application/json",
-    "jsonl": "application/x-ndjson",
-    "parquet": "application/vnd.apache.parquet",
-}
 # The forms of a joined table by their names in REST, and by suffix.
 PAGES: Mapping[str, Callable[[list[str], Iterator[Row]], Iterator[bytes]]] = {
     "csv": csv_pages,

@@ -7,12 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from georgia.errors import InputError, suggest
-from georgia.monitor.process_record import GOOD, LONGEST_QUALITY
-from georgia.process.cells import clean_name, find_decimal, looks_numeric, parse_number, read_unit
+from georgia.process.cells import clean_name, find_decimal, looks_numeric, parse_number
+from georgia.process.clock_cells import (
+    check_clock,
+    drop_late_midnights,
+    find_header_zone,
+    has_clock,
+    is_clock_apart,
+    is_midnight,
+    join_date_and_clock,
+)
 from georgia.process.dialect import Layout, Rows, find_layout, parse_rows
 from georgia.process.settings import AUTO, FileKind, ProcessConfig
 from georgia.process.times import (
@@ -23,7 +31,6 @@ from georgia.process.times import (
     TimeKind,
     find_order,
     find_zone_or_offset,
-    has_clock,
     is_clock,
     iter_clock,
     match_calendar,
@@ -32,6 +39,15 @@ from georgia.process.times import (
     read_duration,
     read_excel,
     to_seconds,
+)
+from georgia.process.variables import (
+    ColumnReading,
+    check_thousands,
+    find_variable,
+    iter_number_texts,
+    note_texts,
+    place_cells,
+    read_cell,
 )
 
 _TIME_NAMES = re.compile(
@@ -57,20 +73,12 @@ _MOST = 0.9
 
 
 @dataclass(frozen=True)
-class ColumnReading:
-    """One column that is read: its position from 0, name, and unit."""
-
-    at: int
-    name: str
-    unit: str
-
-
-@dataclass(frozen=True)
 class Reading:
     """How an export is understood; through JSON and back, so that a restart reads on in the same way.
 
     ``time_columns`` are the positions of the time, two where date and time of day stand apart. ``variables``
     are read; ``texts`` are columns without a number, which are not. ``event_column`` is one, -1 is none.
+    ``header_zone`` is the zone that the header of the time names. ``notes`` are for people.
     """
 
     encoding: str
@@ -87,6 +95,8 @@ class Reading:
     event_column: int = -1
     start: str = ""
     kind: str = FileKind.VALUES
+    header_zone: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return plain values for the record."""
@@ -96,10 +106,12 @@ class Reading:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Reading:
         """Return the reading that ``to_json_dict`` wrote; raises what damaged values raise."""
-        known = {name: values[name] for name in cls.__dataclass_fields__}
+        # What earlier versions did not write has its default.
+        new = {"header_zone": "", "notes": ()}
+        known = {name: {**new, **values}[name] for name in cls.__dataclass_fields__}
         known["time_format"] = TimeFormat.from_json(dict(known["time_format"]))
         known["variables"] = tuple(ColumnReading(**item) for item in known["variables"])
-        for name in ("names", "time_columns", "texts"):
+        for name in ("names", "time_columns", "texts", "notes"):
             known[name] = tuple(known[name])
         return cls(**known)
 
@@ -110,6 +122,7 @@ class ParsedRows:
 
     ``gaps`` counts, by variable, the texts that stand where a number should. ``n_backwards`` counts rows
     whose time lies before that of the row above, ``n_repeated`` those with the same time, which are left out.
+    A fault is the number of the row in the file, and what stands in it.
     """
 
     times: list[float] = field(default_factory=list)
@@ -137,11 +150,9 @@ def find_reading(text: str, config: ProcessConfig, encoding: tuple[str, int] = (
     rows = [row for row in parse_rows(text, layout.delimiter)[layout.n_before :] if any(row)]
     times = _find_time_columns(layout, rows, config)
     kept = [at for at in range(len(layout.names)) if at not in times]
-    decimal = config.decimal_sign or find_decimal(
-        (row[at] for row in rows for at in kept if at < len(row) and looks_numeric(row[at])), layout.delimiter
-    )
+    decimal = config.decimal_sign or find_decimal(iter_number_texts(rows, kept), layout.delimiter)
     event_at = _find_column(layout, config.event_column) if config.event_column else -1
-    variables, texts = _sort_columns(layout, rows, kept, decimal, config, event_at)
+    variables, texts, notes = _sort_columns(layout, rows, kept, decimal, config, event_at)
     time_format = _find_time_format(layout, rows, times, decimal, config)
     return Reading(
         encoding=encoding[0],
@@ -158,6 +169,8 @@ def find_reading(text: str, config: ProcessConfig, encoding: tuple[str, int] = (
         event_column=event_at,
         start=config.start,
         kind=str(config.kind),
+        header_zone=_find_header_zone(layout, times),
+        notes=notes,
     )
 
 
@@ -193,66 +206,95 @@ def _find_time_columns(layout: Layout, rows: Rows, config: ProcessConfig) -> tup
             if len(parts) != 2:
                 raise
             return (_find_column(layout, parts[0]), _find_column(layout, parts[1]))
+    dates, clocks, named = _sort_time_columns(layout, rows)
+    if len(dates) == 1 and len(clocks) == 1 and not any(map(has_clock, _cells(rows, dates[0]))):
+        return (dates[0], clocks[0])
+    if not dates and not clocks and len(named) == 2 and _are_days_and_parts(rows, *named):
+        return (named[0], named[1])
+    for found in (dates, clocks, named):
+        if len(found) == 1:
+            return (found[0],)
+        if found:
+            names = [layout.names[at] for at in found]
+            both = f", or time={'+'.join(names)} if they make one time" if len(names) == 2 else ""
+            raise InputError(
+                "the time",
+                needs="which column is the time must be said",
+                got=", ".join(map(repr, names)),
+                hint=f"Say time={names[0]}{both}.",
+            )
+    at = next((at for at, name in enumerate(layout.names) if _TIME_NAMES.fullmatch(name)), 0)
+    number, cell = next(iter(place_cells(rows, at)), (layout.n_before + 1, ""))
+    raise InputError(
+        "the time",
+        needs="a column of times is needed",
+        got=f"{', '.join(layout.names)}, with {cell!r} in row {number} of {layout.names[at]!r}",
+        hint="Say time=NAME, and time_format and start where times are elapsed ones.",
+    )
+
+
+def _sort_time_columns(layout: Layout, rows: Rows) -> tuple[list[int], list[int], list[int]]:
+    """Return the columns of dates, those of times of day, and those of numbers that are called a time."""
     dates, clocks, named = [], [], []
     for at, name in enumerate(layout.names):
         cells = _cells(rows, at)
         if not cells:
             continue
-        if sum(match_calendar(cell) is not None for cell in cells) >= _MOST * len(cells):
-            dates.append(at)
-        elif sum(map(is_clock, cells)) >= _MOST * len(cells):
+        if _are_most(sum(map(is_clock_apart, cells)), len(cells)):
             clocks.append(at)
-        elif _TIME_NAMES.fullmatch(name) and sum(map(looks_numeric, cells)) >= _MOST * len(cells):
+        elif _are_most(sum(match_calendar(cell) is not None for cell in cells), len(cells)):
+            dates.append(at)
+        elif _TIME_NAMES.fullmatch(name) and _are_most(sum(map(looks_numeric, cells)), len(cells)):
             named.append(at)
-    if len(dates) == 1 and len(clocks) == 1 and not any(map(has_clock, _cells(rows, dates[0]))):
-        return (dates[0], clocks[0])
-    for found in (dates, clocks, named):
-        if len(found) == 1:
-            return (found[0],)
-        if found:
-            shown = ", ".join(repr(layout.names[at]) for at in found)
-            raise InputError(
-                "the time",
-                needs="which column is the time must be said",
-                got=shown,
-                hint=f"Say time={layout.names[found[0]]}.",
-            )
-    raise InputError(
-        "the time",
-        needs="a column of times is needed",
-        got=", ".join(layout.names),
-        hint="Say time=NAME, and time_format and start where times are elapsed ones.",
+    return dates, clocks, named
+
+
+def _are_most(n_good: int, n: int) -> bool:
+    """Tell whether most cells are of a kind; one that is not, as in a row of totals, does not matter."""
+    return n_good >= _MOST * n or (n_good >= 2 and n - n_good <= 1)
+
+
+def _are_days_and_parts(rows: Rows, days: int, parts: int) -> bool:
+    """Tell whether two columns are Excel's whole days and parts of a day."""
+    whole = [parse_number(cell.replace(",", "."), ".") for cell in _cells(rows, days)]
+    rest = [parse_number(cell.replace(",", "."), ".") for cell in _cells(rows, parts)]
+    return all(v is not None and v % 1 == 0 and _EXCEL_DAYS[0] <= v <= _EXCEL_DAYS[1] for v in whole) and all(
+        v is not None and 0 <= v < 1 for v in rest
     )
 
 
 def _sort_columns(
     layout: Layout, rows: Rows, kept: Sequence[int], decimal: str, config: ProcessConfig, event_at: int
-) -> tuple[tuple[ColumnReading, ...], tuple[str, ...]]:
-    """Return the columns that are read, and the names of those that hold texts only."""
+) -> tuple[tuple[ColumnReading, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the columns that are read, the names of those that hold texts only, and notes on these."""
     given = dict(item.split("=", 1) for item in config.units)
     for name in given:
         _find_column(layout, name)
     wanted = [_find_column(layout, name) for name in config.columns]
-    variables, texts = [], []
+    variables, texts, notes = [], [], []
     for at in kept:
-        cells = _cells(rows, at)
+        name, cells = layout.names[at], place_cells(rows, at)
         if at == event_at or (wanted and at not in wanted):
             continue
-        if any(parse_number(cell, decimal) is not None for cell in cells):
-            name = layout.names[at]
-            unit = read_unit(given[name]) if name in given else layout.units[at]
-            variables.append(ColumnReading(at, name, unit))
+        variable = find_variable(layout, at, cells, decimal, given.get(name))
+        if variable is not None:
+            if not config.decimal_sign:
+                check_thousands(name, cells, decimal)
+            variables.append(variable)
         elif at in wanted:
             raise InputError(
-                f"the column {layout.names[at]!r}",
+                f"the column {name!r}",
                 needs="numbers are needed",
-                got=repr(cells[0]) if cells else "none",
+                got=f"{cells[0][1]!r} in row {cells[0][0]}" if cells else "none",
+                hint=note_texts(name, cells).partition("number.")[2].strip(),
             )
         elif cells:
-            texts.append(layout.names[at])
+            texts.append(name)
+            notes += [note] if (note := note_texts(name, cells)) else []
     if not variables and event_at < 0:
-        raise InputError("the content", needs="a column of numbers is needed", got=", ".join(layout.names))
-    return tuple(variables), tuple(texts)
+        got = notes[0].rstrip(".") if notes else ", ".join(layout.names)
+        raise InputError("the content", needs="a column of numbers is needed", got=got)
+    return tuple(variables), tuple(texts), tuple(notes)
 
 
 def _find_time_format(
@@ -280,19 +322,21 @@ def _find_time_format(
         )
     filled = [cell for cell in cells if cell]
     matches = [match for cell in filled if (match := match_calendar(cell)) is not None]
-    if matches and len(matches) >= _MOST * len(filled):
+    if matches and _are_most(len(matches), len(filled)):
         return TimeFormat(TimeKind.CALENDAR, find_order(matches, repr(name)))
-    if filled and sum(map(is_clock, filled)) >= _MOST * len(filled):
+    if filled and _are_most(sum(map(is_clock, filled)), len(filled)):
         return _need_start("clock or elapsed", unit, config, name)
-    return _find_number_format(name, unit, [parse_number(cell, decimal) for cell in filled], config)
+    return _find_number_format(name, unit, filled, decimal, config)
 
 
 def _find_number_format(
-    name: str, unit: str, numbers: Sequence[float | None], config: ProcessConfig
+    name: str, unit: str, cells: Sequence[str], decimal: str, config: ProcessConfig
 ) -> TimeFormat:
-    known = [value for value in numbers if value is not None]
-    if not known:
-        raise InputError(f"the times of {name!r}", needs="times are needed", got="none that can be read")
+    known = [value for cell in cells if (value := _read_days(cell, decimal)) is not None]
+    if not known or not _are_most(len(known), len(cells)):
+        odd = next((cell for cell in cells if _read_days(cell, decimal) is None), "nothing")
+        hint = "Each row needs its date and its time of day."
+        raise InputError(f"the times of {name!r}", needs="times are needed", got=repr(odd), hint=hint)
     low, high = min(known), max(known)
     if unit.lower() in _SECONDS and not (unit.lower() in ("s", "ms") and low > _EPOCH_S[0]):
         return _need_start("elapsed", unit, config, name)
@@ -338,19 +382,53 @@ def _need_start(given: str, unit: str, config: ProcessConfig, name: str) -> Time
     raise InputError(f"the times of {name!r}", needs=needs, got="times without a date", hint=hint)
 
 
+def _read_days(cell: str, decimal: str) -> float | None:
+    """Return the number in a cell of times; Excel's day and its part of a day are added."""
+    parts = [parse_number(part, decimal) for part in cell.split(" ")]
+    known = [part for part in parts if part is not None]
+    is_day = (
+        len(known) == len(parts) == 2 and known[0] % 1 == 0 and known[0] >= _EXCEL_DAYS[0] and known[1] < 1
+    )
+    return sum(known) if is_day else parse_number(cell, decimal)
+
+
+def _find_header_zone(layout: Layout, times: tuple[int, ...]) -> str:
+    return find_header_zone(" ".join(f"{layout.names[at]} {layout.units[at]}" for at in times))
+
+
 def _find_zone(layout: Layout, times: tuple[int, ...], config: ProcessConfig) -> str:
-    """Return the zone of times that name none: that of the settings, or UTC where the header says so."""
-    told = " ".join(f"{layout.names[at]} {layout.units[at]}" for at in times)
-    is_utc = re.search(r"\b(UTC|GMT)\b", told) is not None
-    return "UTC" if is_utc and config.time_zone == "local" else config.time_zone
+    """Return the zone of times that name none: that of the settings, or what the header says."""
+    told = _find_header_zone(layout, times)
+    return told if told and config.time_zone == "local" else config.time_zone
+
+
+def note_zone(reading: Reading, times: Sequence[float]) -> str:
+    """Return what is to be said where header and settings name zones that are apart at a time, "" if not."""
+    if not reading.header_zone:
+        return ""
+    told, used = find_zone_or_offset(reading.header_zone), find_zone_or_offset(reading.time_zone)
+    for time_s in times:
+        moment = datetime.fromtimestamp(time_s, UTC)
+        offsets = [moment.astimezone(zone).utcoffset() or timedelta(0) for zone in (told, used)]
+        if offsets[0] != offsets[1]:
+            hours = abs(offsets[0] - offsets[1]).total_seconds() / 3600
+            return (
+                f"the header names the zone {reading.header_zone}, the settings {reading.time_zone}, "
+                f"which is {hours:g} h apart: the settings count. Say time_zone if they are wrong."
+            )
+    return ""
 
 
 def join_cells(rows: Sequence[Sequence[str]], times: Sequence[int]) -> list[str]:
     """Return the time of each row as one text; date and time of day with a blank between."""
-    if len(times) == 1:
-        at = times[0]
+    at, *rest = times
+    if not rest:
         return [row[at] if at < len(row) else "" for row in rows]
-    return [" ".join(row[at] for at in times if at < len(row)).strip() for row in rows]
+    ends = [[row[each] if each < len(row) else "" for each in times] for row in rows]
+    return [
+        join_date_and_clock(first, second) if match_calendar(first) else f"{first} {second}".strip()
+        for first, second in ends
+    ]
 
 
 def parse_values(
@@ -369,8 +447,8 @@ def parse_values(
     Raises:
         InputError: a local time may be of two hours, or exists in none.
     """
-    numbered = [(number, row) for number, row in enumerate(rows, 1) if any(row)]
-    moments = _read_moments([row for _, row in numbered], reading, previous_s)
+    rows = [row for row in rows if any(row)]
+    moments = _read_moments(rows, reading, previous_s)
     zone = find_zone_or_offset(reading.time_zone)
     seconds = to_seconds(moments, LocalTimes(zone, repeated_hour, previous_s, now_s))
     found = ParsedRows(
@@ -378,11 +456,11 @@ def parse_values(
         gaps={item.name: Counter() for item in reading.variables},
     )
     last = previous_s
-    for (number, row), time_s in zip(numbered, seconds, strict=True):
+    for row, time_s in zip(rows, seconds, strict=True):
         if time_s is None:
             found.n_faults += 1
             if len(found.faults) < _MOST_FAULTS:
-                found.faults.append((number, "; ".join(row)[:80]))
+                found.faults.append((row.number, "; ".join(row)[:80]))
             continue
         if time_s == last:  # a clock of whole seconds, and rows that are quicker
             found.n_repeated += 1
@@ -392,9 +470,8 @@ def parse_values(
         found.times.append(time_s)
         for item in reading.variables:
             cell = row[item.at] if item.at < len(row) else ""
-            value, quality = parse_number(cell, reading.decimal), GOOD
+            value, quality = read_cell(cell, item, reading.decimal)
             if value is None:
-                quality = clean_name(cell)[:LONGEST_QUALITY] or "empty"
                 found.gaps[item.name][quality] += 1
             found.values[item.name].append((value, quality))
         if 0 <= reading.event_column < len(row):
@@ -408,7 +485,10 @@ def parse_values(
 def _read_moments(rows: Rows, reading: Reading, previous_s: float | None) -> Moments:
     moments, how = Moments(), reading.time_format
     cells = join_cells(rows, reading.time_columns)
-    for moment in _iter_moments(cells, reading, how, previous_s):
+    found = list(_iter_moments(cells, reading, how, previous_s))
+    if how.kind in (TimeKind.CALENDAR, TimeKind.CLOCK):
+        check_clock(found, cells)
+    for moment in drop_late_midnights(found, cells):
         moments.add(moment)
     return moments
 
@@ -435,7 +515,7 @@ def _iter_moments(
     else:
         begin = _start_s(reading) if how.kind == TimeKind.ELAPSED else 0.0
         for cell in cells:
-            number = parse_number(cell, reading.decimal)
+            number = _read_days(cell, reading.decimal)
             if number is None and how.kind == TimeKind.ELAPSED:
                 duration = read_duration(cell)
                 yield None if duration is None else begin + duration
@@ -447,10 +527,12 @@ def _iter_moments(
 
 def _read_pattern(cell: str, pattern: str) -> datetime | None:
     """Return a time by a pattern; seconds may have a fraction that the pattern lacks, and the other way."""
+    is_end = "%H" in pattern and is_midnight(cell)
+    cell = cell.replace("24:00", "00:00", 1) if is_end else cell
     plain = re.sub(r"(:\d{2})[.,]\d+", r"\1", cell)
     for text, form in ((cell, pattern), (plain, re.sub(r"[.,]%f", "", pattern))):
         try:
-            return datetime.strptime(text.strip(), form)
+            return datetime.strptime(text.strip(), form) + timedelta(days=is_end)
         except ValueError:
             continue
     return None

@@ -68,8 +68,11 @@ _DATE = (
     r"\s*[-/.,\s]\s*(?P<c>\d{4}|\d{2}|\d)"
 )
 _CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,:](?P<f>\d{1,9}))?)?\s*(?P<p>[AaPp]\.?[Mm]\.?)?"
-_ZONE = r"\s*(?P<z>Z|UTC|GMT|CEST|CET|MESZ|MEZ|[+-]\d{2}:?\d{2})?"
-_CALENDAR = re.compile(rf"{_DATE}(?:[T,\s]+{_CLOCK})?{_ZONE}")
+_ZONE = (
+    r"\s*(?P<z>Z|CEST|CET|MESZ|MEZ|(?:UTC|GMT)[+\u2212-]\d{1,2}(?::?\d{2})?|UTC|GMT"
+    r"|[+\u2212-]\d{2}(?::?\d{2})?)?(?:\[[\w/+-]+\])?"
+)
+_CALENDAR = re.compile(rf"{_DATE}(?:[T,\s]+{_CLOCK}{_ZONE}|(?P<day_z>Z)?)")
 _COMPACT = re.compile(
     rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})[T_\s-]?(?P<H>\d{{2}})(?P<M>\d{{2}})(?P<S>\d{{2}})?{_ZONE}"
 )
@@ -86,7 +89,7 @@ _MONTHS = {
     )
     for name in names
 }
-_OFFSETS = {"Z": 0, "UTC": 0, "GMT": 0, "CET": 60, "MEZ": 60, "CEST": 120, "MESZ": 120}
+OFFSETS = {"Z": 0, "UTC": 0, "GMT": 0, "CET": 60, "MEZ": 60, "CEST": 120, "MESZ": 120}
 # Source: Microsoft, "Date systems in Excel": day 1 is 1900-01-01, and 1900 counts as a leap year.
 _EXCEL_START = datetime(1899, 12, 30)
 _EPOCH = datetime(1970, 1, 1)
@@ -138,12 +141,6 @@ def is_clock(cell: str) -> bool:
     return bool(_CLOCK_ONLY.fullmatch(text) or _DURATION.fullmatch(text))
 
 
-def has_clock(cell: str) -> bool:
-    """Tell whether a calendar cell has a time of day."""
-    match = match_calendar(cell)
-    return match is not None and match.groupdict().get("H") is not None
-
-
 def possible_orders(match: re.Match[str]) -> tuple[str, ...]:
     """Return the orders of day, month and year that the signs of a date allow."""
     parts = match.groupdict()
@@ -185,10 +182,13 @@ def read_calendar(match: re.Match[str], order: str) -> datetime | None:
         if len(by["y"]) <= 2:  # Source: POSIX strptime, %y.
             year += 1900 if year > 68 else 2000
     try:
-        moment = datetime(year, month, day, *_read_clock(parts))
-    except ValueError:
+        clock = _read_clock(parts)
+        # Source: ISO 8601:2004, 4.2.3: 24:00 is the end of a day, and the beginning of the next.
+        is_end = clock == (24, 0, 0, 0) and not parts.get("p")
+        moment = datetime(year, month, day, *(() if is_end else clock)) + timedelta(days=is_end)
+    except (ValueError, OverflowError):
         return None
-    zone = parts.get("z")
+    zone = parts.get("z") or parts.get("day_z")
     return moment if not zone else moment.replace(tzinfo=_read_offset(zone))
 
 
@@ -204,10 +204,10 @@ def _read_clock(parts: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def _read_offset(text: str) -> tzinfo:
-    if text in _OFFSETS:
-        return timezone(timedelta(minutes=_OFFSETS[text]))
-    sign = -1 if text[0] == "-" else 1
-    return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[-2:])))
+    if text in OFFSETS:
+        return timezone(timedelta(minutes=OFFSETS[text]))
+    found = find_zone_or_offset(text.replace("\u2212", "-"))
+    return found if found is not None else UTC
 
 
 def find_order(matches: Sequence[re.Match[str]], shown: str) -> str:
@@ -216,6 +216,16 @@ def find_order(matches: Sequence[re.Match[str]], shown: str) -> str:
     Raises:
         InputError: no order fits all of them, or several do and the rows do not tell which.
     """
+    # A cell that is no time in any order, such as 25:00, tells nothing of the order.
+    read_by_any = [m for m in matches if any(read_calendar(m, order) for order in possible_orders(m))]
+    if not read_by_any:
+        raise InputError(
+            f"the times of {shown}",
+            needs="days and times of day that exist are needed",
+            got=", ".join(repr(match[0]) for match in matches[:2]),
+            hint="Mend them in the export, or say time_format, such as %d.%m.%Y %H:%M:%S.",
+        )
+    matches = read_by_any
     orders = [order for order in ("ymd", "dmy", "mdy") if all(order in possible_orders(m) for m in matches)]
     read: dict[str, list[datetime]] = {}
     for order in orders:
@@ -471,10 +481,13 @@ def iter_clock(cells: Iterable[str], start: datetime) -> Iterable[datetime | Non
         match = _CLOCK_ONLY.fullmatch(cell.strip())
         try:
             clock = _read_clock(match.groupdict()) if match else None
+            is_end = clock == (24, 0, 0, 0)
+            hour, minute, second, microsecond = (0, 0, 0, 0) if clock is None or is_end else clock
             moment = (
                 None
                 if clock is None
-                else day.replace(hour=clock[0], minute=clock[1], second=clock[2], microsecond=clock[3])
+                else day.replace(hour=hour, minute=minute, second=second, microsecond=microsecond)
+                + timedelta(days=is_end)
             )
         except ValueError:
             moment = None

@@ -258,7 +258,7 @@ def test_texts_in_numbers_become_counted_gaps(tmp_path: Path) -> None:
     column = summary.to_json_dict()["columns"][0]
     assert column["gaps"] == {"empty": 2, "Bad": 1, "---": 1, "nan": 1, "I/O Timeout": 1}
     assert (column["n_values"], column["low"], column["high"]) == (3, 20.5, 22.5)
-    assert (summary.n_faults, summary.faults, summary.n_events) == (1, [(9, "gestört")], 1)
+    assert (summary.n_faults, summary.faults, summary.n_events) == (1, [(10, "gestört")], 1)
 
 
 # What programs, disks and people put into such files.
