@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from georgia.errors import InputError
@@ -13,21 +13,19 @@ from georgia.monitor.commissioned import is_held, read_verdict
 from georgia.report.commissioning_page import render_commissioning
 from georgia.web import schemas
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.security import REPORT_POLICY, require_token
+from georgia.web.routing import HTML, asking_token
+from georgia.web.security import REPORT_POLICY
 from georgia.web.service import Service
-
-HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
 def make_commissioning_router(service: Service) -> APIRouter:
     """Return the routes; to begin a comparison the monitor must run in this process."""
     router = APIRouter(responses=document_errors())
     change: dict[str, Any] = {
+        **asking_token(service.config),
         "response_model": schemas.Accepted,
         "status_code": 202,
         "responses": document_errors(401, 403, 409),
-        "dependencies": [Depends(require_token(service.config))],
-        "tags": ["changes"],
     }
 
     @router.get("/api/commissioning", response_model=schemas.Commissioning, tags=["probe"])

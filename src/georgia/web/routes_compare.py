@@ -17,9 +17,9 @@ from georgia.process.compare import (
     BatchComparison,
     compare_batches,
 )
-from georgia.process.join import PAGES, TYPES, parquet_pages
+from georgia.process.join import PAGES, parquet_pages
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.routes_probe import TABLE
+from georgia.web.routing import TABLE, TYPES
 from georgia.web.schemas import Open
 from georgia.web.service import Service
 

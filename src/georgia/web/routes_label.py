@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from georgia.errors import UnreadableImageError
@@ -19,9 +19,10 @@ from georgia.web.config import ServeConfig
 from georgia.web.current import CURRENT
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.label_paths import ShownSession, clean
+from georgia.web.routing import HTML, PNG, asking_token
 from georgia.web.schemas import Accepted
 from georgia.web.schemas_people import ActionWaits
-from georgia.web.security import REPORT_POLICY, require_token
+from georgia.web.security import REPORT_POLICY
 from georgia.web.signing import WithPeople, do_anew
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 # Classes that have a key of their own: 1 to 9.
 N_KEYS = 9
-PNG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
-}
-HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 ModelQuery = Annotated[str, Query(min_length=1, max_length=80, description="The model's name.")]
 ItemQuery = Annotated[str, Query(min_length=1, max_length=4096, description="The crop's path in the pool.")]
 
@@ -60,7 +57,7 @@ def make_label_router(
     router = APIRouter(prefix="/api/label", responses=document_errors())
     _add_reading(router, session, trainer, start, who)
     _add_images(router, session)
-    change: dict[str, Any] = {"dependencies": [Depends(require_token(config))], "tags": ["changes"]}
+    change = asking_token(config)
     _add_tray(router, session, change)
     _add_names(router, session, change)
     _add_training(router, trainer, change)

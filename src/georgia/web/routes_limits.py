@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 
 from georgia.monitor.limits_in_force import read_limits
 from georgia.monitor.people.roles import SignedAction
 from georgia.web import schemas
 from georgia.web.http_errors import document_errors
-from georgia.web.routes_probe import BatchId
+from georgia.web.routing import BatchId, asking_token
 from georgia.web.schemas_people import ActionWaits
-from georgia.web.security import require_token
 from georgia.web.service import Service
 from georgia.web.signing import do_signed
 
@@ -21,11 +20,10 @@ def make_limits_router(service: Service) -> APIRouter:
     """Return the routes; for changes the monitor must run in this process."""
     router = APIRouter(prefix="/api", responses=document_errors())
     change: dict[str, Any] = {
+        **asking_token(service.config),
         "response_model": schemas.Accepted | ActionWaits,
         "status_code": 202,
         "responses": document_errors(401, 403, 409),
-        "dependencies": [Depends(require_token(service.config))],
-        "tags": ["changes"],
     }
 
     @router.get(

@@ -14,11 +14,9 @@ from georgia.monitor.health import HealthState
 from georgia.web import schemas
 from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.metrics_exporter import MetricsExporter
+from georgia.web.routing import HTML, TEXT
 from georgia.web.security import REPORT_POLICY, UPLOAD_PATH
 from georgia.web.service import CARD_FILE, REPORT_FILE, Service
-
-TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
 def make_model_router(service: Service, exporter: MetricsExporter) -> APIRouter:

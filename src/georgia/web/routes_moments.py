@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from georgia.errors import InputError
@@ -21,12 +21,10 @@ from georgia.process.moments.result import BatchMoments
 from georgia.process.moments.settings import MomentsConfig
 from georgia.web import schemas_moments as schemas
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.routes_probe import TABLE, BatchId
-from georgia.web.security import require_token
+from georgia.web.routing import TABLE, TYPES, BatchId, asking_token, read_moment
 from georgia.web.service import Service
 
 _OWN = "/batches/{batch_id}/moments"
-_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 # Batches whose moments are kept until a frame, a value or a decision is added.
 _MOST_KEPT = 16
 # Where frames are added all the time, so many times as long as finding took passes before the next one.
@@ -110,14 +108,13 @@ def make_moments_router(service: Service) -> APIRouter:
         body = write_csv(found) if format == "csv" else write_json(found)
         headers = {"Content-Disposition": f'attachment; filename="georgia-batch-{batch_id}-moments.{format}"'}
         content = body.encode("utf-8", "backslashreplace")
-        return Response(content, media_type=_TYPES[format], headers=headers)
+        return Response(content, media_type=TYPES[format], headers=headers)
 
     @router.post(
         _OWN,
         response_model=schemas.WrittenDecision,
-        tags=["moments"],
         responses=document_errors(401, 403, 404, 409),
-        dependencies=[Depends(require_token(service.config))],
+        **asking_token(service.config, "moments"),
     )
     def decide_on_moment(batch_id: BatchId, body: schemas.NewDecision) -> Any:
         """Confirm, correct or dismiss a moment; a later decision replaces an earlier one, which is kept."""
@@ -143,12 +140,5 @@ def make_moments_router(service: Service) -> APIRouter:
 
 
 def _read_time(moment: datetime | None) -> float | None:
-    if moment is None:
-        return None
-    try:
-        seconds = moment.timestamp()
-    except (OverflowError, ValueError):
-        seconds = -1.0
-    if seconds < 0:
-        raise RejectedRequest(422, "time, low, high: times of 1970 or later are needed.")
-    return seconds
+    needs = "time, low, high: times of 1970 or later are needed."
+    return None if moment is None else read_moment(moment, needs)

@@ -29,7 +29,7 @@ from georgia.web.http_errors import RejectedRequest, document_errors
 from georgia.web.oidc import SIGNING_PATIENCE_S, Identity, OidcError, OidcProvider
 from georgia.web.reauthentication import Reauthentication, check_signer, printable, require_anew
 from georgia.web.routes_people import set_cookies
-from georgia.web.routes_probe import BatchId
+from georgia.web.routing import BatchId
 from georgia.web.service import Service
 from georgia.web.signing import STATE_COOKIE, WithPeople, keep_state
 

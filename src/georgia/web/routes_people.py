@@ -28,7 +28,7 @@ from georgia.monitor.seals import Change
 from georgia.web import schemas_people as schemas
 from georgia.web.current import CURRENT, Person
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.routes_probe import BatchId
+from georgia.web.routing import BatchId
 from georgia.web.service import Service
 from georgia.web.signing import WithPeople, confirm_person
 

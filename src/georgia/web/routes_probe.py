@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 from starlette.types import Receive, Scope, Send
@@ -20,29 +20,22 @@ from georgia.web import schemas
 from georgia.web.addresses import ADDRESS_UNKNOWN, group_address
 from georgia.web.event_stream import EventStream
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.security import require_token
+from georgia.web.routing import JPEG, TABLE, TYPES, BatchId, asking_token
 from georgia.web.service import Service
 from georgia.web.signing import WAITS, do_signed
 
 FrameId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The frame's number.")]
-BatchId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The batch's number.")]
 AlarmId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The alarm's number.")]
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Only what has a lower number.")]
 Since = Annotated[AwareDatetime | None, Query(description="Taken at this time or later; with a zone.")]
 Until = Annotated[AwareDatetime | None, Query(description="Taken before this time; with a zone.")]
 States = Annotated[Sequence[State], Query(description="The probe was in one of these states after it.")]
-JPEG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
-}
-# The forms of an exported table: media type, and what writes it.
-_TABLES: dict[str, tuple[str, Callable[..., Any]]] = {
-    "csv": ("text/csv; charset=utf-8", csv_pages),
-    "jsonl": ("application/x-ndjson", json_lines),
-    "json": ("application/json", json_pages),
-    "parquet": ("application/vnd.apache.parquet", parquet_pages),
-}
-TABLE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind.split(";")[0]: {"schema": {"type": "string"}} for kind, _ in _TABLES.values()}}
+# What writes each form of an exported table.
+_PAGES: dict[str, Callable[..., Any]] = {
+    "csv": csv_pages,
+    "jsonl": json_lines,
+    "json": json_pages,
+    "parquet": parquet_pages,
 }
 # Without a schema: tools take one for that of each event, and others for that of the whole stream.
 EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
@@ -190,20 +183,16 @@ def _add_batches(router: APIRouter, service: Service) -> None:
         service.find("batch", batch_id)
         frames = store.iter_frames(batch_id, _wanted(since, until, state))
         name = f"georgia-batch-{batch_id}.{format}"
-        kind, write = _TABLES[format]
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         try:
-            pages = write(frames, read_checked(store, batch_id))
+            pages = _PAGES[format](frames, read_checked(store, batch_id))
         except MissingDependencyError as error:
             raise RejectedRequest(501, str(error)) from error
-        return StreamingResponse(pages, media_type=kind, headers=headers)
+        return StreamingResponse(pages, media_type=TYPES[format], headers=headers)
 
 
 def _add_changes(router: APIRouter, service: Service) -> None:
-    may_change: dict[str, Any] = {
-        "dependencies": [Depends(require_token(service.config))],
-        "tags": ["changes"],
-    }
+    may_change = asking_token(service.config)
 
     @router.post(
         "/alarms/{alarm_id}/acknowledge",

@@ -8,17 +8,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from georgia.errors import InputError, MissingDependencyError
 from georgia.monitor.process_record import Entry, EntryKind, withdraw_entry, write_entry
-from georgia.process.join import PAGES, TYPES, join_frames
+from georgia.process.join import PAGES, join_frames
 from georgia.process.queries import read_batch_process
 from georgia.web import schemas_process as schemas
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.routes_probe import TABLE, BatchId
-from georgia.web.security import require_token
+from georgia.web.routing import TABLE, TYPES, BatchId, asking_token, read_moment
 from georgia.web.service import Service
 
 _OWN = "/batches/{batch_id}/process"
@@ -82,10 +81,9 @@ def _add_reading(router: APIRouter, service: Service) -> None:
 
 def _add_writing(router: APIRouter, service: Service) -> None:
     change: dict[str, Any] = {
+        **asking_token(service.config, "process"),
         "response_model": schemas.WrittenEntry,
         "responses": document_errors(401, 403, 404, 409),
-        "dependencies": [Depends(require_token(service.config))],
-        "tags": ["process"],
     }
 
     @router.post(f"{_OWN}/events", **change)
@@ -123,12 +121,4 @@ def _write(service: Service, entry: Entry, batch_id: int) -> dict[str, int]:
 
 
 def _read_time(moment: datetime | None) -> float:
-    if moment is None:
-        return time.time()
-    try:
-        seconds = moment.timestamp()
-    except (OverflowError, ValueError):
-        seconds = -1.0
-    if seconds < 0:
-        raise RejectedRequest(422, "time: one of 1970 or later is needed.")
-    return seconds
+    return time.time() if moment is None else read_moment(moment)

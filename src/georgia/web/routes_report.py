@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
@@ -12,15 +12,13 @@ from georgia.errors import UnreadableImageError
 from georgia.images.decode import Image
 from georgia.web.decode_pool import BusyError
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.routes_probe import BatchId
+from georgia.web.routing import HTML, BatchId
 from georgia.web.security import REPORT_POLICY
 from georgia.web.service import CARD_FILE, Service
 
 if TYPE_CHECKING:
     from georgia.monitor.records import Batch
     from georgia.monitor.result import FrameResult
-
-HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
 def make_report_router(service: Service) -> APIRouter:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse
 
 from georgia.errors import InputError
@@ -20,18 +20,14 @@ from georgia.spotcheck.in_store import find_surroundings, list_windows, make_ext
 from georgia.spotcheck.plan import SpotcheckConfig
 from georgia.web import schemas_spotcheck as schemas
 from georgia.web.http_errors import RejectedRequest, document_errors
-from georgia.web.routes_probe import BatchId
-from georgia.web.security import REPORT_POLICY, require_token
+from georgia.web.routing import HTML, PNG, SHORT_TABLE, TYPES, BatchId, asking_token
+from georgia.web.security import REPORT_POLICY
 from georgia.web.service import Service
 
 # A batch's own spot check.
 _OWN = "/batches/{batch_id}/spotcheck"
 CheckId = Annotated[int, Query(ge=1, le=2**63 - 1, description="The check's number.")]
 WindowPosition = Annotated[int, Path(ge=1, le=schemas.MOST_SAMPLED, description="Its place in the plan.")]
-PNG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
-}
-HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
 def make_spotcheck_router(service: Service) -> APIRouter:
@@ -100,15 +96,14 @@ def _add_files(router: APIRouter, service: Service) -> None:
         f"{_OWN}/export",
         response_class=Response,
         tags=["spot check"],
-        responses={**document_errors(404), **schemas.CSV_OR_JSON},
+        responses={**document_errors(404), **SHORT_TABLE},
     )
     def export_spotcheck(batch_id: BatchId, format: Literal["csv", "json"] = "csv") -> Response:
         """The check that counts: a row for each window that was named, or all of it as one JSON object."""
         batch, found = _find_counting(service, batch_id)
         text = write_check_csv(found) if format == "csv" else write_check_json(found, batch)
-        kind = "text/csv; charset=utf-8" if format == "csv" else "application/json"
         headers = {"Content-Disposition": f'attachment; filename="georgia-spotcheck-{batch_id}.{format}"'}
-        return Response(text, media_type=kind, headers=headers)
+        return Response(text, media_type=TYPES[format], headers=headers)
 
     @router.get(
         f"{_OWN}/report",
@@ -126,8 +121,7 @@ def _add_files(router: APIRouter, service: Service) -> None:
 def _add_naming(router: APIRouter, service: Service) -> None:
     store = service.store
     may_change: dict[str, Any] = {
-        "dependencies": [Depends(require_token(service.config))],
-        "tags": ["changes"],
+        **asking_token(service.config),
         "responses": document_errors(401, 403, 404, 409),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -153,8 +153,3 @@ class CheckedBatches(BaseModel):
 
     checked: list[CheckedOfBatch]
     faults: list[CheckFault]
-
-
-CSV_OR_JSON: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/json")}}
-}
