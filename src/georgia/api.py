@@ -93,8 +93,8 @@ class Model:
         Raises:
             InputError: nothing is found under a name, or an array is no image.
         """
-        from georgia.catalog.sources import expand_tables
-        from georgia.images import find_images, image_from_array
+        from georgia.catalog.sources import find_sources
+        from georgia.images import image_from_array
 
         sources = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
         arrays = [source for source in sources if isinstance(source, np.ndarray)]
@@ -109,7 +109,11 @@ class Model:
         with _progress(progress) as shown:
             if arrays:
                 return self._predictor.predict_arrays([image_from_array(array) for array in arrays], shown)
-            return self._predictor.predict(find_images(expand_tables(files)), shown)
+            found = find_sources(files)
+            result = self._predictor.predict(list(iter(found)), shown)
+            if found.others:
+                shown.say(f"note: {found.others.tell()}")
+            return result
 
     def evaluate(self, data: str | Path, progress: bool = True) -> Evaluation:
         """Return metrics on labelled images, as ``georgia.evaluate`` does."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from georgia.catalog.layout import Level, Section, find_sections, list_level, split_of_name
-from georgia.images.containers import SUFFIXES, tell_other_suffix
-from georgia.images.listing import Links, walk_files
+from georgia.images.containers import SUFFIXES, holds_image, tell_other_suffix
+from georgia.images.listing import Links, list_names, walk_files
+from georgia.images.other_files import OtherFiles, is_sidecar_name
 from georgia.records import Failure, Record
 from georgia.text import count_noun, describe_names
 
@@ -65,6 +66,7 @@ def read_folder(root: Path, parts: Mapping[str, str] | str | None = None) -> Sou
     sections = find_sections(children, parts, found.faults)
     _read_sections(sections, Links(root, level.path), results, found)
     _reject_stray(level, bool(children), found)
+    _tell_stray(sections, level.path, found)
     if results:
         what = "folders that hold" if len(results) > 1 else "a folder that holds"
         found.notes.append(f"passed over {what} results of Georgia: {describe_names(results)}")
@@ -72,6 +74,8 @@ def read_folder(root: Path, parts: Mapping[str, str] | str | None = None) -> Sou
 
 
 def _read_sections(sections: list[Section], links: Links, results: list[str], found: SourceContents) -> None:
+    n_sidecars = 0
+
     def is_result(folder: Path) -> bool:
         marker = find_result_file(folder)
         if marker:
@@ -86,8 +90,13 @@ def _read_sections(sections: list[Section], links: Links, results: list[str], fo
         for path in walk_files(section.path, links=links, is_left_out=is_result):
             if path.suffix.lower() in SUFFIXES:
                 found.records.append(Record(path, section.class_name, split=section.split))
+            elif is_sidecar_name(path.name) and not holds_image(path):
+                n_sidecars += 1
             else:
                 found.failures.append(Failure(path, tell_other_suffix(path)))
+    if n_sidecars:
+        n_files = count_noun(n_sidecars, "sidecar file")
+        found.notes.append(f"passed over {n_files} (tables, texts) in class folders")
     if links.passed:
         n_links = count_noun(len(links.passed), "linked folder")
         found.notes.append(
@@ -103,3 +112,19 @@ def _reject_stray(level: Level, has_folders: bool, found: SourceContents) -> Non
         found.faults.append(f"{which} stand in {level.name!r} beside class folders; they belong to no class")
     else:
         found.faults.append(f"{level.name!r} holds {len(level.images)} images and no class folders")
+
+
+def _tell_stray(sections: list[Section], root: Path, found: SourceContents) -> None:
+    """Note what stands beside class folders and could be taken for images that are read."""
+    above = {folder for section in sections for folder in section.path.parents if folder.is_relative_to(root)}
+    others = OtherFiles()
+    for folder in sorted(above or {root}):
+        for name in list_names(folder):
+            if not name.endswith("/") and Path(name).suffix.lower() not in SUFFIXES:
+                others.add(name)
+    if not len(others):
+        return
+    if sections:
+        found.notes.append(f"passed over {others.describe()} beside class folders: they belong to no class")
+    else:
+        found.faults.append(f"{root.name!r} holds {others.describe()} and no class folders")

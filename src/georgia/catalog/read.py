@@ -8,9 +8,9 @@ is ambiguous. Class order is the natural order of the folders' names, whatever t
 the network's class 0.
 
 Files. Hidden files and system files (Thumbs.db, desktop.ini, __MACOSX …) are ignored, and so are folders
-that hold results of Georgia. Below a class folder a file that is no image is listed as a failure. Beside
-class folders tables and texts such as truth.csv or a README are ignored, but images there belong to no
-class and are rejected.
+that hold results of Georgia. Below a class folder a file that is no image is listed as a failure; tables
+and texts (annotations, README) are counted. Beside class folders these are ignored, files of other formats
+are counted, and images belong to no class and are rejected.
 
 CSV. See ``csv_file.py``. Boxes of COCO, YOLO, Label Studio and CVAT: see ``box_files.py``.
 """
@@ -84,7 +84,7 @@ def read_catalog(
     given_names = {_compose(folder): name for folder, name in (class_names or {}).items()}
     found.faults.extend(_check_names(found, given_names))
     if not found.faults and not found.records:
-        found.faults.append("it holds no images")
+        found.faults.append(_tell_empty(found))
     _reject(source, found.faults)
     folders = sorted(
         {record.class_name for record in found.records} | set(found.class_folders), key=natural_key
@@ -123,6 +123,13 @@ def _read_source(root: Path, parts: Mapping[str, str] | str | None) -> tuple[Sou
     if parts:
         found.faults.append("--parts is for folders; a CSV file has the column part")
     return found, root.parent if is_box_file else find_root(root)
+
+
+def _tell_empty(found: SourceContents) -> str:
+    if not found.failures:
+        return "it holds no images"
+    n_files, first = count_noun(len(found.failures), "file"), found.failures[0]
+    return f"it holds no images that are read, but {n_files} such as {first.path.name!r}: {first.error}"
 
 
 def describe_records(class_names: Sequence[str], records: Sequence[Record]) -> str:

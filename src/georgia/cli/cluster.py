@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from georgia.cli import console
-from georgia.cli.models import open_model
+from georgia.cli.models import find_images, open_model
 from georgia.cli.options import (
     ClassesOption,
     ConfigOption,
@@ -83,7 +83,6 @@ def read_images(
         InputError: there is no image.
     """
     from georgia.catalog.read import read_catalog
-    from georgia.images.listing import find_images
 
     try:
         catalog = read_catalog(data, parts=parts, verify=False, is_for_training=False, progress=progress)

@@ -10,7 +10,7 @@ import typer
 
 from georgia.cli import console
 from georgia.cli.findings import Findings, write_findings
-from georgia.cli.models import open_model
+from georgia.cli.models import find_images, open_model
 from georgia.cli.options import (
     ClassesOption,
     ClassNamesOption,
@@ -123,17 +123,15 @@ def run(
 
 def _check_request(bundle: Bundle, other: Bundle | None, unknown: Path | None) -> list[Path]:
     """Reject what cannot be done before any work is; return the out-of-distribution images."""
-    from georgia.catalog.sources import expand_tables
     from georgia.evaluate.compare import check_same_classes
     from georgia.evaluate.ood import check_has_ood_detector
-    from georgia.images.listing import find_images
 
     if other is not None:
         check_same_classes(bundle.labels, other.labels)
     if unknown is None:
         return []
     check_has_ood_detector(bundle)
-    return find_images(expand_tables([unknown]))
+    return find_images([unknown])
 
 
 def _find_overlap(bundle: Bundle, records: Sequence[Record], progress: Progress) -> tuple[int, NearOverlap]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from georgia.cli import console
-from georgia.cli.models import open_model, take_model
+from georgia.cli.models import find_images, open_model, take_model
 from georgia.cli.options import (
     ClassesOption,
     ConfigOption,
@@ -49,15 +49,13 @@ def run(
       georgia explain runs/first odd/image.png --out why
       georgia explain runs/first "probe/*.png" --class PG --out why
     """  # noqa: D301 - \b keeps the lines apart in the help
-    from georgia.catalog.sources import expand_tables
     from georgia.explain import ExplainConfig, explain_files
-    from georgia.images.listing import find_images
     from georgia.report.overlay import save_overlays
 
     typed = {"class_name": class_name, "method": method, "engine": engine}
     settings = make_config(ExplainConfig, config, "explain", typed)
     model, sources = take_model(args)
-    paths = find_images(expand_tables(sources))
+    paths = find_images(sources)
     check_outside_data(out, *sources)
     _check_folder(out, paths)
     bundle = open_model(model, classes, preprocess)

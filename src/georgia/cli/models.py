@@ -12,6 +12,7 @@ from georgia.cli.options import parse_classes
 from georgia.errors import InputError
 
 if TYPE_CHECKING:
+    from georgia.images.listing import FoundImages
     from georgia.model.bundle import Bundle
 
 PathsT = TypeVar("PathsT", bound=Iterable[Path])
@@ -111,6 +112,27 @@ def _names_images(path: Path) -> bool:
         with path.open("rb") as stream:
             return find_format(stream.read(12)) is not None
     return any(sign in path.name for sign in "*?[")
+
+
+def show_others(images: FoundImages) -> None:
+    """Say on stderr which files in the folders were not read, after a whole pass over the images."""
+    told = images.others.tell()
+    if told:
+        console.show_note(told)
+
+
+def find_images(sources: Sequence[str | Path]) -> list[Path]:
+    """Return the images that files, folders, globs and tables name; say what was not read.
+
+    Raises:
+        InputError: a source names nothing, or a table cannot be read.
+    """
+    from georgia.catalog.sources import find_sources
+
+    found = find_sources(sources)
+    paths = list(iter(found))
+    show_others(found)
+    return paths
 
 
 def check_not_read(images: PathsT, targets: Mapping[str, Path | None], sources: Sequence[str] = ()) -> PathsT:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from georgia.cli import console, predict_ray
-from georgia.cli.models import check_not_read, check_references, open_model, take_model
+from georgia.cli.models import check_not_read, check_references, open_model, show_others, take_model
 from georgia.cli.options import (
     ClassesOption,
     ConfigOption,
@@ -87,7 +87,9 @@ def run(
     bundle = open_model(model, classes, preprocess)
     check_references(bundle, model, reference or ())
     predictor = Predictor(bundle, settings if out else for_few(settings, paths))
-    return _predict_here(predictor, paths, (out, resume, prior), sheet, as_json)
+    code = _predict_here(predictor, paths, (out, resume, prior), sheet, as_json)
+    show_others(paths)
+    return code
 
 
 def _predict_here(

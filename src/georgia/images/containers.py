@@ -22,7 +22,13 @@ TRUNCATED = "the file is truncated"
 DAMAGED = "the file is damaged"
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp"))
 # Image formats that are not read: listed as failures where a folder holds them.
-_OTHER_NAMES = "gif apng jp2 j2k jpx jxl jxr avif heic heif ppm pgm pbm pnm ico psd exr hdr tga dng cr2 nef"
+_OTHER_NAMES = (
+    "gif apng jp2 j2k j2c jpx jxl jxr jls avif heic heif ppm pgm pbm pnm ico psd exr hdr tga pcx"
+    # Raw files of cameras.
+    " dng cr2 cr3 crw nef nrw arw sr2 orf rw2 raf pef srw"
+    # Microscopes, detectors and clinics.
+    " dcm dicom ima czi lif lof nd2 oib oif oir vsi lsm stk ims zvi dm3 dm4 mrc fits fit fts nii"
+)
 _OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHER_NAMES.split())
 # A longer list of pages is not counted to its end.
 MAX_PAGES_COUNTED = 10_000
@@ -44,15 +50,24 @@ def tell_other_suffix(path: Path) -> str:
 
     Folders are read by suffix; a file that a command names is read by its content.
     """
+    kind, suffix = _find_content(path), repr(path.suffix)
+    if kind is None:
+        return f"not an image file (suffix {suffix})"
+    return f"its suffix {suffix} is none of an image that is read, though its content is {kind}; rename it"
+
+
+def holds_image(path: Path) -> bool:
+    """Tell whether a file's content is that of a format that is read, whatever its suffix."""
+    return _find_content(path) is not None
+
+
+def _find_content(path: Path) -> str | None:
     start = b""
     with suppress(OSError):
         if path.is_file():  # a pipe would not end
             with path.open("rb") as stream:
                 start = stream.read(12)
-    kind, suffix = find_format(start), repr(path.suffix)
-    if kind is None:
-        return f"not an image file (suffix {suffix})"
-    return f"its suffix {suffix} is none of an image that is read, though its content is {kind}; rename it"
+    return find_format(start)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from georgia.errors import InputError
 from georgia.files import tell_reason
 from georgia.images.containers import is_image_name
+from georgia.images.other_files import OtherFiles
 from georgia.records import split_window
 
 # What systems put beside images; names that start with a dot are left out as well.
@@ -138,7 +139,8 @@ class FoundImages(Iterable[Path]):
 
     A file that is named is taken whatever its suffix, and a name that exists is never a glob: ``a[1].png``
     is that file. Each file comes once; each source's files come in natural order. Only the
-    names of one folder, and files that the sources name themselves, are in memory.
+    names of one folder, and files that the sources name themselves, are in memory. ``others`` holds what
+    the last whole pass met besides.
 
     Raises:
         InputError: a source names nothing, all such sources in one message, or a folder cannot be listed.
@@ -147,13 +149,15 @@ class FoundImages(Iterable[Path]):
     def __init__(self, sources: Sequence[str | Path]) -> None:
         # A folder stays a path, to be walked; of other sources the files are kept.
         self._sources: list[Path | list[Path]] = []
+        self._others_named, self.others = OtherFiles(), OtherFiles()
         faults = []
         for source in sources:
-            path = Path(source)
-            found: Path | list[Path] = path if path.is_dir() else _list_named(source)
+            path, others = Path(source), OtherFiles()
+            found: Path | list[Path] = path if path.is_dir() else _list_named(source, others)
             self._sources.append(found)
-            if next(iter(_files_of(found)), None) is None:
-                faults.append(repr(str(source)))
+            self._others_named.join(others)
+            if next(iter(_files_of(found, others)), None) is None:
+                faults.append(f"{str(source)!r}{f' with {others.describe()}' if len(others) else ''}")
         if faults:
             raise InputError(
                 "Found no images",
@@ -162,13 +166,31 @@ class FoundImages(Iterable[Path]):
             )
 
     def __iter__(self) -> Iterator[Path]:
+        met: dict[PurePath, OtherFiles] = {}
+        yield from self._find(met)
+        others = OtherFiles()
+        others.join(self._others_named)
+        for place, found in met.items():
+            if not any(place.is_relative_to(other) for other in met if other != place):
+                others.join(found)
+        self.others = others
+
+    def _find(self, met: dict[PurePath, OtherFiles]) -> Iterator[Path]:
+        """Yield the files; what stands beside them in each folder that is walked goes into ``met``."""
+
+        def walk(source: Path | list[Path]) -> Iterable[Path]:
+            others = OtherFiles()
+            if isinstance(source, Path):
+                met[PurePath(_place_of(source))] = others
+            return _files_of(source, others)
+
         if len(self._sources) == 1:
-            yield from _files_of(self._sources[0])
+            yield from walk(self._sources[0])
             return
         known: set[str] = set()
         folders: list[PurePath] = []
         for source in self._sources:
-            for path in _files_of(source):
+            for path in walk(source):
                 place = _place_of(path)
                 if place not in known and not any(_holds(folder, PurePath(place)) for folder in folders):
                     yield path
@@ -192,8 +214,8 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
     return list(iter(FoundImages(sources)))
 
 
-def _files_of(source: Path | list[Path]) -> Iterable[Path]:
-    return walk_files(source, is_image_name) if isinstance(source, Path) else source
+def _files_of(source: Path | list[Path], others: OtherFiles) -> Iterable[Path]:
+    return walk_files(source, others.is_image) if isinstance(source, Path) else source
 
 
 def _place_of(path: Path) -> str:
@@ -207,17 +229,16 @@ def _holds(folder: PurePath, place: PurePath) -> bool:
     return not any(is_system_name(part) for part in place.relative_to(folder).parts)
 
 
-def _list_named(source: str | Path) -> list[Path]:
-    """Return the file of that name, or what a glob matches, each file once."""
+def _list_named(source: str | Path, others: OtherFiles) -> list[Path]:
+    """Return the file of that name, or what a glob matches, each file once; count others that it matches."""
     if Path(source).exists() or split_window(source)[0].is_file():
         return [Path(source)]
     found: dict[str, Path] = {}
     for match in sorted(set(_expand(str(source))), key=natural_key):
         path = Path(match)
-        for file in walk_files(path, is_image_name) if path.is_dir() else [path]:
-            if path.is_dir() or is_image_name(file.name):
-                found.setdefault(str(Path(os.path.realpath(file.parent), file.name)), file)
-    return list(found.values())
+        for file in walk_files(path) if path.is_dir() else [path]:
+            found.setdefault(str(Path(os.path.realpath(file.parent), file.name)), file)
+    return [file for file in found.values() if others.is_image(file.name)]
 
 
 def _expand(pattern: str) -> Iterator[str]:

@@ -18,9 +18,9 @@ from georgia.audit.near_duplicates.descriptors import Description, describe_imag
 from georgia.catalog.read import relative_name
 from georgia.catalog.sources import expand_tables, is_table
 from georgia.errors import InputError, UnreadableImageError
-from georgia.images.containers import is_image_name
 from georgia.images.decode import Image, iter_images, read_frame_info
 from georgia.images.listing import natural_key, walk_files
+from georgia.images.other_files import OtherFiles
 from georgia.images.windows import crop
 from georgia.label.duplicates import find_duplicate_sets
 from georgia.label.records import Item, Pool, PoolKind
@@ -69,7 +69,10 @@ def read_pool(source: str | Path, config: LabelConfig, progress: Progress = QUIE
         paths = [Path(entry) for entry in expand_tables([path])]
         kind = PoolKind.TABLE
     elif path.is_dir():
-        root, paths = path, list(walk_files(path, is_image_name))
+        others = OtherFiles()
+        root, paths = path, list(walk_files(path, others.is_image))
+        if len(others):
+            progress.say(f"note: {others.tell()}")
         kind = _find_kind(path, paths, config, side)
     else:
         raise InputError(

@@ -85,14 +85,46 @@ def test_system_files_are_ignored(tmp_path):
     assert catalog.failures == ()
 
 
-def test_tables_beside_classes_are_ignored(tmp_path):
+def read_told(source):
+    told: list[str] = []
+    listener = Quiet()
+    listener.say = told.append
+    return read_catalog(source, progress=listener), told
+
+
+def test_sidecars_are_no_failures(tmp_path):
     make_set(tmp_path, "CEX/a.png", "PG/b.png")
-    for name in ("truth.csv", "README.md", "PG/notes.txt", "PG/film.gif"):
+    for name in ("truth.csv", "README.md", "PG/notes.txt", "PG/b.json", "PG/film.gif", "PG/scan.dcm"):
         (tmp_path / name).write_text("x")
-    assert read_catalog(tmp_path).failures == (
+    catalog, told = read_told(tmp_path)
+    assert catalog.failures == (
         Failure(tmp_path / "PG/film.gif", "not an image file (suffix '.gif')"),
-        Failure(tmp_path / "PG/notes.txt", "not an image file (suffix '.txt')"),
+        Failure(tmp_path / "PG/scan.dcm", "not an image file (suffix '.dcm')"),
     )
+    assert told[1:] == ["note: passed over 2 sidecar files (tables, texts) in class folders"]
+
+
+def test_other_formats_beside_classes_are_told(tmp_path):
+    make_set(tmp_path, "train/CEX/a.png", "train/PG/b.png")
+    make_set(tmp_path, "test/CEX/c.png", "test/PG/d.png")
+    for name in ("truth.csv", "1.dcm", "2.dcm", "test/film.mp4", "test/README"):
+        (tmp_path / name).write_text("x")
+    catalog, told = read_told(tmp_path)
+    assert catalog.failures == ()
+    assert told[1:] == [
+        "note: passed over 3 files of other kinds (.dcm 2, .mp4 1) beside class folders: "
+        "they belong to no class"
+    ]
+
+
+def test_folders_of_other_formats_tell_what_they_hold(tmp_path):
+    for name in ("A/1.dcm", "A/2.dcm", "B/3.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with pytest.raises(InputError, match=r"no images that are read, but 3 files such as '1\.dcm': not an"):
+        read_catalog(tmp_path)
+    with pytest.raises(InputError, match=r"'A' holds 2 files of other kinds .* and no class folders"):
+        read_catalog(tmp_path / "A")
 
 
 def test_image_under_other_suffix_is_told(tmp_path):

@@ -197,3 +197,43 @@ def test_folders_of_systems_are_passed_over(tmp_path, name):
     make_tree(tmp_path, f"{name}/1.png", "2.png")
     assert is_system_name(name)
     assert [path.name for path in find_images([tmp_path])] == ["2.png"]
+
+
+# --- files of other kinds ----------------------------------------------------------------------------
+
+
+def test_found_images_count_other_files(tmp_path):
+    make_tree(tmp_path, "a/1.png", "a/2.mp4", "a/b/3.mp4", "a/b/x.zip", "a/b/5.png", "a/scan")
+    make_tree(tmp_path, "a/when 12.30 h")
+    make_tree(tmp_path, "a/1.json", "a/1.XML", "a/notes.txt", "a/README", "a/Thumbs.db", "a/.DS_Store")
+    said = "5 files of other kinds (.mp4 2, .zip 1, of other names 1, without suffix 1)"
+    for sources in ([tmp_path / "a"], [tmp_path / "a", tmp_path / "a" / "b"], [f"{tmp_path}/a"]):
+        found = FoundImages(sources)
+        assert [path.name for path in found] == [path.name for path in found] == ["1.png", "5.png"]
+        assert found.others.describe() == said
+        assert found.others.tell().startswith(f"not read: {said}; images are PNG, JPEG,")
+    globbed = FoundImages([f"{tmp_path}/a/**/*"])
+    assert len(globbed) == 2
+    assert globbed.others.describe() == said
+
+
+def test_found_images_say_nothing_of_sidecars(tmp_path):
+    make_tree(tmp_path, "1.png", "1.json", "notes.txt", "README", "t.csv", "Thumbs.db", "1.png.xmp")
+    found = FoundImages([tmp_path])
+    assert len(found) == 1
+    assert found.others.tell() == ""
+
+
+def test_folder_without_images_tells_what_it_holds(tmp_path):
+    make_tree(tmp_path, "a/1.mp4", "a/2.mp4")
+    with pytest.raises(InputError, match=r"a' with 2 files of other kinds \(\.mp4 2\)"):
+        FoundImages([tmp_path / "a"])
+    with pytest.raises(InputError, match=r"mp4' with 2 files of other kinds"):
+        FoundImages([f"{tmp_path}/a/*.mp4"])
+
+
+@pytest.mark.parametrize("suffix", ["dcm", "CZI", "lif", "nd2", "oib", "fits", "CR2", "dng", "heic", "avif"])
+def test_images_of_other_formats_are_found(tmp_path, suffix):
+    # What is found and cannot be read is listed as left out, and the exit code is 3.
+    make_tree(tmp_path, f"a.{suffix}", "b.png")
+    assert [path.name for path in find_images([tmp_path])] == [f"a.{suffix}", "b.png"]
