@@ -330,7 +330,7 @@ def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[t
             if mode == "move" and not has_source:
                 continue
             is_same = has_source and _is_same(source, target, frames)
-            if not is_same or (mode == "move" and target.is_symlink()):
+            if not is_same or (mode == "move" and target.is_symlink() and not _is_moved(source, target)):
                 faults.append(f"'{target}' is there already and is something else than '{source}'")
             elif mode == "move":
                 remaining.append((source, target))
@@ -357,6 +357,11 @@ def _is_same(source: Path, target: Path, frames: FrameCache | None = None) -> bo
         except UnreadableImageError:
             return False
     return target.is_file() and (source.samefile(target) or filecmp.cmp(source, target, shallow=False))
+
+
+def _is_moved(source: Path, target: Path) -> bool:
+    """Tell whether a link was moved by a run that was killed before it took the source away."""
+    return source.is_symlink() and target.readlink() == source.resolve()
 
 
 def _copy(source: Path, target: Path) -> None:

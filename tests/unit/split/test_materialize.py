@@ -233,6 +233,29 @@ def test_move_of_links_keeps_files_reachable(tmp_path):
     assert digest_tree(tmp_path / "store") == before
 
 
+def test_move_of_link_killed_halfway_is_finished(tmp_path, monkeypatch):
+    (tmp_path / "store").mkdir()
+    for name in ("CEX", "PG"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(4):
+            Image.new("L", (4, 4), index).save(tmp_path / "store" / f"{name}{index}.png")
+            (tmp_path / "data" / name / f"{index}.png").symlink_to(f"../../store/{name}{index}.png")
+    split = make_split(read_catalog(tmp_path / "data"), SplitConfig((0.5, 0.25, 0.25)))
+
+    def link_and_end(source, target):
+        target.symlink_to(source.resolve())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(materialize, "_symlink", link_and_end)
+        with pytest.raises(KeyboardInterrupt):
+            materialize_split(split, tmp_path / "out", "move")
+    assert finish_move(tmp_path / "out")[1].n_placed == 8
+    assert len(images(tmp_path / "out")) == 8
+    assert images(tmp_path / "data") == {}
+    assert len(images(tmp_path / "store")) == 8
+
+
 class _Killer:
     """A listener that stops the run after some files, as Ctrl-C would."""
 
