@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TypeVar
 
 T = TypeVar("T")
@@ -93,6 +93,19 @@ def restore_bytes(text: str) -> str:
     return _BYTE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
+def is_utf8(text: str) -> bool:
+    r"""Return whether UTF-8 can hold a text: it has no half of a surrogate pair, as in some file names.
+
+    >>> is_utf8("µm.png"), is_utf8("\udcb5m.png")
+    (True, False)
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_rows(table: str) -> list[dict[str, str]]:
     r"""Return the rows of a CSV text that ``format_csv`` wrote, by the names in its first row.
 
@@ -119,6 +132,20 @@ def format_csv(rows: Iterable[Sequence[object]]) -> str:
     for row in rows:
         writer.write_row(row)
     return stream.getvalue()
+
+
+def format_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    r"""Return rows by column as CSV, the columns' names first; see ``round_cell`` for numbers.
+
+    >>> format_table(("n", "mean"), [{"mean": 0.1234567, "n": 3}])
+    'n,mean\n3,0.123457\n'
+    """
+    return format_csv([columns, *([round_cell(row[name]) for name in columns] for row in rows)])
+
+
+def round_cell(value: T) -> T | str:
+    """Return a cell of a table: a float with six digits, anything else as it is."""
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 class RowWriter:

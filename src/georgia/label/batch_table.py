@@ -21,7 +21,7 @@ from georgia.label.records import ALIASES, NOT_CLASSES, ConflictError, TrayItem
 from georgia.label.session import LONGEST_TAB, TABLE_TAB, LabelSession
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, format_window
-from georgia.text import describe_many, format_csv, make_printable, restore_cell
+from georgia.text import describe_many, format_csv, is_utf8, make_printable, restore_cell
 
 COLUMNS = ("order", "path", "x", "y", "width", "height", "image", "name", "by")
 # The longer side of the images beside the table, px: as they are, unless they are larger.
@@ -152,11 +152,7 @@ def _decode(data: bytes) -> str:
 
 
 def _recode(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if not _is_text(text) else text
-
-
-def _is_text(text: str) -> bool:
-    return not any("\udc80" <= sign <= "\udcff" for sign in text)
+    return text if is_utf8(text) else text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
 def _read_row(row: Mapping[str, str], session: LabelSession, who: str) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ from georgia.labels import Labels
 from georgia.model.engines import Computation
 from georgia.predict.prediction import Outcome, flatten_outcome, list_columns
 from georgia.records import Failure
-from georgia.text import RowWriter, escape_bytes
+from georgia.text import RowWriter, escape_bytes, is_utf8
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 # Rows of one Parquet row group, which are in memory at a time.
@@ -116,15 +116,7 @@ def _fill(writer: TableWriter, outcomes: Iterable[Outcome]) -> None:
 def _dump(value: Any, indent: int | None = None) -> str:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     # A lone surrogate, as in a file name that is not valid UTF-8, is written as an escape.
-    return text if _is_text(text) else json.dumps(value, indent=indent)
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text if is_utf8(text) else json.dumps(value, indent=indent)
 
 
 class CsvWriter:

@@ -19,7 +19,7 @@ from georgia.files import atomic_path
 from georgia.monitor.records import FrameFilter
 from georgia.predict.tables import check_table_path
 from georgia.process.queries import ProcessSeries, name_variables, read_batch_process
-from georgia.text import RowWriter
+from georgia.text import RowWriter, round_cell
 
 if TYPE_CHECKING:
     from georgia.monitor.queries import StoreReader
@@ -93,7 +93,7 @@ def csv_pages(columns: list[str], rows: Iterator[Row]) -> Iterator[bytes]:
     writer.write_row(columns)
     for row in rows:
         yield _take(stream)
-        writer.write_row(_show(row[name]) for name in columns)
+        writer.write_row(round_cell(row[name]) for name in columns)
     yield _take(stream)
 
 
@@ -102,10 +102,6 @@ def _take(stream: io.StringIO) -> bytes:
     stream.seek(0)
     stream.truncate()
     return text.encode("utf-8", "backslashreplace")
-
-
-def _show(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def json_lines(columns: list[str], rows: Iterator[Row]) -> Iterator[bytes]:

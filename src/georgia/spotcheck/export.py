@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
 from georgia.monitor.columns import iso_time
 from georgia.spotcheck.checked import CheckedFraction
-from georgia.text import RowWriter
+from georgia.text import format_table
 
 if TYPE_CHECKING:
     from georgia.monitor.records import Batch
@@ -40,13 +39,7 @@ def list_named(found: CheckedFraction) -> list[dict[str, Any]]:
 
 def write_check_csv(found: CheckedFraction) -> str:
     """Return the named windows as a CSV table."""
-    stream = io.StringIO()
-    writer = RowWriter(stream)
-    writer.write_row(COLUMNS)
-    for row in list_named(found):
-        values = (row[name] for name in COLUMNS)
-        writer.write_row(f"{value:.6g}" if isinstance(value, float) else value for value in values)
-    return stream.getvalue()
+    return format_table(COLUMNS, list_named(found))
 
 
 def describe_check(found: CheckedFraction, batch: Batch) -> dict[str, Any]:

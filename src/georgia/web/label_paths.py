@@ -9,6 +9,7 @@ from typing import Any
 
 from georgia.label.records import Label, Pool, Progress, Surroundings, TrayItem
 from georgia.label.session import LabelSession
+from georgia.text import is_utf8
 
 
 class ShownPaths:
@@ -25,7 +26,7 @@ class ShownPaths:
         known = set(paths)
         self._shown: dict[str, str] = {}
         for path in paths:
-            if is_text(path):
+            if is_utf8(path):
                 continue
             plain = os.fsencode(path).decode("utf-8", "backslashreplace")
             shown, number = plain, 1
@@ -131,15 +132,6 @@ class ShownSession:
 
     def _show_label(self, label: Label) -> Label:
         return replace(label, path=self._paths.show(label.path))
-
-
-def is_text(text: str) -> bool:
-    """Return whether UTF-8 can hold a text: it has no half of a surrogate pair."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def clean(value: Any) -> Any:

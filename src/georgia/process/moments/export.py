@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
 from georgia.monitor.columns import iso_time
 from georgia.process.moments.result import BatchMoments, Moment
-from georgia.text import RowWriter
+from georgia.text import format_table
 
 COLUMNS = (
     *("batch", "kind", "number", "point", "finding", "state", "time", "low", "high", "temperature"),
@@ -52,13 +51,7 @@ def _make_row(batch_id: int, moment: Moment) -> dict[str, Any]:
 
 def write_csv(found: BatchMoments) -> str:
     """Return the table as CSV, its header first."""
-    stream = io.StringIO()
-    writer = RowWriter(stream)
-    writer.write_row(COLUMNS)
-    for row in list_rows(found):
-        values = (row[name] for name in COLUMNS)
-        writer.write_row(f"{value:.6g}" if isinstance(value, float) else value for value in values)
-    return stream.getvalue()
+    return format_table(COLUMNS, list_rows(found))
 
 
 def write_json(found: BatchMoments) -> str:
