@@ -128,12 +128,12 @@ def check_thousands(name: str, cells: Placed, decimal: str) -> None:
     raise InputError(
         f"the column {name!r}",
         needs=f"whether {as_fraction:g} or {as_thousands:g} is meant must be said",
-        got=f"{cell!r} in row {number}, where other columns have the decimal {_WORDS[decimal]}",
-        hint=f"If it is {as_thousands:g}, say decimal={_WORDS[decimal]}; else mend the export.",
+        got=f"{cell!r} in row {number}, where other columns have the decimal {_DECIMALS[decimal]}",
+        hint=f"If it is {as_thousands:g}, say decimal={_DECIMALS[decimal]}; else mend the export.",
     )
 
 
-_WORDS = {",": "comma", ".": "point"}
+_DECIMALS = {",": "comma", ".": "point"}
 
 
 def note_texts(name: str, cells: Placed) -> str:

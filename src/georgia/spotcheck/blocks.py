@@ -30,6 +30,7 @@ from georgia.spotcheck.interval import (
     count_limits,
     divide_totals,
     estimate_fraction,
+    place_fraction,
     with_unclear,
 )
 from georgia.spotcheck.plan import Draw, Population
@@ -97,7 +98,8 @@ def _estimate(blocks: Sequence[Block], alpha: float) -> Interval:
     # All blocks together add up to m.
     at = np.arange(len(supposed))
     near = np.clip(at[:, None] + np.arange(-1, len(blocks) + 1)[None, :], 0, worst.shape[1] - 1)
-    kept = np.flatnonzero(np.take_along_axis(worst, near, axis=1).min(axis=1) < np.log(1 / alpha))
+    against = np.take_along_axis(worst, near, axis=1).min(axis=1)
+    kept = np.flatnonzero(against < np.log(1 / alpha))
     names = [name for block in blocks for name in block.names]
     least, most = count_limits(size, names)
     low, high = least, most
@@ -106,7 +108,8 @@ def _estimate(blocks: Sequence[Block], alpha: float) -> Interval:
         if found[0] <= most and found[1] >= least:
             low, high = max(found[0], least), min(found[1], most)
     raw = sum(block.population.mean_score * block.population.size for block in blocks) / size
-    return Interval(float(np.clip(divide_totals(totals, raw), low, high)), low, high, len(names))
+    fraction = place_fraction(divide_totals(totals, raw), low, high, supposed[:, 0], against)
+    return Interval(fraction, low, high, len(names))
 
 
 def _combine(one: FloatArray, other: FloatArray) -> FloatArray:

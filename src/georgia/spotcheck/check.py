@@ -90,7 +90,8 @@ class SpotcheckResult(Result):
         )
         raw = "nothing" if self.raw_fraction is None else f"{100 * self.raw_fraction:.1f} %"
         named = f"after {count_noun(self.interval.n, 'name')}; the net alone: {raw}"
-        return f"{self.target} {fraction} % ({low}–{high} %) {named}"
+        note = f". {self.interval.note}" if self.interval.note else ""
+        return f"{self.target} {fraction} % ({low}–{high} %) {named}{note}"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one row."""

@@ -118,9 +118,7 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("header", "cells", "rule"), ASKED)
-def test_column_that_means_two_things_is_asked_about(
-    tmp_path: Path, header: str, cells: str, rule: str
-) -> None:
+def test_ambiguous_column_leads_to_a_question(tmp_path: Path, header: str, cells: str, rule: str) -> None:
     rows = [f"25.03.2026 10:{k:02};{20 + k},5;{cell}" for k, cell in enumerate(cells.split("|"))]
     path = write(tmp_path, f"Zeit;T;{header}", *rows)
     with pytest.raises(InputError, match=rule):
@@ -145,7 +143,7 @@ def test_cell_of_another_unit_is_a_gap_later_on(tmp_path: Path) -> None:
     assert later.rows.faults == [(7, "kaputt; 1 %")]
 
 
-def test_clock_of_12_hours_is_asked_about(tmp_path: Path) -> None:
+def test_clock_of_12_hours_leads_to_a_question(tmp_path: Path) -> None:
     path = write(tmp_path, "Time,T", *(f"03/25/2026 {hour:02}:00:00,1.5" for hour in (11, 12, 1, 2)))
     with pytest.raises(InputError, match=r"which half of the day .*'03/25/2026 01:00:00' below"):
         summarize_export(path, build_config(ProcessConfig, UTC_SET))

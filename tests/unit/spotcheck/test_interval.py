@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from georgia.errors import InputError
-from georgia.spotcheck.interval import Interval, Name, Player, estimate_fraction
+from georgia.spotcheck.interval import Interval, Name, Player, estimate_fraction, place_fraction
 from georgia.spotcheck.plan import Draw, Population, SpotcheckConfig, draw_windows
 
 FloatArray = npt.NDArray[np.float64]
@@ -154,3 +154,33 @@ def test_draw_probabilities_sum_to_one() -> None:
         assert draw.probabilities @ draw.counts == pytest.approx(1.0)
     again = draw_batch(0.02, "good", 6, n=30)[2]
     assert [draw.window for draw in draws] == [draw.window for draw in again]
+
+
+def test_fraction_beyond_limits_is_placed_between_them() -> None:
+    supposed, capital = np.array([0.0, 0.1, 0.2, 0.3]), np.array([3.0, 0.5, 1.0, 9.0])
+    assert place_fraction(0.15, 0.05, 0.25, supposed, capital) == 0.15
+    assert place_fraction(0.4, 0.05, 0.25, supposed, capital) == 0.1
+    assert place_fraction(-0.1, 0.15, 0.25, supposed, capital) == 0.2
+    # Nothing named shows the target: its fraction is 0, which no limit hides.
+    assert place_fraction(-0.1, 0.0, 0.25, supposed, capital) == 0.0
+    # The last names pull the estimated totals above limits that earlier names had set.
+    rng = np.random.default_rng(35)
+    truth = rng.random(600) < 0.1
+    logits = np.where(truth, -3.5, 3.5) - rng.normal(0, 1.5, 600)
+    rng.normal(size=600)
+    is_none = rng.random(600) < 0.5
+    population = Population.from_probabilities(1 / (1 + np.exp(-logits)))
+    draws = list(draw_windows(population, SpotcheckConfig(n=60, seed=35)))
+    names = [
+        Name.NEITHER if is_none[draw.window] else Name.TARGET if truth[draw.window] else Name.OTHER
+        for draw in draws
+    ]
+    found = estimate_fraction(population, draws, names)
+    assert found.low < found.fraction < found.high < 0.2
+    assert not found.note
+
+
+def test_fraction_on_its_limit_is_explained() -> None:
+    assert "on its upper limit" in Interval(0.3, 0.1, 0.3, 60).note
+    assert "on its lower limit" in Interval(0.1, 0.1, 0.3, 60).note
+    assert not any(Interval(*limits, 60).note for limits in ((0, 0, 0.3), (1, 0.8, 1), (0.2, 0.1, 0.3)))

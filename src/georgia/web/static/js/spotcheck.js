@@ -376,6 +376,9 @@ function describeScope(check, found) {
   const parts = [];
   if (found) {
     parts.push(`The model alone: ${percent(found.raw_fraction)} of the windows that it gave a class${found.error === null ? "" : `; its label is not the person's on ${percent(found.error)} (${interval(found.error_low, found.error_high)}) of them`}.`);
+    const isLow = found.fraction <= found.low && found.low > 0;
+    const isHigh = found.fraction >= found.high && found.high < 1;
+    if (found.low < found.high && (isLow || isHigh)) parts.push(`The fraction lies on its ${isHigh ? "upper" : "lower"} limit: the last names point ${isHigh ? "higher" : "lower"}, those before rule that out. The interval holds; a few more names settle it.`);
     if (found.n_more) parts.push(`About ${found.n_more.toLocaleString()} more names would halve the interval.`);
   }
   const of = found && check && found.check !== check.check ? found : check;
