@@ -135,7 +135,7 @@ def place_fraction(
 ) -> float:
     """Return a fraction within its limits: itself, or of those supposed within them the best supported one.
 
-    Totals that are estimated from the names may lie outside of the limits, of which the tightest so far count.
+    Totals that are estimated from the names may lie outside of the limits; the tightest so far count.
     Then the supposed fraction is taken against which the player's ``capital`` is least. On simulated batches
     with nets of five kinds and 60 names its root mean square error is 0.93 to 1.07 times that of the limit.
     """
