@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,28 @@ def test_what_is_wrong_is_said_first(brightness_model: Path, grey_images: Path, 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("CAUTION: Too few images to rely on the metrics (fewer than 20 of a class)")
     assert lines[-1].startswith("7 of 8 correct: accuracy 0.8750. 1 of 8 images was misclassified; the error")
+
+
+def test_sets_below_promise_are_said(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path, capsys: Any
+) -> None:
+    from georgia.cli import main
+
+    model = tmp_path / "model"
+    shutil.copytree(brightness_model, model)
+    details = json.loads((model / "bundle.json").read_text(encoding="utf-8"))
+    groups, limits = {"CEX": 90, "PG": 95}, {"0.05": {"CEX": 1.0, "PG": 1.0}}
+    details["conformal"] = {"error_rate": 0.05, "limits": limits, "n_groups": groups}
+    (model / "bundle.json").write_text(json.dumps(details), encoding="utf-8")
+    _, result, _ = georgia("evaluate", model, grey_images)
+    assert (result["sets"]["n_holding"], result["sets"]["n"], result["sets"]["is_short"]) == (0, 8, True)
+    assert result["verdict"]["level"] == "bad"
+    assert "sets" in [reason["concern"] for reason in result["verdict"]["reasons"]]
+    assert main(["evaluate", str(model), str(grey_images)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("BAD: The prediction sets hold the true class of 0.0 % of 8 accepted images")
+    assert lines[-1].startswith("Prediction sets, stated to hold the true class of 95 % of images: they hold")
+    assert georgia("evaluate", brightness_model, grey_images)[1]["sets"] is None
 
 
 @pytest.mark.slow

@@ -163,6 +163,8 @@ def _show(found: Findings, files: list[Path]) -> None:
     if overlap:
         console.show_note(overlap)
     show_metrics(found.evaluation.metrics, found.assessment)
+    if sets := found.describe_sets():
+        console.show_line(sets)
     if found.comparison is not None:
         console.show_line(found.comparison.describe())
     if found.robustness is not None:

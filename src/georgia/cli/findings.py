@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from georgia.evaluate.assessment import Assessment
     from georgia.evaluate.compare import Comparison
+    from georgia.evaluate.coverage import Coverage
     from georgia.evaluate.ood import OodEvaluation
     from georgia.evaluate.overlap import NearOverlap
     from georgia.evaluate.robustness import Robustness
@@ -47,7 +48,19 @@ class Findings:
 
         acceptance = Acceptance.from_metadata(self.metadata)
         orientation = Orientation.from_metadata(self.metadata)
-        return assess(self.evaluation.metrics, self.robustness, acceptance, orientation)
+        return assess(self.evaluation.metrics, self.robustness, acceptance, orientation, self.sets)
+
+    @property
+    def sets(self) -> Coverage | None:
+        """How often the prediction sets hold the true class; None where the model has none."""
+        from georgia.evaluate.coverage import measure_stated
+
+        return measure_stated(self.evaluation, self.metadata)
+
+    def describe_sets(self) -> str:
+        """Return how often prediction sets hold the true class, empty without sets."""
+        sets = self.sets
+        return sets.describe() if sets else ""
 
     @property
     def failed(self) -> tuple[Failure, ...]:
@@ -76,7 +89,9 @@ class Findings:
         overlap = {"n_in_training": self.n_in_training, "n_seen_in_training": self.n_in_training}
         near = self.near_overlap.to_json_dict() if self.near_overlap else {}
         verdict = {"verdict": self.assessment.to_json_dict()}
-        return {**self.evaluation.to_json_dict(), **verdict, **plain, **overlap, **near}
+        sets = self.sets
+        covered = {"sets": sets.to_json_dict() if sets else None}
+        return {**self.evaluation.to_json_dict(), **verdict, **covered, **plain, **overlap, **near}
 
 
 def write_findings(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from georgia.evaluate.coverage import Coverage, Shortfall
 from georgia.evaluate.robustness import Robustness
 from georgia.metrics.classification import Metrics
 from georgia.metrics.intervals import Interval, wilson_interval
@@ -23,6 +24,8 @@ _MANY_REJECTED, _MOST_REJECTED = 0.05, 0.5
 _HALF = 0.5
 # Acceptance so far below the stated one is no sampling error: limit and exported file do not fit.
 ACCEPTANCE_TOLERANCE = 0.05
+# Sets that miss the true class so many times as often as stated, beyond chance, are of no use.
+_MANY_MISSED = 2
 # A smaller loss, or one within so many standard deviations, says nothing of the classes.
 _MUCH_LOST, _SIGMAS = 0.03, 3.0
 
@@ -47,6 +50,7 @@ class Concern(StrEnum):
     FEW_IMAGES = "few-images"
     NOT_ROBUST = "not-robust"
     ORIENTATION = "orientation"
+    SETS = "sets"
 
     @property
     def stops(self) -> bool:
@@ -169,9 +173,13 @@ def assess(
     robustness: Robustness | None = None,
     acceptance: Acceptance | None = None,
     orientation: Orientation | None = None,
+    sets: Coverage | None = None,
 ) -> Assessment:
-    """Return what is wrong with a finished evaluation; what else is given counts where it was measured."""
-    found = [*_assess_rejection(metrics, acceptance), *_assess_predictions(metrics)]
+    """Return what is wrong with a finished evaluation; what else is given counts where it was measured.
+
+    ``sets`` is the coverage of the prediction sets at the error rate that predictions hold them for.
+    """
+    found = [*_assess_rejection(metrics, acceptance), *_assess_predictions(metrics), *_assess_sets(sets)]
     few = _few_images(metrics)
     if few:
         found.append(few)
@@ -243,7 +251,12 @@ def _assess_rejection(metrics: Metrics, acceptance: Acceptance | None) -> Iterat
     fraction = metrics.n_unknown / n
     if metrics.rejected_ci95[0] > _MANY_REJECTED:
         level = Level.BAD if metrics.rejected_ci95[0] > _MOST_REJECTED else Level.CAUTION
-        text = f"Many images of known classes were rejected: {_percent(fraction)} of {n:,}."
+        low, high = metrics.rejected_ci95
+        stated = f", not {_percent(1 - acceptance.stated)} as stated" if acceptance else ""
+        text = (
+            f"Many images of known classes were rejected: {_percent(fraction)} of {n:,} (95 % confidence "
+            f"interval {_percent(low)} to {_percent(high)}){stated}."
+        )
         yield Reason(Concern.MANY_REJECTED, level, text)
         return
     uneven = []
@@ -255,6 +268,36 @@ def _assess_rejection(metrics: Metrics, acceptance: Acceptance | None) -> Iterat
     if uneven:
         text = f"Many images of one class were rejected: {_join(uneven)}."
         yield Reason(Concern.MANY_REJECTED, Level.CAUTION, text)
+
+
+def _assess_sets(sets: Coverage | None) -> Iterator[Reason]:
+    if sets is None:
+        return
+    short = sets.find_shortfall()
+    if short is not None:
+        is_bad = 1 - short.interval[1] > _MANY_MISSED * sets.error_rate and not short.is_chance
+        whose = f"of {_percent(short.proportion.value)} of {short.proportion.n:,} accepted images"
+        yield Reason(
+            Concern.SETS, Level.BAD if is_bad else Level.CAUTION, _describe_shortfall(sets, whose, short)
+        )
+        return
+    found = sets.find_class_shortfalls()
+    if found:
+        worst = min(found, key=lambda shortfall: shortfall.proportion.value)
+        proportion = worst.proportion
+        whose = f"of {_percent(proportion.value)} of {proportion.n:,} accepted images of {proportion.name}"
+        yield Reason(Concern.SETS, Level.CAUTION, _describe_shortfall(sets, whose, worst))
+
+
+def _describe_shortfall(sets: Coverage, whose: str, short: Shortfall) -> str:
+    low, high = short.interval
+    cause = "the few groups that they were fitted on can explain that"
+    if not short.is_chance:
+        cause = "these images, or their labels, are unlike those that they were fitted on"
+    return (
+        f"The prediction sets hold the true class {whose} (exact confidence interval {_percent(low)} to "
+        f"{_percent(high)}), not of {100 * (1 - sets.error_rate):g} % as stated: {cause}."
+    )
 
 
 def _assess_predictions(metrics: Metrics) -> Iterator[Reason]:

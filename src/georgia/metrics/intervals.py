@@ -82,6 +82,34 @@ def upper_error_limit(n_errors: float, n: float, confidence: float = 0.95) -> fl
     return float(betaincinv(n_errors + 1, n - n_errors, confidence))
 
 
+def exact_interval(proportion: float, n: float, confidence: float = 0.95) -> Interval:
+    """Return the exact two-sided confidence interval of a proportion in [0, 1] observed in n trials.
+
+    It holds its confidence whatever the proportion is, and is wider than Wilson's. ``n`` may be an effective
+    (fractional) number of trials; with none the interval is (0, 1).
+    Source: Clopper and Pearson 1934, doi 10.1093/biomet/26.4.404.
+
+    >>> [round(end, 4) for end in exact_interval(0.94, 150)]
+    [0.8892, 0.9722]
+
+    Raises:
+        InputError: the proportion is outside [0, 1], or n is negative.
+    """
+    if not 0.0 <= proportion <= 1.0 or n < 0:
+        raise InputError(
+            "Cannot give an interval",
+            needs="a proportion in [0, 1] of 0 trials or more is needed",
+            got=f"{proportion} of {n}",
+        )
+    from scipy.special import betaincinv
+
+    outside, hits = (1 - confidence) / 2, proportion * n
+    misses = n - hits
+    low = 0.0 if hits <= 0 else float(betaincinv(hits, misses + 1, outside))
+    high = 1.0 if misses <= 0 else float(betaincinv(hits + 1, misses, 1 - outside))
+    return low, high
+
+
 def effective_count(sizes: npt.NDArray[np.integer]) -> float:
     """Return the effective number of independent trials of images in groups of these sizes (G,).
 

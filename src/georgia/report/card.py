@@ -163,6 +163,8 @@ def _claims(run: ReportInputs, trust: Trust) -> str:
             f"({format_interval(whole.interval)}); their mean size is "
             f"{sets.mean_size:.2f} classes."
         )
+    if trust.promise and trust.coverage:
+        lines.append(f"- {_plain(trust.promise)}")
     return "## Uncertainty\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -180,7 +182,8 @@ def _limits(run: ReportInputs, trust: Trust) -> str:
     if not _is_rejecting(run, trust):
         lines.append("- Every image gets the name of a class, whatever it shows.")
     lines.append(
-        f"- The intervals hold for images sampled as the {run.images} were, not for another batch or probe."
+        f"- The intervals hold for images sampled as the {run.images} were, not for another batch or probe. "
+        "Before use on one, label some of its images and let `georgia evaluate` tell what holds there."
     )
     return "## Limits\n\n" + "\n".join(lines)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from georgia.audit.result import Audit
 from georgia.evaluate.assessment import Acceptance, Assessment, Orientation, assess
+from georgia.evaluate.coverage import measure_stated
 from georgia.evaluate.robustness import Robustness
 from georgia.evaluate.score import Evaluation
 from georgia.explain import Explanations
@@ -219,6 +220,7 @@ class TrainingRun(Result):
             self.robustness,
             Acceptance.from_metadata(known),
             Orientation.from_metadata(known),
+            measure_stated(self.tested, self.uncertainty.to_dict()),
         )
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from georgia.evaluate.assessment import Acceptance, Assessment, Level, Orientation, assess, describe_errors
+from georgia.evaluate.coverage import measure_stated
 from georgia.evaluate.robustness import Robustness
 from georgia.metrics.classification import AverageMetrics, ClassMetrics, Metrics
 from georgia.report.inputs import ReportInputs
@@ -70,6 +71,7 @@ def assess_run(run: ReportInputs) -> Assessment:
         run.robustness,
         Acceptance.from_metadata(run.metadata),
         Orientation.from_metadata(run.metadata),
+        None if run.learning else measure_stated(run.evaluation, run.metadata),
     )
 
 

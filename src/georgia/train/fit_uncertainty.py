@@ -7,7 +7,7 @@ prediction as in serving, and temperature, unknown score and conformal limits ar
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from georgia.split.make import Split
 from georgia.synthetic import FITTED_KINDS, render_empty, render_foreign
 from georgia.synthetic.scene import CLASS_NAMES
 from georgia.train.network import Network
-from georgia.uncertainty.calibration import fit_temperature, softmax
-from georgia.uncertainty.conformal import fit_conformal
+from georgia.uncertainty.calibration import Calibration, fit_temperature, softmax
+from georgia.uncertainty.conformal import ConformalLimits, fit_conformal
 from georgia.uncertainty.decision import Uncertainty
 from georgia.uncertainty.fit_ood import Measured, fit_ood_detector
 from georgia.uncertainty.known_views import make_known_view
@@ -102,9 +102,6 @@ def fit_uncertainty(
         ]
         if _is_rendered(foreign_material, labels):
             material = recall(lambda: _measure_material(engine, len(records) >= ENOUGH_TRAIN, progress))
-    truth = labels.indices([record.class_name for record in valid.records])
-    calibration = fit_temperature(valid.logits, truth, valid.groups)
-    probabilities = softmax(valid.logits, calibration.temperature)
     widths = {LIGHT: N_LIGHT + count_scales(spec.size_px)}
     widths |= {name: int(model.get_layer(name).output.shape[-1]) for name in layers}
     detector = None
@@ -122,7 +119,26 @@ def fit_uncertainty(
         appearances = [measure_appearance(read_image(record.path)) for record in described]
         numbers["validation"] = describe_known(detector.score(valid.features), appearances)
         detector = replace(detector, metadata={**detector.metadata, **numbers})
-    return Uncertainty(calibration, detector, fit_conformal(probabilities, truth, labels, valid.groups))
+    calibration, limits = _calibrate(valid, {record.group for record in split.subset("train")}, labels)
+    return Uncertainty(calibration, detector, limits)
+
+
+def _calibrate(
+    valid: _Outputs, learned: Collection[str], labels: Labels
+) -> tuple[Calibration, ConformalLimits]:
+    """Return temperature and limits, fitted on the images of groups that the net has not learned.
+
+    A split that leaks has others too: their probabilities are too good for those of a new group. If it has
+    only such, the temperature is theirs, and every class is in every set.
+    """
+    truth = labels.indices([record.class_name for record in valid.records])
+    is_new = np.array([not group or group not in learned for group in valid.groups])
+    chosen = is_new if is_new.any() else np.ones_like(is_new)
+    groups = [group for group, is_chosen in zip(valid.groups, chosen, strict=True) if is_chosen]
+    calibration = fit_temperature(valid.logits[chosen], truth[chosen], groups)
+    probabilities = softmax(valid.logits[is_new], calibration.temperature)
+    new = groups if is_new.any() else []
+    return calibration, fit_conformal(probabilities, truth[is_new], labels, new)
 
 
 def _join(found: Sequence[_Outputs], labels: Labels) -> Measured:

@@ -87,7 +87,7 @@ def fit_ood_detector(
 
     Args:
         train: images that the net learned from.
-        valid: images of other groups.
+        valid: images of other groups; those of the same group as a training image count as training images.
         widths: the parts of the features in order, with their numbers of columns.
         true_acceptance: fraction of images of new groups to accept, class by class; each group has weight 1.
         material: features (M, D) of images of other material, to be rejected.
@@ -110,6 +110,8 @@ def fit_ood_detector(
             got=f"{train.features.shape[1]} and {valid.features.shape[1]}",
         )
     rows = _gather_rows((train, valid), codes, is_frozen)
+    if rows is None:
+        return None
     scored = rows.select(rows.folds >= 0)
     metadata = {
         "true_acceptance": true_acceptance,
@@ -134,10 +136,24 @@ def fit_ood_detector(
     return _add_material(detector, rows, ratios, np.asarray(material, np.float64))
 
 
-def _gather_rows(measured: tuple[Measured, Measured], codes: list[IntArray], is_frozen: bool) -> _Rows:
-    """Return the rows in the order of their folds."""
+def _join_codes(train: Measured, valid: Measured, codes: list[IntArray]) -> IntArray:
+    """Return the group numbers of both: a group that stands in both, as in a split that leaks, has one."""
+    joined = codes[1] + int(codes[0].max()) + 1
+    known = dict(zip(_names(train), codes[0].tolist(), strict=False))
+    for at, name in enumerate(_names(valid)):
+        if name and name in known:
+            joined[at] = known[name]
+    return np.concatenate([codes[0], joined])
+
+
+def _names(measured: Measured) -> Sequence[str]:
+    return () if measured.groups is None else measured.groups
+
+
+def _gather_rows(measured: tuple[Measured, Measured], codes: list[IntArray], is_frozen: bool) -> _Rows | None:
+    """Return the rows in the order of their folds; None if fewer than two groups can be scored."""
     first_valid = int(codes[0].max()) + 1
-    groups = np.concatenate([codes[0], codes[1] + first_valid])
+    groups = _join_codes(*measured, codes)
     features = np.concatenate([part.features for part in measured]).astype(np.float64)
     classes = np.concatenate(
         [
@@ -148,6 +164,8 @@ def _gather_rows(measured: tuple[Measured, Measured], codes: list[IntArray], is_
     names, places = np.unique(groups, return_index=True)
     order = np.lexsort((np.random.default_rng(0).permutation(len(names)), classes[places]))
     order = order[names[order] >= (0 if is_frozen else first_valid)]
+    if len(order) < 2:
+        return None
     fold_of = np.full(len(names), -1, np.int64)
     fold_of[order] = np.arange(len(order)) % N_FOLDS
     folds = fold_of[groups]
@@ -417,7 +435,12 @@ def _fit_material(rows: _Rows, material: FloatArray) -> MaterialNet:
     net = MLPClassifier((_UNITS,), alpha=_DECAY, max_iter=_PASSES, batch_size=batch, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        net.fit(np.clip((features - mean) * scale, -_FARTHEST, _FARTHEST), targets)
+        # It takes Ctrl-C for a wish to stop early: a net that learned in part would pass for a whole one.
+        warnings.filterwarnings("error", "Training interrupted", UserWarning)
+        try:
+            net.fit(np.clip((features - mean) * scale, -_FARTHEST, _FARTHEST), targets)
+        except UserWarning as error:
+            raise KeyboardInterrupt from error
     return MaterialNet(
         mean, scale, net.coefs_[0], net.intercepts_[0], net.coefs_[1][:, 0], net.intercepts_[1][0]
     )

@@ -70,6 +70,13 @@ def test_rejected_known_images_are_a_concern(
     assert found.stopping == ()
 
 
+def test_many_rejected_are_said_beside_stated_rate() -> None:
+    metrics = make_metrics((70, 0, 30), (72, 0, 28))
+    text = assess(metrics, acceptance=Acceptance(0.99, 0.99, 90, 80)).describe()
+    assert "rejected: 29.0 % of 200 (95 % confidence interval 23.2 % to 35.6 %), not 1.0 % as stated." in text
+    assert "stated" not in assess(metrics).describe()
+
+
 @pytest.mark.parametrize(("n", "level"), [(25, Level.BAD), (3, Level.CAUTION)])
 def test_class_never_predicted_is_named(n: int, level: Level) -> None:
     found = assess(make_metrics((60, 0, 0), (60, 0, 0), (0, n, 0), names=NAMES))

@@ -11,6 +11,7 @@ from tests.helpers.report import METADATA, MakeEvaluation, make_inputs, make_rob
 from georgia.report.card import render_card
 from georgia.report.page import ReportInputs, render_report
 from georgia.report.trust import measure_trust
+from georgia.report.verdict import make_verdict
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -26,6 +27,22 @@ def test_rejections_and_sets_are_counted(make_evaluation: MakeEvaluation) -> Non
     assert "In the set at5 % errors" in text
     bare = measure_trust(evaluation, {})
     assert (bare.rejected, bare.coverage, bare.calibration) == ((), (), None)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_promise_and_broken_promise_are_said(make_evaluation: MakeEvaluation) -> None:
+    evaluation = make_evaluation(400, wrong=120)
+    conformal = {
+        "error_rate": 0.1,
+        "limits": {"0.1": {"CEX": 0.5, "PG": 0.5}},
+        "n_groups": {"CEX": 90, "PG": 95},
+    }
+    inputs = ReportInputs("S", evaluation, metadata={"conformal": conformal})
+    page, card = read_page(render_report(inputs)).text, render_card(inputs)
+    for text in (page, card):
+        assert "They rest on 90 to 95 groups of each class." in text
+        assert "The prediction sets hold the true class of 70.0 % of 400 accepted images" in text
+    assert make_verdict(inputs).level == "bad"
 
 
 def test_card_holds_only_what_is_known(make_evaluation: MakeEvaluation) -> None:

@@ -90,3 +90,28 @@ def test_material_is_rendered_for_crystals_or_on_demand(
     assert "n_material" not in fit(tmp_path, ("CEX", "PG"), "none")
     monkeypatch.setattr(f"{module}.ENOUGH_TRAIN", 6)
     assert fit(tmp_path, ("CEX", "PG"))["n_material"] == 40
+
+
+def make_outputs(groups: list[str]) -> Any:
+    """Return outputs of images of two classes, of which those of group "old" are most confident."""
+    from georgia.train.fit_uncertainty import _Outputs
+
+    rng = np.random.default_rng(3)
+    truth = np.arange(len(groups)) % 2
+    logits = rng.normal(0, 1.5, (len(groups), 2)) + 1.5 * np.eye(2)[truth]
+    logits[[group.startswith("old") for group in groups]] += 20 * np.eye(2)[truth][0]
+    records = tuple(Record(Path(f"{at}.png"), "ab"[true], groups[at]) for at, true in enumerate(truth))
+    return _Outputs(logits.astype(np.float32), np.zeros((len(groups), 1), np.float32), records)
+
+
+def test_groups_that_leak_set_no_limits() -> None:
+    from georgia.train.fit_uncertainty import _calibrate
+
+    labels, new = Labels(("a", "b")), [f"new {number}" for number in range(80)]
+    alone = _calibrate(make_outputs(new), {"old 1"}, labels)
+    both = _calibrate(make_outputs([*new, *["old 1"] * 40, ""]), {"old 1", ""}, labels)
+    assert both[1].n_images == {"a": 41, "b": 40}
+    assert abs(both[0].temperature - alone[0].temperature) < 0.1
+    leaked = _calibrate(make_outputs(["old 1"] * 40), {"old 1"}, labels)
+    assert leaked[1].n_groups == {"a": 0, "b": 0}
+    assert set(leaked[1].limits[0.05].values()) == {0.0}

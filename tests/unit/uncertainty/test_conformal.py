@@ -53,7 +53,8 @@ def test_images_of_one_group_count_once() -> None:
     once = fit_conformal(rows, truth, LABELS, groups)
     repeated = np.concatenate([np.arange(100), np.repeat(np.arange(5), 40)])
     again = fit_conformal(rows[repeated], truth[repeated], LABELS, [groups[number] for number in repeated])
-    assert again == once
+    assert (again.limits, again.n_groups) == (once.limits, once.n_groups)
+    assert sum(again.n_images.values()) == 300
 
 
 def test_sets_agree_with_crepes() -> None:

@@ -175,6 +175,19 @@ def test_net_that_learned_takes_limits_from_validation() -> None:
     assert (honest.score(new) > 1).mean() < 0.025
 
 
+@pytest.mark.parametrize(("is_frozen", "n_scored"), [(True, 120), (False, 60)])
+def test_group_in_both_splits_is_one_group(is_frozen: bool, n_scored: int) -> None:
+    """A split that leaks: its groups are held out whole, and say nothing of what a net has learned."""
+    train = Measured(simulate(60, 0), [f"old {number}" for number in range(60)])
+    names = [*(f"old {number}" for number in range(60)), *(f"new {number}" for number in range(60))]
+    valid = Measured(np.concatenate([simulate(60, 0) + 1e-3, simulate(60, 1)]), names)
+    detector = fit_ood_detector(train, valid, WIDTHS, is_frozen=is_frozen)
+    assert detector is not None
+    assert detector.metadata["n_scored_groups"] == n_scored
+    leaked = Measured(valid.features[:60], names[:60])
+    assert (fit_ood_detector(train, leaked, WIDTHS, is_frozen=is_frozen) is None) == (not is_frozen)
+
+
 def test_class_of_single_group_is_fitted() -> None:
     features, classes = simulate_classes(61, 0)
     classes[-1] = 2
