@@ -214,6 +214,23 @@ def test_net_of_material_rejects_what_lies_near() -> None:
     assert rejected[1] > max(0.7, rejected[0] + 0.3)
 
 
+def test_interrupt_leaves_no_net_learned_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.neural_network import MLPClassifier
+
+    learn, n_steps = MLPClassifier._backprop, [0]
+
+    def interrupt(*args: object) -> object:
+        n_steps[0] += 1
+        if n_steps[0] == 20:
+            raise KeyboardInterrupt
+        return learn(*args)
+
+    monkeypatch.setattr(MLPClassifier, "_backprop", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit_ood_detector(measure_classes(200, 0), measure_classes(90, 1), WIDTHS, material=material(80, 3))
+    assert n_steps == [20]
+
+
 def test_detector_with_material_loads_equal(tmp_path: Path) -> None:
     detector = fit_ood_detector(
         measure_classes(200, 0), measure_classes(90, 1), WIDTHS, material=material(80, 3)
