@@ -17,8 +17,9 @@ from pathlib import Path
 from georgia.errors import InputError, UnreadableImageError
 from georgia.files import check_new_folder, reading, write_bytes, write_text
 from georgia.label.journal import check_who
+from georgia.label.leases import LONGEST_TAB, TABLE_TAB
 from georgia.label.records import ALIASES, NOT_CLASSES, ConflictError, TrayItem
-from georgia.label.session import LONGEST_TAB, TABLE_TAB, LabelSession
+from georgia.label.session import LabelSession
 from georgia.progress import QUIET, Progress
 from georgia.records import Failure, format_window
 from georgia.text import describe_many, format_csv, is_utf8, make_printable, restore_cell

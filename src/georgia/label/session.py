@@ -1,8 +1,7 @@
 """A labelling: items are handed to tabs, names come back and are on disk before that is confirmed.
 
-Any number of tabs and persons name at the same time. An item that is before one tab is not given to another
-until its lease ends. Whoever names an item that somebody else has named since is told so, and may then say
-that it is meant.
+Any number of tabs and persons name at the same time. Whoever names an item that somebody else has named since
+is told so, and may then say that it is meant.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +24,10 @@ from georgia.label.journal import (
     Journal,
     Kind,
     check_who,
-    make_choice_entries,
     make_name_entry,
     tell_time,
 )
+from georgia.label.leases import LONGEST_TAB, Leases, check_tab
 from georgia.label.pixels import PixelReader
 from georgia.label.records import (
     NEITHER,
@@ -48,19 +47,8 @@ from georgia.label.standing import StandingLabels
 from georgia.records import Box
 
 Probabilities = npt.NDArray[np.floating]
-# An item that a tab has before it is given to nobody else for so long after that tab's last call.
-LEASE_S = 600.0
 # So many items at least are chosen at a time: a choice takes longer than the next crop may.
 _AHEAD = 16
-# How the tab of a table begins: what it holds is held until it is named.
-TABLE_TAB = "table "
-LONGEST_TAB = 100
-
-
-@dataclass
-class _Lease:
-    tab: str
-    until: float
 
 
 class LabelSession:
@@ -79,12 +67,12 @@ class LabelSession:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pool, self.journal = pool, journal
-        self._chooser, self._count_wanted, self._now = chooser, count_wanted, now
+        self._chooser, self._count_wanted = chooser, count_wanted
         self._lock, self._choosing = threading.RLock(), threading.Lock()
         self._positions = pool.find_positions()
         self._standing = StandingLabels(pool, journal)
         self._labels = self._standing.labels
-        self._leases: dict[int, _Lease] = {}
+        self._leases = Leases(pool, journal, self._standing, self._positions, now)
         self._probabilities: Probabilities | None = None
         self._suggestions: tuple[tuple[str, ...], Probabilities] | None = None
         self.pixels = PixelReader()
@@ -116,19 +104,19 @@ class LabelSession:
         Raises:
             InputError: ``tab`` is no name of a tab.
         """
-        _check_tab(tab)
+        check_tab(tab)
         n = max(n, 0)
         with self._lock:
-            found = self._lease(tab, n)
+            found = self._leases.take(tab, n)
         if len(found) < n:
             # Choosing takes longer than naming may wait, so it is done without the lock of the names.
             with self._choosing:
                 with self._lock:
-                    found = self._lease(tab, n)
+                    found = self._leases.take(tab, n)
                 if len(found) < n:
                     self._choose_more(n - len(found))
                 with self._lock:
-                    found = self._lease(tab, n, is_last=True)
+                    found = self._leases.take(tab, n, is_last=True)
         with self._lock:
             return [self._describe(at, is_hinting) for at in found]
 
@@ -144,14 +132,14 @@ class LabelSession:
             UnwritableFileError: the disk does not take it, and nothing is kept.
         """
         who = check_who(who)
-        _check_tab(tab)
+        check_tab(tab)
         with self._lock:
             at = self._find(path)
             if name not in self.classes and name not in NOT_CLASSES:
                 raise _reject_name(name, self.classes)
             before = self._labels.get(at)
             if before is not None and before.name == name and before.path == path:
-                self._leases.pop(at, None)
+                self._leases.end(at)
                 return self.progress()
             if replaces is None:
                 is_conflict = before is not None and before.tab != tab
@@ -203,7 +191,7 @@ class LabelSession:
             UnwritableFileError: the disk does not take it, and the name holds.
         """
         who = check_who(who)
-        _check_tab(tab)
+        check_tab(tab)
         with self._lock:
             own = [label for label in self.journal.names.by_number.values() if label.tab == tab]
             last = max(own, key=lambda label: label.number, default=None)
@@ -218,7 +206,7 @@ class LabelSession:
             at = self._positions[last.path]
             self._changed(at)
             if at not in self._labels:
-                self._leases = {at: _Lease(tab, self._now() + LEASE_S), **self._leases}
+                self._leases.put_first(at, tab)
             return self._describe(at, is_hinting=False)
 
     def skip(self, path: str, tab: str) -> None:
@@ -227,16 +215,16 @@ class LabelSession:
         Raises:
             InputError: there is no such item.
         """
-        _check_tab(tab)
+        check_tab(tab)
         with self._lock:
             at = self._find(path)
             self.journal.append({"kind": Kind.SKIP, "path": path, "at": tell_time(), "tab": tab}, sync=False)
-            self._leases.pop(at, None)
+            self._leases.end(at)
 
     def close_tab(self, tab: str) -> None:
         """Give back what a tab has before it."""
         with self._lock:
-            self._leases = {at: lease for at, lease in self._leases.items() if lease.tab != tab}
+            self._leases.end_all(tab)
 
     def progress(self) -> Progress:
         """Return how far the labelling is."""
@@ -387,7 +375,7 @@ class LabelSession:
         """Take in what the journal says now of items and their duplicates."""
         for member in self._standing.take_in(*changed):
             if member in self._labels:
-                self._leases.pop(member, None)
+                self._leases.end(member)
         self._writer.wake()
 
     def _make_label(self, at: int, name: str, who: str, tab: str) -> Label:
@@ -408,71 +396,17 @@ class LabelSession:
             duplicates=tuple(other for other in others if other not in own),
         )
 
-    def _expire(self) -> None:
-        now = self._now()
-        self._leases = {at: lease for at, lease in self._leases.items() if lease.until > now}
-
-    def _lease(self, tab: str, n: int, is_last: bool = False) -> list[int]:
-        """Return up to ``n`` items for a tab: its own, then those that were chosen and are free.
-
-        ``is_last``: nothing else can be chosen; those held for other tables come too, and skipped ones.
-        """
-        self._expire()
-        mine = [at for at, lease in self._leases.items() if lease.tab == tab]
-        names = self.journal.names
-        own: list[int] = []
-        of_others: list[int] = []
-        for path, choice in names.chosen.items() if len(mine) < n else ():
-            if path in self._positions and path not in names.skipped:
-                is_own = choice.tab in ("", tab)
-                (own if is_own else of_others).append(self._positions[path])
-        # No chooser knows of these.
-        apart = self._standing.list_apart()
-        skipped = [self._positions[path] for path in names.skipped if path in self._positions]
-        waiting = [*own, *apart, *(of_others if is_last else ()), *(skipped if is_last else ())]
-        free = [at for at in dict.fromkeys(waiting) if self._is_free(at)]
-        found = [*mine, *free[: max(n - len(mine), 0)]]
-        for at in found:
-            self._leases[at] = _Lease(tab, self._now() + LEASE_S)
-        if tab.startswith(TABLE_TAB):
-            self._hold(found, tab)
-        return found[:n]
-
-    def _hold(self, positions: Sequence[int], tab: str) -> None:
-        """Keep items for a table, which a person may bring back in a week; a lease would have ended."""
-        names = self.journal.names
-        held = {path: names.chosen.get(path, Chosen()) for path in self._paths(positions)}
-        entries = [(path, replace(choice, tab=tab)) for path, choice in held.items() if choice.tab != tab]
-        if entries:
-            self.journal.append(*make_choice_entries(entries))
-
     def _paths(self, positions: Sequence[int]) -> list[str]:
         return [self.pool.items[at].path for at in positions]
 
     def _choose_more(self, n: int) -> None:
         """Choose ``n`` items, and some more for the next calls; they wait until a tab asks."""
         with self._lock:
-            names, chooser, probabilities = self.journal.names, self._chooser, self._probabilities
-            waiting = (*names.chosen, *names.skipped)
-            held = {
-                self._positions[path] for path in waiting if path in self._positions
-            } | self._leases.keys()
+            chooser, probabilities, held = self._chooser, self._probabilities, self._leases.find_held()
             labelled = {at: label.name for at, label in self._labels.items()}
         choices = chooser.next(max(n, _AHEAD), labelled, probabilities, held - labelled.keys())
         with self._lock:
-            # Whichever of several duplicates was chosen, the first of them is shown.
-            shown = {self._standing.find_shown(choice.index): choice for choice in choices}
-            paths = {at: self.pool.items[at].path for at in shown if at not in self._labels}
-            entries = [
-                (paths[at], Chosen(order, choice.reason, choice.probability))
-                for order, (at, choice) in enumerate(shown.items(), start=names.last_order + 1)
-                if at in paths and paths[at] not in names.chosen
-            ]
-            if entries:
-                self.journal.append(*make_choice_entries(entries), sync=False)
-
-    def _is_free(self, at: int) -> bool:
-        return at not in self._labels and at not in self._leases and not self._standing.is_hidden(at)
+            self._leases.keep_chosen(choices)
 
     def _describe(self, at: int, is_hinting: bool) -> TrayItem:
         item, label = self.pool.items[at], self._labels.get(at)
@@ -486,15 +420,6 @@ class LabelSession:
         reason = chosen.reason if chosen else ChoiceReason.ASKED
         return TrayItem(
             item.path, len(self._standing.members(at)) - 1, reason, suggestion, label.name if label else ""
-        )
-
-
-def _check_tab(tab: str) -> None:
-    if not tab or len(tab) > LONGEST_TAB or not tab.isprintable():
-        raise InputError(
-            "Cannot tell the tab",
-            needs=f"a name of 1 to {LONGEST_TAB} signs is needed",
-            got=repr(tab[: LONGEST_TAB + 1]),
         )
 
 
