@@ -22,7 +22,8 @@ from georgia.metrics.intervals import (
     group_codes,
     wilson_interval,
 )
-from georgia.uncertainty.conformal import ConformalLimits
+from georgia.text import count_noun
+from georgia.uncertainty.conformal import ConformalLimits, count_needed
 
 _Flags = npt.NDArray[np.bool_]
 # A two-sided test at 5 %, of which only the side of too few counts.
@@ -128,10 +129,18 @@ class Coverage:
     def describe(self) -> str:
         """Return how many sets hold the true class, of how many stated, and how large they are."""
         whole, (low, high) = self.overall, self.overall.interval
+        needed = count_needed(self.error_rate)
+        n_always = sum(n < needed for n in self.n_groups.values())
+        always = ""
+        if n_always:
+            always = (
+                f" In every set {'is' if n_always == 1 else 'are'} {n_always} of "
+                f"{count_noun(len(self.n_groups), 'class')}: the fit had fewer than {needed} groups of each."
+            )
         return (
             f"Prediction sets, stated to hold the true class of {100 * (1 - self.error_rate):g} % of images: "
             f"they hold that of {whole.count:,} of {whole.n:,} accepted images, {_percent(whole.value)} "
-            f"({_percent(low)} to {_percent(high)}); mean size {self.mean_size:.2f} classes."
+            f"({_percent(low)} to {_percent(high)}); mean size {self.mean_size:.2f} classes.{always}"
         )
 
     def to_json_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ n groups leave 1 / (n + 1) also Dunn, Wasserman and Ramdas 2022, doi 10.1080/016
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,19 +71,19 @@ class ConformalLimits:
                 " Almost every image is a group of its own here: nothing is promised for another batch, "
                 "probe or person. Name the groups in training (--group-regex, --time-gap) if there are any."
             )
-        return " ".join([text, *map(self._describe_too_few, sorted(self.limits))]).strip()
+        return " ".join([text, *self._describe_too_few()])
 
-    def _describe_too_few(self, error_rate: float) -> str:
-        few = self.too_few(error_rate)
-        if not few:
-            return ""
-        named = [f"{name} ({n:,})" for name, n in list(few.items())[:_MOST_NAMED]]
-        more = f" and {len(few) - _MOST_NAMED} more" if len(few) > _MOST_NAMED else ""
-        needed = count_needed(error_rate)
-        return (
-            f"{100 * error_rate:g} % cannot be promised with fewer than {needed} groups of a class, so these "
-            f"classes are in every set: {', '.join(named)}{more}."
-        )
+    def _describe_too_few(self) -> Iterator[str]:
+        """Yield a sentence for each set of classes with too few groups for one error rate or several."""
+        rates: dict[tuple[str, ...], list[float]] = {}
+        for error_rate in sorted(self.limits):
+            if few := tuple(self.too_few(error_rate)):
+                rates.setdefault(few, []).append(error_rate)
+        for few, of_them in rates.items():
+            needs = ", ".join(f"{100 * rate:g} % ({count_needed(rate)} groups needed)" for rate in of_them)
+            named = ", ".join(f"{name} ({self.n_groups[name]:,})" for name in few[:_MOST_NAMED])
+            more = f" and {len(few) - _MOST_NAMED} more" if len(few) > _MOST_NAMED else ""
+            yield f"Too few groups to promise {needs}: in every set there are {named}{more}."
 
     def sets(
         self, probabilities: npt.NDArray[np.floating], labels: Labels, error_rate: float | None = None

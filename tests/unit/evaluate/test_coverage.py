@@ -141,6 +141,12 @@ def test_coverage_equals_plain_counts() -> None:
     assert "stated to hold the true class of 95 % of images" in stated.describe()
 
 
+def test_class_in_every_set_is_said() -> None:
+    text = make_coverage((90, 90), (80, 80), n_groups=18).describe()
+    assert text.endswith("In every set are 2 of 2 classes: the fit had fewer than 19 groups of each.")
+    assert "In every set" not in make_coverage((90, 90), n_groups=19).describe()
+
+
 @pytest.mark.parametrize("metadata", [{}, {"conformal": None}, {"conformal": {"limits": []}}])
 def test_model_without_limits_has_no_coverage(metadata: dict[str, object]) -> None:
     assert measure_stated(make_images().evaluation, metadata) is None

@@ -28,13 +28,15 @@ async function show(file, place) {
   }
 }
 
+const SET_PROMISE = "At an error rate of 5 %, on average over new groups (batches, crystals) that are like those of the model's training: same apparatus, material and conditions. Nothing is promised for others.";
+
 async function describe(file, prediction) {
   if (prediction.frame) return describeFrame(file, prediction);
   const isRejected = prediction.label === "unknown";
   const title = isRejected ? "unknown: rejected" : `${prediction.label} ${percent(prediction.probability, 2)}`;
   const text = element("div", { className: "text" }, element("p", { className: "label", textContent: title }), element("p", { className: "small muted", textContent: `${prediction.file}, ${prediction.width_px} × ${prediction.height_px} px` }));
   if (isRejected) text.append(element("p", { className: "small", textContent: "It does not resemble the images that the model was trained on, so it gets no class." }));
-  if (prediction.set.length) text.append(element("p", { className: "small", textContent: `Cannot be ruled out: ${prediction.set.join(", ")}` }));
+  if (prediction.set.length) text.append(element("p", { className: "small", title: SET_PROMISE, textContent: `Cannot be ruled out: ${prediction.set.join(", ")}` }));
   const bars = element("div", { className: "bars small" });
   for (const [name, value] of Object.entries(prediction.probabilities)) {
     const meter = element("meter", { min: 0, max: 1, value });
