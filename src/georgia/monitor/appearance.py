@@ -26,7 +26,7 @@ def measure_appearance(image: Image) -> tuple[float, float, float, float]:
     Grey is the mean level, 0–255; clipped the fraction of black and white pixels, 0–1. Detail is the spread
     of structures of 1–2 px by that of 4–8 px: it falls as the image leaves the focus. Structure is the mean
     octave of all spreads, weighed by their power, below the image's side: 0 is the side, 1 half of it. It
-    grows by 1 where all is half as large.
+    grows by 1 where all is half as large. An image with a side below 10 px has no detail, 0.
 
     >>> noise = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8).repeat(3, axis=2)
     >>> measure_appearance(noise)[2] > measure_appearance(cv2.GaussianBlur(noise, (0, 0), 3))[2]
@@ -44,7 +44,7 @@ def measure_appearance(image: Image) -> tuple[float, float, float, float]:
     power = np.square(spreads[1:])
     octave = float(power @ np.arange(1, len(spreads)) / max(float(power.sum()), 1e-9)) if len(power) else 0.0
     coarse = spreads[2] if len(spreads) > 2 else 0.0
-    detail = spreads[0] / max(coarse, 1e-3)
+    detail = spreads[0] / max(coarse, 1e-3) if spreads else 0.0
     return float(grey.mean()), clipped, detail, float(np.log2(min(grey.shape))) - octave
 
 

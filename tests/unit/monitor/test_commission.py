@@ -118,6 +118,15 @@ def test_appearance_tells_blur_and_size():
     assert measure_appearance(small)[3] > structure + 0.3
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (9, 9), (2, 500), (500, 1), (10, 10), (19, 400)])
+def test_tiny_and_thin_images_are_measured(shape):
+    # One such image among validation images ended a training after its last epoch.
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    found = measure_appearance(image)
+    assert np.isfinite(found).all()
+    assert (found[2] == 0) == (min(shape) < 10)
+
+
 def test_summary_of_known_images_is_ok():
     crops = [render_crop(("CEX", "PG")[i % 2], i, (160, 160)).image for i in range(12)]
     found = describe_known(np.linspace(0.3, 1.0, 12), [measure_appearance(crop) for crop in crops])
