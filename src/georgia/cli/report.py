@@ -282,13 +282,14 @@ def _read_facts(
     moments: MomentsConfig | None,
     through_frame: int | None = None,
 ) -> BatchFacts:
+    from georgia.monitor.connect import name_store
     from georgia.monitor.frametime import find_zone
     from georgia.report.batch.facts import Times, read_facts
     from georgia.report.batch.key_frames import read_images
     from georgia.report.batch.page import add_key_frames
 
     times, cards = Times(find_zone(settings.time_zone)), _read_cards(settings.model)
-    facts = read_facts(reader, batch, mask_credentials(store), cards, times, through_frame, moments)
+    facts = read_facts(reader, batch, name_store(store), cards, times, through_frame, moments)
     folder = settings.frames or Path(str(facts.settings.get("watch") or facts.batch.source))
     return add_key_frames(facts, reader, read_images(folder))
 

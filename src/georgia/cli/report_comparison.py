@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from georgia.cli import console
 from georgia.cli.verify import cannot_open, open_existing
-from georgia.errors import InputError, mask_credentials
+from georgia.errors import InputError
 from georgia.files import write_bytes
 from georgia.text import count_noun
 
@@ -25,6 +25,7 @@ def write_comparison(store: str, wanted: Sequence[str], by: str, out: Path, as_j
         InputError: there is no such batch or choice, the suffix is another, or the file is there.
         MissingDependencyError: Parquet is wanted, and pyarrow is not installed.
     """
+    from georgia.monitor.connect import name_store
     from georgia.process.compare import compare_batches
     from georgia.process.join import JOINED_SUFFIXES
     from georgia.report.batch.page import check_new
@@ -45,7 +46,7 @@ def write_comparison(store: str, wanted: Sequence[str], by: str, out: Path, as_j
         raise cannot_open(store, error) from error
     finally:
         reader.close()
-    write_bytes(target, _render(found, mask_credentials(store), suffix))
+    write_bytes(target, _render(found, name_store(store), suffix))
     if as_json:
         console.show_json({"file": str(target), **found.to_json_dict()})
         return console.DONE

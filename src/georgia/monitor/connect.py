@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
@@ -99,6 +99,21 @@ def describe_database(url: str) -> tuple[str, ...]:
     host = (address.host or "localhost").lower().strip("[]")
     host = "localhost" if host in ("127.0.0.1", "::1") else host
     return (address.get_backend_name(), host, str(address.port or 5432), address.database or "")
+
+
+def name_store(url: str) -> str:
+    """Return what a page that leaves this machine calls a store: without folders, user and password.
+
+    >>> name_store("/home/ann/plant/batch.db"), name_store("postgresql://ann:secret@db.plant/line")
+    ('batch.db', 'db.plant/line')
+    """
+    file = find_file(url)
+    if file is not None:
+        return PureWindowsPath(file).name
+    with _naming_faults():
+        address = _parse(url)
+    where = f"{address.host or 'localhost'}{f':{address.port}' if address.port else ''}"
+    return f"{where}/{address.database or ''}"
 
 
 def _parse(url: str) -> URL:

@@ -85,7 +85,7 @@ def read_images(folder: Path) -> FrameImages:
 
     def read(frame: FrameResult) -> Image | str:
         if not folder.is_dir():
-            return f"the folder of the frames, {make_printable(str(folder))!r}, is not there"
+            return f"the folder of the frames, {make_printable(folder.name)!r}, is not there"
         try:
             return decode_image(read_recorded_file(folder, frame.file, frame.key.sha256))
         except UnreadableImageError as error:
