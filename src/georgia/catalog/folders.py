@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,12 @@ class SourceContents:
 
 def find_result_file(folder: Path) -> str:
     """Return the file that tells that a folder holds results of Georgia, or an empty text."""
-    found = (names[0] for names in _RESULT_FILES if all((folder / name).is_file() for name in names))
+    # Path.is_file raises where the folder is closed; listing it says so in words of its own.
+    found = (
+        names[0]
+        for names in _RESULT_FILES
+        if all(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
+    )
     return next(found, "")
 
 

@@ -340,6 +340,13 @@ def _check_plan(plan: list[tuple[Path, Path]], dest: Path, mode: Mode) -> list[t
             n_bytes += file.stat().st_size if box is None else 3 * box[2] * box[3]
         else:
             faults.append(f"'{source}' is gone")
+    if mode == "move":
+        # Else some would be moved, and others stay where they are.
+        closed = {source.parent for source, _ in remaining if not os.access(source.parent, os.W_OK)}
+        faults += [
+            f"'{folder}' is protected, so no file can be moved out of it; --mode copy leaves them"
+            for folder in sorted(closed)
+        ]
     if mode == "copy":
         above = next(folder for folder in (dest, *dest.absolute().parents) if folder.exists())
         free = shutil.disk_usage(above).free

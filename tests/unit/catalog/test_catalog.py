@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.rights import without_rights
 
 from georgia.catalog.folders import split_of_name
 from georgia.catalog.read import read_catalog, relative_name
@@ -125,6 +129,21 @@ def test_folders_of_other_formats_tell_what_they_hold(tmp_path):
         read_catalog(tmp_path)
     with pytest.raises(InputError, match=r"'A' holds 2 files of other kinds .* and no class folders"):
         read_catalog(tmp_path / "A")
+
+
+@pytest.mark.slow
+def test_closed_class_folder_is_named(tmp_path):
+    make_set(tmp_path, "CEX/a.png", "PG/b.png")
+    code = "import sys; from georgia.catalog.read import read_catalog; read_catalog(sys.argv[1])"
+    (tmp_path / "PG").chmod(0)
+    try:
+        command = [*without_rights(), sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    finally:
+        (tmp_path / "PG").chmod(0o755)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("georgia.errors.InputError: Cannot list folder"), done.stderr
+    assert "PG" in last
 
 
 def test_image_under_other_suffix_is_told(tmp_path):

@@ -256,6 +256,17 @@ def test_move_of_link_killed_halfway_is_finished(tmp_path, monkeypatch):
     assert len(images(tmp_path / "store")) == 8
 
 
+def test_move_out_of_protected_folder_touches_nothing(tmp_path, split, monkeypatch):
+    # The rename of the first file failed, after others had been moved, and the message named the destination.
+    may, closed = os.access, tmp_path / "data" / "PG"
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed and may(path, mode))
+    with pytest.raises(InputError, match=r"nothing was touched: .*PG. is protected, so no file"):
+        materialize_split(split, tmp_path / "out", "move")
+    assert not (tmp_path / "out").exists()
+    assert len(images(tmp_path / "data")) == 16
+    assert materialize_split(split, tmp_path / "out", "copy").n_placed == 16
+
+
 class _Killer:
     """A listener that stops the run after some files, as Ctrl-C would."""
 
