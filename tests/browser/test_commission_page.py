@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +13,6 @@ import pytest
 from playwright.sync_api import expect
 from tests.helpers import service as helpers
 from tests.helpers.monitor import BrightnessAnalyzer, running, wait_for, write_frame
-from tests.helpers.patience import PATIENCE_S
 
 from georgia.model.load import load_bundled_model
 from georgia.monitor.result import FrameInput
@@ -22,7 +20,6 @@ from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
 from georgia.web.config import ServeConfig
-from georgia.web.serve import open_service
 from georgia.web.service import Service
 
 pytestmark = [pytest.mark.slow]
@@ -43,29 +40,22 @@ def shown(tmp_path: Path, browser: Any) -> Iterator[tuple[Any, Any]]:
     analyzer.model_sha256 = Service(settings, bundle, store).describe_model()["sha256"]
     config = MonitorConfig(watch=folder, poll_interval_s=0.05)
     monitor = Monitor(analyzer, config, store)  # type: ignore[arg-type]
-    started: list[str] = []
-    server = open_service(settings, bundle, store, monitor, on_start=started.append)
-    thread = threading.Thread(target=server.run)
-    thread.start()
 
     def write(*numbers: int) -> None:
         for number in numbers:
             write_frame(folder / f"f{number}.png", number, seed=number)
         wait_for(lambda: store.count_frames() == numbers[-1])
 
-    try:
-        wait_for(lambda: started)
-        viewport = {"width": 390, "height": 844}
-        with running(monitor), closing(browser.new_context(viewport=viewport)) as context:
-            page, errors = context.new_page(), list[str]()
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(f"{started[0]}#token={helpers.TOKEN}")
-            yield page, write
-            assert errors == []
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        store.close()
+    with (
+        helpers.serving(settings, bundle, store, monitor) as url,
+        running(monitor),
+        closing(browser.new_context(viewport={"width": 390, "height": 844})) as context,
+    ):
+        page, errors = context.new_page(), list[str]()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{url}#token={helpers.TOKEN}")
+        yield page, write
+        assert errors == []
 
 
 def test_commissioning_is_begun_followed_and_overridden(shown: tuple[Any, Any]) -> None:

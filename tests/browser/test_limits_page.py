@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -28,7 +27,6 @@ from georgia.monitor.run import Monitor
 from georgia.monitor.settings import MonitorConfig
 from georgia.monitor.store import Store
 from georgia.web.config import ServeConfig
-from georgia.web.serve import open_service
 
 pytestmark = [pytest.mark.slow]
 
@@ -61,29 +59,20 @@ def shown(tmp_path: Path, browser: Any, request: pytest.FixtureRequest) -> Itera
     config = build_config(MonitorConfig, values, changes)
     monitor = Monitor(BrightnessAnalyzer(), config, store, who="tester")  # type: ignore[arg-type]
     settings = ServeConfig(token=helpers.TOKEN, port=0, poll_interval_s=0.05)
-    started: list[str] = []
-    server = open_service(settings, load_bundled_model(), store, monitor, on_start=started.append)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: started)
-        with (
-            running_monitor(monitor),
-            closing(browser.new_context(viewport={"width": 1280, "height": 900})) as context,
-        ):
-            page = context.new_page()
-            page.set_default_timeout(PATIENCE_MS)
-            made = Shown(page, monitor, store, folder)
-            page.on("pageerror", lambda error: made.errors.append(str(error)))
-            made.write(1, 1)
-            page.goto(f"{started[0]}#token={helpers.TOKEN}")
-            page.wait_for_selector("#strip button")
-            yield made
-            assert made.errors == []
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        store.close()
+    with (
+        helpers.serving(settings, load_bundled_model(), store, monitor) as url,
+        running_monitor(monitor),
+        closing(browser.new_context(viewport={"width": 1280, "height": 900})) as context,
+    ):
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        made = Shown(page, monitor, store, folder)
+        page.on("pageerror", lambda error: made.errors.append(str(error)))
+        made.write(1, 1)
+        page.goto(f"{url}#token={helpers.TOKEN}")
+        page.wait_for_selector("#strip button")
+        yield made
+        assert made.errors == []
 
 
 @pytest.mark.parametrize("shown", [{"plausible_mean": 0.3}], indirect=True)
@@ -204,13 +193,7 @@ class _Served:
         options = ["--db", str(root / "m.db"), "--port", "0", "--token", helpers.TOKEN, "--json", *more]
         command = [sys.executable, "-m", "georgia", "serve", "--watch", str(root / "probe"), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ, cwd=root)
-        assert self.process.stdout is not None
-        text = ""
-        while not text.endswith("}\n"):
-            line = self.process.stdout.readline()
-            assert line, "the service ended"
-            text += line
-        self.url = json.loads(text)["url"]
+        self.url = helpers.read_start(self.process)["url"]
 
     def ask(self, path: str, body: Any = None) -> Any:
         headers = {"Authorization": f"Bearer {helpers.TOKEN}", "Content-Type": "application/json"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,12 +15,11 @@ from playwright.sync_api import expect
 from tests.helpers import people
 from tests.helpers import service as helpers
 from tests.helpers.oidc import NOW, Provider, providing
-from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
+from tests.helpers.patience import PATIENCE_MS
 from tests.helpers.ports import free_port
 
 from georgia.monitor.people import users
 from georgia.monitor.people.roles import Role
-from georgia.web.serve import open_service
 
 pytestmark = [pytest.mark.slow]
 
@@ -38,23 +36,8 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def running_service(folder: Path, **settings: Any) -> Iterator[Any]:
     service = helpers.make_service(folder, **settings)
     people.add_people(service.store)
-    ready, started = threading.Event(), []
-
-    def note_address(url: str) -> None:
-        started.append(url)
-        ready.set()
-
-    server = open_service(service.config, service.bundle, service.store, on_start=note_address)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        assert ready.wait(PATIENCE_S)
-        yield SimpleNamespace(url=started[0], store=service.store, errors=[])
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        service.close()
-        service.store.close()
+    with closing(service), helpers.serving(service.config, service.bundle, service.store) as url:
+        yield SimpleNamespace(url=url, store=service.store, errors=[])
 
 
 @pytest.fixture

@@ -33,26 +33,9 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    from georgia.web.serve import open_service
-
     service = helpers.make_service(tmp_path, port=0)
-    started: list[str] = []
-    ready = threading.Event()
-
-    def note_address(url: str) -> None:
-        started.append(url)
-        ready.set()
-
-    server = open_service(service.config, service.bundle, service.store, on_start=note_address)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        assert ready.wait(PATIENCE_S)
-        yield Running(started[0], service)
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        service.store.close()
+    with closing(service), helpers.serving(service.config, service.bundle, service.store) as url:
+        yield Running(url, service)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 from playwright.sync_api import expect
 from tests.helpers.patience import PATIENCE_MS, PATIENCE_S
 from tests.helpers.ports import free_port
-from tests.helpers.service import TOKEN
+from tests.helpers.service import TOKEN, read_start
 from tests.helpers.spotcheck import add_frame, fill_batch
 
 from georgia.monitor.spotchecks import find_standing
@@ -36,13 +35,7 @@ class Served:
         options = ["--db", str(root / "m.db"), "--port", str(self.port), "--token", TOKEN, "--json"]
         command = [sys.executable, "-m", "georgia", "serve", *options, "--set", f"frames={root / 'frames'}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ, cwd=root)
-        assert self.process.stdout is not None
-        text = ""
-        while not text.endswith("}\n"):
-            line = self.process.stdout.readline()
-            assert line, "the service ended"
-            text += line
-        self.url = json.loads(text)["url"]
+        self.url = read_start(self.process)["url"]
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

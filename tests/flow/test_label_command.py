@@ -20,6 +20,7 @@ from PIL import Image
 from tests.helpers import people
 from tests.helpers.labelling import write_crops
 from tests.helpers.patience import PATIENCE_S
+from tests.helpers.service import read_start
 
 from georgia.catalog import read_catalog
 from georgia.label.journal import Journal, find_journal
@@ -280,12 +281,7 @@ class PageProcess:
     def __init__(self, *arguments: str | Path) -> None:
         command = [sys.executable, "-m", "georgia", "label", *map(str, arguments), "--port", "0", "--json"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        text = ""
-        for line in self.process.stdout or ():
-            text += line
-            if line.startswith("}"):
-                break
-        self.info = json.loads(text)
+        self.info = read_start(self.process)
 
     def post(self, route: str, **body: Any) -> Any:
         """Return what a route responds."""

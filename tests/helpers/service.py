@@ -6,12 +6,14 @@ import asyncio
 import atexit
 import hashlib
 import io
+import json
 import queue
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,11 @@ from PIL import Image
 from tests.helpers import monitor as probe
 from tests.helpers.patience import PATIENCE_S
 
+from georgia.model.bundle import Bundle
 from georgia.model.load import load_bundled_model
 from georgia.monitor.records import AlarmAction, AlarmChange
 from georgia.monitor.result import ChartPoint, ClassFraction, FileKey
+from georgia.monitor.run import Monitor
 from georgia.monitor.store import Store
 from georgia.web.app import create_app
 from georgia.web.config import ServeConfig
@@ -90,18 +94,37 @@ def make_app(tmp_path: Path, n: int = 30, **settings: Any) -> Any:
 def running_service(tmp_path: Path, n: int = 3, **settings: Any) -> Iterator[tuple[int, Service]]:
     """Run a real server over such a service on a free port of the loopback; yield port and service."""
     service = make_service(tmp_path, n, port=0, **settings)
+    with closing(service), serving(service.config, service.bundle, service.store) as url:
+        yield int(url.rstrip("/").rsplit(":", 1)[1]), service
+
+
+@contextmanager
+def serving(
+    config: ServeConfig, bundle: Bundle, store: Store, monitor: Monitor | None = None
+) -> Iterator[str]:
+    """Run a real server; yield its URL, and close the store at the end."""
     started: queue.Queue[str] = queue.Queue()
-    server = open_service(service.config, service.bundle, service.store, on_start=started.put)
+    server = open_service(config, bundle, store, monitor, on_start=started.put)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        yield int(started.get(timeout=PATIENCE_S).rstrip("/").rsplit(":", 1)[1]), service
+        yield started.get(timeout=PATIENCE_S)
     finally:
         server.should_exit = True
         thread.join(PATIENCE_S)
         assert not thread.is_alive(), "the server does not end"
-        service.close()
-        service.store.close()
+        store.close()
+
+
+def read_start(process: subprocess.Popen[str]) -> Any:
+    """Return what a command with ``--json`` prints once it serves."""
+    assert process.stdout is not None
+    text = ""
+    while not text.endswith("\n}\n"):
+        line = process.stdout.readline()
+        assert line, "the service ended"
+        text += line
+    return json.loads(text)
 
 
 def end_streams_early(patch: pytest.MonkeyPatch) -> None:
