@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -136,9 +136,9 @@ def try_steps(found: Sequence[Outputs], full: Outputs, thresholds: DecisionThres
         scale, offset = _fit_score(outputs, full, thresholds)
         corrected = ViewStep(n_views, scale, offset, 0.0, 0.0, 0.0, 0.0).correct(outputs)
         trial = compare_precisions(full, corrected, thresholds)
-        is_done = left & ~trial.bands.find_near(corrected, thresholds)
-        bands = (trial.odds_band, trial.band_above, trial.band_below)
-        steps.append(ViewStep(n_views, scale, offset, *bands, kept=float(is_done.mean()) if n else 0.0))
+        step = ViewStep(n_views, scale, offset, trial.odds_band, trial.band_above, trial.band_below, 0.0)
+        is_done = left & ~step.bands.find_near(corrected, thresholds)
+        steps.append(replace(step, kept=float(is_done.mean()) if n else 0.0))
         for name, values in served.items():
             values[is_done] = corrected[name][is_done]
         left &= ~is_done

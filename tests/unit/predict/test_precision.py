@@ -274,6 +274,51 @@ def test_emulated_trial_doubles_its_bands() -> None:
     assert emulated.band_below == pytest.approx(2 * real.band_below)
 
 
+def draw_moved(n: int, bend: float, floor: float, seed: int) -> tuple[Outputs, Outputs]:
+    """Return outputs of two classes whose log-odds move by up to ``bend`` of their square, and ``floor``."""
+    rng = np.random.default_rng(seed)
+    odds = rng.uniform(0.5, 8, n)
+    moved = odds + rng.uniform(-1, 1, n) * (bend * odds**2 + floor)
+    full, low = (
+        {"probabilities": np.stack([1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))], axis=1).astype(np.float32)}
+        for z in (odds, moved)
+    )
+    return full, low
+
+
+PLAIN = DecisionThresholds(LABELS)
+
+
+def test_odds_that_move_with_their_size_leave_uncertain_images_uncomputed() -> None:
+    """As 8-bit integers do: the odds of certain images move most, where it matters to no probability."""
+    full, low = draw_moved(400, 0.02, 0.0, seed=1)
+    trial = compare_precisions(full, low, PLAIN)
+    one_band = Bands(trial.odds_band)
+    assert trial.margin < 0.95 < one_band.find_margin()
+    again = [bands.find_near(low, PLAIN).mean() for bands in (trial.bands, one_band)]
+    assert again[0] < 0.8 * again[1]
+    for seed in range(2, 12):
+        full, low = draw_moved(400, 0.02, 0.0, seed)
+        is_kept = ~trial.bands.find_near(low, PLAIN)
+        difference = np.abs(full["probabilities"] - low["probabilities"])[is_kept].max()
+        assert difference <= BFLOAT16_TOLERANCE
+        labels = [outputs["probabilities"][is_kept].argmax(axis=1) for outputs in (full, low)]
+        np.testing.assert_array_equal(*labels)
+
+
+def test_odds_that_all_move_alike_keep_the_margin_of_one_band() -> None:
+    trial = compare_precisions(*draw_moved(400, 0.0, 0.3, seed=1), PLAIN)
+    assert trial.bands.find_margin() == pytest.approx(Bands(trial.odds_band).find_margin(), abs=0.05)
+
+
+def test_few_images_and_older_bundles_have_one_band() -> None:
+    few = compare_precisions(*draw_moved(99, 0.02, 0.0, seed=1), PLAIN)
+    assert few.margin == 1.0
+    older = few.to_json_dict()
+    del older["margin"]
+    assert PrecisionTrial.from_metadata({"precision": {"bfloat16": older}}) == few
+
+
 @pytest.mark.parametrize("spoil", [{"odds_band": float("nan")}, {"n": "many"}, {"odds_band": None}])
 def test_damaged_trial_shows_nothing(spoil: dict[str, Any]) -> None:
     assert (
