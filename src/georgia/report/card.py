@@ -163,7 +163,7 @@ def _claims(run: ReportInputs, trust: Trust) -> str:
             f"({format_interval(whole.interval)}); their mean size is "
             f"{sets.mean_size:.2f} classes."
         )
-    if trust.promise and trust.coverage:
+    if trust.promise:
         lines.append(f"- {_plain(trust.promise)}")
     return "## Uncertainty\n\n" + "\n".join(lines) if lines else ""
 

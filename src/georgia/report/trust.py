@@ -34,14 +34,14 @@ def measure_trust(evaluation: Evaluation, metadata: Mapping[str, Any], is_own: b
     Coverage is counted on the images that were not rejected, as that is where sets are given. Without
     ``is_own`` the predictions are those of other models, which say nothing of its thresholds.
     """
+    limits = read_limits(metadata, evaluation)
+    promise = limits.describe_promise() if limits else ""
     if not is_own:
-        return Trust(calibration=read_calibration(metadata))
+        return Trust(calibration=read_calibration(metadata), promise=promise)
     rejected: tuple[Proportion, ...] = ()
     if isinstance(metadata.get("unknown"), Mapping):
         is_rejected = np.array([item.label == UNKNOWN for item in evaluation.predictions.items])
         rejected = count_by_class(evaluation, is_rejected, np.ones(len(is_rejected), bool))
-    limits = read_limits(metadata, evaluation)
-    promise = limits.describe_promise() if limits else ""
     return Trust(rejected, measure_coverage(evaluation, limits), read_calibration(metadata), promise)
 
 

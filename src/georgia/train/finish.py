@@ -126,6 +126,9 @@ def _export(run: TrainingRun, tools: Tools) -> TrainingRun:
     weights = run.folder / f"{tools.config.prefix}weights_{run.created}.h5"
     onnx = weights.with_suffix(".onnx")
     run = _with_files(run, weights=weights, onnx=onnx, bundle=run.folder / BUNDLE_FILE)
+    if limits := run.uncertainty.conformal:
+        for sentence in limits.describe_too_few([limits.error_rate]):
+            tools.progress.say(f"prediction sets: {sentence}")
     tools.progress.start("export", None)
     for unfinished in run.folder.glob(f".{glob.escape(weights.stem)}-*"):  # of a try that was killed
         unfinished.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ n groups leave 1 / (n + 1) also Dunn, Wasserman and Ramdas 2022, doi 10.1080/016
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,12 +71,12 @@ class ConformalLimits:
                 " Almost every image is a group of its own here: nothing is promised for another batch, "
                 "probe or person. Name the groups in training (--group-regex, --time-gap) if there are any."
             )
-        return " ".join([text, *self._describe_too_few()])
+        return " ".join([text, *self.describe_too_few(self.limits)])
 
-    def _describe_too_few(self) -> Iterator[str]:
+    def describe_too_few(self, error_rates: Iterable[float]) -> Iterator[str]:
         """Yield a sentence for each set of classes with too few groups for one error rate or several."""
         rates: dict[tuple[str, ...], list[float]] = {}
-        for error_rate in sorted(self.limits):
+        for error_rate in sorted(error_rates):
             if few := tuple(self.too_few(error_rate)):
                 rates.setdefault(few, []).append(error_rate)
         for few, of_them in rates.items():

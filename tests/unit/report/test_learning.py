@@ -40,6 +40,7 @@ def test_report_says_what_metrics_are_of(run: ReportInputs) -> None:
     assert "macro F1 would go up" in text
     # Thresholds of the exported file say nothing about predictions of other models.
     assert "Rejections and conformal sets" not in text
+    assert "They rest on 9 groups of each class." in text
     one_class = compute_metrics(np.zeros(30, int), np.zeros(30, int), Labels(("CEX", "PG")))
     learning = make_learning(one_class)
     assert "No PG is among these: what holds there is not known." in learning.describe_validity()
