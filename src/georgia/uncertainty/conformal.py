@@ -83,7 +83,7 @@ class ConformalLimits:
             needs = ", ".join(f"{100 * rate:g} % ({count_needed(rate)} groups needed)" for rate in of_them)
             named = ", ".join(f"{name} ({self.n_groups[name]:,})" for name in few[:_MOST_NAMED])
             more = f" and {len(few) - _MOST_NAMED} more" if len(few) > _MOST_NAMED else ""
-            yield f"Too few groups to promise {needs}: in every set there are {named}{more}."
+            yield f"Too few groups to promise {needs}: in every set at that rate there are {named}{more}."
 
     def sets(
         self, probabilities: npt.NDArray[np.floating], labels: Labels, error_rate: float | None = None

@@ -109,7 +109,7 @@ def test_too_few_groups_are_said_to_promise_nothing() -> None:
     text = limits.describe_promise()
     assert text.endswith(
         "Too few groups to promise 1 % (99 groups needed), 5 % (19 groups needed): "
-        "in every set there are CEX (18), PG (18)."
+        "in every set at that rate there are CEX (18), PG (18)."
     )
     enough = fit_groups(19)
     assert enough.too_few(0.05) == {}
