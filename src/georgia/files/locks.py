@@ -41,7 +41,15 @@ class OutputLock:
         except InputError:
             raise
         except OSError as error:
-            raise reject_folder(target, error) from error
+            if not (isinstance(error, PermissionError) and os.path.lexists(self.path)):
+                raise reject_folder(target, error) from error
+            # A user's killed process left it, and another user comes.
+            raise UnwritableFileError(
+                f"Cannot write {str(target)!r}",
+                needs=f"its lock file {str(self.path)!r} must be writable",
+                got=tell_reason(error, self.path),
+                hint="If no process of another user writes there, delete that file; or name another output.",
+            ) from error
 
     def __del__(self) -> None:
         # A run that was never consumed; a fork of this process releases nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -46,6 +47,22 @@ def test_second_run_in_process_is_rejected(tmp_path: Path) -> None:
     first.release()
     OutputLock(tmp_path / "p.csv").release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_of_other_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reject(path: Path, *_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    lock = tmp_path / "p.csv.lock"
+    lock.touch()
+    monkeypatch.setattr(locks.os, "open", reject)
+    with pytest.raises(
+        UnwritableFileError, match=r"lock file '.*p\.csv\.lock' must be writable.*delete that"
+    ):
+        OutputLock(tmp_path / "p.csv")
+    lock.unlink()
+    with pytest.raises(UnwritableFileError, match="its folder must take files"):
+        OutputLock(tmp_path / "p.csv")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
