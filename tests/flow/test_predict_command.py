@@ -74,6 +74,24 @@ def test_other_image_format_exits_with_3(georgia: Any, brightness_model: Path, g
     assert georgia("predict", nameless)[0] == 0
 
 
+def test_few_images_among_other_files_are_not_all(
+    georgia: Any, brightness_model: Path, grey_images: Path, tmp_path: Path
+) -> None:
+    for number in range(30):
+        (grey_images / f"scan {number}.dcm").write_bytes(bytes(128) + b"DICM")
+        (grey_images / "PG" / f"film {number}.mp4").touch()
+        (grey_images / "PG" / f"PG ({number}).json").touch()
+    told = "georgia: not read: 30 files of other kinds (.mp4 30); images are"
+    for more in ((), ("--out", tmp_path / "p.csv")):
+        code, result, err = georgia("predict", brightness_model, grey_images, *more)
+        assert (code, len(result["predictions"]), len(result["failed"])) == (3, 8, 30)
+        assert err.count(told) == 1
+    (grey_images / "CEX" / "CEX (0).json").touch()
+    code, _, err = georgia("predict", brightness_model, grey_images / "CEX")
+    assert code == 0
+    assert "not read" not in err
+
+
 @pytest.mark.parametrize("option", ["--sheet", "--out"])
 def test_input_image_is_never_overwritten(
     georgia: Any, brightness_model: Path, grey_images: Path, option: str
