@@ -112,14 +112,17 @@ class FrameTimes:
     """Whether the frames of one batch go on in time; ``newest_s`` is the newest one's so far.
 
     A frame that is older by a minute or more is told once, until ten in a row are not: the clock that frames
-    have their times from was set back, or files came late. They stay in the order in which they came.
+    have their times from was set back, or files came late. They stay in the order in which they came. So is
+    one that lies ahead of this computer's clock: a clock is wrong, or the zone of the times in the names.
     """
 
     def __init__(self, newest_s: float | None = None) -> None:
         self._newest_s, self._n_in_time = newest_s, _OVER_AFTER
 
-    def add(self, file: str, time_s: float) -> ClockJump | None:
-        """Take in a frame; return by how much it is older than one before it, where that is to be told."""
+    def add(self, file: str, time_s: float, now_s: float | None = None) -> ClockJump | None:
+        """Take in a frame; return how much older it is than one before it, or ahead of ``now_s``, if told."""
+        if now_s is not None and time_s - now_s >= LEAST_BEHIND_S:
+            return self._tell_ahead(file, time_s - now_s)
         newest_s = time_s if self._newest_s is None else self._newest_s
         self._newest_s = max(newest_s, time_s)
         behind_s = newest_s - time_s
@@ -130,3 +133,9 @@ class FrameTimes:
         clause = f"frame {file!r} is {_describe_span(behind_s)} older than a frame before it"
         told = f"{clause}: its clock was set back, or it came late; charts have it at its own time"
         return ClockJump(-behind_s, told=told) if is_new else None
+
+    def _tell_ahead(self, file: str, ahead_s: float) -> ClockJump | None:
+        is_new, self._n_in_time = self._n_in_time >= _OVER_AFTER, 0
+        clause = f"frame {file!r} is {_describe_span(ahead_s)} ahead of the clock of this computer"
+        told = f"{clause}: one of both clocks is wrong, or time_zone; charts have it at its own time"
+        return ClockJump(ahead_s, told=told) if is_new else None

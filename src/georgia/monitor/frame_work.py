@@ -79,7 +79,7 @@ class FrameWork(MonitorChanges):
             self._note_input(frame, analysis)
             step = self._tracker.advance(analysis, self._analyzer.impurity)
             result = self._make_result(frame, analysis, step)
-            jump = self._times.add(frame.key.file, result.frame_time_s)
+            jump = self._times.add(frame.key.file, result.frame_time_s, time.time())
         except Exception as error:
             _log.warning("the analysis of %r failed", frame.key.file, exc_info=error)
             self._follow_charts(before)

@@ -128,3 +128,15 @@ def test_other_depth_is_told_and_dark_frame_says_why(
     light, dark = (frame.error for frame in store.iter_frames())
     assert light == ""
     assert dark.startswith("it is dark; 1 file of 16 bits uses 12 bits at most")
+
+
+def test_frames_ahead_of_the_clock_are_told_once() -> None:
+    times = FrameTimes(1000.0)
+    ahead = [times.add("f.png", at, now_s=1010.0) for at in (1009.0, 4610.0, 4611.0)]
+    assert [jump.seconds for jump in ahead if jump] == [3600.0]
+    assert ahead[1] is not None
+    assert ahead[1].reason.startswith("frame 'f.png' is 3,600 s ahead of the clock of this computer")
+    # A frame of the right time is not older than one of a wrong time.
+    assert times.add("g.png", 1012.0, now_s=1013.0) is None
+    assert not any(times.add("g.png", 1013.0 + n, now_s=1013.0 + n) for n in range(10))
+    assert times.add("f.png", 9000.0, now_s=1030.0)
