@@ -24,7 +24,7 @@ from georgia.web.http_errors import RejectedRequest, add_error_handlers, documen
 from georgia.web.probe_site import ProbeSite, describe_sites
 from georgia.web.probes_metrics import ProbesMetrics
 from georgia.web.probes_people import add_login
-from georgia.web.routes_model import TEXT
+from georgia.web.routing import TEXT
 from georgia.web.security import SecurityMiddleware
 
 DESCRIPTION = (
