@@ -25,6 +25,7 @@ from georgia.files import read_json, reading
 from georgia.images.containers import SUFFIXES
 from georgia.images.decode import name_window, read_frame_info
 from georgia.images.listing import walk_files
+from georgia.images.other_files import OtherFiles
 from georgia.records import Record, split_window
 from georgia.text import count_noun
 
@@ -386,9 +387,9 @@ def read_yolo(folder: Path, class_file: Path) -> SourceContents:
     Raises:
         InputError: a folder cannot be listed, or the file with the classes cannot be read.
     """
-    boxes, n_images = _Boxes(folder), 0
+    boxes, others, n_images = _Boxes(folder), OtherFiles(), 0
     names = _read_class_names(class_file)
-    for image in walk_files(folder, lambda name: Path(name).suffix.lower() in SUFFIXES):
+    for image in walk_files(folder, others.is_read):
         n_images += 1
         text = _find_label_text(folder, image)
         if not text.is_file():
@@ -410,7 +411,10 @@ def read_yolo(folder: Path, class_file: Path) -> SourceContents:
                 boxes.fault(place, f"has class {cells[0]:.20}, which {class_file.name} does not name")
             else:
                 _add_centred(place, image, names[int(cells[0])], cells[1:], boxes, split)
-    return boxes.finish("YOLO", n_images)
+    found = boxes.finish("YOLO", n_images)
+    if len(others):
+        found.notes.append(f"passed over {others.describe()}; images are PNG, JPEG, TIFF, BMP and WebP")
+    return found
 
 
 def _add_centred(place: str, image: Path, name: str, cells: Sequence[str], boxes: _Boxes, split: str) -> None:

@@ -126,8 +126,8 @@ def _tell_stray(sections: list[Section], root: Path, found: SourceContents) -> N
     others = OtherFiles()
     for folder in sorted(above or {root}):
         for name in list_names(folder):
-            if not name.endswith("/") and Path(name).suffix.lower() not in SUFFIXES:
-                others.add(name)
+            if not name.endswith("/"):
+                others.is_read(name)
     if not len(others):
         return
     if sections:

@@ -10,13 +10,13 @@ import os
 import re
 from collections import Counter
 
-from georgia.images.containers import is_image_name
+from georgia.images.containers import SUFFIXES, is_image_name
 from georgia.text import count_noun
 
 _SIDECAR_NAMES = (
     "txt text md rst log csv tsv json jsonl ndjson geojson xml yaml yml toml ini cfg conf names data"
-    " xls xlsx ods doc docx odt rtf xmp pp3 aux wld tfw pgw jgw md5 sha1 sha256 sfv lock part journal db"
-    " sqlite py ipynb m r sh bat url lnk html htm css js"
+    " xls xlsx ods doc docx odt rtf xmp pp3 aux wld tfw pgw jgw md5 sha1 sha256 sfv lock part cache journal"
+    " db sqlite py ipynb m r sh bat url lnk html htm css js"
 )
 _SIDECARS = frozenset(f".{name}" for name in _SIDECAR_NAMES.split())
 _TEXTS = frozenset(("readme", "license", "licence", "copying", "authors", "changelog", "notice", "makefile"))
@@ -56,6 +56,13 @@ class OtherFiles:
     def is_image(self, name: str) -> bool:
         """Tell whether a file is an image by its name, of a format that is read or not; count it if not."""
         if is_image_name(name):
+            return True
+        self.add(name)
+        return False
+
+    def is_read(self, name: str) -> bool:
+        """Tell whether a file is an image of a format that is read, by its suffix; count it if not."""
+        if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122
             return True
         self.add(name)
         return False

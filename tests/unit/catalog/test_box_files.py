@@ -204,6 +204,20 @@ def test_yolo_folders_give_splits(frames: Path) -> None:
     assert {record.split for record in read_catalog(frames / "set").records} == {"train", "valid"}
 
 
+def test_other_files_in_yolo_folder_are_told(frames: Path) -> None:
+    write_yolo(frames)
+    for name in ("c.heic", "d.dcm", "film.mp4", "labels/c.txt", "labels.cache", "README"):
+        (frames / name).write_text("0 0.5 0.5 1 1\n")
+    told: list[str] = []
+    listener = Quiet()
+    listener.say = told.append  # type: ignore[method-assign]
+    read_catalog(frames, progress=listener)
+    assert [line for line in told if "other kinds" in line] == [
+        "note: passed over 3 files of other kinds (.dcm 1, .heic 1, .mp4 1); "
+        "images are PNG, JPEG, TIFF, BMP and WebP"
+    ]
+
+
 def test_shapes_that_are_no_boxes_are_told(frames: Path) -> None:
     tasks = make_label_studio()
     tasks[0]["annotations"][0]["result"] += [
