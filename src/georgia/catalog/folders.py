@@ -93,16 +93,20 @@ def _read_sections(sections: list[Section], links: Links, results: list[str], fo
         if not links.may_enter(section.path):
             found.faults.append(f"folder {section.path.name!r} is a link to a folder that is read anyway")
             continue
-        for path in walk_files(section.path, links=links, is_left_out=is_result):
+        paths = list(walk_files(section.path, links=links, is_left_out=is_result))
+        images = [path for path in paths if path.suffix.lower() in SUFFIXES]
+        # What has an image's name describes it: a.json, or a.png.json, beside a.png.
+        described = {path.with_suffix("") for path in images} | set(images)
+        for path in paths:
             if path.suffix.lower() in SUFFIXES:
                 found.records.append(Record(path, section.class_name, split=section.split))
-            elif is_sidecar_name(path.name) and not holds_image(path):
+            elif is_sidecar_name(path.name) and path.with_suffix("") in described and not holds_image(path):
                 n_sidecars += 1
             else:
                 found.failures.append(Failure(path, tell_other_suffix(path)))
     if n_sidecars:
         n_files = count_noun(n_sidecars, "sidecar file")
-        found.notes.append(f"passed over {n_files} (tables, texts) in class folders")
+        found.notes.append(f"passed over {n_files} (such as annotations) of images in class folders")
     if links.passed:
         n_links = count_noun(len(links.passed), "linked folder")
         found.notes.append(

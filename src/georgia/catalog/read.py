@@ -8,9 +8,9 @@ is ambiguous. Class order is the natural order of the folders' names, whatever t
 the network's class 0.
 
 Files. Hidden files and system files (Thumbs.db, desktop.ini, __MACOSX …) are ignored, and so are folders
-that hold results of Georgia. Below a class folder a file that is no image is listed as a failure; tables
-and texts (annotations, README) are counted. Beside class folders these are ignored, files of other formats
-are counted, and images belong to no class and are rejected.
+that hold results of Georgia. Below a class folder a file that is no image is listed as a failure, but a
+sidecar with an image's name (``a.json`` beside ``a.png``) is counted. Beside class folders tables and texts
+are ignored, files of other formats are counted, and images belong to no class and are rejected.
 
 CSV. See ``csv_file.py``. Boxes of COCO, YOLO, Label Studio and CVAT: see ``box_files.py``.
 """

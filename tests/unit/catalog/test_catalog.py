@@ -96,16 +96,18 @@ def read_told(source):
     return read_catalog(source, progress=listener), told
 
 
-def test_sidecars_are_no_failures(tmp_path):
+def test_sidecars_of_images_are_no_failures(tmp_path):
     make_set(tmp_path, "CEX/a.png", "PG/b.png")
-    for name in ("truth.csv", "README.md", "PG/notes.txt", "PG/b.json", "PG/film.gif", "PG/scan.dcm"):
+    sidecars = ("PG/b.json", "PG/b.png.xmp")
+    for name in ("truth.csv", "README.md", "PG/notes.txt", *sidecars, "PG/film.gif", "PG/scan.dcm"):
         (tmp_path / name).write_text("x")
     catalog, told = read_told(tmp_path)
     assert catalog.failures == (
         Failure(tmp_path / "PG/film.gif", "not an image file (suffix '.gif')"),
+        Failure(tmp_path / "PG/notes.txt", "not an image file (suffix '.txt')"),
         Failure(tmp_path / "PG/scan.dcm", "not an image file (suffix '.dcm')"),
     )
-    assert told[1:] == ["note: passed over 2 sidecar files (tables, texts) in class folders"]
+    assert told[1:] == ["note: passed over 2 sidecar files (such as annotations) of images in class folders"]
 
 
 def test_other_formats_beside_classes_are_told(tmp_path):
