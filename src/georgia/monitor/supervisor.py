@@ -102,8 +102,8 @@ class Supervisor:
         except GeorgiaError as error:
             self._error = error
         except BaseException as error:
+            self._error = error  # first: what kills a thread may come twice
             _log.error("the monitor's loop has failed", exc_info=error)
-            self._error = error
         finally:
             self._wake.set()
 

@@ -241,7 +241,10 @@ def test_killed_thread_is_not_running(probe: Probe) -> None:
     thread = next(thread for thread in threading.enumerate() if thread.name == "georgia-monitor")
 
     def kill() -> bool:
-        # Python ignores an exception that reaches a thread within a finaliser: it is sent again.
+        # Python ignores an exception that reaches a thread within a finaliser: it is sent again, but not to
+        # one that dies already, slowly, beside other programs.
+        if supervisor._error is not None:
+            return supervisor.wait(1)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
         )
@@ -276,6 +279,22 @@ def test_failure_of_the_start_is_said(
     again = probe.supervise()  # nothing holds the folder
     wait_for(lambda: probe.health().state == "running")
     again.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_thread_that_is_killed_twice_is_said(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time it is writing the line of the first one into the log."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("georgia.monitor.run.record_start", fail)
+    monkeypatch.setattr("georgia.monitor.supervisor._log.error", fail)
+    supervisor = probe.supervise(heartbeat_s=60.0)
+    assert supervisor.wait(PATIENCE_S)
+    assert "SystemExit" in probe.health().reason
+    assert "monitor failed" in probe.actions()
+    supervisor.stop()
 
 
 @pytest.mark.slow
