@@ -200,7 +200,8 @@ def render_stages(stages: dict[str, Any], clocks: tuple[str, ...]) -> list[str]:
 
 def write_docs(page: Path, documents: dict[str, dict[str, Any]], figures: dict[str, list[str]]) -> None:
     """Put the tables and figures of every processor between the marks of a docs page."""
-    lines = [line for name, value in documents.items() for line in render_document(value, figures[name])]
+    tables = (render_document(value, figures[name]) for name, value in documents.items())
+    lines = [line for table in tables for line in [*table, ""]]
     text = page.read_text(encoding="utf-8")
     start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
     page.write_text(text[:start] + "\n" + "\n".join(lines).strip() + "\n" + text[end:], encoding="utf-8")
