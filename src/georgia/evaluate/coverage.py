@@ -131,16 +131,18 @@ class Coverage:
         whole, (low, high) = self.overall, self.overall.interval
         needed = count_needed(self.error_rate)
         n_always = sum(n < needed for n in self.n_groups.values())
-        always = ""
+        more = ""
+        if self.n_empty:
+            more = f" {self.n_empty:,} of them hold none: no class is as likely as it must be."
         if n_always:
-            always = (
+            more += (
                 f" In every set {'is' if n_always == 1 else 'are'} {n_always} of "
                 f"{count_noun(len(self.n_groups), 'class')}: the fit had fewer than {needed} groups of each."
             )
         return (
             f"Prediction sets, stated to hold the true class of {100 * (1 - self.error_rate):g} % of images: "
             f"they hold that of {whole.count:,} of {whole.n:,} accepted images, {_percent(whole.value)} "
-            f"({_percent(low)} to {_percent(high)}); mean size {self.mean_size:.2f} classes.{always}"
+            f"({_percent(low)} to {_percent(high)}); mean size {self.mean_size:.2f} classes.{more}"
         )
 
     def to_json_dict(self) -> dict[str, Any]:

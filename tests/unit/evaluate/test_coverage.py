@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +145,13 @@ def test_class_in_every_set_is_said() -> None:
     text = make_coverage((90, 90), (80, 80), n_groups=18).describe()
     assert text.endswith("In every set are 2 of 2 classes: the fit had fewer than 19 groups of each.")
     assert "In every set" not in make_coverage((90, 90), n_groups=19).describe()
+
+
+def test_empty_sets_are_counted() -> None:
+    found = make_coverage((90, 90), (80, 80))
+    assert "hold none" not in found.describe()
+    text = replace(found, n_empty=8).describe()
+    assert text.endswith("classes. 8 of them hold none: no class is as likely as it must be.")
 
 
 @pytest.mark.parametrize("metadata", [{}, {"conformal": None}, {"conformal": {"limits": []}}])
